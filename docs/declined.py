@@ -17,4 +17,6 @@ and scripts under `steps` and `hooks`.
 
 def page() -> str:
     """The whole table."""
-    return HEAD + "".join(f"| {each.what} | {each.why} | {each.instead} |\n" for each in UNSUPPORTED_FEATURES)
+    return HEAD + "".join(
+        f"| {feature.what} | {feature.why} | {feature.instead} |\n" for feature in UNSUPPORTED_FEATURES
+    )

@@ -125,7 +125,7 @@ FAILURES = {
     "the whole stack is pulled and recreated": "tests/rehearsal/trial.py::hold_to",
     "no health gate that can fail": "the new image never answers",
     "a mutable tag is deployed": "the run of an older commit is slow, and comes last",
-    "secrets in a remote argument": "tests/rehearsal/leaks.py::found",
+    "secrets in a remote argument": "tests/rehearsal/leaks.py::find_leaks",
     "`latest` of a third party": "no: the only third-party image is the database's, and the spec wants its version",
     "the compose file on the server is never brought up to date": (
         "the commit changes the compose file, and the server has the old one"

@@ -39,28 +39,28 @@ def zizmor(workflows: Sequence[Path]) -> list[str]:
     refuses, and servers of GitHub Enterprise may not know yet.
     """
     flags = ["--offline", "--persona", "auditor", "--no-config", "--no-ignores", "--strict-collection"]
-    findings = _said([_tool("zizmor"), "--quiet", "--format", "github", *flags], workflows)
+    findings = _run_checker([_find_tool("zizmor"), "--quiet", "--format", "github", *flags], workflows)
     return [finding for finding in findings if ",title=self-repository::" not in finding]
 
 
 def workflow_schema(workflows: Sequence[Path]) -> list[str]:
     """The JSON Schema of GitHub's workflows."""
-    return _said([_tool("check-jsonschema"), "--builtin-schema", "vendor.github-workflows"], workflows)
+    return _run_checker([_find_tool("check-jsonschema"), "--builtin-schema", "vendor.github-workflows"], workflows)
 
 
 def action_schema(actions: Sequence[Path]) -> list[str]:
     """The JSON Schema of an action's action.yml."""
-    return _said([_tool("check-jsonschema"), "--builtin-schema", "vendor.github-actions"], actions)
+    return _run_checker([_find_tool("check-jsonschema"), "--builtin-schema", "vendor.github-actions"], actions)
 
 
 def dependabot_schema(files: Sequence[Path]) -> list[str]:
     """The JSON Schema of dependabot.yml."""
-    return _said([_tool("check-jsonschema"), "--builtin-schema", "vendor.dependabot"], files)
+    return _run_checker([_find_tool("check-jsonschema"), "--builtin-schema", "vendor.dependabot"], files)
 
 
 def compose_schema(stacks: Sequence[Path]) -> list[str]:
     """The JSON Schema of Compose files."""
-    return _said([_tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec"], stacks)
+    return _run_checker([_find_tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec"], stacks)
 
 
 def actionlint(workflows: Sequence[Path]) -> list[str]:
@@ -69,12 +69,14 @@ def actionlint(workflows: Sequence[Path]) -> list[str]:
     A workflow that a user has and that a generated one calls is no part of a case, so it cannot be read.
     """
     ignored = "could not read reusable workflow file"
-    return _said([_tool("actionlint"), "-oneline", "-shellcheck=", "-pyflakes=", "-ignore", ignored], workflows)
+    return _run_checker(
+        [_find_tool("actionlint"), "-oneline", "-shellcheck=", "-pyflakes=", "-ignore", ignored], workflows
+    )
 
 
 def workflow_parser(workflows: Sequence[Path]) -> list[str]:
     """GitHub's own parser, the TypeScript sister of the one that runs workflows."""
-    return _said([*_node(), "parser"], workflows)
+    return _run_checker([*_node_command(), "parser"], workflows)
 
 
 def language_service(workflows: Sequence[Path]) -> list[str]:
@@ -82,49 +84,53 @@ def language_service(workflows: Sequence[Path]) -> list[str]:
 
     One warning is left out: it does not know the payload of `merge_group`, which GitHub's documentation has.
     """
-    findings = _said([*_node(), "service"], workflows)
+    findings = _run_checker([*_node_command(), "service"], workflows)
     return [finding for finding in findings if not finding.endswith(": Context access might be invalid: merge_group")]
 
 
 def kubernetes_schema(manifests: Sequence[Path]) -> list[str]:
     """The schemas of Kubernetes' objects, of the oldest version that the manifests are for and of a new one."""
-    validate = [_tool("kubernetes-validate"), "--strict", "--quiet", "-k"]
-    return [line for version in ("1.30", "1.35") for line in _said([*validate, version], manifests)]
+    validate = [_find_tool("kubernetes-validate"), "--strict", "--quiet", "-k"]
+    return [line for version in ("1.30", "1.35") for line in _run_checker([*validate, version], manifests)]
 
 
 def yamllint(files: Sequence[Path]) -> list[str]:
     """Warnings count; the settings are the repository's."""
-    return _said([_tool("yamllint"), "-s", "-f", "parsable", "-c", str(ROOT / ".yamllint")], files)
+    return _run_checker([_find_tool("yamllint"), "-s", "-f", "parsable", "-c", str(ROOT / ".yamllint")], files)
 
 
 def prettier(files: Sequence[Path]) -> list[str]:
     """Prettier with its defaults, as lint-staged runs it: it names the files that it would change."""
-    node, *_ = _node()
+    node, *_ = _node_command()
     program = str(HERE / "node_modules/prettier/bin/prettier.cjs")
-    return _said([node, program, "--no-config", "--no-editorconfig", "--ignore-path", "", "--list-different"], files)
+    return _run_checker(
+        [node, program, "--no-config", "--no-editorconfig", "--ignore-path", "", "--list-different"], files
+    )
 
 
 def shellcheck(files: Sequence[Path]) -> list[str]:
     """Every script, and every `run` body of a workflow, in the dialect of its shell."""
-    tool, found = _tool("shellcheck"), list[str]()
-    with _laid_out(files) as (folder, scripts):
+    tool, complaints = _find_tool("shellcheck"), list[str]()
+    with _write_scripts(files) as (folder, scripts):
         for shell in sorted({script.shell for script in scripts}):
             names = [Path(script.name) for script in scripts if script.shell == shell]
-            found += _said([tool, "--norc", "-f", "gcc", "-s", shell], names, cwd=folder)
-    return found
+            complaints += _run_checker([tool, "--norc", "-f", "gcc", "-s", shell], names, cwd=folder)
+    return complaints
 
 
 def shell_syntax(files: Sequence[Path]) -> list[str]:
     """`bash -n`: the shell itself reads every script and every `run` body."""
-    with _laid_out(files) as (folder, scripts):
-        return [line for script in scripts for line in _said([script.shell, "-n"], [Path(script.name)], cwd=folder)]
+    with _write_scripts(files) as (folder, scripts):
+        return [
+            line for script in scripts for line in _run_checker([script.shell, "-n"], [Path(script.name)], cwd=folder)
+        ]
 
 
 def compose_config(stacks: Sequence[Path]) -> list[str]:
     """`docker compose config`, beside empty env files; only what .env.example names has a value."""
-    if subprocess.run([_tool("docker"), "compose", "version"], capture_output=True).returncode:
+    if subprocess.run([_find_tool("docker"), "compose", "version"], capture_output=True).returncode:
         raise Missing("docker compose (.ci/install-engine)")
-    return [line for stack in stacks for line in _config(stack)]
+    return [line for stack in stacks for line in _run_compose_config(stack)]
 
 
 def findings(checker: Checker, files: Sequence[Path]) -> list[str]:
@@ -187,7 +193,7 @@ def _default_shell(node: Mapping[str, Any]) -> str | None:
 
 
 @contextmanager
-def _laid_out(files: Iterable[Path]) -> Iterator[tuple[Path, list[Script]]]:
+def _write_scripts(files: Iterable[Path]) -> Iterator[tuple[Path, list[Script]]]:
     """Write each script under its name into a scratch folder: what a tool says of it then begins with that name.
 
     Many workflows have the same step: a text is there once, under the name of the first that has it.
@@ -204,7 +210,7 @@ def _laid_out(files: Iterable[Path]) -> Iterator[tuple[Path, list[Script]]]:
         yield Path(scratch), scripts
 
 
-def _config(stack: Path) -> list[str]:
+def _run_compose_config(stack: Path) -> list[str]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(shutil.copytree(stack.parent, scratch, dirs_exist_ok=True))
         for env_file in _env_files(stack):
@@ -212,8 +218,8 @@ def _config(stack: Path) -> list[str]:
         example = folder / ".env.example"
         names = re.findall(r"^(\w+)=", example.read_text(), re.MULTILINE) if example.exists() else []
         environment = os.environ | dict.fromkeys(names, "stand-in")
-        said = _said(["docker", "compose", "config", "--quiet"], [], cwd=folder, env=environment)
-        return [f"{stack}: {line}" for line in said]
+        complaints = _run_checker(["docker", "compose", "config", "--quiet"], [], cwd=folder, env=environment)
+        return [f"{stack}: {line}" for line in complaints]
 
 
 def _env_files(stack: Path) -> Iterator[str]:
@@ -223,23 +229,23 @@ def _env_files(stack: Path) -> Iterator[str]:
             yield file if isinstance(file, str) else file["path"]
 
 
-def _tool(name: str) -> str:
+def _find_tool(name: str) -> str:
     """Find a program, the environment's own first; Missing says how to get it."""
-    found = shutil.which(name, path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    if not found:
+    path_of_tool = shutil.which(name, path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if not path_of_tool:
         raise Missing(f"{name} (.ci/install)")
-    return found
+    return path_of_tool
 
 
-def _node() -> list[str]:
-    node = _tool("node")
+def _node_command() -> list[str]:
+    node = _find_tool("node")
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
     if int(version.lstrip("v").split(".")[0]) < NODE_MINIMUM or not (HERE / "node_modules").exists():
         raise Missing(f"Node {NODE_MINIMUM} with what tests/checkers/package.json names (.ci/install)")
     return [node, "--no-warnings", str(HERE / "github.mjs")]
 
 
-def _said(
+def _run_checker(
     argv: Sequence[str], files: Sequence[Path], cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> list[str]:
     """Run a checker: its lines when it fails or complains; what it prints of a success is no finding."""

@@ -12,7 +12,7 @@ from kiwari_ci.cli import app
 
 
 @dataclass(frozen=True)
-class Said:
+class CommandResult:
     """The exit code of a run, and what it printed."""
 
     code: int
@@ -20,10 +20,10 @@ class Said:
     err: str
 
 
-def kiwari_ci(*words: object) -> Said:
+def kiwari_ci(*words: object) -> CommandResult:
     """Run `kiwari-ci` with these words; no exception but its exit gets out."""
     out, err = io.StringIO(), io.StringIO()
     argv = patch.object(sys, "argv", ["kiwari-ci", *map(str, words)])
     with argv, redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
         app.main()
-    return Said(int(ended.value.code or 0), out.getvalue(), err.getvalue())
+    return CommandResult(int(ended.value.code or 0), out.getvalue(), err.getvalue())

@@ -15,18 +15,18 @@ from tests.workflow import Workflow
 
 
 def built_alike(tree: GeneratedFiles, other: GeneratedFiles) -> None:
-    for (path, file), (there, twin) in zip(tree.items(), other.items(), strict=True):
+    for (path, file), (other_path, twin) in zip(tree.items(), other.items(), strict=True):
         if file.marked:
-            assert built(path, file.text) == built(there, twin.text), (path, there)
+            assert built(path, file.text) == built(other_path, twin.text), (path, other_path)
 
 
 @cache
 def built(path: str, text: str) -> Any:
     """What a file is made of, whatever its names: nodes of YAML, commands of a script, blocks and rows of a page."""
     if path.endswith(".yml"):
-        made = read(text)
-        runs = Workflow(text).runs if "jobs" in made else []
-        return shape(made), [commands(body) for _, step, body in runs if step.get("name") != "Run the tests"]
+        document = read(text)
+        runs = Workflow(text).runs if "jobs" in document else []
+        return shape(document), [commands(body) for _, step, body in runs if step.get("name") != "Run the tests"]
     if path.endswith(".md"):
         assert not shell.broken(script := "\n".join(re.findall(r"^```bash\n(.*?)^```$", text, re.M | re.S)))
         rows = [len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines() if line.startswith("|")]
@@ -50,14 +50,14 @@ def read(text: str) -> Any:
     """The document, on which a reader of YAML 1.1 and one of 1.2 agree; each `run` body is a script."""
     modern = YAML(typ="safe", pure=True)
     modern.version = (1, 2)
-    made = modern.load(io.StringIO(text))
+    document = modern.load(io.StringIO(text))
     old = yaml.safe_load(text)
-    assert {("on" if key is True else key): value for key, value in old.items()} == made
-    for where, step, body in Workflow(text).runs if "jobs" in made else ():
+    assert {("on" if key is True else key): value for key, value in old.items()} == document
+    for where, step, body in Workflow(text).runs if "jobs" in document else ():
         if step.get("name") != "Run the tests":
             assert "${{" not in body, where
             syntax(body)
-    return made
+    return document
 
 
 @cache

@@ -92,13 +92,13 @@ def live_filters(workflow: Workflow) -> Iterator[Finding]:
 
 def _left(patterns: list[str]) -> list[str]:
     """The patterns that no later `!` takes back whole."""
-    left: list[str] = []
+    filters: list[str] = []
     for pattern in patterns:
         if pattern.startswith("!"):
-            left = [other for other in left if pattern not in ("!**", f"!{other}")]
+            filters = [other for other in filters if pattern not in ("!**", f"!{other}")]
         else:
-            left.append(pattern)
-    return left
+            filters.append(pattern)
+    return filters
 
 
 @rule
@@ -315,7 +315,7 @@ def known_hosts_only(workflow: Workflow) -> Iterator[Finding]:
         if SSH & commands(body):
             for option, value in SSH_OPTIONS.items():
                 values = re.findall(rf"{option}[= ]+(\S+)", body)
-                if not values or not all(re.match(value, found) for found in values):
+                if not values or not all(re.match(value, words) for words in values):
                     yield where, f"ssh without {option} {value}"
 
 

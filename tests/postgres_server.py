@@ -75,11 +75,11 @@ AS_POSTGRES = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-group
 
 def binaries() -> Path:
     """The folder of the newest server installed; without one, or without root, the test is skipped, in CI failed."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     lacking = [tool for tool in ("ip", "nsenter", "setpriv", "unshare") if not shutil.which(tool)]
-    if found and not lacking and os.geteuid() == 0:
-        return found[-1].parent
-    why = f"NOT TESTED: needs root, Debian's postgresql and iproute2 (lacking: {lacking or found or 'postgresql'})"
+    if installed and not lacking and os.geteuid() == 0:
+        return installed[-1].parent
+    why = f"NOT TESTED: needs root, Debian's postgresql and iproute2 (lacking: {lacking or installed or 'postgresql'})"
     if os.environ.get("CI") == "true":
         pytest.fail(why)
     pytest.skip(why)

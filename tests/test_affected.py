@@ -29,19 +29,19 @@ ZEROS = "0" * 40
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
     """With one commit of a file of each service."""
-    made = Repository(tmp_path)
-    made.commit("start", api__main="1", admin__page="1", docker__other="1")
-    return made
+    checkout = Repository(tmp_path)
+    checkout.commit("start", api__main="1", admin__page="1", docker__other="1")
+    return checkout
 
 
 def runs(answer: rules.AffectedResult, on: str = "") -> list[str]:
     """The workflows that an answer has running, on an event."""
-    return [each.workflow for each in answer.touched if on in each.on]
+    return [workflow.workflow for workflow in answer.touched if on in workflow.on]
 
 
 def why(answer: rules.AffectedResult, name: str) -> str:
     """Why something is spared."""
-    return next(each.why for each in answer.spared if each.name == name)
+    return next(spared.why for spared in answer.spared if spared.name == name)
 
 
 def push(*files: str, **facts: Any) -> rules.AffectedResult:
@@ -49,17 +49,17 @@ def push(*files: str, **facts: Any) -> rules.AffectedResult:
     return rules.find_affected_by_files(PLAN, ChangedFiles(files, **facts), pushed=True)
 
 
-def asked(*words: object) -> dict[str, Any]:
+def run_affected(*words: object) -> dict[str, Any]:
     """What `affected` says, as a program reads it."""
-    said = kiwari_ci("affected", SPEC, *words, "--format", "json")
-    assert said.code == 0, said.err
-    found: dict[str, Any] = json.loads(said.out)
-    return found
+    result = kiwari_ci("affected", SPEC, *words, "--format", "json")
+    assert result.code == 0, result.err
+    report: dict[str, Any] = json.loads(result.out)
+    return report
 
 
 def test_the_jobs_and_triggers_are_those_of_the_workflows() -> None:
-    services = {each.source.workflow: each.jobs() for each in PLAN.workflows}
-    promotions = {each.name: each.jobs() for each in PLAN.promotions}
+    services = {workflow.source.workflow: workflow.jobs() for workflow in PLAN.workflows}
+    promotions = {promotion.name: promotion.jobs() for promotion in PLAN.promotions}
     for name, jobs in {**services, **promotions, "pipeline-drift": ("drift",)}.items():
         written = yaml.safe_load(TREE[f".github/workflows/{name}.yml"].text)
         assert tuple(written["jobs"]) == jobs
@@ -142,7 +142,7 @@ def test_a_word_in_the_commit_skips_all(repository: Repository) -> None:
 def test_a_tag_asks_no_path() -> None:
     answer = rules.find_affected_by_tags(PLAN, ["v1.2.0"])
     assert runs(answer) == ["promote"]
-    assert [each.container for each in answer.touched[0].places] == ["pos-api", "pos-admin"]
+    assert [place.container for place in answer.touched[0].places] == ["pos-api", "pos-admin"]
     assert "ghcr.io/iqbalmuhyiddin/kiwari-api:v1.2.0" in answer.touched[0].images
     assert "takes no tag" in why(answer, "api-ci")
 
@@ -163,7 +163,7 @@ def test_four_tags_at_once_are_no_event() -> None:
 
 def test_what_a_person_does() -> None:
     answer = push("api/migrations/1.up.sql", "deploy/bin/deploy", "deploy/pos-staging/docker-compose.yml")
-    assert [each.partition(":")[0] for each in answer.by_hand] == [
+    assert [step.partition(":")[0] for step in answer.by_hand] == [
         "api/migrations/1.up.sql",
         "deploy/pos-staging/docker-compose.yml",
         "deploy/bin/deploy",
@@ -175,8 +175,8 @@ def test_what_a_deploy_sends_no_person_copies() -> None:
     files = [
         f"deploy/shop-{stack}/{file}" for stack in ("staging", "demo") for file in ("docker-compose.yml", "Caddyfile")
     ]
-    told = [*rules._list_manual_steps(plan, files)]
-    assert [each.partition(":")[0] for each in told] == files[2:]
+    manual_steps = [*rules._list_manual_steps(plan, files)]
+    assert [step.partition(":")[0] for step in manual_steps] == files[2:]
 
 
 def test_a_push_that_changes_only_what_a_deploy_sends_is_deployed() -> None:
@@ -196,12 +196,15 @@ def test_three_dots_for_a_pull_request_two_for_a_push(repository: Repository) ->
     repository.commit("mine", api__main="2")
     repository.git("checkout", "-q", "main")
     repository.commit("theirs", admin__page="2")
-    pulled = asked("--base", "main", "--head", "topic", "--repo", repository.folder)
+    pulled = run_affected("--base", "main", "--head", "topic", "--repo", repository.folder)
     assert "main...topic (three-dot" in pulled["about"]
-    assert [each["workflow"] for each in pulled["touched"] if "merge" in each["on"]] == ["pipeline-drift", "api-ci"]
-    pushed = asked("--base", "main", "--head", "topic", "--event", "push", "--repo", repository.folder)
+    assert [workflow["workflow"] for workflow in pulled["touched"] if "merge" in workflow["on"]] == [
+        "pipeline-drift",
+        "api-ci",
+    ]
+    pushed = run_affected("--base", "main", "--head", "topic", "--event", "push", "--repo", repository.folder)
     assert "main..topic (two-dot" in pushed["about"]
-    assert [each["workflow"] for each in pushed["touched"]] == ["pipeline-drift", "api-ci", "admin-ci"]
+    assert [workflow["workflow"] for workflow in pushed["touched"]] == ["pipeline-drift", "api-ci", "admin-ci"]
 
 
 def test_a_new_branch_is_compared_with_what_was_before_it(repository: Repository, tmp_path: Path) -> None:
@@ -220,8 +223,8 @@ def test_a_move_is_both_of_its_paths(repository: Repository) -> None:
 
 
 def test_files_of_a_list_and_hostile_names(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = kiwari_ci("affected", SPEC, "--files", "./api/a b", "api/\x1b[31m|<b>", "--event", "push")
-    assert "push to main: 2 files" in said.out and "\x1b" not in said.out
+    result = kiwari_ci("affected", SPEC, "--files", "./api/a b", "api/\x1b[31m|<b>", "--event", "push")
+    assert "push to main: 2 files" in result.out and "\x1b" not in result.out
     shown = report.format_affected_markdown(push("api/\n\x1b|<script>@everyone"))
     assert "\\<script" in shown and "@everyone" not in shown and "\x1b" not in shown
     assert "admin-ci" in kiwari_ci("affected", SPEC, "--files", "admin/x", "api/y", "--format", "markdown").out
@@ -238,14 +241,14 @@ def test_files_of_a_list_and_hostile_names(repository: Repository, monkeypatch: 
     ],
 )
 def test_what_is_refused(words: list[str], message: str, repository: Repository) -> None:
-    said = kiwari_ci("affected", SPEC, *words, "--repo", repository.folder)
-    assert said.code == 2 and message in said.err
+    result = kiwari_ci("affected", SPEC, *words, "--repo", repository.folder)
+    assert result.code == 2 and message in result.err
     assert repository.git("status", "--porcelain") == ""
 
 
 def test_no_checkout_and_no_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = kiwari_ci("affected", SPEC, "--base", "main", "--repo", tmp_path)
-    assert said.code == 2 and "is in no git checkout" in said.err
+    result = kiwari_ci("affected", SPEC, "--base", "main", "--repo", tmp_path)
+    assert result.code == 2 and "is in no git checkout" in result.err
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "git is not installed" in kiwari_ci("affected", SPEC, "--base", "main", "--repo", tmp_path).err
 
@@ -254,9 +257,9 @@ def test_the_page_and_the_flowchart_show_all_of_the_plan() -> None:
     drawn = pipeline_graph.build_pipeline_graph(PLAN)
     flowchart, html = pipeline_graph.render_mermaid(drawn), html_page.render_html_page(drawn)
     for stack in PLAN.stacks:
-        for each in stack.instances:
-            assert f'"{each.container}"' in flowchart and f">{each.container}<" in html
-            assert each.domain in flowchart and f'href="https://{each.domain}"' in html
+        for instance in stack.instances:
+            assert f'"{instance.container}"' in flowchart and f">{instance.container}<" in html
+            assert instance.domain in flowchart and f'href="https://{instance.domain}"' in html
     assert flowchart.count("promote-images") == html.count("promote-images") == 1
     assert "staging" in drawn.lanes[1].source and drawn.lanes[0].source == ""
 
@@ -281,8 +284,8 @@ def test_graph_writes_a_file_and_says_why_not(tmp_path: Path) -> None:
     assert kiwari_ci("graph", SPEC).out.startswith("flowchart LR\n")
     assert kiwari_ci("graph", SPEC, "--html", tmp_path / "p.html").code == 0
     assert (tmp_path / "p.html").read_text().startswith("<!doctype html>")
-    said = kiwari_ci("graph", SPEC, "--html", tmp_path / "none/p.html")
-    assert said.code == 2 and "name a file in a folder that is there" in said.err
+    result = kiwari_ci("graph", SPEC, "--html", tmp_path / "none/p.html")
+    assert result.code == 2 and "name a file in a folder that is there" in result.err
 
 
 def test_a_page_overwrites_pages_only(tmp_path: Path) -> None:

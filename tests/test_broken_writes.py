@@ -348,11 +348,11 @@ def test_interrupted_by_a_signal(number: str, code: int, words: str, tmp_path: P
             time.sleep(0.02)
         process.send_signal(getattr(signal, f"SIG{number}"))
         try:
-            _, said = process.communicate(timeout=20)
+            _, output = process.communicate(timeout=20)
         finally:
             process.kill()
     os.close(lock)
-    assert (process.returncode, said.strip()) == (code, words)
+    assert (process.returncode, output.strip()) == (code, words)
     assert list(out.iterdir()) == []
 
 

@@ -54,19 +54,19 @@ def test_ok(spec: Path, snapshot: Any) -> None:
 @pytest.mark.parametrize("spec", ERR, ids=lambda spec: spec.stem)
 def test_err(spec: Path, snapshot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(spec.parent)
-    said = kiwari_ci("validate", spec.name, "--format", "text")
-    assert (said.code, said.out) == (2, "")
+    result = kiwari_ci("validate", spec.name, "--format", "text")
+    assert (result.code, result.out) == (2, "")
     snapshot.snapshot_dir = spec.parent
-    snapshot.assert_match(said.err, f"{spec.stem}.out")
+    snapshot.assert_match(result.err, f"{spec.stem}.out")
 
 
 @pytest.mark.parametrize("spec", ADVICE, ids=lambda spec: spec.stem)
 def test_advice(spec: Path, snapshot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(spec.parent)
-    said = kiwari_ci("validate", spec.name, "--format", "text")
-    assert (said.code, said.err) == (0, "")
+    result = kiwari_ci("validate", spec.name, "--format", "text")
+    assert (result.code, result.err) == (0, "")
     snapshot.snapshot_dir = spec.parent
-    snapshot.assert_match(said.out, f"{spec.stem}.out")
+    snapshot.assert_match(result.out, f"{spec.stem}.out")
 
 
 @pytest.mark.parametrize("case", COMMANDS, ids=lambda case: case.stem)
@@ -87,10 +87,10 @@ def printed(line: str, last: bool) -> str:
     command, *rest = line.split(" | ")
     if not command.startswith("kiwari-ci "):
         return subprocess.run(["bash", "-c", line], check=True, capture_output=True, text=True).stdout
-    said = kiwari_ci(*(word.replace("$OUT", "") for word in shlex.split(command)[1:]))
+    result = kiwari_ci(*(word.replace("$OUT", "") for word in shlex.split(command)[1:]))
     if not last:
         return ""
-    return tail(said.out + said.err, int(rest[0].removeprefix("tail -n ")) if rest else None)
+    return tail(result.out + result.err, int(rest[0].removeprefix("tail -n ")) if rest else None)
 
 
 def tail(text: str, count: int | None) -> str:
@@ -100,15 +100,15 @@ def tail(text: str, count: int | None) -> str:
 @pytest.mark.parametrize("repository", INIT, ids=lambda repository: repository.parent.name)
 def test_init(repository: Path, snapshot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(checkout(repository, tmp_path, repository.parent.name))
-    said = kiwari_ci("init")
+    result = kiwari_ci("init")
     specs = {path.as_posix(): path.read_text() for path in Path().glob("specs/*")}
-    assert (said.code, bool(specs)) in ((0, True), (2, False))
+    assert (result.code, bool(specs)) in ((0, True), (2, False))
     for path in specs:
         assert kiwari_ci("validate", path, "--format", "text").code == 0
         assert kiwari_ci("lint", path, "--checkout", ".", "--format", "text").code == 0
         assert "nothing was changed" in kiwari_ci("init").out
     snapshot.snapshot_dir = repository.parent
-    snapshot.assert_match_dir(nested({"said.txt": said.out + said.err, **specs}), "expected")
+    snapshot.assert_match_dir(nested({"said.txt": result.out + result.err, **specs}), "expected")
 
 
 def test_no_expectation_without_a_spec() -> None:
@@ -126,10 +126,10 @@ def test_every_rule_has_a_case() -> None:
 @pytest.mark.parametrize("spec", [*ERR, *ADVICE], ids=lambda spec: spec.stem)
 def test_every_problem_has_a_cure(spec: Path) -> None:
     try:
-        found = generator.load_spec(spec).advice
+        problems = generator.load_spec(spec).advice
     except SpecError as faults:
-        found = faults.problems
-    assert found and all(problem.hint for problem in found)
+        problems = faults.problems
+    assert problems and all(problem.hint for problem in problems)
 
 
 def checkout(repository: Path, folder: Path, name: str) -> Path:

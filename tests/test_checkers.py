@@ -106,8 +106,8 @@ def test_checker_finds_what_is_planted(
     tmp_path: Path, checker: Checker, old: str, new: str, word: str, text: str, name: str
 ) -> None:
     assert old in text
-    said = checkers.findings(checker, [place(tmp_path, name, text.replace(old, new, 1))])
-    assert any(word in line for line in said), said
+    complaints = checkers.findings(checker, [place(tmp_path, name, text.replace(old, new, 1))])
+    assert any(word in line for line in complaints), complaints
 
 
 @pytest.mark.parametrize(
@@ -133,8 +133,8 @@ def test_one_call_tells_of_every_file(tmp_path: Path) -> None:
     first, second = tmp_path / "first.yml", tmp_path / "second.yml"
     for file in (first, second):
         file.write_text(GOOD.replace("- api/**", "-  api/**"))
-    said = checkers.yamllint([first, second])
-    assert [line.partition(":")[0] for line in said] == [str(first), str(second)]
+    complaints = checkers.yamllint([first, second])
+    assert [line.partition(":")[0] for line in complaints] == [str(first), str(second)]
 
 
 def test_missing_checker_skips_here_and_fails_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,4 +150,4 @@ def test_missing_checker_skips_here_and_fails_in_ci(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_tool_that_fails_without_a_word_is_a_finding() -> None:
-    assert checkers._said(["false"], []) == ["false ended with 1 and said nothing"]
+    assert checkers._run_checker(["false"], []) == ["false ended with 1 and said nothing"]

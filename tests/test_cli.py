@@ -18,7 +18,7 @@ import yaml
 
 from kiwari_ci import __version__, generator
 from kiwari_ci.cli import app, progress
-from tests.cli_runner import Said, kiwari_ci
+from tests.cli_runner import CommandResult, kiwari_ci
 
 ROOT = Path(__file__).parents[1]
 KIWARI = ROOT / "specs/kiwari.yaml"
@@ -27,7 +27,7 @@ COMMANDS = ["generate", "check", "pins", "validate", "show", "schema"]
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def spec_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder with one spec, outside GitHub Actions."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
@@ -36,27 +36,27 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def good(said: Said) -> str:
-    assert (said.code, said.err) == (0, "")
-    return said.out
+def expect_success(result: CommandResult) -> str:
+    assert (result.code, result.err) == (0, "")
+    return result.out
 
 
-def refused(said: Said, code: int = 2) -> str:
-    assert (said.code, said.out) == (code, "")
-    assert "Traceback" not in said.err
-    return said.err
+def expect_refusal(result: CommandResult, code: int = 2) -> str:
+    assert (result.code, result.out) == (code, "")
+    assert "Traceback" not in result.err
+    return result.err
 
 
-def state(root: Path) -> dict[str, tuple[int, int, int]]:
+def file_state(root: Path) -> dict[str, tuple[int, int, int]]:
     facts = {str(path): path.lstat() for path in root.rglob("*")}
-    return {path: (found.st_mode, found.st_mtime_ns, found.st_ino) for path, found in facts.items()}
+    return {path: (status.st_mode, status.st_mtime_ns, status.st_ino) for path, status in facts.items()}
 
 
 # generate
 
 
 def test_generate_says_what_it_did() -> None:
-    lines = good(kiwari_ci("generate")).splitlines()
+    lines = expect_success(kiwari_ci("generate")).splitlines()
     assert lines[0] == "specs/shop.yaml -> ."
     assert "  new      .github/workflows/web-ci.yml" in lines
     assert lines[-1] == "  1 unchanged", "the spec"
@@ -64,87 +64,91 @@ def test_generate_says_what_it_did() -> None:
     Path("deploy/bin/deploy").unlink()
     text = Path("specs/shop.yaml").read_text().replace("production", "live")
     Path("specs/shop.yaml").write_text(text)
-    lines = good(kiwari_ci("generate")).splitlines()
+    lines = expect_success(kiwari_ci("generate")).splitlines()
     assert "  new      deploy/bin/deploy" in lines
     assert "  changed  deploy/RUNBOOK.md" in lines
     assert "  removed  deploy/shop-production/docker-compose.yml" in lines
-    assert good(kiwari_ci("generate")).splitlines()[1:] == [f"  {count} unchanged"]
+    assert expect_success(kiwari_ci("generate")).splitlines()[1:] == [f"  {count} unchanged"]
 
 
 def test_generate_in_json() -> None:
-    said = json.loads(good(kiwari_ci("generate", "--format", "json")))
-    assert said.keys() == {"new", "changed", "same", "removed", "left"}
-    assert "deploy/bin/deploy" in said["new"]
+    report = json.loads(expect_success(kiwari_ci("generate", "--format", "json")))
+    assert report.keys() == {"new", "changed", "same", "removed", "left"}
+    assert "deploy/bin/deploy" in report["new"]
 
 
 def test_a_file_that_is_not_ours_stops_it() -> None:
     Path("deploy/bin").mkdir(parents=True)
     Path("deploy/bin/deploy").write_text("mine\n")
-    assert refused(kiwari_ci("generate"), code=73).splitlines() == [
+    assert expect_refusal(kiwari_ci("generate"), code=73).splitlines() == [
         "nothing was changed:",
         "deploy/bin/deploy: not written by kiwari-ci (no marker): move it away, or overwrite it with --force",
     ]
-    assert "  changed  deploy/bin/deploy" in good(kiwari_ci("generate", "--force"))
+    assert "  changed  deploy/bin/deploy" in expect_success(kiwari_ci("generate", "--force"))
 
 
-def test_two_specs_may_share_an_output(here: Path) -> None:
+def test_two_specs_may_share_an_output(spec_folder: Path) -> None:
     text = Path("specs/shop.yaml").read_text()
     other = text.replace("shop", "store").replace("web", "page")
     Path("specs/store.yaml").write_text(other)
-    good(kiwari_ci("generate", "specs/shop.yaml"))
-    assert "pipeline-drift.yml: of the project shop: move it" in refused(kiwari_ci("generate", "specs/store.yaml"), 73)
-    good(kiwari_ci("generate", "specs/store.yaml", "--force"))
+    expect_success(kiwari_ci("generate", "specs/shop.yaml"))
+    assert "pipeline-drift.yml: of the project shop: move it" in expect_refusal(
+        kiwari_ci("generate", "specs/store.yaml"), 73
+    )
+    expect_success(kiwari_ci("generate", "specs/store.yaml", "--force"))
     Path("specs/shop.yaml").unlink()
-    said = kiwari_ci("check", "specs/store.yaml")
-    assert said.code == 0 and said.err.endswith("deploy/shop-production/docker-compose.yml\n")
-    assert "rm .github/workflows/web-ci.yml " in said.err
+    result = kiwari_ci("check", "specs/store.yaml")
+    assert result.code == 0 and result.err.endswith("deploy/shop-production/docker-compose.yml\n")
+    assert "rm .github/workflows/web-ci.yml " in result.err
     assert Path(".github/workflows/web-ci.yml").exists(), "what is left is never removed"
-    subprocess.run(["bash", "-c", said.err.rpartition(": ")[2]], check=True)
-    assert "no spec generates" not in good(kiwari_ci("check", "specs/store.yaml"))
+    subprocess.run(["bash", "-c", result.err.rpartition(": ")[2]], check=True)
+    assert "no spec generates" not in expect_success(kiwari_ci("check", "specs/store.yaml"))
 
 
 def test_a_files_name_reaches_no_terminal_as_it_is() -> None:
-    good(kiwari_ci("generate"))
+    expect_success(kiwari_ci("generate"))
     text = Path("deploy/RUNBOOK.md").read_bytes()
     for name in (b"deploy/\x1b[31mred", b"deploy/\xff\n", b"deploy/other"):
         Path(os.fsdecode(name)).write_bytes(text.replace(b"(shop)", b"(store)") if b"other" in name else text)
-    said = kiwari_ci("check", "--format", "text")
-    assert "no longer in the spec: deploy/\ufffd[31mred\n" in said.out and "\x1b" not in said.out
-    said = kiwari_ci("generate")
-    assert said.code == 0 and said.out.count("  removed  deploy/\ufffd") == 2 and "\x1b" not in said.out + said.err
+    result = kiwari_ci("check", "--format", "text")
+    assert "no longer in the spec: deploy/\ufffd[31mred\n" in result.out and "\x1b" not in result.out
+    result = kiwari_ci("generate")
+    assert (
+        result.code == 0 and result.out.count("  removed  deploy/\ufffd") == 2 and "\x1b" not in result.out + result.err
+    )
 
 
 def test_a_folder_that_cannot_be_made() -> None:
     Path("file").write_text("")
-    assert "file/out: Not a directory" in refused(kiwari_ci("generate", "--out", "file/out"), code=73)
+    assert "file/out: Not a directory" in expect_refusal(kiwari_ci("generate", "--out", "file/out"), code=73)
 
 
-def test_one_rule_says_where_the_output_is(here: Path) -> None:
+def test_one_rule_says_where_the_output_is(spec_folder: Path) -> None:
     """Here, unless a pipeline is in `generated/`; leaving changes nothing about that."""
     Path("generated").mkdir()
     Path("generated/api.ts").write_text("mine\n")
     for _ in range(2):  # before the first generation and after it
         for command in ("generate", "check", "diff"):
             assert "generated" not in kiwari_ci(command).out
-    good(kiwari_ci("eject"))
+    expect_success(kiwari_ci("eject"))
     assert "\n.: " in kiwari_ci("check").out
     for name in (".github", "deploy"):
         shutil.rmtree(name)
-    good(kiwari_ci("generate", "--out", "generated"))
-    assert good(kiwari_ci("generate")).startswith("specs/shop.yaml -> generated\n")
-    assert good(kiwari_ci("check")).startswith("generated: ")
-    assert good(kiwari_ci("diff")).startswith("generated → ")
-    assert good(kiwari_ci("eject")).startswith("generated is yours")
+    expect_success(kiwari_ci("generate", "--out", "generated"))
+    assert expect_success(kiwari_ci("generate")).startswith("specs/shop.yaml -> generated\n")
+    assert expect_success(kiwari_ci("check")).startswith("generated: ")
+    assert expect_success(kiwari_ci("diff")).startswith("generated → ")
+    assert expect_success(kiwari_ci("eject")).startswith("generated is yours")
     assert kiwari_ci("generate").code == 73 and not Path("deploy").exists()
 
 
-def test_a_folder_that_is_not_the_specs_is_named_in_full(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (elsewhere := here / "elsewhere").mkdir()
+def test_a_folder_that_is_not_the_specs_is_named_in_full(spec_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (elsewhere := spec_folder / "elsewhere").mkdir()
     monkeypatch.chdir(elsewhere)
-    shutil.move(here / "specs", here / "shop/specs")
-    said = good(kiwari_ci("generate", "../shop/specs/shop.yaml"))
-    assert said.startswith(f"../shop/specs/shop.yaml -> .: {elsewhere}\n")
-    assert good(kiwari_ci("generate", "../shop/specs/shop.yaml", "--out", "../shop")).startswith(
+    shutil.move(spec_folder / "specs", spec_folder / "shop/specs")
+    output = expect_success(kiwari_ci("generate", "../shop/specs/shop.yaml"))
+    assert output.startswith(f"../shop/specs/shop.yaml -> .: {elsewhere}\n")
+    assert expect_success(kiwari_ci("generate", "../shop/specs/shop.yaml", "--out", "../shop")).startswith(
         "../shop/specs/shop.yaml -> ../shop\n"
     )
 
@@ -155,34 +159,34 @@ def test_interrupted(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(generator, "generate_files", interrupt)
-    assert refused(kiwari_ci(command), code=130).strip() == "interrupted"
+    assert expect_refusal(kiwari_ci(command), code=130).strip() == "interrupted"
 
 
 def test_a_command_starts_without_the_rooms_of_others() -> None:
     asked = "import sys, kiwari_ci.cli.app; print(*(name for name in sys.modules if name.startswith('kiwari_ci.')))"
-    said = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout.split()
+    modules = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout.split()
     assert not {
         f"kiwari_ci.{room}"
         for room in ("commands.eject", "commands.init", "commands.doctor", "commands.diff", "commands.lint")
-    } & set(said)
+    } & set(modules)
 
 
 # check
 
 
-def test_check_names_all_that_is_wrong_and_the_cure_cures(here: Path) -> None:
-    good(kiwari_ci("generate"))
+def test_check_names_all_that_is_wrong_and_the_cure_cures(spec_folder: Path) -> None:
+    expect_success(kiwari_ci("generate"))
     root = Path(".")
     (root / "deploy/bin/deploy").chmod(0o644)
     (root / "deploy/RUNBOOK.md").unlink()
     workflow = root / ".github/workflows/web-ci.yml"
     workflow.write_text(workflow.read_text().replace("name: web-ci", "name: by-hand"))
     shutil.copy(workflow, root / "deploy/old.yml")
-    before = state(here)
-    said = kiwari_ci("check")
-    assert (said.code, said.err) == (1, "")
-    assert state(here) == before, "check wrote something"
-    lines = said.out.splitlines()
+    before = file_state(spec_folder)
+    result = kiwari_ci("check")
+    assert (result.code, result.err) == (1, "")
+    assert file_state(spec_folder) == before, "check wrote something"
+    lines = result.out.splitlines()
     assert lines[-6:] == [
         ".: 4 files do not agree with specs/shop.yaml",
         "  edited by hand, or spec changed and not regenerated: .github/workflows/web-ci.yml:2"
@@ -193,26 +197,26 @@ def test_check_names_all_that_is_wrong_and_the_cure_cures(here: Path) -> None:
         "cure: kiwari-ci generate",
     ]
     assert {"-name: by-hand", "+name: web-ci", "+++ b/deploy/RUNBOOK.md", "old mode 100644"} <= set(lines)
-    good(kiwari_ci(*shlex.split(lines[-1].removeprefix("cure: "))[1:]))
-    assert re.fullmatch(r"\.: \d+ files agree with specs/shop\.yaml\n", good(kiwari_ci("check")))
+    expect_success(kiwari_ci(*shlex.split(lines[-1].removeprefix("cure: "))[1:]))
+    assert re.fullmatch(r"\.: \d+ files agree with specs/shop\.yaml\n", expect_success(kiwari_ci("check")))
 
 
-def test_the_cure_has_the_words_of_the_call(here: Path) -> None:
+def test_the_cure_has_the_words_of_the_call(spec_folder: Path) -> None:
     shutil.copy(SMALL, "a spec.yaml")
     words = ["a spec.yaml", "--out", "an out"]
     lines = kiwari_ci("check", *words).out.splitlines()
     assert lines[-1] == "cure: kiwari-ci generate 'a spec.yaml' --out 'an out'"
-    good(kiwari_ci(*shlex.split(lines[-1].removeprefix("cure: "))[1:]))
-    good(kiwari_ci("check", *words))
+    expect_success(kiwari_ci(*shlex.split(lines[-1].removeprefix("cure: "))[1:]))
+    expect_success(kiwari_ci("check", *words))
 
 
 @pytest.mark.parametrize("style", ["text", "github"])
 def test_before_the_first_generation_check_says_it_in_a_line(style: str) -> None:
-    said = kiwari_ci("check", "--format", style)
+    result = kiwari_ci("check", "--format", style)
     words = ".: nothing was generated yet", "cure: kiwari-ci generate"
     text = "\n".join(words) if style == "text" else f"::error title=drift::{'%0A'.join(words)}"
-    assert (said.code, said.out, said.err) == (1, f"{text}\n", "")
-    good(kiwari_ci("generate"))
+    assert (result.code, result.out, result.err) == (1, f"{text}\n", "")
+    expect_success(kiwari_ci("generate"))
     Path("deploy/RUNBOOK.md").unlink()
     assert "missing: deploy/RUNBOOK.md" in kiwari_ci("check", "--format", style).out
     for name in ("deploy", ".github"):
@@ -223,20 +227,20 @@ def test_before_the_first_generation_check_says_it_in_a_line(style: str) -> None
 
 
 def test_check_in_json() -> None:
-    said = kiwari_ci("check", "--format", "json")
-    assert said.code == 1
-    told = json.loads(said.out)
-    assert (told["out"], told["spec"], told["cure"]) == (".", "specs/shop.yaml", "kiwari-ci generate")
-    assert {each["why"] for each in told["differences"]} == {"missing"}
-    assert told["differences"][0].keys() == {"path", "why", "line", "key", "spec_line", "diff"}
-    good(kiwari_ci("generate"))
-    told = json.loads(good(kiwari_ci("check", "--format", "json")))
-    assert (told["cure"], told["differences"]) == ("", [])
+    result = kiwari_ci("check", "--format", "json")
+    assert result.code == 1
+    report = json.loads(result.out)
+    assert (report["out"], report["spec"], report["cure"]) == (".", "specs/shop.yaml", "kiwari-ci generate")
+    assert {difference["why"] for difference in report["differences"]} == {"missing"}
+    assert report["differences"][0].keys() == {"path", "why", "line", "key", "spec_line", "diff"}
+    expect_success(kiwari_ci("generate"))
+    report = json.loads(expect_success(kiwari_ci("check", "--format", "json")))
+    assert (report["cure"], report["differences"]) == ("", [])
 
 
 def test_check_in_github_actions(monkeypatch: pytest.MonkeyPatch) -> None:
     """The runner turns the last lines into annotations; the diff stands above them."""
-    good(kiwari_ci("generate"))
+    expect_success(kiwari_ci("generate"))
     Path("deploy/bin/deploy").unlink()
     plain = kiwari_ci("check", "--format", "github").out
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
@@ -257,27 +261,27 @@ def test_check_in_github_actions(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_validate_in_github_actions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     Path("specs/shop.yaml").write_text("project: {name: shop, repository: example/shop}\nhosts: {vps: {}}\nmore: 1\n")
-    said = kiwari_ci("validate")
-    assert (said.code, said.err) == (2, "")
-    assert "::error file=specs/shop.yaml,line=3,col=1,title=unknown-key::unknown key `more`" in said.out
+    result = kiwari_ci("validate")
+    assert (result.code, result.err) == (2, "")
+    assert "::error file=specs/shop.yaml,line=3,col=1,title=unknown-key::unknown key `more`" in result.out
 
 
 def test_validate_in_json() -> None:
-    assert json.loads(good(kiwari_ci("validate", KIWARI, "--format", "json")))[0]["severity"] == "advice"
+    assert json.loads(expect_success(kiwari_ci("validate", KIWARI, "--format", "json")))[0]["severity"] == "advice"
     Path("specs/shop.yaml").write_text("")
-    said = kiwari_ci("validate", "--format", "json")
-    assert said.code == 2
-    assert [problem["rule"] for problem in json.loads(said.out)] == ["empty"]
+    result = kiwari_ci("validate", "--format", "json")
+    assert result.code == 2
+    assert [problem["rule"] for problem in json.loads(result.out)] == ["empty"]
 
 
 def test_show_prints_the_plan() -> None:
-    plan = yaml.safe_load(good(kiwari_ci("show")))
+    plan = yaml.safe_load(expect_success(kiwari_ci("show")))
     assert plan["stacks"][0]["instances"][0]["container"] == "shop-web-production"
-    assert plan == json.loads(good(kiwari_ci("show", "--format", "json")))
+    assert plan == json.loads(expect_success(kiwari_ci("show", "--format", "json")))
 
 
-def test_schema_takes_every_good_spec_and_no_other(here: Path) -> None:
-    Path("schema.json").write_text(good(kiwari_ci("schema")))
+def test_schema_takes_every_good_spec_and_no_other(spec_folder: Path) -> None:
+    Path("schema.json").write_text(expect_success(kiwari_ci("schema")))
     tool = [str(Path(sys.executable).with_name("check-jsonschema")), "--schemafile", "schema.json"]
     specs = [KIWARI, *sorted(ROOT.glob("tests/cases/ok/*/spec.yaml"))]
     done = subprocess.run([*tool, *map(str, specs)], capture_output=True, text=True)
@@ -298,15 +302,15 @@ def no_spec() -> Iterator[None]:
 
 @pytest.mark.parametrize("command", COMMANDS[:-1])
 def test_a_spec_must_be_named_where_there_is_none(command: str, no_spec: None) -> None:
-    assert "name the spec: specs/*.yaml has none" in refused(kiwari_ci(command))
+    assert "name the spec: specs/*.yaml has none" in expect_refusal(kiwari_ci(command))
 
 
 @pytest.mark.parametrize("command", COMMANDS[:-1])
 def test_a_spec_must_be_named_where_there_are_several(command: str) -> None:
     shutil.copy(SMALL, "specs/other.yaml")
     words = f"specs/*.yaml has specs/other.yaml, specs/shop.yaml: kiwari-ci {command} specs/other.yaml"
-    assert f"name the spec: {words}" in refused(kiwari_ci(command))
-    assert "the name is empty" in refused(kiwari_ci(command, ""))
+    assert f"name the spec: {words}" in expect_refusal(kiwari_ci(command))
+    assert "the name is empty" in expect_refusal(kiwari_ci(command, ""))
 
 
 @pytest.mark.parametrize("command", COMMANDS[:-1])
@@ -333,7 +337,7 @@ def test_no_spec_at_all(command: str, content: bytes | str | None, words: str) -
         Path("spec.yaml").write_bytes(content)
     elif content:
         Path("spec.yaml").mkdir()
-    assert refused(kiwari_ci(command, "spec.yaml")) == words
+    assert expect_refusal(kiwari_ci(command, "spec.yaml")) == words
 
 
 @pytest.mark.parametrize(
@@ -357,8 +361,8 @@ def test_no_spec_at_all(command: str, content: bytes | str | None, words: str) -
     ],
 )
 def test_bad_usage(line: str, words: str) -> None:
-    said = refused(kiwari_ci(*line.split()))
-    assert words in said and "Usage: " in said
+    output = expect_refusal(kiwari_ci(*line.split()))
+    assert words in output and "Usage: " in output
 
 
 @pytest.mark.parametrize("empty", ["", " ", "\n"])
@@ -369,19 +373,19 @@ def test_bad_usage(line: str, words: str) -> None:
      "trace web --ssh", "doctor --env", "doctor --ssh", "doctor --npm"],
 )  # fmt: skip
 def test_an_empty_word_is_no_answer(line: str, empty: str) -> None:
-    said = refused(kiwari_ci(*line.split(), empty))
-    assert "it is empty: the variable that should hold it is not set" in said and "Usage: " in said
+    output = expect_refusal(kiwari_ci(*line.split(), empty))
+    assert "it is empty: the variable that should hold it is not set" in output and "Usage: " in output
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"], *([command, "--help"] for command in COMMANDS)], ids=str)
 def test_help(words: list[str]) -> None:
-    said = kiwari_ci(*words)
-    assert "Usage: " in said.out + said.err
-    assert said.code == (0 if words else 2)
+    result = kiwari_ci(*words)
+    assert "Usage: " in result.out + result.err
+    assert result.code == (0 if words else 2)
 
 
 def test_version() -> None:
-    assert good(kiwari_ci("--version")) == f"kiwari-ci, version {__version__}\n"
+    assert expect_success(kiwari_ci("--version")) == f"kiwari-ci, version {__version__}\n"
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
@@ -392,7 +396,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 def test_a_name_that_is_no_text_can_be_said() -> None:
     """Whatever the terminal takes: a file in our folders may have any name."""
-    good(kiwari_ci("generate"))
+    expect_success(kiwari_ci("generate"))
     with open(b"deploy/\xff\x1b[2J.md", "wb") as file:
         file.write(Path("deploy/RUNBOOK.md").read_bytes())
     for style in ("text", "json", "github"):
@@ -415,7 +419,7 @@ def test_as_a_module_and_as_a_program() -> None:
 
 
 def test_help_groups_the_commands_and_cuts_no_line() -> None:
-    text = good(kiwari_ci("--help"))
+    text = expect_success(kiwari_ci("--help"))
     headings = [line for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
     assert headings == ["Options:", "Start:", "Every day:", "Operate:", "On the servers, with your own ssh login:"]
     assert "..." not in text.partition("Options:")[2]
@@ -425,9 +429,9 @@ def test_help_groups_the_commands_and_cuts_no_line() -> None:
 
 
 def test_help_of_a_command_is_what_its_option_prints() -> None:
-    assert good(kiwari_ci("help")) == good(kiwari_ci("--help"))
-    assert good(kiwari_ci("help", "check")) == good(kiwari_ci("check", "--help"))
-    assert "Did you mean 'generate'?" in refused(kiwari_ci("help", "generat"))
+    assert expect_success(kiwari_ci("help")) == expect_success(kiwari_ci("--help"))
+    assert expect_success(kiwari_ci("help", "check")) == expect_success(kiwari_ci("check", "--help"))
+    assert "Did you mean 'generate'?" in expect_refusal(kiwari_ci("help", "generat"))
 
 
 @pytest.mark.parametrize(
@@ -435,7 +439,7 @@ def test_help_of_a_command_is_what_its_option_prints() -> None:
 )
 def test_a_command_of_other_tools_is_answered_with_ours(command: str, alternative: str) -> None:
     for words in ([command], [command, "web"], ["help", command]):
-        message = refused(kiwari_ci(*words))
+        message = expect_refusal(kiwari_ci(*words))
         assert f"There is no command '{command}'" in message and f"kiwari-ci {alternative}" in message
 
 
@@ -509,7 +513,7 @@ def test_progress_is_shown_on_a_terminal_and_taken_away(monkeypatch: pytest.Monk
 
 def test_quiet_prints_only_what_is_wrong() -> None:
     for words in (["validate"], ["generate"], ["check"], ["pins", "pull"]):
-        assert good(kiwari_ci(*words, "-q")) == ""
+        assert expect_success(kiwari_ci(*words, "-q")) == ""
     Path("deploy/RUNBOOK.md").unlink()
     assert "missing: deploy/RUNBOOK.md" in kiwari_ci("check", "--quiet").out
 
@@ -518,33 +522,33 @@ def test_quiet_prints_only_what_is_wrong() -> None:
 
 
 @pytest.fixture
-def subfolder(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def subfolder(spec_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder two levels below the root of a checkout that has a spec, a Dockerfile and a commit."""
-    (here / "web/src").mkdir(parents=True)
-    (here / "web/Dockerfile").write_text("FROM scratch\nEXPOSE 8080\n")
+    (spec_folder / "web/src").mkdir(parents=True)
+    (spec_folder / "web/Dockerfile").write_text("FROM scratch\nEXPOSE 8080\n")
     for words in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "first"]):
         identity = ["-c", "user.name=A", "-c", "user.email=a@example.com"]
-        subprocess.run(["git", *identity, *words], check=True, cwd=here)
-    monkeypatch.chdir(here / "web/src")
-    return here
+        subprocess.run(["git", *identity, *words], check=True, cwd=spec_folder)
+    monkeypatch.chdir(spec_folder / "web/src")
+    return spec_folder
 
 
 def test_generate_and_check_work_on_the_root_of_the_repository(subfolder: Path) -> None:
-    lines = good(kiwari_ci("generate")).splitlines()
+    lines = expect_success(kiwari_ci("generate")).splitlines()
     assert lines[0] == "../../specs/shop.yaml -> ../.."
     assert (subfolder / "deploy/RUNBOOK.md").is_file() and not Path("deploy").exists()
-    assert good(kiwari_ci("check")).endswith(" files agree with ../../specs/shop.yaml\n")
+    assert expect_success(kiwari_ci("check")).endswith(" files agree with ../../specs/shop.yaml\n")
     (subfolder / "deploy/RUNBOOK.md").unlink()
     lines = kiwari_ci("check").out.splitlines()
     assert lines[-1] == "cure: kiwari-ci generate"
-    good(kiwari_ci("generate", "../../specs/shop.yaml"))
+    expect_success(kiwari_ci("generate", "../../specs/shop.yaml"))
     assert (subfolder / "deploy/RUNBOOK.md").is_file() and not Path("deploy").exists()
 
 
 def test_a_pipeline_in_generated_is_found_from_a_subfolder(subfolder: Path) -> None:
-    good(kiwari_ci("generate", "--out", "../../generated"))
-    assert good(kiwari_ci("check")).startswith("../../generated: ")
-    assert good(kiwari_ci("eject")).startswith("../../generated is yours")
+    expect_success(kiwari_ci("generate", "--out", "../../generated"))
+    assert expect_success(kiwari_ci("check")).startswith("../../generated: ")
+    assert expect_success(kiwari_ci("eject")).startswith("../../generated is yours")
 
 
 @pytest.mark.parametrize(
@@ -564,7 +568,7 @@ def test_a_pipeline_in_generated_is_found_from_a_subfolder(subfolder: Path) -> N
     ],
 )
 def test_a_command_finds_the_repository_from_a_subfolder(subfolder: Path, line: str, words: str) -> None:
-    good(kiwari_ci("generate"))
+    expect_success(kiwari_ci("generate"))
     result = kiwari_ci(*line.split())
     assert result.code in (0, 1) and words in result.out, result
     assert list(Path().iterdir()) == []
@@ -573,11 +577,11 @@ def test_a_command_finds_the_repository_from_a_subfolder(subfolder: Path, line: 
 @pytest.mark.parametrize("line", ["trace web", "preview v1.0.0", "doctor"])
 def test_a_command_that_asks_the_world_finds_the_spec_from_a_subfolder(subfolder: Path, line: str) -> None:
     (subfolder / "specs/shop.yaml").write_text("project: {name: shop}\n")
-    assert "../../specs/shop.yaml:1:" in refused(kiwari_ci(*line.split()))
+    assert "../../specs/shop.yaml:1:" in expect_refusal(kiwari_ci(*line.split()))
 
 
 def test_a_message_names_the_specs_as_they_are_seen_from_a_subfolder(subfolder: Path) -> None:
     shutil.copy(SMALL, subfolder / "specs/other.yaml")
-    assert "kiwari-ci validate ../../specs/other.yaml" in refused(kiwari_ci("validate"))
+    assert "kiwari-ci validate ../../specs/other.yaml" in expect_refusal(kiwari_ci("validate"))
     shutil.rmtree(subfolder / "specs")
-    assert "name the spec: ../../specs/*.yaml has none" in refused(kiwari_ci("validate"))
+    assert "name the spec: ../../specs/*.yaml has none" in expect_refusal(kiwari_ci("validate"))

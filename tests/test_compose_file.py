@@ -65,10 +65,10 @@ def test_a_file_without_services_is_none() -> None:
 def test_the_lines_of_an_env_file() -> None:
     text = "# a secret\nA='x # y' # z\n\nexport B = 1 # one\r\nnot a variable\nC=\nD=\"open\nA=2\n"
     assignments = parse_env_assignments(text)
-    assert [(each.key, each.value, each.line) for each in assignments] == [
+    assert [(assignment.key, assignment.value, assignment.line) for assignment in assignments] == [
         ("A", "x # y", 2), ("B", "1", 4), ("C", "", 6), ("D", '"open', 7), ("A", "2", 8),
     ]  # fmt: skip
-    assert [each.comment for each in assignments] == ["# a secret", "", "", "", ""]
+    assert [assignment.comment for assignment in assignments] == ["# a secret", "", "", "", ""]
 
 
 def test_lists_of_an_override_file_add_to_the_first_files_or_take_their_place() -> None:

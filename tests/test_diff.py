@@ -40,7 +40,7 @@ def outside_github(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
 
 
-def said(*arguments: object) -> str:
+def run_diff(*arguments: object) -> str:
     result = kiwari_ci("diff", *arguments)
     assert (result.code, result.err) == (0, "")
     return result.out
@@ -62,7 +62,7 @@ def test_a_pipeline_by_hand(name: str, snapshot: Any, monkeypatch: pytest.Monkey
     monkeypatch.chdir(ROOT)
     spec, before = BY_HAND[name]
     snapshot.snapshot_dir = CASES / name
-    snapshot.assert_match(said(spec, "--against", before), "diff.txt")
+    snapshot.assert_match(run_diff(spec, "--against", before), "diff.txt")
 
 
 def test_every_case_is_tried() -> None:
@@ -75,7 +75,7 @@ def test_a_password_in_a_file_is_not_told() -> None:
 
 
 def test_an_empty_folder_gets_all_of_it(tmp_path: Path) -> None:
-    printed = said(KIWARI, "--against", tmp_path)
+    printed = run_diff(KIWARI, "--against", tmp_path)
     assert "    api: now built by `.github/workflows/api-ci.yml`" in printed
     assert "set these secrets on GitHub with `gh secret set NAME` (runbook, step 5): `VPS_HOST`, " in printed
 
@@ -333,11 +333,11 @@ def test_an_edit_of_the_spec(pattern: str, tmp_path: Path) -> None:
     spec = tmp_path / "kiwari.yaml"
     spec.write_text(re.sub(pattern, text, KIWARI.read_text(), count=0 if "network" in pattern else 1))
     assert spec.read_text() != KIWARI.read_text()
-    assert expected in said(spec, "--against", GENERATED)
+    assert expected in run_diff(spec, "--against", GENERATED)
 
 
 def test_nothing_to_say() -> None:
-    printed = said(KIWARI, "--against", GENERATED)
+    printed = run_diff(KIWARI, "--against", GENERATED)
     assert printed.splitlines()[-1] == "nothing changes in what the pipeline does"
     assert len(printed.splitlines()) == 3
 
@@ -357,8 +357,8 @@ def test_comments_and_order_are_nothing() -> None:
     before = file_sets.load_folder(GENERATED)
     after = dict(before.files)
     for path in [path for path in after if path.endswith(".yml")]:
-        data = plain_data(path, after[path])
-        after[path] = MARK + yaml.safe_dump(data, sort_keys=True, width=10**6).replace("'on':", "on:")
+        document = plain_data(path, after[path])
+        after[path] = MARK + yaml.safe_dump(document, sort_keys=True, width=10**6).replace("'on':", "on:")
     assert after != before.files
     changes = between(before, after).changes
     assert all("must be copied to the server" in change.words for change in changes), (
@@ -380,11 +380,11 @@ def test_the_host_script_comes_with_its_command(tmp_path: Path) -> None:
     script = tmp_path / "out/deploy/bin/deploy"
     program = script.read_text()
     script.write_text(f"{program}print()\n")
-    printed = said(KIWARI, "--against", tmp_path / "out")
+    printed = run_diff(KIWARI, "--against", tmp_path / "out")
     command = 'VPS=USER@ADDRESS; git archive HEAD deploy/bin | ssh "$VPS" \'umask 022; tar -x'
     assert f"host program\n  ! changed: copy it to the server: {command}" in printed
     script.write_text(f"{program}# a remark\n")
-    assert "nothing changes" in said(KIWARI, "--against", tmp_path / "out")
+    assert "nothing changes" in run_diff(KIWARI, "--against", tmp_path / "out")
 
 
 def test_what_a_deploy_sends_need_not_be_copied(tmp_path: Path) -> None:
@@ -400,7 +400,7 @@ def test_what_a_deploy_sends_need_not_be_copied(tmp_path: Path) -> None:
         if path.name in ("docker-compose.yml", "hooks"):
             file = path / "after" if path.is_dir() else path
             file.write_text(file.read_text() + "# a remark\n")
-    printed = said(spec, "--against", tmp_path / "out")
+    printed = run_diff(spec, "--against", tmp_path / "out")
     assert printed.count("`hooks/after` is another: the next deploy sends it") == 1
     assert printed.count("`docker-compose.yml` is another: the next deploy sends it") == 1
     assert printed.count("`hooks/after` must be copied to the server, or its deploys are refused") == 1
@@ -412,11 +412,11 @@ def test_a_workflow_that_stays_and_deploys_the_same_is_told_again_and_again(tmp_
     mine = tmp_path / "out/.github/workflows/mine.yml"
     deploy = "ssh me@192.0.2.1 'cd docker/pos-staging && docker compose up -d'"
     mine.write_text(yaml.safe_dump({"on": "push", "jobs": {"it": {"steps": [{"run": deploy}]}}}))
-    printed = said(KIWARI, "--against", tmp_path / "out")
+    printed = run_diff(KIWARI, "--against", tmp_path / "out")
     warning = "would deploy `staging` a second time (on push to any branch)"
     assert f"  ! `.github/workflows/mine.yml` {warning}" in printed
     mine.write_text(yaml.safe_dump({"on": "push", "jobs": {"it": {"steps": [{"run": "make lint"}]}}}))
-    assert "nothing changes" in said(KIWARI, "--against", tmp_path / "out")
+    assert "nothing changes" in run_diff(KIWARI, "--against", tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -439,18 +439,18 @@ def test_a_compose_file_is_an_environments_by_the_words_that_init_knows(name: st
 # Never silent
 
 
-def walk(data: Any, loc: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+def walk(node: Any, loc: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for key, value in items:
         yield (*loc, key)
         yield from walk(value, (*loc, key))
 
 
-def mutants(data: Any) -> Iterator[tuple[str, Any]]:
+def mutants(document: Any) -> Iterator[tuple[str, Any]]:
     """Each value gone, and each changed in its kind."""
-    for loc in walk(data):
+    for loc in walk(document):
         for is_removed in (True, False):
-            mutant = copy.deepcopy(data)
+            mutant = copy.deepcopy(document)
             inner = mutant
             for key in loc[:-1]:
                 inner = inner[key]
@@ -463,7 +463,7 @@ def mutants(data: Any) -> Iterator[tuple[str, Any]]:
                 value.append("added")
             else:
                 inner[loc[-1]] = not value if isinstance(value, bool) else f"{value}x" if isinstance(value, str) else 7
-            if mutant != data:
+            if mutant != document:
                 yield f"{'.'.join(map(str, loc))} {'gone' if is_removed else 'changed'}", mutant
 
 
@@ -508,13 +508,13 @@ def test_against_a_ref_reads_what_was_committed(checkout: Path) -> None:
     spec = checkout / "specs/kiwari.yaml"
     spec.write_text(spec.read_text().replace("path: /health}", "path: /healthz}"))
     kiwari_ci("generate")
-    assert "nothing changes" in said()
-    printed = said("--against", "HEAD")
+    assert "nothing changes" in run_diff()
+    printed = run_diff("--against", "HEAD")
     assert printed.startswith("HEAD → what specs/kiwari.yaml generates\n")
     assert "health path /health → /healthz" in printed
     git(checkout, "commit", "--quiet", "--all", "--message", "moved")
-    assert "nothing changes" in said("--against", "HEAD")
-    assert said("--against", "HEAD~1").splitlines()[1:] == printed.splitlines()[1:]
+    assert "nothing changes" in run_diff("--against", "HEAD")
+    assert run_diff("--against", "HEAD~1").splitlines()[1:] == printed.splitlines()[1:]
 
 
 def test_a_hook_names_no_other_repository(
@@ -525,7 +525,7 @@ def test_a_hook_names_no_other_repository(
     git(other_repository, "commit", "--quiet", "--allow-empty", "--message", "other")
     monkeypatch.setenv("GIT_DIR", str(other_repository / ".git"))
     monkeypatch.setenv("GIT_INDEX_FILE", "/nonexistent")
-    assert "nothing changes" in said("--against", "HEAD")
+    assert "nothing changes" in run_diff("--against", "HEAD")
 
 
 def test_against_a_ref_sees_what_stays_in_the_checkout(checkout: Path) -> None:
@@ -533,11 +533,11 @@ def test_against_a_ref_sees_what_stays_in_the_checkout(checkout: Path) -> None:
     old_workflow.write_text(
         "on: push\njobs: {a: {steps: [{run: 'ssh h \"cd pos-staging && docker compose up -d\"'}]}}\n"
     )
-    assert "`.github/workflows/old.yml` would deploy `staging` a second time" in said("--against", "HEAD")
+    assert "`.github/workflows/old.yml` would deploy `staging` a second time" in run_diff("--against", "HEAD")
     git(checkout, "add", "--all")
     git(checkout, "commit", "--quiet", "--message", "more")
     old_workflow.unlink()
-    assert "delete it" not in said("--against", "HEAD")
+    assert "delete it" not in run_diff("--against", "HEAD")
 
 
 def refused(*arguments: object) -> str:
@@ -547,7 +547,7 @@ def refused(*arguments: object) -> str:
 
 
 def test_an_output_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
-    assert "copy these folders of `deploy/` to the server (runbook, step 1): `pos-staging`" in said(
+    assert "copy these folders of `deploy/` to the server (runbook, step 1): `pos-staging`" in run_diff(
         KIWARI, "--out", tmp_path / "none"
     )
 
@@ -612,7 +612,7 @@ def test_files_that_cannot_be_read_are_named_and_left_out(tmp_path: Path) -> Non
     shutil.copytree(GENERATED, tmp_path / "out")
     for name, (content, _) in HOSTILE.items():
         (tmp_path / f"out/.github/workflows/{name}.yml").write_bytes(content)
-    printed = said(KIWARI, "--against", tmp_path / "out")
+    printed = run_diff(KIWARI, "--against", tmp_path / "out")
     for name, (_, reason) in HOSTILE.items():
         assert re.search(rf"not read: \.github/workflows/{name}\.yml: (line \d+: )?{re.escape(reason)}", printed), name
     assert printed.splitlines()[-1] == "nothing changes in what could be read; not read: 12"
@@ -648,9 +648,9 @@ def test_odd_shapes_are_no_reason_to_stop(text: str) -> None:
 def test_odd_compose_values(key: str, value: Any) -> None:
     path = "deploy/pos-staging/docker-compose.yml"
     files = {path: file_sets.load_folder(GENERATED).files[path]}
-    data = plain_data(path, files[path])
-    data["services"]["pos-api-staging"][key] = value
-    odd = {**files, path: MARK + yaml.safe_dump(data)}
+    document = plain_data(path, files[path])
+    document["services"]["pos-api-staging"][key] = value
+    odd = {**files, path: MARK + yaml.safe_dump(document)}
     assert words(files, odd) and words(odd, files)
 
 
@@ -670,7 +670,7 @@ def test_windows_line_ends_and_a_byte_order_mark_are_nothing(tmp_path: Path) -> 
     shutil.copytree(GENERATED, tmp_path / "out")
     for path in (tmp_path / "out").rglob("*.yml"):
         path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
-    assert "nothing changes" in said(KIWARI, "--against", tmp_path / "out")
+    assert "nothing changes" in run_diff(KIWARI, "--against", tmp_path / "out")
 
 
 def test_nothing_of_a_file_moves_the_cursor_or_starts_a_command() -> None:
@@ -719,7 +719,7 @@ def test_markdown_is_bounded_and_cannot_be_marked_up() -> None:
 
 
 def test_json_is_for_programs() -> None:
-    document = json.loads(said(KIWARI, "--against", ROOT / "tests/rehearsal/literal", "--format", "json"))
+    document = json.loads(run_diff(KIWARI, "--against", ROOT / "tests/rehearsal/literal", "--format", "json"))
     assert document.keys() == {"before", "first", "changes", "skipped"} and document["first"]
     keys = {"subject", "part", "words", "risky", "where", "stage", "is_dangerous"}
     assert keys == document["changes"][0].keys()
@@ -728,11 +728,11 @@ def test_json_is_for_programs() -> None:
 
 
 def test_markdown_of_the_design() -> None:
-    text = said(KIWARI, "--against", ROOT / "tests/rehearsal/literal", "--format", "markdown")
+    text = run_diff(KIWARI, "--against", ROOT / "tests/rehearsal/literal", "--format", "markdown")
     assert "#### Before the merge, by hand" in text and "#### What else changes" in text
     assert "- **staging, production**: `.env` on the server must have" in text
     matrix = ROOT / "tests/cases/diff/matrix-and-appleboy/before"
-    text = said(ROOT / "tests/cases/diff/shop.yaml", "--against", matrix, "--format", "markdown")
+    text = run_diff(ROOT / "tests/cases/diff/shop.yaml", "--against", matrix, "--format", "markdown")
     assert "- ⚠️ `.github/workflows/deploy.yml` would deploy" in text
 
 

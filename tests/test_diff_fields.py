@@ -23,51 +23,58 @@ SPEC: dict[str, Any] = yaml.safe_load((CASES / "spec.yaml").read_text())
 SAYS: dict[str, dict[str, Any]] = yaml.safe_load((CASES / "says.yml").read_text())
 
 
-def models(given: Any) -> Iterator[type[BaseModel]]:
+def iter_models(annotation: Any) -> Iterator[type[BaseModel]]:
     """The models that a type has in it."""
-    if isinstance(given, type) and issubclass(given, BaseModel):
-        yield given
-    for each in get_args(given):
-        yield from models(each)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from iter_models(argument)
 
 
-def fields() -> set[str]:
+def list_fields() -> set[str]:
     """Every field that a person may write, by the model that brings it; a mapping of a whole spec is its parts."""
-    found, left, known = set[str](), list[type[BaseModel]]([Spec]), set[type]()
-    while left:
-        model = left.pop()
-        for base in (each for each in model.__mro__ if issubclass(each, BaseModel) and each not in known):
+    names, waiting, known = set[str](), list[type[BaseModel]]([Spec]), set[type]()
+    while waiting:
+        model = waiting.pop()
+        for base in (
+            base_model for base_model in model.__mro__ if issubclass(base_model, BaseModel) and base_model not in known
+        ):
             known.add(base)
             own = {name for name in base.__annotations__ if name in model.model_fields}
-            left += [each for name in own for each in models(base.__annotations__[name]) if each not in known]
+            waiting += [
+                model_of_field
+                for name in own
+                for model_of_field in iter_models(base.__annotations__[name])
+                if model_of_field not in known
+            ]
             is_part = base is Spec
-            found |= {
+            names |= {
                 f"{base.__name__}.{name}"
                 for name in own
-                if not (is_part and list(models(Spec.model_fields[name].annotation)))
+                if not (is_part and list(iter_models(Spec.model_fields[name].annotation)))
             }
-    return found
+    return names
 
 
-def edited(edit: dict[str, Any]) -> dict[str, Any]:
+def edit_spec(edit: dict[str, Any]) -> dict[str, Any]:
     """The spec with other values at these places."""
-    data = copy.deepcopy(SPEC)
+    spec = copy.deepcopy(SPEC)
     for loc, value in edit.items():
         *above, last = [int(part) if part.isdigit() else part for part in loc.split(".")]
-        inside: Any = data
+        inside: Any = spec
         for part in above:
             inside = inside.setdefault(part, {}) if isinstance(inside, dict) else inside[part]
         if value is None:
             del inside[last]
         else:
             inside[last] = value
-    return data
+    return spec
 
 
-def made(folder: Path, data: dict[str, Any]) -> tuple[Plan, dict[str, str]]:
+def generate(folder: Path, spec: dict[str, Any]) -> tuple[Plan, dict[str, str]]:
     """What a spec generates."""
     path = folder / "spec.yaml"
-    path.write_text(yaml.safe_dump(data, sort_keys=False))
+    path.write_text(yaml.safe_dump(spec, sort_keys=False))
     pins = folder / "pins/action.yml"
     pins.parent.mkdir(exist_ok=True)
     pins.write_text((CASES / "pins/action.yml").read_text())
@@ -76,9 +83,9 @@ def made(folder: Path, data: dict[str, Any]) -> tuple[Plan, dict[str, str]]:
 
 
 @cache
-def before(folder: Path) -> tuple[file_sets.FileSet, PipelineSnapshot]:
+def read_generated(folder: Path) -> tuple[file_sets.FileSet, PipelineSnapshot]:
     """The folder that the spec generates, read once."""
-    for path, text in made(folder, SPEC)[1].items():
+    for path, text in generate(folder, SPEC)[1].items():
         (folder / "out" / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / "out" / path).write_text(text)
     side = file_sets.load_folder(folder / "out")
@@ -87,37 +94,41 @@ def before(folder: Path) -> tuple[file_sets.FileSet, PipelineSnapshot]:
 
 @pytest.fixture
 def side(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> file_sets.FileSet:
-    found, known = before(tmp_path_factory.getbasetemp())
+    generated, known = read_generated(tmp_path_factory.getbasetemp())
     read = snapshot.build_snapshot
     monkeypatch.setattr(
-        snapshot, "build_snapshot", lambda each, repository, *_: known if each is found else read(each, repository)
+        snapshot,
+        "build_snapshot",
+        lambda folder, repository, *_: known if folder is generated else read(folder, repository),
     )
-    return found
+    return generated
 
 
-def told(change: PipelineChange) -> str:
+def format_change(change: PipelineChange) -> str:
     return f"{'! ' if change.risky else ''}{change.subject}: {change.words}"
 
 
 def test_every_field_is_tried() -> None:
-    assert {name.partition(" ")[0] for name in SAYS} == fields()
+    assert {name.partition(" ")[0] for name in SAYS} == list_fields()
 
 
-def changes(plan: Plan, side: file_sets.FileSet, after: dict[str, str]) -> tuple[PipelineChange, ...]:
+def compare_with_generated(plan: Plan, side: file_sets.FileSet, after: dict[str, str]) -> tuple[PipelineChange, ...]:
     return compare.compare_pipelines(side, plan, after, side).changes
 
 
 @pytest.mark.parametrize("name", SAYS)
 def test_a_field_that_changes_has_words(name: str, side: file_sets.FileSet, tmp_path: Path) -> None:
-    plan, after = made(tmp_path, edited(SAYS[name]["edit"]))
-    found = changes(plan, side, after)
-    assert any(SAYS[name]["says"] in told(change) for change in found), "\n".join(map(told, found))
+    plan, after = generate(tmp_path, edit_spec(SAYS[name]["edit"]))
+    changes = compare_with_generated(plan, side, after)
+    assert any(SAYS[name]["says"] in format_change(change) for change in changes), "\n".join(
+        map(format_change, changes)
+    )
 
 
 def test_the_same_spec_says_nothing(side: file_sets.FileSet, tmp_path: Path) -> None:
     """With hooks, the proxy's files, a runbook, and services named before and after `promote`."""
-    plan, after = made(tmp_path, SPEC)
-    assert changes(plan, side, after) == ()
+    plan, after = generate(tmp_path, SPEC)
+    assert compare_with_generated(plan, side, after) == ()
 
 
 @pytest.mark.parametrize(
@@ -133,5 +144,5 @@ def test_the_same_spec_says_nothing(side: file_sets.FileSet, tmp_path: Path) -> 
     ],
 )
 def test_what_is_not_so_is_not_told(name: str, lie: str, side: file_sets.FileSet, tmp_path: Path) -> None:
-    plan, after = made(tmp_path, edited(SAYS[name]["edit"]))
-    assert not [change.words for change in changes(plan, side, after) if lie in change.words]
+    plan, after = generate(tmp_path, edit_spec(SAYS[name]["edit"]))
+    assert not [change.words for change in compare_with_generated(plan, side, after) if lie in change.words]

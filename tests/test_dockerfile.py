@@ -9,7 +9,7 @@ from kiwari_ci.readers.dockerfile import Dockerfile, parse_dockerfile
 
 def taken(text: str) -> list[str]:
     """The paths that the stages of a Dockerfile take from the context."""
-    return [each.path for stage in parse_dockerfile(text).stages for each in stage.taken]
+    return [source.path for stage in parse_dockerfile(text).stages for source in stage.taken]
 
 
 def copied(rest: str) -> list[str]:
@@ -18,7 +18,7 @@ def copied(rest: str) -> list[str]:
 
 
 def ports(text: str) -> list[tuple[int, int, str]]:
-    return [(each.low, each.high, each.protocol) for each in parse_dockerfile(text).exposed]
+    return [(port.low, port.high, port.protocol) for port in parse_dockerfile(text).exposed]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_variables(text: str, paths: list[str]) -> None:
 
 def test_variables_that_only_the_build_knows() -> None:
     text = "FROM x\nARG APP\nARG TARGETARCH\nENV D=a/$APP\nCOPY a$APP b$TARGETARCH c$OTHER $D ${D#a} e /x/\n"
-    assert [(each.unknown, each.undefaulted) for each in parse_dockerfile(text).stages[0].taken] == [
+    assert [(source.unknown, source.undefaulted) for source in parse_dockerfile(text).stages[0].taken] == [
         (("APP",), ("APP",)),
         (("TARGETARCH",), ()),
         (("OTHER",), ()),
@@ -89,7 +89,10 @@ def test_variables_that_only_the_build_knows() -> None:
 
 def test_lines() -> None:
     text = "# a comment\n\nFROM x\n# another\nRUN <<EOF\na\nEOF\nCOPY a \\\n  b /x/\n"
-    assert [(each.name, each.line, each.last) for each in parse_dockerfile(text).stages[0].instructions] == [
+    assert [
+        (instruction.name, instruction.line, instruction.last)
+        for instruction in parse_dockerfile(text).stages[0].instructions
+    ] == [
         ("RUN", 5, 7),
         ("COPY", 8, 9),
     ]
@@ -166,14 +169,14 @@ PIECES = st.sampled_from(
 @given(st.lists(PIECES, max_size=40).map(lambda pieces: "".join(pieces)) | st.text())
 @settings(max_examples=300, deadline=None)
 def test_nothing_makes_it_fall(text: str) -> None:
-    found: Dockerfile = parse_dockerfile(text)
+    dockerfile: Dockerfile = parse_dockerfile(text)
     lines = text.count("\n") + 1
-    assert found.stages or found.faults
-    for stage in found.stages:
-        assert all(1 <= each.line <= each.last <= lines for each in stage.instructions)
-        assert all(not each.path.startswith(("/", "../")) and each.path != ".." for each in stage.taken)
-        assert stage.needs <= set(range(len(found.stages)))
-    assert not found.stages or found.built[-1] == found.stages[-1]
+    assert dockerfile.stages or dockerfile.faults
+    for stage in dockerfile.stages:
+        assert all(1 <= instruction.line <= instruction.last <= lines for instruction in stage.instructions)
+        assert all(not source.path.startswith(("/", "../")) and source.path != ".." for source in stage.taken)
+        assert stage.needs <= set(range(len(dockerfile.stages)))
+    assert not dockerfile.stages or dockerfile.built[-1] == dockerfile.stages[-1]
 
 
 words = st.text("abc.*-_/é", min_size=1).filter(lambda word: not word.startswith("-") and "//" not in word)

@@ -95,8 +95,8 @@ def test_readme_has_the_trials_summary() -> None:
 
 
 def test_every_page_of_the_reference_is_generated() -> None:
-    there = {str(page.relative_to(ROOT)) for page in ROOT.glob("docs/reference/**/*") if page.is_file()}
-    assert there == {path for path in write.pages() if path.startswith("docs/reference/")}
+    existing = {str(page.relative_to(ROOT)) for page in ROOT.glob("docs/reference/**/*") if page.is_file()}
+    assert existing == {path for path in write.pages() if path.startswith("docs/reference/")}
 
 
 def test_readme_shows_the_tool_at_work() -> None:
@@ -166,8 +166,8 @@ def test_schema_agrees_with_the_tool_on_values(tmp_path: Path) -> None:
 
 
 def test_schema_agrees_with_the_tool_on_specs() -> None:
-    found = [*ROOT.glob("specs/*.yaml"), *ROOT.glob("tests/cases/ok/*/spec.yaml"), *ROOT.glob("tests/cases/*/*.yaml")]
-    specs = {file: is_read(data) for file in found if (data := plain(file)) is not None}
+    files = [*ROOT.glob("specs/*.yaml"), *ROOT.glob("tests/cases/ok/*/spec.yaml"), *ROOT.glob("tests/cases/*/*.yaml")]
+    specs = {file: is_read(document) for file in files if (document := plain(file)) is not None}
     assert set(specs.values()) == {True, False}
     assert refused_by_schema(list(specs)) == {file for file, good in specs.items() if not good}
 
@@ -223,10 +223,10 @@ def plain(file: Path) -> Any:
         return None
 
 
-def is_read(data: Any) -> bool:
+def is_read(document: Any) -> bool:
     """Whether the tool finds every key and type right: the rules see more than a schema can say."""
     try:
-        Spec.model_validate(data)
+        Spec.model_validate(document)
     except ValidationError:
         return False
     return True
@@ -236,6 +236,6 @@ def refused_by_schema(files: list[Path]) -> set[Path]:
     """The files that the committed schema refuses; all must be read."""
     argv = [sys.executable, "-m", "check_jsonschema", "--output-format", "json", "--schemafile", str(SCHEMA)]
     done = subprocess.run([*argv, *map(str, files)], capture_output=True, text=True)
-    said = json.loads(done.stdout)
-    assert said.get("parse_errors", []) == [], said
-    return {Path(error["filename"]) for error in said.get("errors", [])}
+    report = json.loads(done.stdout)
+    assert report.get("parse_errors", []) == [], report
+    return {Path(error["filename"]) for error in report.get("errors", [])}

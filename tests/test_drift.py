@@ -32,29 +32,29 @@ SHA = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def generated_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a spec and what it generates in generated/, outside git and GitHub."""
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
-    put(SPEC, SMALL)
-    for path, file in made().items():
-        put(f"generated/{path}", file.text)
+    write_file(SPEC, SMALL)
+    for path, file in generate().items():
+        write_file(f"generated/{path}", file.text)
         Path(f"generated/{path}").chmod(0o755 if file.executable else 0o644)
     return tmp_path
 
 
 @cache
-def made() -> generated_files.GeneratedFiles:
+def generate() -> generated_files.GeneratedFiles:
     return generator.generate_files(Path(SPEC))[1]
 
 
-def put(path: str, text: str) -> None:
+def write_file(path: str, text: str) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_text(text)
 
 
-def edit(path: str, old: str, new: str) -> None:
+def replace_in_file(path: str, old: str, new: str) -> None:
     text = Path(path).read_text()
     assert old in text, path
     Path(path).write_text(text.replace(old, new))
@@ -94,7 +94,7 @@ def checkout_with_a_pipeline() -> None:
 
 
 def test_edited_by_hand() -> None:
-    edit(f"generated/{COMPOSE}", "restart: unless-stopped", "restart: always")
+    replace_in_file(f"generated/{COMPOSE}", "restart: unless-stopped", "restart: always")
     difference = check()[COMPOSE]
     assert (difference["why"], difference["key"]) == ("edited", "environments.production")
     line = Path(f"generated/{COMPOSE}").read_text().splitlines()[int(str(difference["line"])) - 1]
@@ -103,7 +103,7 @@ def test_edited_by_hand() -> None:
 
 
 def test_spec_changed() -> None:
-    put(SPEC, MOVED)
+    write_file(SPEC, MOVED)
     differences = check()
     assert {str(difference["why"]) for path, difference in differences.items() if path} == {"spec"}
     assert {COMPOSE, SPEC} <= differences.keys()
@@ -113,8 +113,8 @@ def test_spec_changed() -> None:
 
 
 def test_spec_changed_and_a_file_edited() -> None:
-    put(SPEC, MOVED)
-    edit(f"generated/{COMPOSE}", "restart: unless-stopped", "restart: always")
+    write_file(SPEC, MOVED)
+    replace_in_file(f"generated/{COMPOSE}", "restart: unless-stopped", "restart: always")
     differences = check()
     assert {path: difference["why"] for path, difference in differences.items() if path in (COMPOSE, SPEC)} == {
         COMPOSE: "edited",
@@ -125,17 +125,17 @@ def test_spec_changed_and_a_file_edited() -> None:
 
 
 def test_a_comment_in_the_spec() -> None:
-    put(SPEC, SMALL + "# more\n")
+    write_file(SPEC, SMALL + "# more\n")
     assert whys() == {SPEC: "spec"}
 
 
 def test_the_copy_edited_in_its_place() -> None:
-    put(f"generated/{SPEC}", MOVED)
+    write_file(f"generated/{SPEC}", MOVED)
     assert whys() == {SPEC: "edited"}
 
 
 def test_a_new_service_is_a_spec_that_changed() -> None:
-    put(SPEC, SMALL.replace("services: {", "services: {worker: {port: 8090, paths: [worker/**]}, "))
+    write_file(SPEC, SMALL.replace("services: {", "services: {worker: {port: 8090, paths: [worker/**]}, "))
     reasons = whys()
     assert reasons[".github/workflows/worker-ci.yml"] == "spec", "not `missing`: it was never made"
     Path(f"generated/{SCRIPT}").unlink()
@@ -145,7 +145,7 @@ def test_a_new_service_is_a_spec_that_changed() -> None:
 def test_missing_orphaned_foreign_mode_line_ends() -> None:
     shutil.copy(f"generated/{CI}", "generated/deploy/old.yml")
     Path("generated/deploy/RUNBOOK.md").unlink()
-    put(f"generated/{CI}", "name: mine\n")
+    write_file(f"generated/{CI}", "name: mine\n")
     Path(f"generated/{SCRIPT}").chmod(0o644)
     compose = Path(f"generated/{COMPOSE}")
     compose.write_bytes(compose.read_bytes().replace(b"\n", b"\r\n"))
@@ -162,7 +162,7 @@ def test_missing_orphaned_foreign_mode_line_ends() -> None:
 
 
 def test_a_renamed_project() -> None:
-    put(SPEC, SMALL.replace("name: shop", "name: store"))
+    write_file(SPEC, SMALL.replace("name: shop", "name: store"))
     differences = check()
     assert differences[CI]["why"] == "foreign-project" and differences[SPEC]["why"] == "spec"
     assert SCRIPT not in differences, "a program is any project's"
@@ -178,7 +178,7 @@ def test_two_projects_in_one_folder(out: str, tmp_path: Path) -> None:
     """What cures the one breaks nothing of the other, whichever repository its spec is in."""
     Path("generated").rename(tmp_path / out)
     mine = "specs/store.yaml" if out == "generated" else "another/specs/store.yaml"
-    put(mine, SMALL.replace("name: shop", "name: store"))
+    write_file(mine, SMALL.replace("name: shop", "name: store"))
     root = [] if out == "generated" else ["--out", f"{tmp_path}/{out}"]
     assert whys(mine, *root)[CI] == "foreign-project"
     assert "left of" not in kiwari_ci("check", mine, *root).err
@@ -194,7 +194,7 @@ def test_two_projects_in_one_folder(out: str, tmp_path: Path) -> None:
 
 def test_without_a_copy_and_git_it_is_said_that_nobody_knows() -> None:
     checkout_with_a_pipeline()
-    put(SPEC, MOVED)
+    write_file(SPEC, MOVED)
     assert set(whys().values()) == {"unknown"}
 
 
@@ -202,12 +202,12 @@ def test_git_has_the_older_spec() -> None:
     checkout_with_a_pipeline()
     git("init", "-q")
     commit()
-    put(SPEC, MOVED)
-    edit(SCRIPT, "#!/usr/bin/python3 -I", "#!/usr/bin/env python3")
+    write_file(SPEC, MOVED)
+    replace_in_file(SCRIPT, "#!/usr/bin/python3 -I", "#!/usr/bin/env python3")
     for number in range(3):  # on disk only; then committed, without what it makes; then with a commit of something else
         reasons = whys()
         assert reasons.pop(SCRIPT) == "edited" and set(reasons.values()) == {"spec"} and COMPOSE in reasons
-        put("other", f"{number}")
+        write_file("other", f"{number}")
         commit()
 
 
@@ -215,10 +215,10 @@ def test_half_of_it_committed() -> None:
     """Copy and workflow are of the new spec, the compose file is of the one before."""
     git("init", "-q")
     commit()
-    put(SPEC, MOVED)
+    write_file(SPEC, MOVED)
     old = Path(f"generated/{COMPOSE}").read_text()
     assert kiwari_ci("generate").code == 0
-    put(f"generated/{COMPOSE}", old)
+    write_file(f"generated/{COMPOSE}", old)
     assert whys() == {COMPOSE: "spec"}
     commit()
     assert whys() == {COMPOSE: "spec"}
@@ -232,7 +232,7 @@ def test_a_pull_request_as_the_runner_checks_it_out(depth: int, why: str, tmp_pa
     commit()
     git("checkout", "-qb", "change")
     for text in (SMALL.replace("8080", "8090"), MOVED):
-        put(SPEC, text)
+        write_file(SPEC, text)
         commit()
     git("checkout", "-q", "main")
     git("merge", "-q", "--no-ff", "-m", "merge", "change")
@@ -250,7 +250,7 @@ def test_the_drift_workflow_says_what_a_pull_request_changes(changed: bool, tmp_
     git("init", "-q", "-b", "main")
     commit()
     git("checkout", "-qb", "change")
-    put("README.md" if not changed else SPEC, MOVED)
+    write_file("README.md" if not changed else SPEC, MOVED)
     assert kiwari_ci("generate", "--out", ".").code == 0
     commit()
     git("checkout", "-q", "main")
@@ -273,8 +273,8 @@ def test_the_drift_workflow_fetches_that_much() -> None:
 
 def test_a_checkout_that_git_refuses_is_one_without_git(monkeypatch: pytest.MonkeyPatch) -> None:
     checkout_with_a_pipeline()
-    put(".git/HEAD", "nonsense")
-    put(SPEC, MOVED)
+    write_file(".git/HEAD", "nonsense")
+    write_file(SPEC, MOVED)
     assert whys()[COMPOSE] == "unknown"
     monkeypatch.setenv("PATH", "")
     assert whys()[COMPOSE] == "unknown"
@@ -309,7 +309,7 @@ def test_pins_moved() -> None:
 def test_pins_moved_and_the_spec_too() -> None:
     for path in workflows():
         bump(path)
-    put(SPEC, MOVED.replace("example/shop", "example/store"))
+    write_file(SPEC, MOVED.replace("example/shop", "example/store"))
     assert whys()[CI] == "pins" and whys()[COMPOSE] == "spec"
 
 
@@ -338,39 +338,39 @@ def test_pins_moved_in_one_file_only() -> None:
 
 
 def test_another_version_of_the_tool() -> None:
-    edit(f"generated/{DRIFT_WORKFLOW_PATH}", f"kiwari-ci=={__version__}", "kiwari-ci==0.0.9")
-    edit(f"generated/{COMPOSE}", "restart: unless-stopped", "restart: always")
+    replace_in_file(f"generated/{DRIFT_WORKFLOW_PATH}", f"kiwari-ci=={__version__}", "kiwari-ci==0.0.9")
+    replace_in_file(f"generated/{COMPOSE}", "restart: unless-stopped", "restart: always")
     assert whys() == {DRIFT_WORKFLOW_PATH: "version", COMPOSE: "version"} and cure() == "kiwari-ci generate"
 
 
 def test_another_version_than_the_specs() -> None:
     """To generate with this one would make the drift job red, which installs the other."""
-    put(SPEC, SMALL + "generator: kiwari-ci==0.0.9 --hash=sha256:" + "0" * 64 + "\n")
+    write_file(SPEC, SMALL + "generator: kiwari-ci==0.0.9 --hash=sha256:" + "0" * 64 + "\n")
     assert kiwari_ci("generate").code == 0
-    edit(f"generated/{COMPOSE}", "restart: unless-stopped", "restart: always")
+    replace_in_file(f"generated/{COMPOSE}", "restart: unless-stopped", "restart: always")
     assert whys() == {COMPOSE: "version"}
     install = "pip install --require-hashes --no-deps --requirement /dev/stdin"
     assert cure() == f"{install} <<<'kiwari-ci==0.0.9 --hash=sha256:{'0' * 64}' && kiwari-ci generate"
 
 
 def test_a_spec_that_goes_to_another_version() -> None:
-    put(SPEC, SMALL + f"generator: kiwari-ci==99.0.0 --hash=sha256:{'9' * 64}\n")
+    write_file(SPEC, SMALL + f"generator: kiwari-ci==99.0.0 --hash=sha256:{'9' * 64}\n")
     assert whys() == {DRIFT_WORKFLOW_PATH: "spec", SPEC: "spec"}
     install = "pip install --require-hashes --no-deps --requirement /dev/stdin"
     assert cure() == f"{install} <<<'kiwari-ci==99.0.0 --hash=sha256:{'9' * 64}' && kiwari-ci generate"
 
 
 def test_another_commit_of_the_tool(monkeypatch: pytest.MonkeyPatch) -> None:
-    put(SPEC, SMALL + f"generator: git+https://github.com/example/kiwari-ci@{SHA}\n")
+    write_file(SPEC, SMALL + f"generator: git+https://github.com/example/kiwari-ci@{SHA}\n")
     assert kiwari_ci("generate").code == 0
-    edit(f"generated/{COMPOSE}", "restart: unless-stopped", "restart: always")
+    replace_in_file(f"generated/{COMPOSE}", "restart: unless-stopped", "restart: always")
     assert whys() == {COMPOSE: "edited"}
     assert cure() == "kiwari-ci generate", "nobody knows which commit this is"
     monkeypatch.setattr(causes, "find_installed_commit", lambda: SHA[::-1])
     assert whys() == {COMPOSE: "version"}
     assert cure() == f"pip install git+https://github.com/example/kiwari-ci@{SHA} && kiwari-ci generate"
     monkeypatch.setattr(causes, "find_installed_commit", str)
-    edit(f"generated/{DRIFT_WORKFLOW_PATH}", SHA, SHA[::-1])
+    replace_in_file(f"generated/{DRIFT_WORKFLOW_PATH}", SHA, SHA[::-1])
     assert whys() == {COMPOSE: "version", DRIFT_WORKFLOW_PATH: "version"}
 
 
@@ -401,11 +401,11 @@ def test_the_line_of_the_spec() -> None:
 def many(count: int) -> None:
     text = Path(f"generated/{CI}").read_text()
     for number in range(count):
-        put(f"generated/deploy/o,l:d%-{number:02}.yml", text)
+        write_file(f"generated/deploy/o,l:d%-{number:02}.yml", text)
 
 
 def test_annotations_within_githubs_limits() -> None:
-    put(SPEC, MOVED)
+    write_file(SPEC, MOVED)
     many(25)
     lines = kiwari_ci("check", "--format", "github").out.splitlines()
     errors = [line for line in lines if line.startswith("::error")]
@@ -429,7 +429,7 @@ def test_nothing_in_a_file_is_a_command_to_the_runner() -> None:
 
 
 def test_paths_from_the_root_of_the_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    edit(f"generated/{COMPOSE}", "restart", "reboot")
+    replace_in_file(f"generated/{COMPOSE}", "restart", "reboot")
     monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path.parent))
     printed = kiwari_ci("check", "--format", "github", "--out", tmp_path / "generated").out
     assert f"::error file={tmp_path.name}/generated/{COMPOSE}," in printed
@@ -439,8 +439,8 @@ def test_paths_from_the_root_of_the_checkout(monkeypatch: pytest.MonkeyPatch, tm
 def test_the_summary(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")
-    put("summary.md", "before\n")
-    edit(f"generated/{COMPOSE}", "restart: unless-stopped", "restart: `````` | </details>")
+    write_file("summary.md", "before\n")
+    replace_in_file(f"generated/{COMPOSE}", "restart: unless-stopped", "restart: `````` | </details>")
     assert kiwari_ci("check").code == 1
     summary = Path("summary.md").read_text()
     assert summary.startswith("before\n### `generated`: 1 file does not agree with `specs/shop.yaml`\n")
@@ -454,8 +454,8 @@ def test_the_summary(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("room", [report.MAX_SUMMARY_BYTES, 40_000, 1_000, 100, 0, -5])
 def test_a_summary_fits_into_what_is_left(room: int) -> None:
-    put(SPEC, MOVED)
-    edit(f"generated/{COMPOSE}", "\n", " é\n")
+    write_file(SPEC, MOVED)
+    replace_in_file(f"generated/{COMPOSE}", "\n", " é\n")
     many(150)
     plan, files = generator.generate_files(Path(SPEC))
     out = Path("generated")
@@ -475,17 +475,17 @@ def test_a_summary_fits_into_what_is_left(room: int) -> None:
 
 @pytest.mark.parametrize("program", ["deploy/bin/deploy", "deploy/bin/deploy-over-ssh"])
 def test_a_program_is_known_by_its_second_line(program: str) -> None:
-    edit(f"generated/{program}", "#!/usr/bin/python3 -I", "#!/usr/bin/env python3")
+    replace_in_file(f"generated/{program}", "#!/usr/bin/python3 -I", "#!/usr/bin/env python3")
     assert whys() == {program: "edited"} and cure() == "kiwari-ci generate"
-    put(f"generated/{program}", "#!/bin/sh\nmine\n")
+    write_file(f"generated/{program}", "#!/bin/sh\nmine\n")
     assert whys() == {program: "foreign"} and str(cure()).startswith("kiwari-ci generate --force")
     assert kiwari_ci("generate").code == 73
     assert Path(f"generated/{program}").read_text() == "#!/bin/sh\nmine\n"
 
 
 def test_a_program_of_another_version_of_the_tool() -> None:
-    edit(f"generated/{DRIFT_WORKFLOW_PATH}", f"kiwari-ci=={__version__}", "kiwari-ci==0.0.9")
-    edit(f"generated/{SCRIPT}", "#!/usr/bin/python3 -I", "#!/usr/bin/env python3")
+    replace_in_file(f"generated/{DRIFT_WORKFLOW_PATH}", f"kiwari-ci=={__version__}", "kiwari-ci==0.0.9")
+    replace_in_file(f"generated/{SCRIPT}", "#!/usr/bin/python3 -I", "#!/usr/bin/env python3")
     assert whys() == {DRIFT_WORKFLOW_PATH: "version", SCRIPT: "version"}
 
 

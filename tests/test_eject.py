@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 SPEC = "specs/kiwari.yaml"
 PLAN, TREE = generator.generate_files(ROOT / SPEC)
 INIT = "deploy/postgres/init/init-databases.sh"
-MARKERS = "|".join(re.escape(each("kiwari")) for each in (format_marker, format_example_marker))
+MARKERS = "|".join(re.escape(format_line("kiwari")) for format_line in (format_marker, format_example_marker))
 MARKER = re.compile(rf"^.*({MARKERS}).*\n", re.MULTILINE)
 
 
@@ -40,20 +40,20 @@ def files(root: Path) -> dict[str, str]:
 
 
 def test_only_the_marker_goes(root: Path) -> None:
-    said = kiwari_ci("eject")
-    assert (said.code, said.err) == (0, "")
+    result = kiwari_ci("eject")
+    assert (result.code, result.err) == (0, "")
     expected = {path: MARKER.sub("", file.text) for path, file in TREE.items() if path != DRIFT_WORKFLOW_PATH}
-    there = files(root)
-    assert there.keys() == expected.keys()
-    assert [path for path in there if there[path] != expected[path]] == ["deploy/RUNBOOK.md"]
+    remaining = files(root)
+    assert remaining.keys() == expected.keys()
+    assert [path for path in remaining if remaining[path] != expected[path]] == ["deploy/RUNBOOK.md"]
     assert (root / "deploy/bin/deploy").stat().st_mode & 0o777 == 0o755
-    assert "  removed  .github/workflows/pipeline-drift.yml" in said.out.splitlines()
-    assert "Settings, Branches: no longer require the check `drift`" in said.out
+    assert "  removed  .github/workflows/pipeline-drift.yml" in result.out.splitlines()
+    assert "Settings, Branches: no longer require the check `drift`" in result.out
 
 
 def test_nothing_names_the_generator_any_more(root: Path) -> None:
-    said = kiwari_ci("eject")
-    assert f"git rm {SPEC}" in said.out, "the spec is a person's file"
+    result = kiwari_ci("eject")
+    assert f"git rm {SPEC}" in result.out, "the spec is a person's file"
     (root / SPEC).unlink()
     for path, text in files(root).items():
         if path in PROGRAM_MARKERS:
@@ -69,7 +69,7 @@ def test_the_printed_command_is_the_runbooks(root: Path) -> None:
         unpacking = "'umask 022; tar -x --strip-components=1 -C docker'"
         assert f'git archive HEAD {source} | ssh "$VPS" {unpacking}\n' in runbook
     archive = f"git archive HEAD {' '.join(PLAN.hosts[0].sources)} | "
-    assert command == archive + 'ssh "$VPS" \'umask 022; tar -x --strip-components=1 -C docker\''
+    assert command == archive + "ssh \"$VPS\" 'umask 022; tar -x --strip-components=1 -C docker'"
 
 
 @pytest.mark.parametrize(
@@ -83,8 +83,8 @@ def test_the_printed_command_is_the_runbooks(root: Path) -> None:
 )
 def test_outside_checkers_stay_silent(root: Path, checker: Checker, pattern: str) -> None:
     assert kiwari_ci("eject").code == 0
-    found = sorted(root.glob(pattern))
-    assert found and checkers.findings(checker, found) == []
+    files_of_checker = sorted(root.glob(pattern))
+    assert files_of_checker and checkers.findings(checker, files_of_checker) == []
 
 
 def test_the_policy_holds(root: Path) -> None:
@@ -96,11 +96,11 @@ def test_the_policy_holds(root: Path) -> None:
 def test_check_and_generate_know_an_ejected_tree(root: Path) -> None:
     kiwari_ci("eject")
     before = files(root)
-    said = kiwari_ci("check", "--out", ".")
-    assert said.code == 1
-    assert "\n  not written by kiwari-ci (no marker): deploy/RUNBOOK.md\n" in said.out
+    result = kiwari_ci("check", "--out", ".")
+    assert result.code == 1
+    assert "\n  not written by kiwari-ci (no marker): deploy/RUNBOOK.md\n" in result.out
     cure = "kiwari-ci generate --out . --force # it also overwrites files that kiwari-ci did not write"
-    assert said.out.endswith(f"cure: {cure}\n")
+    assert result.out.endswith(f"cure: {cure}\n")
     assert kiwari_ci("generate", "--out", ".").code == 73
     assert files(root) == before
     assert "it is ejected already" in (again := kiwari_ci("eject", "--out", ".")).err and again.code == 73
@@ -110,8 +110,8 @@ def test_a_copy_of_the_spec_goes_and_the_spec_stays(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     for name in ("specs", "generated"):
         shutil.copytree(ROOT / name, tmp_path / name)
-    said = kiwari_ci("eject")
-    assert "  removed  specs/kiwari.yaml" in said.out and "git rm" not in said.out
+    result = kiwari_ci("eject")
+    assert "  removed  specs/kiwari.yaml" in result.out and "git rm" not in result.out
     assert Path(SPEC).exists() and not Path("generated/specs").exists()
 
 
@@ -119,8 +119,8 @@ def test_a_changed_copy_of_the_spec_stays(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "generated", tmp_path / "out")
     with (tmp_path / "out" / SPEC).open("a") as copy:
         copy.write("# a note\n")
-    said = kiwari_ci("eject", ROOT / SPEC, "--out", tmp_path / "out", "--format", "json")
-    assert json.loads(said.out)["spec"] == SPEC
+    result = kiwari_ci("eject", ROOT / SPEC, "--out", tmp_path / "out", "--format", "json")
+    assert json.loads(result.out)["spec"] == SPEC
     assert (tmp_path / "out" / SPEC).exists()
 
 
@@ -133,8 +133,8 @@ def test_hand_edits_stay(root: Path) -> None:
     script.chmod(0o644)
     compose.write_bytes(windows := compose.read_bytes().replace(b"\n", b"\r\n"))
     old.write_text("mine\n")
-    said = kiwari_ci("eject")
-    assert f"  freed    {INIT} (edited by hand: kept so)" in said.out.splitlines()
+    result = kiwari_ci("eject")
+    assert f"  freed    {INIT} (edited by hand: kept so)" in result.out.splitlines()
     assert program.read_text() == changed
     assert script.read_text() == MARKER.sub("", edited) and script.stat().st_mode & 0o777 == 0o644
     assert compose.read_bytes() == windows.partition(b"\n")[2]
@@ -161,9 +161,9 @@ HARM = {
 def test_refused_and_nothing_changed(root: Path, harm: str, words: str) -> None:
     subprocess.run(["bash", "-c", harm], cwd=root, check=True)
     before = files(root)
-    said = kiwari_ci("eject", "--out", ".")
-    assert (said.code, said.out) == (73, "")
-    assert words in said.err and "Traceback" not in said.err
+    result = kiwari_ci("eject", "--out", ".")
+    assert (result.code, result.out) == (73, "")
+    assert words in result.err and "Traceback" not in result.err
     assert files(root) == before
 
 

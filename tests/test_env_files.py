@@ -7,7 +7,7 @@ import pytest
 
 from kiwari_ci import generator
 from kiwari_ci.output.generated_files import format_example_marker, format_marker, is_env_file, is_generated_file
-from tests.cli_runner import Said, kiwari_ci
+from tests.cli_runner import CommandResult, kiwari_ci
 
 ROOT = Path(__file__).parents[1]
 SPECS = [*sorted(ROOT.glob("tests/cases/ok/*/spec.yaml")), *sorted(ROOT.glob("specs/**/*.yaml"))]
@@ -49,7 +49,7 @@ def copies(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
     monkeypatch.chdir(tmp_path)
-    put("specs/shop.yaml", SPEC)
+    write_file("specs/shop.yaml", SPEC)
     assert kiwari_ci("generate", "--out", ".").code == 0
     filled = {}
     for path, example in COPIES.items():
@@ -60,40 +60,40 @@ def copies(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
             if not is_env_file(path):
                 continue
             text = f"# {format_marker('shop')}\n{text}"
-        put(path, text)
+        write_file(path, text)
         filled[path] = text.encode()
     if request.param == "ignored by git":
-        put(".gitignore", "*.env*\n!*.env.example\n")
+        write_file(".gitignore", "*.env*\n!*.env.example\n")
         subprocess.run(["git", "init", "-q"], check=True)
     return filled
 
 
-def put(path: str, text: str) -> None:
+def write_file(path: str, text: str) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_text(text)
 
 
-def there(copies: dict[str, bytes]) -> dict[str, bytes]:
+def read_copies(copies: dict[str, bytes]) -> dict[str, bytes]:
     return {path: Path(path).read_bytes() for path in copies if Path(path).is_file()}
 
 
-def run(copies: dict[str, bytes], *words: str, code: int = 0) -> Said:
+def run(copies: dict[str, bytes], *words: str, code: int = 0) -> CommandResult:
     """Run a command, which leaves the copies alone and names neither them nor what is in them."""
-    said = kiwari_ci(*words)
-    assert said.code == code, said.out + said.err
-    assert there(copies) == copies
+    result = kiwari_ci(*words)
+    assert result.code == code, result.out + result.err
+    assert read_copies(copies) == copies
     summary = Path("summary.md")
-    shown = said.out + said.err + (summary.read_text() if summary.exists() else "")
+    shown = result.out + result.err + (summary.read_text() if summary.exists() else "")
     assert SECRET not in shown
     lines = shown.splitlines()
     assert not [line for line in lines for path in copies if line.endswith(path) or f"{path}:" in line]
-    return said
+    return result
 
 
 @pytest.mark.parametrize("force", [[], ["--force"]])
 def test_generate(copies: dict[str, bytes], force: list[str]) -> None:
-    said = run(copies, "generate", *force)
-    assert "removed" not in said.out and "changed  " not in said.out
+    result = run(copies, "generate", *force)
+    assert "removed" not in result.out and "changed  " not in result.out
 
 
 @pytest.mark.parametrize("style", ["text", "json", "github"])
@@ -110,7 +110,7 @@ def test_a_red_check(copies: dict[str, bytes], style: str) -> None:
 @pytest.mark.parametrize("style", ["text", "json", "markdown"])
 def test_diff(copies: dict[str, bytes], style: str) -> None:
     run(copies, "diff", "--format", style)
-    put("specs/shop.yaml", SPEC.replace("8080", "8081").replace("TOKEN:", "OTHER:"))
+    write_file("specs/shop.yaml", SPEC.replace("8080", "8081").replace("TOKEN:", "OTHER:"))
     assert "OTHER" in run(copies, "diff", "--format", style).out
 
 
@@ -122,35 +122,35 @@ def test_pins(copies: dict[str, bytes]) -> None:
 def test_an_environment_and_a_database_go(copies: dict[str, bytes]) -> None:
     """The stack's generated files go, and the env file stays in its folder."""
     first, _, _ = SPEC.partition("  trial:")
-    put("specs/shop.yaml", first.replace("databases: {postgres: {}}\n", "").replace(", database: {}", ""))
+    write_file("specs/shop.yaml", first.replace("databases: {postgres: {}}\n", "").replace(", database: {}", ""))
     assert "deploy/postgres/.env.example" in run(copies, "check", "--format", "json", code=1).out
-    said = run(copies, "generate")
-    assert f"removed  {OF_STACK}.example" in said.out and f"removed  {OF_SERVER}.example" in said.out
+    result = run(copies, "generate")
+    assert f"removed  {OF_STACK}.example" in result.out and f"removed  {OF_SERVER}.example" in result.out
     assert not Path("deploy/postgres/docker-compose.yml").exists()
 
 
 def test_a_renamed_project(copies: dict[str, bytes]) -> None:
-    put("specs/shop.yaml", SPEC.replace("name: shop", "name: store"))
+    write_file("specs/shop.yaml", SPEC.replace("name: shop", "name: store"))
     run(copies, "check", code=1)
-    said = run(copies, "generate", "--force")
-    [command] = [line.rpartition(": ")[2] for line in said.err.splitlines() if line.startswith("no spec generates")]
+    result = run(copies, "generate", "--force")
+    [command] = [line.rpartition(": ")[2] for line in result.err.splitlines() if line.startswith("no spec generates")]
     assert f"{OF_SERVICE}.example" in command
     subprocess.run(["bash", "-c", command], check=True)
-    assert there(copies) == copies
+    assert read_copies(copies) == copies
     run(copies, "check")
 
 
 def test_eject(copies: dict[str, bytes]) -> None:
-    said = run(copies, "eject")
-    assert f"freed    {OF_SERVICE}.example" in said.out
+    result = run(copies, "eject")
+    assert f"freed    {OF_SERVICE}.example" in result.out
     assert not is_generated_file(f"{OF_SERVICE}.example", Path(f"{OF_SERVICE}.example").read_text())
 
 
 def test_init_and_lint(copies: dict[str, bytes]) -> None:
     Path("specs/shop.yaml").unlink()
-    put("Dockerfile", "FROM scratch\nEXPOSE 8080\n")
+    write_file("Dockerfile", "FROM scratch\nEXPOSE 8080\n")
     run(copies, "init", "--repository", "example/shop")
-    put("specs/shop.yaml", SPEC)
+    write_file("specs/shop.yaml", SPEC)
     run(copies, "lint", code=kiwari_ci("lint").code)
 
 
@@ -182,7 +182,7 @@ def test_another_file_that_links_to_an_env_file(copies: dict[str, bytes], style:
 def test_an_example_that_was_filled_in_by_mistake(copies: dict[str, bytes], head: str, style: str) -> None:
     """Its keys are shown, for they are what a reader looks for; its values are not."""
     example = f"{OF_SERVICE}.example"
-    put(example, f"{head}TOKEN='{SECRET}'\nMORE=\"two\n{SECRET}\"\nOTHER: {SECRET}\n# once {SECRET}\n")
+    write_file(example, f"{head}TOKEN='{SECRET}'\nMORE=\"two\n{SECRET}\"\nOTHER: {SECRET}\n# once {SECRET}\n")
     assert "-TOKEN=(not shown)" in run(copies, "check", "--format", style, code=1).out
     run(copies, "diff")
 

@@ -23,16 +23,16 @@ HATCH = {"compose", "steps"}  # what the spec does not know, written as it comes
 @pytest.fixture(scope="module")
 def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, GeneratedFiles]:
     """Each example's folder, written, and its tree."""
-    found = {}
+    generated = {}
     for example in EXAMPLES:
         folder = tmp_path_factory.mktemp(example.stem)
-        tree = found[folder] = generator.generate_files(example)[1]
+        tree = generated[folder] = generator.generate_files(example)[1]
         for path, file in tree.items():
             place = folder / path
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_text(file.text)
             place.chmod(0o755 if file.executable else 0o644)
-    return found
+    return generated
 
 
 def written(trees: dict[Path, GeneratedFiles], pattern: str) -> list[Path]:
@@ -51,7 +51,11 @@ KINDS: dict[str, Sequence[Checker]] = {
 
 @pytest.mark.parametrize(
     ("pattern", "checker"),
-    [pytest.param(kind, checker, id=checker.__name__ + kind) for kind, each in KINDS.items() for checker in each],
+    [
+        pytest.param(kind, checker, id=checker.__name__ + kind)
+        for kind, checkers in KINDS.items()
+        for checker in checkers
+    ],
 )
 def test_no_finding(trees: dict[Path, GeneratedFiles], pattern: str, checker: Checker) -> None:
     files = written(trees, pattern)
@@ -86,8 +90,8 @@ def hatch(node: object) -> Iterator[object]:
     if isinstance(node, dict):
         yield from ({key: value} for key, value in node.items() if key in HATCH)
         node = [value for key, value in node.items() if key not in HATCH]
-    for item in node if isinstance(node, list) else ():
-        yield from hatch(item)
+    for child in node if isinstance(node, list) else ():
+        yield from hatch(child)
 
 
 @pytest.mark.parametrize("program", PROGRAM_MARKERS)

@@ -48,16 +48,16 @@ def test_a_line_of_a_log_is_found() -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "found"),
+    ("script", "expected"),
     [
         ("fail \"no stack '$stack' here\"", "no stack '…' here"),
         ('fail "a \\$ in ${said-}, of $(cat x)"', "a $ in …, of …"),
         ("<%= deploy.host | name %>: ${x//$'\\n'/, }", "…: …"),
     ],
 )
-def test_a_text_without_its_values(script: str, found: str) -> None:
+def test_a_text_without_its_values(script: str, expected: str) -> None:
     inner = re.search(r'"(.*)"', script)
-    assert failures.plain(inner[1] if inner else script) == found
+    assert failures.plain(inner[1] if inner else script) == expected
 
 
 def test_a_new_message_is_missed() -> None:

@@ -29,14 +29,16 @@ SERVICE_WORKFLOWS = {name: workflow for name, workflow in WORKFLOWS.items() if n
 
 def test_generated_is_current() -> None:
     """The drift check: `make generate` is the cure."""
-    assert [f"{each.kind}: {each.path}" for each in compare_files(ROOT / "generated", TREE, PLAN.project)] == []
+    assert [
+        f"{difference.kind}: {difference.path}" for difference in compare_files(ROOT / "generated", TREE, PLAN.project)
+    ] == []
 
 
 def test_nothing_else_is_in_there() -> None:
-    there = {
+    existing = {
         path.relative_to(ROOT / "generated").as_posix() for path in (ROOT / "generated").rglob("*") if path.is_file()
     }
-    assert there == TREE.keys()
+    assert existing == TREE.keys()
 
 
 # The same bytes, whatever is around.
@@ -207,9 +209,9 @@ def test_every_address_that_is_asked_is_a_declared_domain() -> None:
     environments = generator.load_spec(SPEC).spec.environments.values()
     declared = {route.domain for place in environments for routes in place.domains.values() for route in routes}
     asked = {
-        found
+        address
         for workflow in WORKFLOWS.values()
-        for found in re.findall(r"--retry-all-errors https://([^/\s]+)", workflow.text)
+        for address in re.findall(r"--retry-all-errors https://([^/\s]+)", workflow.text)
     }
     shown = {
         job["environment"]["url"].removeprefix("https://")
@@ -246,7 +248,12 @@ def program(path: Path, body: str) -> None:
 
 
 def deploys() -> list[tuple[str, Any]]:
-    return [(name, step) for name, each in WORKFLOWS.items() for _, _, step in each.steps if step.get("id") == "deploy"]
+    return [
+        (name, step)
+        for name, workflow in WORKFLOWS.items()
+        for _, _, step in workflow.steps
+        if step.get("id") == "deploy"
+    ]
 
 
 @pytest.mark.parametrize(("name", "step"), deploys(), ids=[name for name, _ in deploys()])
@@ -256,15 +263,15 @@ def test_a_deploy_is_one_call_with_the_names_of_its_variables(tmp_path: Path, na
     done = run(step["run"], tmp_path, **values)
     words = done.stdout.splitlines()
     assert (done.returncode, done.stderr) == (0, "")
-    given = dict(zip(words[0:-1:2], words[1::2], strict=False))
-    assert given["--sequence"] == values["SEQUENCE"]
+    options = dict(zip(words[0:-1:2], words[1::2], strict=False))
+    assert options["--sequence"] == values["SEQUENCE"]
     for option in ("--address", "--user", "--key", "--known-hosts", "--token"):
-        assert given[option] in step["env"], option
+        assert options[option] in step["env"], option
     secrets = {key for key, value in step["env"].items() if "secrets." in value}
     assert secrets and not {values[key] for key in secrets} & set(words), "no value of a secret is an argument"
     images = dict(word.split("=") for word in words if "=" in word)
-    stack = next(stack for stack in PLAN.stacks if stack.name == given["--stack"])
-    wanted = {each.container: values[each.digest] for each in stack.instances if each.digest in values}
+    stack = next(stack for stack in PLAN.stacks if stack.name == options["--stack"])
+    wanted = {instance.container: values[instance.digest] for instance in stack.instances if instance.digest in values}
     assert images == wanted and images
 
 
@@ -314,7 +321,7 @@ def test_a_tag_that_changed_nothing_is_red_unless_a_newer_one_did(
 
 
 def checks() -> list[Any]:
-    return [step for each in WORKFLOWS.values() for _, _, step in each.steps if "curl" in step.get("run", "")]
+    return [step for workflow in WORKFLOWS.values() for _, _, step in workflow.steps if "curl" in step.get("run", "")]
 
 
 @pytest.mark.parametrize(("answer", "code", "green"), [("200", 0, True), ("302", 0, False), ("000", 7, False)])
@@ -353,8 +360,8 @@ def test_no_container_gains_privileges() -> None:
 
 def test_a_spec_may_give_privileges_back(tmp_path: Path) -> None:
     spec = tmp_path / "spec.yaml"
-    given = "port: 8081\n    compose: {cap_drop: [], security_opt: [seccomp=unconfined]}"
-    spec.write_text(SPEC.read_text().replace("port: 8081", given))
+    privileges = "port: 8081\n    compose: {cap_drop: [], security_opt: [seccomp=unconfined]}"
+    spec.write_text(SPEC.read_text().replace("port: 8081", privileges))
     files = generator.generate_files(spec)[1]
     services = Workflow(files["deploy/pos-staging/docker-compose.yml"].text).data["services"]
     assert services["pos-api-staging"]["cap_drop"] == []

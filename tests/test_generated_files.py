@@ -48,8 +48,8 @@ def test_only_a_script_can_be_run(root: Path) -> None:
     (root / SCRIPT).chmod(0o644)
     (root / CI).chmod(0o755)
     assert kinds(root) == {CI: "changed", SCRIPT: "changed"}
-    said = {difference.path: difference.diff for difference in compare_files(root, TREE, "shop")}
-    assert said == {
+    diffs = {difference.path: difference.diff for difference in compare_files(root, TREE, "shop")}
+    assert diffs == {
         CI: "old mode 100755\nnew mode 100644\n",
         SCRIPT: "old mode 100644\nnew mode 100755\n",
     }
@@ -91,7 +91,7 @@ def test_line_ends_of_windows_are_a_difference(root: Path) -> None:
 def test_orphans_go_only_with_our_marker_in_our_folders(root: Path) -> None:
     put(root / "deploy/old/docker-compose.yml", MARK)
     put(root / ".github/workflows/old.yml", f"#!/bin/sh\n{MARK}")
-    kept = [
+    remaining = [
         put(root / "deploy/mine.yml", "services: {}\n"),
         put(root / "deploy/other.yml", f"# {format_marker('other')}\n"),
         put(root / "deploy/prefix.yml", f"# {format_marker('shop2')}\n"),
@@ -108,7 +108,7 @@ def test_orphans_go_only_with_our_marker_in_our_folders(root: Path) -> None:
     assert kinds(root) == {"deploy/old/docker-compose.yml": "orphaned", ".github/workflows/old.yml": "orphaned"}
     assert write_files(root, TREE, "shop").removed == [".github/workflows/old.yml", "deploy/old/docker-compose.yml"]
     assert not (root / "deploy/old/docker-compose.yml").exists()
-    assert all(path.exists() for path in kept) and link.is_symlink()
+    assert all(path.exists() for path in remaining) and link.is_symlink()
 
 
 def test_all_orphans_of_a_folder_go_and_it_with_them(root: Path) -> None:

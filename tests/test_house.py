@@ -101,11 +101,11 @@ def test_each_requirement_has_a_hash(file: Path) -> None:
 
 def test_nothing_names_a_machine() -> None:
     """No path of one machine, no package index or mirror; this file has the words."""
-    found = [
+    places = [
         f"{file.relative_to(ROOT)}:{number}: {line.strip()[:120]}"
         for file in tracked()
         if file != Path(__file__)
         for number, line in enumerate(file.read_bytes().decode(errors="replace").splitlines(), 1)
         if MACHINE.search(line)
     ]
-    assert not found, "\n".join(found)
+    assert not places, "\n".join(places)

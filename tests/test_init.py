@@ -48,19 +48,19 @@ def repository(folder: Path, files: dict[str, str]) -> Path:
     return folder
 
 
-def made(folder: Path, files: dict[str, str]) -> dict[str, Any]:
+def draft_spec(folder: Path, files: dict[str, str]) -> dict[str, Any]:
     """What the spec says that init makes of some files."""
     first = build_init_result(repository(folder, files), "example/shop")
-    data: dict[str, Any] = parse_yaml(first.path, first.text).data
-    return data
+    spec: dict[str, Any] = parse_yaml(first.path, first.text).data
+    return spec
 
 
-def service(folder: Path, files: dict[str, str]) -> dict[str, Any]:
+def draft_service(folder: Path, files: dict[str, str]) -> dict[str, Any]:
     """The only service of a repository with one Dockerfile."""
-    services = made(folder, {"Dockerfile": DOCKERFILE, **files})["services"]
+    services = draft_spec(folder, {"Dockerfile": DOCKERFILE, **files})["services"]
     assert len(services) == 1
-    found: dict[str, Any] = next(iter(services.values()))
-    return found
+    only_service: dict[str, Any] = next(iter(services.values()))
+    return only_service
 
 
 # What is read where.
@@ -104,7 +104,7 @@ def test_the_remote_names_the_repository(tmp_path: Path, address: str, slug: str
     ],
 )
 def test_port(tmp_path: Path, files: dict[str, str], port: int) -> None:
-    assert service(tmp_path, files)["port"] == port
+    assert draft_service(tmp_path, files)["port"] == port
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_port(tmp_path: Path, files: dict[str, str], port: int) -> None:
 def test_tests(tmp_path: Path, files: dict[str, str], run: str | None) -> None:
     if "manage.py" in files:
         run = "pip install -r requirements.txt\npython manage.py test\n"
-    assert service(tmp_path, files).get("test", {}).get("run") == run
+    assert draft_service(tmp_path, files).get("test", {}).get("run") == run
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_tests(tmp_path: Path, files: dict[str, str], run: str | None) -> None:
 )
 def test_environment_variables(tmp_path: Path, key: str, value: str, written: Any) -> None:
     compose = json.dumps({"services": {"web": {"build": ".", "environment": {key: value}}}})
-    assert service(tmp_path, {"compose.yml": compose})["env"] == {key: written}
+    assert draft_service(tmp_path, {"compose.yml": compose})["env"] == {key: written}
 
 
 def test_a_value_that_is_a_secret_is_never_copied(tmp_path: Path) -> None:
@@ -176,8 +176,8 @@ def test_what_is_of_development_serves_nobody(tmp_path: Path) -> None:
         "compose.dev.yml": "services: {mock: {build: mock}, web: {build: web, environment: {LEVEL: debug}}}",
         "compose.prod.yml": "services: {web: {build: web, environment: {LEVEL: warn}}}",
     }  # fmt: skip
-    services = made(tmp_path, files)["services"]
-    assert {name: each["env"]["LEVEL"] for name, each in services.items()} == {"web": "warn"}
+    services = draft_spec(tmp_path, files)["services"]
+    assert {name: entry["env"]["LEVEL"] for name, entry in services.items()} == {"web": "warn"}
 
 
 @pytest.mark.parametrize(
@@ -195,8 +195,8 @@ def test_what_is_of_development_serves_nobody(tmp_path: Path) -> None:
 )
 def test_what_deploys(tmp_path: Path, on: str, reached: dict[str, Any]) -> None:
     workflow = f"on: {{{on}}}\njobs: {{deploy: {{steps: [{{run: 'ssh host docker compose up -d'}}]}}}}"
-    data = made(tmp_path, {"Dockerfile": DOCKERFILE, ".github/workflows/deploy.yml": workflow})
-    assert {name: place["deploy_on"] for name, place in data["environments"].items()} == reached
+    spec = draft_spec(tmp_path, {"Dockerfile": DOCKERFILE, ".github/workflows/deploy.yml": workflow})
+    assert {name: place["deploy_on"] for name, place in spec["environments"].items()} == reached
 
 
 TAKEN_OVER = {
@@ -210,25 +210,25 @@ TAKEN_OVER = {
 }
 
 
-def takeover(folder: Path, **changes: str) -> dict[str, Any]:
+def draft_takeover(folder: Path, **changes: str) -> dict[str, Any]:
     """What init writes of today, after changes of the workflow and the compose file."""
     files = dict(TAKEN_OVER)
     paths = {"deploy": ".github/workflows/deploy.yml", "compose": "compose.prod.yml"}
     for name, text in changes.items():
         files[paths[name]] = text
-    field: dict[str, Any] = made(folder, files)["environments"]["production"]["takeover"]
+    field: dict[str, Any] = draft_spec(folder, files)["environments"]["production"]["takeover"]
     return field
 
 
 def test_what_serves_today_is_what_the_files_show(tmp_path: Path) -> None:
-    assert takeover(tmp_path) == {
+    assert draft_takeover(tmp_path) == {
         "project": "shop",
         "folder": "/srv/shop",
         "workflows": ["deploy.yml"],
         "ports": "shop-web",
         "containers": {"shop": "shop-web", "cache": "shop-cache"},
     }
-    environment = made(tmp_path, {})["environments"]["production"]
+    environment = draft_spec(tmp_path, {})["environments"]["production"]
     assert environment["containers"] == {"shop": "shop-web", "cache": "shop-cache"}
 
 
@@ -247,13 +247,13 @@ def test_the_project_of_today_keeps_its_volumes(command: str, name: str, project
     deploy = TAKEN_OVER[".github/workflows/deploy.yml"].replace(old_command, command)
     files = {**TAKEN_OVER, ".github/workflows/deploy.yml": deploy}
     files["compose.prod.yml"] = name + files["compose.prod.yml"]
-    environment = made(tmp_path, files)["environments"]["production"]
+    environment = draft_spec(tmp_path, files)["environments"]["production"]
     assert (environment["takeover"]["project"], environment["stack"]) == (project, project)
 
 
 def test_what_no_file_shows_is_left_to_the_doctor(tmp_path: Path) -> None:
     deploy = TAKEN_OVER[".github/workflows/deploy.yml"].replace("/srv/shop", "$FOLDER")
-    field = takeover(tmp_path, deploy=deploy, compose="services: {shop: {build: ., ports: ['80:8080']}}\n")
+    field = draft_takeover(tmp_path, deploy=deploy, compose="services: {shop: {build: ., ports: ['80:8080']}}\n")
     assert field == {"workflows": ["deploy.yml"]}
     text = build_init_result(tmp_path, "example/shop").text
     comment = (
@@ -265,7 +265,7 @@ def test_what_no_file_shows_is_left_to_the_doctor(tmp_path: Path) -> None:
 def test_a_folder_is_no_project_where_the_compose_file_is_only_on_the_server(tmp_path: Path) -> None:
     """It may have a name of its own."""
     files = {path: text for path, text in TAKEN_OVER.items() if path != "compose.prod.yml"}
-    assert made(tmp_path, files)["environments"]["production"]["takeover"] == {
+    assert draft_spec(tmp_path, files)["environments"]["production"]["takeover"] == {
         "folder": "/srv/shop",
         "workflows": ["deploy.yml"],
     }
@@ -275,13 +275,13 @@ def test_the_workflow_that_is_switched_off_is_the_one_that_starts(tmp_path: Path
     called = TAKEN_OVER[".github/workflows/deploy.yml"].replace("{push: {branches: [main]}}", "workflow_call")
     main = "on: {push: {branches: [main]}}\njobs: {deploy: {uses: ./.github/workflows/deploy.yml}}\n"
     files = {**TAKEN_OVER, ".github/workflows/deploy.yml": called, ".github/workflows/main.yml": main}
-    field = made(tmp_path, files)["environments"]["production"]["takeover"]
+    field = draft_spec(tmp_path, files)["environments"]["production"]["takeover"]
     assert field["workflows"] == ["main.yml"]
 
 
 def test_nothing_is_taken_over_where_nothing_deploys(tmp_path: Path) -> None:
     files = {path: text for path, text in TAKEN_OVER.items() if "workflows" not in path}
-    assert "takeover" not in made(tmp_path, files)["environments"]["production"]
+    assert "takeover" not in draft_spec(tmp_path, files)["environments"]["production"]
 
 
 def test_the_runbook_of_the_first_spec_has_the_takeover(tmp_path: Path) -> None:
@@ -308,14 +308,14 @@ def test_the_runbook_of_the_first_spec_has_the_takeover(tmp_path: Path) -> None:
 )
 def test_pull_requests_are_tested_as_before(events: str, job: str, expected: bool | None, tmp_path: Path) -> None:
     workflow = f"on: {events}\njobs: {{a: {job}}}\n"
-    spec = made(tmp_path, {**TAKEN_OVER, ".github/workflows/ci.yml": workflow})
+    spec = draft_spec(tmp_path, {**TAKEN_OVER, ".github/workflows/ci.yml": workflow})
     assert spec["project"].get("pull_requests") is expected
 
 
 CALLED = "name: tests\non: {on}\njobs: {{unit: {{{job}steps: [{{run: npm test}}]}}}}\n"
 
 
-def made_with_tests(tmp_path: Path, on: str, job: str = "") -> tuple[dict[str, Any], str]:
+def draft_spec_with_tests(tmp_path: Path, on: str, job: str = "") -> tuple[dict[str, Any], str]:
     """The service of a draft whose tests are in a workflow of their own, and what becomes of that workflow."""
     files = {"Dockerfile": DOCKERFILE, ".github/workflows/tests.yml": CALLED.format(on=on, job=job)}
     result = build_init_result(repository(tmp_path, files), "example/shop")
@@ -326,12 +326,12 @@ def made_with_tests(tmp_path: Path, on: str, job: str = "") -> tuple[dict[str, A
 
 @pytest.mark.parametrize("on", ["workflow_call", "[push, workflow_call]", "{workflow_call: , push: }"])
 def test_tests_of_a_workflow_that_can_be_called_stay_there(tmp_path: Path, on: str) -> None:
-    service, outcome = made_with_tests(tmp_path, on)
+    service, outcome = draft_spec_with_tests(tmp_path, on)
     assert service["test"] == {"workflow": "tests.yml"} and outcome == "kept"
 
 
 def test_a_workflow_that_lacks_a_trigger_is_offered(tmp_path: Path) -> None:
-    service, outcome = made_with_tests(tmp_path, "push")
+    service, outcome = draft_spec_with_tests(tmp_path, "push")
     assert service["test"]["run"] == "npm test" and outcome == "replaced by services.app.test"
     offered = "# to keep the tests in tests.yml, add `workflow_call:` below its `on:`, and write:"
     assert f"    {offered}\n    # test: {{workflow: tests.yml}}\n    test:" in service["text"]
@@ -349,13 +349,13 @@ def test_a_workflow_that_lacks_a_trigger_is_offered(tmp_path: Path) -> None:
     ],
 )
 def test_a_workflow_that_needs_more_than_a_caller_has_is_not_called(tmp_path: Path, on: str, job: str) -> None:
-    service, _ = made_with_tests(tmp_path, on, job)
+    service, _ = draft_spec_with_tests(tmp_path, on, job)
     assert service["test"]["run"] == "npm test" and "workflow_call" not in service["text"]
 
 
 @pytest.mark.parametrize("job", ["permissions: {contents: read}, ", "env: {A: '${{ secrets.GITHUB_TOKEN }}'}, "])
 def test_a_workflow_that_reads_is_called(tmp_path: Path, job: str) -> None:
-    service, _ = made_with_tests(tmp_path, "workflow_call", job)
+    service, _ = draft_spec_with_tests(tmp_path, "workflow_call", job)
     assert service["test"] == {"workflow": "tests.yml"}
 
 
@@ -365,7 +365,7 @@ def test_what_is_by_hand_stays_so(tmp_path: Path) -> None:
         f"jobs: {{d: {{environment: {name}, steps: [{{run: ssh a}}]}}}}"
         for name in ("staging", "production")
     }
-    places = made(tmp_path, {"Dockerfile": DOCKERFILE, **files})["environments"]
+    places = draft_spec(tmp_path, {"Dockerfile": DOCKERFILE, **files})["environments"]
     assert places == {
         "staging": {"deploy_on": {"dispatch": True}, "takeover": {"workflows": ["staging.yml"]}},
         "production": {"deploy_on": {"dispatch": True}, "takeover": {"workflows": ["production.yml"]}},
@@ -386,7 +386,7 @@ def test_domains_lead_to_services(tmp_path: Path) -> None:
         "Caddyfile": "(log) {\n output file /var/log/access.log {\n }\n}\n"
         "rest.example.org {\n reverse_proxy api:3000\n}\n",
     }  # fmt: skip
-    places = made(tmp_path, files)["environments"]
+    places = draft_spec(tmp_path, files)["environments"]
     assert {name: place.get("domains") for name, place in places.items()} == {
         "staging": {"web": "t.example.org"},
         "production": {"web": "shop.example.org", "api": "rest.example.org"},
@@ -401,7 +401,7 @@ def test_steps_of_a_job_become_one_script(tmp_path: Path) -> None:
     )
     workflow = f"on: push\njobs: {{test: {{steps: {steps}}}}}"
     files = {"web/Dockerfile": DOCKERFILE, ".github/workflows/a.yml": workflow, "web/package.json": "{}"}
-    test = made(tmp_path, files)["services"]["web"]["test"]
+    test = draft_spec(tmp_path, files)["services"]["web"]["test"]
     assert test == {"run": "corepack enable\npnpm install\n(\n  cd web\n  pnpm test\n)\n"}
 
 
@@ -413,7 +413,7 @@ def test_an_image_is_known_by_its_last_word(tmp_path: Path) -> None:
         ".github/workflows/a.yml": f"on: push\njobs: {{b: {{steps: [{step}]}}}}",
         "compose.prod.yml": "services: {back: {image: 'example/shop_back:latest', expose: [9123]}}",
     }
-    assert made(tmp_path, files)["services"]["api"]["port"] == 9123
+    assert draft_spec(tmp_path, files)["services"]["api"]["port"] == 9123
 
 
 def test_other_peoples_yaml() -> None:
@@ -435,7 +435,7 @@ def test_yaml_that_is_none(text: str) -> None:
 def test_aliases_do_not_grow(tmp_path: Path) -> None:
     lines = ["x0: &x0 [a, b]"] + [f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 9)}]" for n in range(1, 30)]
     bomb = "\n".join(lines) + "\nservices: {web: {build: ., command: *x29, environment: *x29, volumes: *x29}}\n"
-    assert service(tmp_path, {"compose.yml": bomb})["port"] == 8080
+    assert draft_service(tmp_path, {"compose.yml": bomb})["port"] == 8080
 
 
 def test_paths_stay_inside() -> None:
@@ -449,7 +449,7 @@ def test_paths_stay_inside() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "expected"),
     [
         ("curl -f http://localhost:8081/health || exit 1", (8081, "/health")),
         ("wget -q --spider 127.0.0.1:80", (80, "/")),
@@ -458,8 +458,8 @@ def test_paths_stay_inside() -> None:
         ("curl https://example.com/health", (None, "")),
     ],
 )
-def test_probe(text: str, found: tuple[int | None, str]) -> None:
-    assert vocabulary.parse_probe_command(text) == found
+def test_probe(text: str, expected: tuple[int | None, str]) -> None:
+    assert vocabulary.parse_probe_command(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -484,7 +484,7 @@ def test_the_environment_of_a_name(name: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "rule"),
     [
         ({}, "no-dockerfile"),
         ({"README.md": "# A book"}, "no-dockerfile"),
@@ -493,10 +493,10 @@ def test_the_environment_of_a_name(name: str, kind: str) -> None:
         ({"Dockerfile": DOCKERFILE, "specs/shop.yaml": "project: {"}, "yaml-syntax"),
     ],
 )
-def test_it_says_what_it_needs_and_writes_nothing(tmp_path: Path, files: dict[str, str], said: str) -> None:
+def test_it_says_what_it_needs_and_writes_nothing(tmp_path: Path, files: dict[str, str], rule: str) -> None:
     before = sorted(repository(tmp_path, files).rglob("*"))
     done = kiwari_ci("init", tmp_path, "--repository", "example/shop")
-    assert (done.code, done.out) == (2, "") and f"[{said}]" in done.err and "hint: " in done.err
+    assert (done.code, done.out) == (2, "") and f"[{rule}]" in done.err and "hint: " in done.err
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -521,7 +521,7 @@ def test_a_part_of_a_checkout_is_refused(tmp_path: Path) -> None:
 
 def test_it_works_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    assert made(tmp_path, {"Dockerfile": DOCKERFILE})["services"] != {}
+    assert draft_spec(tmp_path, {"Dockerfile": DOCKERFILE})["services"] != {}
 
 
 def test_links_are_not_followed_out(tmp_path: Path) -> None:
@@ -551,9 +551,9 @@ def test_a_file_in_the_way_stays(tmp_path: Path) -> None:
 
 def test_the_next_commands_name_the_spec_when_specs_has_another_file(tmp_path: Path) -> None:
     repository(tmp_path, {"Dockerfile": DOCKERFILE, "specs/openapi.yaml": "openapi: 3.1.0\n"})
-    said = kiwari_ci("init", tmp_path, "--repository", "example/shop").out
-    assert "  kiwari-ci validate specs/shop.yaml\n" in said
-    assert "  kiwari-ci generate specs/shop.yaml\n" in said
+    output = kiwari_ci("init", tmp_path, "--repository", "example/shop").out
+    assert "  kiwari-ci validate specs/shop.yaml\n" in output
+    assert "  kiwari-ci generate specs/shop.yaml\n" in output
 
 
 def test_what_changed_meanwhile_stays(tmp_path: Path) -> None:
@@ -735,7 +735,7 @@ def test_the_build_context_is_the_one_that_holds_what_is_copied(tmp_path: Path, 
         "compose.yml": f"services:\n  api:\n    build: {build}\n",
         ".github/workflows/ci.yml": f"on: push\njobs:\n  b:\n    steps:\n    - run: {command}\n",
     }
-    assert "build" not in made(tmp_path, files)["services"]["api"], "the root, and api/Dockerfile"
+    assert "build" not in draft_spec(tmp_path, files)["services"]["api"], "the root, and api/Dockerfile"
     wrong, good = "compose.yml:2", ".github/workflows/ci.yml:5"
     wrong, good = (good, wrong) if right == "compose" else (wrong, good)
     words_ = f"builds in api, where 0 of the 2 paths that api/Dockerfile copies are; in . ({good}), 2"
@@ -744,24 +744,24 @@ def test_the_build_context_is_the_one_that_holds_what_is_copied(tmp_path: Path, 
 
 def test_a_dockerfile_of_production_comes_before_its_twin(tmp_path: Path) -> None:
     twins = {"api/Dockerfile": DOCKERFILE, "api/Dockerfile.prod": DOCKERFILE.replace("8080", "9090"), "api/x": ""}
-    found = made(tmp_path / "alone", twins)["services"]["api"]
-    assert (found["build"]["dockerfile"], found["port"]) == ("api/Dockerfile.prod", 9090)
+    entry = draft_spec(tmp_path / "alone", twins)["services"]["api"]
+    assert (entry["build"]["dockerfile"], entry["port"]) == ("api/Dockerfile.prod", 9090)
     compose = "services:\n  shop:\n    build: api\n    environment: {PORT: 7070}\n"
-    found = made(tmp_path / "dev", {**twins, "compose.yml": compose})["services"]["shop"]
-    assert (found["build"]["dockerfile"], found["port"]) == ("api/Dockerfile.prod", 7070)
-    said = kiwari_ci("init", tmp_path / "dev", "--repository", "example/shop").out
-    assert "compose.yml:2: builds api/Dockerfile; api/Dockerfile.prod is for production, by its name: taken" in said
-    found = made(tmp_path / "prod", {**twins, "compose.prod.yml": compose})["services"]["shop"]
-    assert found["build"] == {"context": "api", "dockerfile": "api/Dockerfile"}
+    entry = draft_spec(tmp_path / "dev", {**twins, "compose.yml": compose})["services"]["shop"]
+    assert (entry["build"]["dockerfile"], entry["port"]) == ("api/Dockerfile.prod", 7070)
+    output = kiwari_ci("init", tmp_path / "dev", "--repository", "example/shop").out
+    assert "compose.yml:2: builds api/Dockerfile; api/Dockerfile.prod is for production, by its name: taken" in output
+    entry = draft_spec(tmp_path / "prod", {**twins, "compose.prod.yml": compose})["services"]["shop"]
+    assert entry["build"] == {"context": "api", "dockerfile": "api/Dockerfile"}
     spec = {**twins, "specs/shop.yaml": SPEC.replace("web", "api")}
     assert build_init_result(repository(tmp_path / "spec", spec), None).services == {}
 
 
 def test_a_path_that_a_spec_cannot_write_is_told(tmp_path: Path) -> None:
     files = {"my api/Dockerfile": DOCKERFILE, "my api/x": "", "web/Dockerfile": DOCKERFILE, "web/x": ""}
-    assert set(made(tmp_path, files)["services"]) == {"web"}
-    told = [line for line in build_init_result(tmp_path, "example/shop").seen if "my api" in line]
-    assert told == [
+    assert set(draft_spec(tmp_path, files)["services"]) == {"web"}
+    lines = [line for line in build_init_result(tmp_path, "example/shop").seen if "my api" in line]
+    assert lines == [
         "my api/Dockerfile: a spec cannot write this path "
         "(letters, digits, . _ - and / can be): rename it, and run init again"
     ]
@@ -789,10 +789,10 @@ def test_a_link_to_nowhere_in_specs_stops_nothing(tmp_path: Path, monkeypatch: p
     repository(tmp_path, {"web/Dockerfile": DOCKERFILE, "web/x": ""})
     (tmp_path / "specs").mkdir()
     (tmp_path / "specs/old.yaml").symlink_to("nowhere")
-    said = kiwari_ci("init", tmp_path, "--repository", "example/shop")
-    assert said.code == 0 and said.out.startswith("wrote specs/shop.yaml")
-    assert "look at:\n  specs/old.yaml: a link to nowhere\n" in said.out
-    assert said.out.endswith("\n  kiwari-ci generate\n"), "the commands see one spec"
+    result = kiwari_ci("init", tmp_path, "--repository", "example/shop")
+    assert result.code == 0 and result.out.startswith("wrote specs/shop.yaml")
+    assert "look at:\n  specs/old.yaml: a link to nowhere\n" in result.out
+    assert result.out.endswith("\n  kiwari-ci generate\n"), "the commands see one spec"
     monkeypatch.chdir(tmp_path)
     assert kiwari_ci("validate").code == 0
 
@@ -931,7 +931,7 @@ def test_each_environment_has_the_accessories_of_its_files(tmp_path: Path) -> No
         "compose.staging.yml": "services: {web: {build: ., depends_on: [cache-staging]}, "
         "cache-staging: {image: 'redis:8'}}",
     }
-    spec = made(tmp_path, files)
+    spec = draft_spec(tmp_path, files)
     assert list(spec["accessories"]) == ["cache", "search"]
     assert spec["services"]["web"]["depends_on"] == ["cache"]
     held = {name: place.get("accessories") for name, place in spec["environments"].items()}

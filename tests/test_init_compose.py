@@ -20,8 +20,8 @@ def init(folder: Path, files: dict[str, str]) -> tuple[dict[str, Any], InitResul
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
     first = build_init_result(folder, "example/shop")
-    data: dict[str, Any] = parse_yaml(first.path, first.text).data
-    return data, first
+    spec: dict[str, Any] = parse_yaml(first.path, first.text).data
+    return spec, first
 
 
 def workflow(job: str, on: str = "push: {branches: [main]}") -> dict[str, str]:
@@ -49,7 +49,7 @@ def test_no_secret_is_copied(tmp_path: Path, container: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         ("extends: {file: base.yml, service: x}", "extends (base.yml, x)"),
         ("ports: [{target: 8080, published: 80, host_ip: 127.0.0.1}]", "ports 127.0.0.1:80:8080"),
@@ -70,10 +70,10 @@ def test_no_secret_is_copied(tmp_path: Path, container: str) -> None:
         ("env_file: .env", "env_file .env, of whose keys there is no example"),
     ],
 )  # fmt: skip
-def test_what_has_no_place_is_told(tmp_path: Path, more: str, said: str) -> None:
+def test_what_has_no_place_is_told(tmp_path: Path, more: str, message: str) -> None:
     compose = f"{WEB}{more}}}}}\nvolumes: {{data: {{driver_opts: {{type: nfs}}}}}}\n"
     _, first = init(tmp_path, {"compose.yml": compose, ".env": "DOMAIN=localhost\n"})
-    assert any(said in line for line in first.seen), first.seen
+    assert any(message in line for line in first.seen), first.seen
 
 
 def test_volumes_with_a_name_of_their_own_are_kept(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ services:
   beat: {build: {context: ., target: api}, command: beat}
 """
     spec, _ = init(tmp_path, {"compose.prod.yml": compose, "compose.staging.yml": compose})
-    assert {name: each.get("build", each.get("image_of")) for name, each in spec["services"].items()} == {
+    assert {name: entry.get("build", entry.get("image_of")) for name, entry in spec["services"].items()} == {
         "api": {"dockerfile": "Dockerfile", "target": "api"},
         "beat": "api",
         "worker": {"dockerfile": "Dockerfile", "args": {"CMD": "worker"}, "target": "worker"},
@@ -149,8 +149,8 @@ def test_a_matrix_builds_several_images_of_one_dockerfile(tmp_path: Path) -> Non
         "api: {image: 'ghcr.io/example/shop-api:1', ports: ['8080']}}"
     )
     spec, first = init(tmp_path, {"compose.yml": compose, **workflow(job)})
-    builds = {name: each["build"] for name, each in spec["services"].items()}
-    assert {name: (each["target"], each["args"]) for name, each in builds.items()} == {
+    builds = {name: entry["build"] for name, entry in spec["services"].items()}
+    assert {name: (entry["target"], entry["args"]) for name, entry in builds.items()} == {
         "api": ("api", {"CMD": "api"}), "worker": ("worker", {"CMD": "worker"})
     }  # fmt: skip
     assert not any("built otherwise" in line for line in first.seen)
@@ -164,8 +164,8 @@ def test_options_of_docker_build(tmp_path: Path) -> None:
     spec, first = init(tmp_path, workflow(f"steps: [{{run: '{run}'}}]"))
     build = next(iter(spec["services"].values()))["build"]
     assert (build["args"], build["target"], build["platforms"]) == ({"A": "1"}, "final", ["linux/arm64"])
-    said = " ".join(first.seen)
-    assert all(each in said for each in ("build argument B", "build argument C", "build secret id=npm"))
+    messages = " ".join(first.seen)
+    assert all(message in messages for message in ("build argument B", "build argument C", "build secret id=npm"))
 
 
 def test_a_script_goes_into_folders(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_a_script_goes_into_folders(tmp_path: Path) -> None:
     job = workflow(f'steps: [{{run: "{script}"}}]')
     both = {f"{name}/{file}": text for name in "ab" for file, text in (("Dockerfile", DOCKERFILE), ("x", ""))}
     spec, _ = init(tmp_path, {**job, **both})
-    assert {name: each["build"]["context"] for name, each in spec["services"].items()} == {"a": "a", "b": "b"}
+    assert {name: entry["build"]["context"] for name, entry in spec["services"].items()} == {"a": "a", "b": "b"}
 
 
 def test_a_folder_that_an_expression_ends_is_no_folder(tmp_path: Path) -> None:
@@ -222,11 +222,11 @@ def test_candidates_and_finals(tmp_path: Path, tags: str, condition: str, tag: s
     spec, _ = init(
         tmp_path, workflow(job, f"push: {{branches: [main], tags: {tags}}}" if condition else f"push: {{tags: {tags}}}")
     )
-    assert [each["deploy_on"] for each in spec["environments"].values()] == [{"tag": tag}]
+    assert [environment["deploy_on"] for environment in spec["environments"].values()] == [{"tag": tag}]
 
 
 @pytest.mark.parametrize(
-    ("step", "said"),
+    ("step", "words"),
     [
         ("uses: appleboy/ssh-action@v1, with: {username: deploy, port: 2222, proxy_host: b}",
          "logs in as deploy, by port 2222, through another machine"),
@@ -235,9 +235,9 @@ def test_candidates_and_finals(tmp_path: Path, tags: str, condition: str, tag: s
         ("run: tailscale up --auth-key=x && ssh root@c up", "through tailscale up: `hosts.*.proxy_command`"),
     ],
 )  # fmt: skip
-def test_how_a_deploy_logs_in_is_told(tmp_path: Path, step: str, said: str) -> None:
+def test_how_a_deploy_logs_in_is_told(tmp_path: Path, step: str, words: str) -> None:
     _, first = init(tmp_path, workflow(f"steps: [{{{step}}}]"))
-    assert any(said in text for _, text in first.decisions)
+    assert any(words in text for _, text in first.decisions)
 
 
 def test_an_environment_that_a_person_names_is_told(tmp_path: Path) -> None:
@@ -258,9 +258,9 @@ services:
     _, first = init(
         tmp_path, {"compose.yml": compose, "search/Dockerfile": "FROM redis:7\nCOPY search /x\n", "search/x": ""}
     )
-    said = "\n".join(first.seen)
-    assert "db (compose.yml:5): command" in said and "volume ./init:" in said
-    assert "the domain db.example.com" in said and "queue (compose.yml:4), of its image" in said
+    messages = "\n".join(first.seen)
+    assert "db (compose.yml:5): command" in messages and "volume ./init:" in messages
+    assert "the domain db.example.com" in messages and "queue (compose.yml:4), of its image" in messages
     assert "today with ?schema=public" in first.text
 
 
@@ -351,13 +351,13 @@ services:
   mail: !reset null
 """
     base = BASE.replace("build: .", "build: ..") if "/" in stem else BASE
-    data, first = init(tmp_path, dict(zip(names, (base, override), strict=True)))
-    api = data["services"]["api"]
+    spec, first = init(tmp_path, dict(zip(names, (base, override), strict=True)))
+    api = spec["services"]["api"]
     assert {"LOG": "warn", "MODE": "a"}.items() <= {**api.get("env", {}), **api.get("environment", {})}.items()
     assert (api["command"], api["mem_limit"], api["health"]["path"]) == (["./api", "--prod"], "512m", "/prod")
     assert api["volumes"] == ["data:/data", "more:/more"]
     assert "stop_grace_period" not in api
-    assert "accessories" not in data
+    assert "accessories" not in spec
     assert f"LOG: warn # {names[1]}:3" in first.text
     assert f"MODE: a # {names[0]}:4" in first.text
 
@@ -371,9 +371,9 @@ def test_what_a_compose_file_includes(tmp_path: Path) -> None:
         "deploy/cache.yaml": cache,
         "more.yaml": "services: {mq: {image: 'rabbitmq:4'}}\n",
     }
-    data, first = init(tmp_path, files)
-    assert set(data["accessories"]) == {"cache", "mq"}
-    assert data["services"]["api"]["depends_on"] == {"cache": "started"} or data["services"]["api"]["depends_on"] == [
+    spec, first = init(tmp_path, files)
+    assert set(spec["accessories"]) == {"cache", "mq"}
+    assert spec["services"]["api"]["depends_on"] == {"cache": "started"} or spec["services"]["api"]["depends_on"] == [
         "cache"
     ]
     assert "compose.yaml: includes gone.yaml, which is not there" in first.troubles
@@ -392,8 +392,8 @@ def test_the_path_of_a_router_is_part_of_the_address(tmp_path: Path) -> None:
         f"  api: {{build: ./api, labels: {{{rule} && PathPrefix(`/api/`)'}}}}\n"
     )
     dockerfile = "FROM scratch\nEXPOSE 8080\n"
-    data, first = init(tmp_path, {"compose.yml": compose, "web/Dockerfile": dockerfile, "api/Dockerfile": dockerfile})
-    assert data["environments"]["production"]["domains"] == {"web": "example.com", "api": "example.com/api"}
+    spec, first = init(tmp_path, {"compose.yml": compose, "web/Dockerfile": dockerfile, "api/Dockerfile": dockerfile})
+    assert spec["environments"]["production"]["domains"] == {"web": "example.com", "api": "example.com/api"}
     assert not [line for line in first.seen if "example.com" in line]
 
 
@@ -404,6 +404,6 @@ def test_variables_of_an_override_file_join_the_first_files(base: str, own: str,
         "compose.yaml": f"services: {{api: {{build: ., environment: {base}}}}}\n",
         "compose.prod.yaml": f"services: {{api: {{environment: {own}}}}}\n",
     }
-    data, _ = init(tmp_path, {**files, "Dockerfile": "FROM scratch\nEXPOSE 8080\n"})
-    (service,) = data["services"].values()
+    spec, _ = init(tmp_path, {**files, "Dockerfile": "FROM scratch\nEXPOSE 8080\n"})
+    (service,) = spec["services"].values()
     assert service["env"] == {"LOG": "warn", "KEPT": "yes", "MORE": "1"}

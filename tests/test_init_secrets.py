@@ -110,10 +110,10 @@ def test_init_copies_no_secret_from_anywhere(tmp_path: Path) -> None:
         )
     )
     (tmp_path / ".env.example").write_text("".join(f"{key}={value}\n" for key, value in SECRETS.items()))
-    said = kiwari_ci("init", tmp_path, "--repository", "a/web")
+    result = kiwari_ci("init", tmp_path, "--repository", "a/web")
     written = "".join(path.read_text() for path in tmp_path.glob("specs/*"))
-    assert written, said
-    shown = said.out + said.err + written
+    assert written, result
+    shown = result.out + result.err + written
     for key, value in SECRETS.items():
         for part in value.split():
             secret = part.rpartition("=")[2] or part

@@ -30,7 +30,7 @@ def git(folder: Path, *words: str) -> None:
     subprocess.run(["git", *names, *words], cwd=folder, check=True, capture_output=True)
 
 
-def made(folder: Path, files: dict[str, str]) -> Path:
+def write_repository(folder: Path, files: dict[str, str]) -> Path:
     """A repository whose files are all tracked."""
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def made(folder: Path, files: dict[str, str]) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of its own, outside GitHub Actions."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
@@ -54,32 +54,32 @@ def spec(paths: str = "web/**", context: str = ".") -> str:
 
 def rules(*words: object) -> list[tuple[str, str, int]]:
     """What is found: rule, file and line."""
-    said = kiwari_ci("lint", *words, "--format", "json")
-    assert said.err == ""
-    problems = json.loads(said.out)["problems"]
-    assert said.code == any(each["severity"] == "error" for each in problems)
-    return [(each["rule"], each["path"], each["line"]) for each in problems]
+    result = kiwari_ci("lint", *words, "--format", "json")
+    assert result.err == ""
+    problems = json.loads(result.out)["problems"]
+    assert result.code == any(problem["severity"] == "error" for problem in problems)
+    return [(problem["rule"], problem["path"], problem["line"]) for problem in problems]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
-def test_case(case: Path, here: Path, snapshot: Any) -> None:
+def test_case(case: Path, checkout: Path, snapshot: Any) -> None:
     """Each case is a list of files; what `lint` prints of them stands beside it."""
     title, *parts = SECTION.split(case.read_text())
     assert title.startswith("# ")
-    made(here, dict(zip(parts[::2], parts[1::2], strict=True)))
-    said = kiwari_ci("lint", "spec.yaml", "--format", "text")
-    assert said.err == ""
+    write_repository(checkout, dict(zip(parts[::2], parts[1::2], strict=True)))
+    result = kiwari_ci("lint", "spec.yaml", "--format", "text")
+    assert result.err == ""
     snapshot.snapshot_dir = case.parent
-    snapshot.assert_match(said.out.partition("GitHub keeps:")[0] or said.out, f"{case.stem}.out")
-    assert said.code == (" errors 0, " not in said.out)
+    snapshot.assert_match(result.out.partition("GitHub keeps:")[0] or result.out, f"{case.stem}.out")
+    assert result.code == (" errors 0, " not in result.out)
 
 
-def test_the_formats(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
-    made(here, {"spec.yaml": spec("web/**, gone/**"), "web/Dockerfile": "FROM a\nEXPOSE 1\n"})
-    said = kiwari_ci("lint", "spec.yaml", "--format", "json")
-    found = json.loads(said.out)
-    assert found.keys() == {"problems", "needs", "env_files"}
-    assert found["needs"][0] == {
+def test_the_formats(monkeypatch: pytest.MonkeyPatch, checkout: Path) -> None:
+    write_repository(checkout, {"spec.yaml": spec("web/**, gone/**"), "web/Dockerfile": "FROM a\nEXPOSE 1\n"})
+    result = kiwari_ci("lint", "spec.yaml", "--format", "json")
+    report = json.loads(result.out)
+    assert report.keys() == {"problems", "needs", "env_files"}
+    assert report["needs"][0] == {
         "name": "VPS_HOST", "kind": "secret", "holds": "address of vps", "environments": ["live"]
     }  # fmt: skip
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
@@ -88,8 +88,8 @@ def test_the_formats(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
     assert lines[1].startswith("::error file=web/Dockerfile,line=2,col=1,title=port::")
 
 
-def test_what_the_servers_keep(here: Path) -> None:
-    made(here, {"a": ""})
+def test_what_the_servers_keep(checkout: Path) -> None:
+    write_repository(checkout, {"a": ""})
     kiwari = Path(__file__).parents[1] / "specs/kiwari.yaml"
     files = json.loads(kiwari_ci("lint", kiwari, "--checkout", ".", "--format", "json").out)["env_files"]
     assert [file["path"] for file in files] == [
@@ -98,36 +98,36 @@ def test_what_the_servers_keep(here: Path) -> None:
     assert files[1]["keys"][1:3] == [{"name": "JWT_SECRET", "secret": True}, {"name": "API_URL", "secret": False}]
 
 
-def test_the_repository_is_the_checkout_that_we_are_in(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made(here, {"spec.yaml": spec(), "web/Dockerfile": "FROM a\nEXPOSE 1\n", "web/src/a": ""})
-    monkeypatch.setenv("GIT_DIR", str(here / "elsewhere"))
-    assert rules("spec.yaml", "--repo", here) == [("port", (here / "web/Dockerfile").as_posix(), 2)]
+def test_the_repository_is_the_checkout_that_we_are_in(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_repository(checkout, {"spec.yaml": spec(), "web/Dockerfile": "FROM a\nEXPOSE 1\n", "web/src/a": ""})
+    monkeypatch.setenv("GIT_DIR", str(checkout / "elsewhere"))
+    assert rules("spec.yaml", "--repo", checkout) == [("port", (checkout / "web/Dockerfile").as_posix(), 2)]
     monkeypatch.chdir("web/src")
     assert rules("../../spec.yaml") == [("port", "../../web/Dockerfile", 2)]
 
 
-def test_a_folder_that_is_no_checkout(here: Path) -> None:
+def test_a_folder_that_is_no_checkout(checkout: Path) -> None:
     for name in ("web/Dockerfile", "web/a", "web/node_modules/b/Dockerfile"):
-        (here / name).parent.mkdir(parents=True, exist_ok=True)
-        (here / name).write_text("FROM a\nCOPY web/a gone /\n")
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / name).write_text("FROM a\nCOPY web/a gone /\n")
     Path("spec.yaml").write_text(spec())
-    said = kiwari_ci("lint", "spec.yaml")
-    assert said.out.splitlines()[-1].startswith(
+    result = kiwari_ci("lint", "spec.yaml")
+    assert result.out.splitlines()[-1].startswith(
         "spec.yaml and .: 3 files there (all of them: no git checkout): services 1"
     )
     assert rules("spec.yaml") == [("no-source", "web/Dockerfile", 2)]
 
 
-def test_git_that_is_missing_or_fails(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made(here, {"spec.yaml": spec(), "web/Dockerfile": "FROM a\n"})
-    (here / ".git/index").write_bytes(b"broken")
+def test_git_that_is_missing_or_fails(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_repository(checkout, {"spec.yaml": spec(), "web/Dockerfile": "FROM a\n"})
+    (checkout / ".git/index").write_bytes(b"broken")
     assert "files there (all of them: git ls-files refused: " in kiwari_ci("lint", "spec.yaml").out
-    monkeypatch.setenv("PATH", str(here))
+    monkeypatch.setenv("PATH", str(checkout))
     assert "files there (all of them: git is not installed)" in kiwari_ci("lint", "spec.yaml").out
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--checkout", "gone"], "Directory 'gone' does not exist."),
         (["--repo", "spec.yaml"], "Directory 'spec.yaml' is a file."),
@@ -135,38 +135,38 @@ def test_git_that_is_missing_or_fails(here: Path, monkeypatch: pytest.MonkeyPatc
         (["none.yaml"], "none.yaml: no such file [no-file]"),
     ],
 )
-def test_what_is_no_repository(words: list[str], said: str, here: Path) -> None:
-    (here / "specs").mkdir()
-    (here / "specs/spec.yaml").write_text(spec())
-    (here / "spec.yaml").write_text(spec())
-    (here / "empty").mkdir()
-    git(here / "empty", "init", "-q")
-    found = kiwari_ci("lint", *([] if words[0] not in ("--repo", "--checkout") else ["spec.yaml"]), *words)
-    assert (found.code, found.out) == (2, "")
-    assert said in found.err
+def test_what_is_no_repository(words: list[str], message: str, checkout: Path) -> None:
+    (checkout / "specs").mkdir()
+    (checkout / "specs/spec.yaml").write_text(spec())
+    (checkout / "spec.yaml").write_text(spec())
+    (checkout / "empty").mkdir()
+    git(checkout / "empty", "init", "-q")
+    result = kiwari_ci("lint", *([] if words[0] not in ("--repo", "--checkout") else ["spec.yaml"]), *words)
+    assert (result.code, result.out) == (2, "")
+    assert message in result.err
 
 
-def test_what_git_does_not_track(here: Path) -> None:
+def test_what_git_does_not_track(checkout: Path) -> None:
     """It is on this disk, and no runner has it."""
     files = {"spec.yaml": spec(), ".gitignore": "dist\nDockerfile\n"}
-    made(here, {**files, "web/Dockerfile": "FROM a\nCOPY web/dist /\n", "web/dist/a": "", "web/b": ""})
-    said = kiwari_ci("lint", "spec.yaml").out
-    assert "services.web is built from `web/Dockerfile`, which git does not track [not-there]" in said
-    assert "hint: git add web/Dockerfile" in said
-    git(here, "add", "--force", "web/Dockerfile")
+    write_repository(checkout, {**files, "web/Dockerfile": "FROM a\nCOPY web/dist /\n", "web/dist/a": "", "web/b": ""})
+    output = kiwari_ci("lint", "spec.yaml").out
+    assert "services.web is built from `web/Dockerfile`, which git does not track [not-there]" in output
+    assert "hint: git add web/Dockerfile" in output
+    git(checkout, "add", "--force", "web/Dockerfile")
     assert "hint: `web/dist` is on disk, and git does not track it" in kiwari_ci("lint", "spec.yaml").out
 
 
-def test_links_submodules_and_large_files(here: Path) -> None:
-    (here / "other").mkdir()
-    made(here / "other", {"a": ""})
-    git(here / "other", "commit", "-qm", "a")
-    (here / "web").mkdir()
-    (here / "web/shared").symlink_to("../lib/shared")
-    (here / "web/loop").symlink_to("loop")
-    (here / "web/here").symlink_to(".")
-    (here / "web/back").symlink_to("../web/here")
-    (here / "web/out").symlink_to("../../..")
+def test_links_submodules_and_large_files(checkout: Path) -> None:
+    (checkout / "other").mkdir()
+    write_repository(checkout / "other", {"a": ""})
+    git(checkout / "other", "commit", "-qm", "a")
+    (checkout / "web").mkdir()
+    (checkout / "web/shared").symlink_to("../lib/shared")
+    (checkout / "web/loop").symlink_to("loop")
+    (checkout / "web/here").symlink_to(".")
+    (checkout / "web/back").symlink_to("../web/here")
+    (checkout / "web/out").symlink_to("../../..")
     names = [
         "web/back/here/back/here/Dockerfile",
         "web/shared/x.js",
@@ -182,26 +182,28 @@ def test_links_submodules_and_large_files(here: Path) -> None:
         "web/logo.png": "",
         ".gitattributes": "*.png filter=lfs -text\n",
     }
-    (here / "web/Dockerfile").write_text(text)
-    git(here, "init", "-q")
-    git(here, "submodule", "add", "--quiet", "./other", "web/module")
-    made(here, {"spec.yaml": spec(), **files})
-    found = [(rule, line) for rule, path, line in rules("spec.yaml") if path == "web/Dockerfile"]
-    assert found == [("uncovered", 3), ("submodule", 4), ("large-files", 5), ("no-source", 6), ("no-source", 7)]
+    (checkout / "web/Dockerfile").write_text(text)
+    git(checkout, "init", "-q")
+    git(checkout, "submodule", "add", "--quiet", "./other", "web/module")
+    write_repository(checkout, {"spec.yaml": spec(), **files})
+    problems = [(rule, line) for rule, path, line in rules("spec.yaml") if path == "web/Dockerfile"]
+    assert problems == [("uncovered", 3), ("submodule", 4), ("large-files", 5), ("no-source", 6), ("no-source", 7)]
     assert "add `lib/shared/x.js` to services.web.paths" in kiwari_ci("lint", "spec.yaml").out
 
 
-def test_a_dockerfile_and_an_ignore_file_that_lead_elsewhere(here: Path) -> None:
+def test_a_dockerfile_and_an_ignore_file_that_lead_elsewhere(checkout: Path) -> None:
     """A change of what a link leads to changes the image, and the sparse checkout must have it."""
-    (here / "web").mkdir()
-    (here / "web/Dockerfile").symlink_to("../docker/node.Dockerfile")
-    (here / "web/Dockerfile.dockerignore").symlink_to("../common/ignored")
-    made(here, {"spec.yaml": spec(), "docker/node.Dockerfile": "FROM a\nCOPY web /x\n", "common/ignored": "tmp\n"})
-    said = kiwari_ci("lint", "spec.yaml").out
-    assert "matches `docker/node.Dockerfile`, to which `web/Dockerfile` leads" in said
-    assert "matches `common/ignored`, to which `web/Dockerfile.dockerignore` leads" in said
-    assert "no service is built from" not in said
-    (here / "spec.yaml").write_text(spec("web/**, docker/**, common/**"))
+    (checkout / "web").mkdir()
+    (checkout / "web/Dockerfile").symlink_to("../docker/node.Dockerfile")
+    (checkout / "web/Dockerfile.dockerignore").symlink_to("../common/ignored")
+    write_repository(
+        checkout, {"spec.yaml": spec(), "docker/node.Dockerfile": "FROM a\nCOPY web /x\n", "common/ignored": "tmp\n"}
+    )
+    output = kiwari_ci("lint", "spec.yaml").out
+    assert "matches `docker/node.Dockerfile`, to which `web/Dockerfile` leads" in output
+    assert "matches `common/ignored`, to which `web/Dockerfile.dockerignore` leads" in output
+    assert "no service is built from" not in output
+    (checkout / "spec.yaml").write_text(spec("web/**, docker/**, common/**"))
     assert rules("spec.yaml") == []
 
 
@@ -215,32 +217,32 @@ def test_a_dockerfile_and_an_ignore_file_that_lead_elsewhere(here: Path) -> None
         ({".gitattributes": "*.png filter=crypt\n"}, False),
     ],
 )
-def test_what_git_lfs_keeps_is_what_git_says(attributes: dict[str, str], is_large: bool, here: Path) -> None:
+def test_what_git_lfs_keeps_is_what_git_says(attributes: dict[str, str], is_large: bool, checkout: Path) -> None:
     dockerfile = "FROM a\nCOPY web/icons /x\n"
-    made(here, {"spec.yaml": spec(), "web/Dockerfile": dockerfile, "web/icons/a.png": "", **attributes})
+    write_repository(checkout, {"spec.yaml": spec(), "web/Dockerfile": dockerfile, "web/icons/a.png": "", **attributes})
     assert rules("spec.yaml") == ([("large-files", "web/Dockerfile", 2)] if is_large else [])
 
 
 @pytest.mark.parametrize("files", [{"shared/x": ""}, {}])
-def test_what_a_stage_copies_for_those_that_build_on_it(files: dict[str, str], here: Path) -> None:
+def test_what_a_stage_copies_for_those_that_build_on_it(files: dict[str, str], checkout: Path) -> None:
     text = "FROM a AS base\nONBUILD COPY shared /x\nFROM base\nCOPY web /y\n"
-    made(here, {"spec.yaml": spec(), "web/Dockerfile": text, **files})
+    write_repository(checkout, {"spec.yaml": spec(), "web/Dockerfile": text, **files})
     assert rules("spec.yaml") == [("uncovered" if files else "no-source", "web/Dockerfile", 2)]
 
 
-def test_a_pattern_of_files_in_a_submodule(here: Path) -> None:
-    made(here / "other", {"a": ""})
-    git(here / "other", "commit", "-qm", "a")
-    git(here, "init", "-q")
-    git(here, "submodule", "add", "--quiet", "./other", "libs/shared")
-    made(here, {"spec.yaml": spec("web/**, libs/shared/**"), "web/Dockerfile": "FROM a\nCOPY web /x\n"})
+def test_a_pattern_of_files_in_a_submodule(checkout: Path) -> None:
+    write_repository(checkout / "other", {"a": ""})
+    git(checkout / "other", "commit", "-qm", "a")
+    git(checkout, "init", "-q")
+    git(checkout, "submodule", "add", "--quiet", "./other", "libs/shared")
+    write_repository(checkout, {"spec.yaml": spec("web/**, libs/shared/**"), "web/Dockerfile": "FROM a\nCOPY web /x\n"})
     assert "GitHub sees a submodule as one file: libs/shared\n" in kiwari_ci("lint", "spec.yaml").out
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "out", "huge", "binary", "gone", "empty"])
-def test_a_dockerfile_that_is_none(kind: str, here: Path) -> None:
-    made(here, {"spec.yaml": spec(), "web/Dockerfile": "FROM a\n"})
-    file = here / "web/Dockerfile"
+def test_a_dockerfile_that_is_none(kind: str, checkout: Path) -> None:
+    write_repository(checkout, {"spec.yaml": spec(), "web/Dockerfile": "FROM a\n"})
+    file = checkout / "web/Dockerfile"
     file.unlink()
     if kind == "folder":
         file.mkdir()
@@ -250,47 +252,47 @@ def test_a_dockerfile_that_is_none(kind: str, here: Path) -> None:
         file.symlink_to("/etc/passwd")
     elif kind != "gone":
         file.write_bytes({"huge": b"#" * 1_000_001, "binary": bytes(range(256)) * 9, "empty": b""}[kind])
-    found = rules("spec.yaml")
-    assert {rule for rule, _, _ in found} == {"dockerfile"}
+    problems = rules("spec.yaml")
+    assert {rule for rule, _, _ in problems} == {"dockerfile"}
     assert "root:" not in kiwari_ci("lint", "spec.yaml").out
 
 
-def test_names_do_no_harm(here: Path) -> None:
+def test_names_do_no_harm(checkout: Path) -> None:
     """What a name has that a terminal, a log or a line would obey is shown as a sign."""
     odd = ["web/\x1b[31m/Dockerfile", "a\n::error::b/x", "é ü/x", "[a]*?/x", "-n/x", "web/\u202e/x"]
     names = "\n".join(f'COPY ["{name.rpartition("/")[0]}", "/"]' for name in odd[1:]).replace("a\n:", "a\\n:")
     files = {**dict.fromkeys(odd, "FROM a\n"), "spec.yaml": spec(), "web/Dockerfile": f"FROM a\n{names}\n"}
-    made(here, files)
+    write_repository(checkout, files)
     os.close(os.open(b"\xff\xfe.Dockerfile", os.O_CREAT))
-    git(here, "add", "--all")
+    git(checkout, "add", "--all")
     for style in ("text", "github"):
-        said = kiwari_ci("lint", "spec.yaml", "--format", style)
-        assert (said.code, said.err) == (1, "")
-        assert all(line.isprintable() for line in said.out.splitlines()), style
-        assert not [line for line in said.out.splitlines() if line.startswith("::error::b")]
-        assert said.out.encode()
+        result = kiwari_ci("lint", "spec.yaml", "--format", style)
+        assert (result.code, result.err) == (1, "")
+        assert all(line.isprintable() for line in result.out.splitlines()), style
+        assert not [line for line in result.out.splitlines() if line.startswith("::error::b")]
+        assert result.out.encode()
     assert rules("spec.yaml")
 
 
-def test_the_repositorys_own_settings_start_nothing(here: Path) -> None:
-    made(here, {"spec.yaml": spec(), "web/Dockerfile": "FROM a\n"})
-    (here / "hook").write_text(f"#!/bin/sh\ntouch {here}/started\n")
-    (here / "hook").chmod(0o755)
-    git(here, "config", "core.fsmonitor", str(here / "hook"))
-    subprocess.run(["git", "status"], cwd=here, capture_output=True)
-    assert (here / "started").exists(), "the bait works"
-    (here / "started").unlink()
-    before = (here / ".git/index").stat().st_mtime_ns
+def test_the_repositorys_own_settings_start_nothing(checkout: Path) -> None:
+    write_repository(checkout, {"spec.yaml": spec(), "web/Dockerfile": "FROM a\n"})
+    (checkout / "hook").write_text(f"#!/bin/sh\ntouch {checkout}/started\n")
+    (checkout / "hook").chmod(0o755)
+    git(checkout, "config", "core.fsmonitor", str(checkout / "hook"))
+    subprocess.run(["git", "status"], cwd=checkout, capture_output=True)
+    assert (checkout / "started").exists(), "the bait works"
+    (checkout / "started").unlink()
+    before = (checkout / ".git/index").stat().st_mtime_ns
     assert rules("spec.yaml") == []
-    assert not (here / "started").exists()
-    assert (here / ".git/index").stat().st_mtime_ns == before
+    assert not (checkout / "started").exists()
+    assert (checkout / ".git/index").stat().st_mtime_ns == before
 
 
 # What a build is sent, and what a COPY finds in it.
 
 
 @pytest.mark.parametrize(
-    ("ignore", "left"),
+    ("ignore", "expected"),
     [
         ("", "a.md a/b.md a/b/c.md a/d x/node_modules/y"),
         ("*.md", "a/b.md a/b/c.md a/d x/node_modules/y"),
@@ -307,10 +309,10 @@ def test_the_repositorys_own_settings_start_nothing(here: Path) -> None:
         ("[\n[z-a]\n(\n.", "a.md a/b.md a/b/c.md a/d x/node_modules/y"),
     ],
 )
-def test_dockerignore(ignore: str, left: str) -> None:
+def test_dockerignore(ignore: str, expected: str) -> None:
     names = ["a.md", "a/b.md", "a/b/c.md", "a/d", "x/node_modules/y"]
     context = BuildContext(tracked_files.Checkout(Path(), dict.fromkeys(names, "100644"), ""), ".", ignore)
-    assert context.find(CopySource("COPY", 1, 1, ".", "")).files == left.split()
+    assert context.find(CopySource("COPY", 1, 1, ".", "")).files == expected.split()
 
 
 @pytest.mark.parametrize(
@@ -343,9 +345,9 @@ def test_parents_and_exclude() -> None:
     assert context.find(CopySource("COPY", 1, 1, "", "a", ("**/*.md", "b.js"))).files == ["a/c/d.js"]
 
 
-def test_a_folder_that_is_gone(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (here / "spec.yaml").write_text(spec())
-    (here / "gone").mkdir()
+def test_a_folder_that_is_gone(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (checkout / "spec.yaml").write_text(spec())
+    (checkout / "gone").mkdir()
     monkeypatch.chdir("gone")
-    (here / "gone").rmdir()
-    assert " [no-files]" in kiwari_ci("lint", here / "spec.yaml").err
+    (checkout / "gone").rmdir()
+    assert " [no-files]" in kiwari_ci("lint", checkout / "spec.yaml").err

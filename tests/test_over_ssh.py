@@ -158,14 +158,14 @@ def unpacked(standard_input: str) -> tuple[str, dict[str, tuple[bytes, int]]]:
     """The token, and the files by name, of what ssh was sent; length and checksum are asserted."""
     token, head, content = standard_input.encode("latin-1").split(b"\n", 2)
     assert head.split() == [str(len(content)).encode(), hashlib.sha256(content).hexdigest().encode()]
-    found = {}
+    files = {}
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
         for member in archive:
             file = archive.extractfile(member)
             assert file is not None and member.isfile()
             assert (member.mtime, member.uid, member.gid, member.uname, member.gname) == (0, 0, 0, "", "")
-            found[member.name] = (file.read(), member.mode)
-    return token.decode(), found
+            files[member.name] = (file.read(), member.mode)
+    return token.decode(), files
 
 
 # ---- What the host is asked, and how
@@ -708,7 +708,11 @@ def test_lines_that_github_would_obey(line: str, capsys: pytest.CaptureFixture[s
     first = capsys.readouterr().out
     seen = "".join(character for character in first if " " <= character <= "~" or character in "\r\n")
     assert "error" in seen or "add-mask" in seen or "set-env" in seen
-    assert not [each for each in seen.splitlines() if each.lstrip().startswith("::") or "##[" in each]
+    assert not [
+        printed_line
+        for printed_line in seen.splitlines()
+        if printed_line.lstrip().startswith("::") or "##[" in printed_line
+    ]
 
 
 def test_what_the_host_says_is_no_command(job: Job) -> None:

@@ -184,7 +184,7 @@ def cases(draw: st.DrawFn) -> tuple[list[str], list[str]]:
         lambda p: not (p.startswith("!") or explain_invalid_pattern(p) or explain_git_mismatch(p))
     )
     positive = draw(st.lists(pattern, min_size=1, max_size=3))
-    return tree, positive + ["!" + each for each in draw(st.lists(pattern, max_size=3))]
+    return tree, positive + ["!" + excluded for excluded in draw(st.lists(pattern, max_size=3))]
 
 
 def git(repository: Path, *words: str, stdin: str = "") -> str:

@@ -98,8 +98,8 @@ def test_good_workflow_has_no_finding() -> None:
 @pytest.mark.parametrize(("name", "old", "new"), FAULTS, ids=[f"{name}-{i}" for i, (name, *_) in enumerate(FAULTS)])
 def test_rule_finds_what_is_planted(tmp_path: Path, name: str, old: str, new: str) -> None:
     faulty = tmp_path / "faulty.yml"
-    before, found, after = GOOD.read_text().partition(old)
-    assert found, "good.yml no longer holds the text that the fault replaces"
+    before, separator, after = GOOD.read_text().partition(old)
+    assert separator, "good.yml no longer holds the text that the fault replaces"
     faulty.write_text(before + new + after)
     assert {re.sub(r".*\[(\w+)\]$", r"\1", finding) for finding in policy.check(faulty)} == {name}
 

@@ -67,7 +67,7 @@ def init(server: Server, **environment: str) -> CompletedProcess[str]:
     return server.run("bash", place(server, SCRIPT), **environment)
 
 
-def made(server: Server) -> None:
+def init_successfully(server: Server) -> None:
     """Run the script with good passwords, and see that it says so."""
     done = init(server, **GOOD)
     assert (done.returncode, done.stderr) == (0, "")
@@ -123,7 +123,7 @@ def test_the_watch_on_the_log_and_the_arguments_can_fail(server: Server) -> None
     assert "statement: CREATE ROLE loud PASSWORD 'loud-1'" in server.log()
     assert "STATEMENT:  CREATE ROLE loud PASSWORD 'loud-2'" in server.log()
     assert "PASSWORD 'loud-1'" in server.arguments()
-    made(server)
+    init_successfully(server)
     assert "role=pos_stg" in server.arguments()
 
 
@@ -170,7 +170,7 @@ def test_nasty_passwords(used: Server, password: str) -> None:
 
 
 def test_a_second_run_changes_nothing_but_what_was_changed(server: Server) -> None:
-    made(server)
+    init_successfully(server)
     before = roles(server), databases(server)
     server.sql("ALTER ROLE pos_stg SUPERUSER CREATEDB CREATEROLE REPLICATION BYPASSRLS NOLOGIN CONNECTION LIMIT -1")
     server.sql("ALTER DATABASE pos_production OWNER TO pos_stg")
@@ -193,7 +193,7 @@ def test_the_superusers_password_is_what_the_env_file_says(used: Server) -> None
 
 
 def test_a_role_reaches_its_own_database_only(server: Server) -> None:
-    made(server)
+    init_successfully(server)
     for database in ("pos_production", "postgres", "template1", SUPERUSER):
         answer = login(server, "pos_stg", database, GOOD["POS_STG_PASSWORD"])
         assert answer.startswith(f'permission denied for database "{database}"'), answer
@@ -204,14 +204,14 @@ def test_a_role_reaches_its_own_database_only(server: Server) -> None:
 
 def test_a_database_that_was_there_changes_hands(server: Server) -> None:
     server.sql("CREATE DATABASE pos_staging")
-    made(server)
+    init_successfully(server)
     assert databases(server).split() == ["pos_production|pos_prod", "pos_staging|pos_stg"]
     server.sql("SET ROLE pos_stg; CREATE TABLE mine ()", "pos_staging")
     assert login(server, "pos_prod", "pos_staging", GOOD["POS_PROD_PASSWORD"]).startswith("permission denied")
 
 
 def test_a_new_environment_later(server: Server) -> None:
-    made(server)
+    init_successfully(server)
     script = place(server, with_databases(STAGING, PREVIEW))
     done = server.run("bash", script, **GOOD, PREVIEW_PASSWORD=f"{MARK}-preview")
     assert (done.returncode, done.stderr) == (0, "")
@@ -228,7 +228,7 @@ def test_a_failure_half_way_stops_and_a_second_run_mends_it(server: Server) -> N
     assert MARK not in done.stderr
     assert "ERROR:  password is too short" in server.log()
     assert databases(server).split() == ["pos_staging|pos_stg"]
-    made(server)
+    init_successfully(server)
     assert databases(server).split() == ["pos_production|pos_prod", "pos_staging|pos_stg"]
 
 
@@ -245,7 +245,7 @@ def test_health(server: Server) -> None:
 
     assert 'database "pos_staging" does not exist' in health().stderr
     assert health().returncode == 1
-    made(server)
+    init_successfully(server)
     assert (health().returncode, health().stderr) == (0, "")
     server.sql("DROP DATABASE pos_production")
     assert 'database "pos_production" does not exist' in health().stderr
@@ -255,7 +255,7 @@ def test_health(server: Server) -> None:
 def test_health_waits_for_the_end_of_the_first_start() -> None:
     with cluster() as home:
         with serving(home, listen="") as server:
-            made(server)
+            init_successfully(server)
             assert server.run("sh", "-c", HEALTH).returncode != 0
         with serving(home) as server:
             assert server.run("sh", "-c", HEALTH).returncode == 0

@@ -19,19 +19,19 @@ from tests.repository import Repository
 SPEC = Path(__file__).parents[1] / "specs/kiwari.yaml"
 ROUTES = Path(__file__).parent / "cases/ok/routes-caddy/spec.yaml"
 PLAN = generator.load_spec(SPEC).plan
-API, ADMIN = (each.source for each in PLAN.workflows)
+API, ADMIN = (workflow.source for workflow in PLAN.workflows)
 
 
 @pytest.fixture
 def released(tmp_path: Path) -> Repository:
     """v1.9.0 and v1.10.0, then a commit to the API with a migration."""
-    made = Repository(tmp_path / "repository")
-    made.commit("start", api__main="1", admin__page="1")
-    made.git("tag", "v1.9.0")
-    made.commit("two", admin__page="2", api__migrations__1="a")
-    made.git("tag", "v1.10.0")
-    made.commit("feat: three", api__main="3", api__migrations__2="b")
-    return made
+    repository = Repository(tmp_path / "repository")
+    repository.commit("start", api__main="1", admin__page="1")
+    repository.git("tag", "v1.9.0")
+    repository.commit("two", admin__page="2", api__migrations__1="a")
+    repository.git("tag", "v1.10.0")
+    repository.commit("feat: three", api__main="3", api__migrations__2="b")
+    return repository
 
 
 def digest(letter: str) -> str:
@@ -43,37 +43,41 @@ def line(letter: str, number: int, run: str = "77", name: str = "kiwari-api") ->
     return f"ghcr.io/iqbalmuhyiddin/{name}@{digest(letter)} {number} 2026-01-0{number}T10:00:00Z {run}"
 
 
-def facts(**records: list[str]) -> HostFacts:
+def host_facts(**records: list[str]) -> HostFacts:
     """What a host says: of each container (`_` is a dash) its record; all env keys are there but JWT_SECRET."""
     lines: list[tuple[str, ...]] = []
     for name, rows in records.items():
         container = name.replace("_", "-")
-        stack = next(each for each in PLAN.compose_stacks if container in [found.container for found in each.instances])
+        stack = next(
+            candidate
+            for candidate in PLAN.compose_stacks
+            if container in [instance.container for instance in candidate.instances]
+        )
         lines += [("served", stack.name, container, row) for row in rows]
     lines.append(("env", "pos-production/.env", "600"))
     keys = ("DATABASE_URL", "API_URL", "ORIGIN")
     return HostFacts((*lines, *(("key", "pos-production/.env", key, "") for key in keys)))
 
 
-def means(seen: HostFacts, digests: dict[str, str] | None = None) -> release_preview.PreviewSources:
+def preview_sources(seen: HostFacts, digests: dict[str, str] | None = None) -> release_preview.PreviewSources:
     """A registry that has these digests (None: it is silent), and a host that says this."""
 
     def registry(tags: list[str]) -> dict[str, RegistryDigest]:
         if digests is None:
-            return {each: RegistryDigest(why="no such host") for each in tags}
-        return {each: RegistryDigest(digests.get(each.rpartition("/")[2], "")) for each in tags}
+            return {tag: RegistryDigest(why="no such host") for tag in tags}
+        return {tag: RegistryDigest(digests.get(tag.rpartition("/")[2], "")) for tag in tags}
 
     return release_preview.PreviewSources(registry, {"vps": seen}, RunbookIndex(PLAN.runbook, {}))
 
 
-def planned(repository: Repository, name: str, world: release_preview.PreviewSources) -> str:
+def preview_as_text(repository: Repository, name: str, world: release_preview.PreviewSources) -> str:
     """What `preview` says, as text."""
     return report.format_sections(
         name, release_preview.preview_release(PLAN, PLAN.promotions[0], name, repository.read(), world)
     )
 
 
-def traced(
+def trace_as_text(
     repository: Repository, world: release_preview.PreviewSources, address: str = "https://api.nasibakarkiwari.com/x?y"
 ) -> str:
     """What `trace` says, as text."""
@@ -95,14 +99,14 @@ def test_the_key_is_the_one_that_the_workflows_make(released: Repository) -> Non
 
 def test_what_a_tag_would_do(released: Repository) -> None:
     git = released.read()
-    keys = [git.key("HEAD", each.pathspecs) for each in (API, ADMIN)]
+    keys = [git.key("HEAD", source.pathspecs) for source in (API, ADMIN)]
     admin = [line("c", 2, name="kiwari-admin")]
     api = [line("a", 2), line("b", 3, "88")]
-    world = means(
-        facts(pos_api_staging=api, pos_admin_staging=admin, pos_api=api[:1], pos_admin=admin),
+    world = preview_sources(
+        host_facts(pos_api_staging=api, pos_admin_staging=admin, pos_api=api[:1], pos_admin=admin),
         {f"kiwari-api:{keys[0]}": digest("b"), f"kiwari-admin:{keys[1]}": digest("c")},
     )
-    text = planned(released, "v1.11.0", world)
+    text = preview_as_text(released, "v1.11.0", world)
     assert "is not there yet: judged as if it were put on HEAD" in text and "1 since v1.10.0" in text
     assert "feat: three" in text and f"→ {keys[0]}, by " in text
     assert f"source {keys[1]}, as in v1.10.0: the same image" in text
@@ -117,29 +121,31 @@ def test_what_stops_a_tag(released: Repository) -> None:
     known = {f"kiwari-api:{key}": digest("b"), "kiwari-api:v1.11": digest("e")}
     released.git("checkout", "-q", "-b", "topic")
     released.commit("not merged")
-    text = planned(released, "v1.11", means(facts(pos_api_staging=[line("a", 2)]), known))
+    text = preview_as_text(released, "v1.11", preview_sources(host_facts(pos_api_staging=[line("a", 2)]), known))
     assert "! v1.11 is not vMAJOR.MINOR.PATCH" in text and "! it is not on main" in text
     assert "! staging never served sha256:bbbbbbbbbbbb" in text and "is there already with other bytes" in text
     assert "! admin-ci built no image from this source" in text and "! staging never served this service" in text
 
 
 def test_each_part_works_when_the_others_are_silent(released: Repository, tmp_path: Path) -> None:
-    text = planned(released, "v1.11.0", means(HostFacts(why="ssh: no route")))
+    text = preview_as_text(released, "v1.11.0", preview_sources(HostFacts(why="ssh: no route")))
     assert "1 since v1.10.0" in text and "? image: the registry: no such host" in text
     assert "? production: vps: ssh: no route" in text and "1 new since v1.10.0" in text
     nowhere = Repository(tmp_path / "empty")
-    text = planned(nowhere, "v1.11.0", means(facts(pos_api_staging=[line("a", 2)])))
+    text = preview_as_text(nowhere, "v1.11.0", preview_sources(host_facts(pos_api_staging=[line("a", 2)])))
     assert "? HEAD is no commit" in text and "staging serves sha256:aaaaaaaaaaaa" in text
     nowhere.commit("other", other="x")
-    assert "! its paths match no file" in planned(nowhere, "v1.0.0", means(facts(), {}))
+    assert "! its paths match no file" in preview_as_text(nowhere, "v1.0.0", preview_sources(host_facts(), {}))
 
 
 def test_an_address_leads_to_its_commit(released: Repository) -> None:
     git = released.read()
     commit = git.commit("HEAD~1")
     key = git.key(commit, API.pathspecs)
-    world = means(facts(pos_api=[line("d", 1), line("a", 2, "4242")]), {f"kiwari-api:{key}": digest("a")})
-    text = traced(released, world)
+    world = preview_sources(
+        host_facts(pos_api=[line("d", 1), line("a", 2, "4242")]), {f"kiwari-api:{key}": digest("a")}
+    )
+    text = trace_as_text(released, world)
     assert "→ pos-api, production on vps" in text and f"kiwari-api@{digest('a')}" in text
     assert "https://github.com/iqbalmuhyiddin/kiwari-monorepo/actions/runs/4242" in text
     assert f"commit number 2: {commit[:7]}" in text and "two (v1.10.0)" in text
@@ -172,15 +178,17 @@ def test_an_address_that_leads_nowhere_is_not_traced() -> None:
 
 def test_a_rollback_is_traced_to_the_deploy_that_it_went_back_to(released: Repository) -> None:
     rows = [line("d", 1), line("a", 3), line("d", 3, "rollback")]
-    text = traced(released, means(facts(pos_api=rows)), "pos-api")
+    text = trace_as_text(released, preview_sources(host_facts(pos_api=rows)), "pos-api")
     assert "by hand, a rollback" in text and "commit number 1:" in text and "start" in text
-    assert "does not say its commit" in traced(released, means(facts(pos_api=rows[2:])))
+    assert "does not say its commit" in trace_as_text(released, preview_sources(host_facts(pos_api=rows[2:])))
 
 
 def test_what_a_trace_cannot_know(released: Repository) -> None:
-    assert "? vps: ssh: gone" in traced(released, means(HostFacts(why="ssh: gone")))
-    assert "nothing was deployed yet" in traced(released, means(facts()))
-    assert "no commit of main is number 9" in traced(released, means(facts(pos_api=[line("a", 9)])))
+    assert "? vps: ssh: gone" in trace_as_text(released, preview_sources(HostFacts(why="ssh: gone")))
+    assert "nothing was deployed yet" in trace_as_text(released, preview_sources(host_facts()))
+    assert "no commit of main is number 9" in trace_as_text(
+        released, preview_sources(host_facts(pos_api=[line("a", 9)]))
+    )
     for address in ("", "https://", "example.com", "http://[::1", "https://api.nasibakarkiwari.com.evil.example"):
         assert trace.find_container_by_address(PLAN, address) is None
 
@@ -221,8 +229,8 @@ def test_the_commands_ask_by_ssh_and_docker(
 
 
 def test_a_deploy_key_may_ask_for_the_status_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = (f"bin/deploy 1.0 sha256:{'0' * 64}", "pos-production/.deploys/pos-api: x", f"  pinned: {line('a', 2)}")
-    answer = " ".join(f"'{each}'" for each in said)
+    lines = (f"bin/deploy 1.0 sha256:{'0' * 64}", "pos-production/.deploys/pos-api: x", f"  pinned: {line('a', 2)}")
+    answer = " ".join(f"'{row}'" for row in lines)
     program(tmp_path / "bin", "ssh", f"""
 case ${{@: -1}} in
   -s) cat >/dev/null; echo 'deploy: this is none of the requests that the head of bin/deploy lists' >&2; exit 64 ;;
@@ -230,8 +238,8 @@ case ${{@: -1}} in
 esac""")  # fmt: skip
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     seen = deploy_records.query_hosts(PLAN.hosts, {})["vps"]
-    assert [each.digest for each in deploy_records.parse_deploy_records(seen, PLAN.compose_stacks[1], "pos-api")] == [
-        digest("a")
-    ]
-    told = planned(Repository(tmp_path / "empty"), "v1.0.0", means(seen))
-    assert "env files\n  ? vps: ssh used the deploy key, which may ask for the status only" in told
+    assert [
+        record.digest for record in deploy_records.parse_deploy_records(seen, PLAN.compose_stacks[1], "pos-api")
+    ] == [digest("a")]
+    output = preview_as_text(Repository(tmp_path / "empty"), "v1.0.0", preview_sources(seen))
+    assert "env files\n  ? vps: ssh used the deploy key, which may ask for the status only" in output

@@ -45,13 +45,13 @@ def test_a_files_name_reaches_no_terminal_as_it_is() -> None:
 
 def unescaped(annotation: str) -> tuple[str, dict[str, str], str]:
     """What GitHub's runner reads (actions/runner, ActionCommand.cs): command, properties, message."""
-    found = re.fullmatch(r"::(\w+) (.*?)::(.*)", annotation)
-    assert found
-    message = found[3].replace("%0D", "\r").replace("%0A", "\n").replace("%25", "%")
-    properties = dict(part.split("=", 1) for part in found[2].split(","))
+    match = re.fullmatch(r"::(\w+) (.*?)::(.*)", annotation)
+    assert match
+    message = match[3].replace("%0D", "\r").replace("%0A", "\n").replace("%25", "%")
+    properties = dict(part.split("=", 1) for part in match[2].split(","))
     for code, character in (("%0D", "\r"), ("%0A", "\n"), ("%3A", ":"), ("%2C", ","), ("%25", "%")):
         properties = {key: value.replace(code, character) for key, value in properties.items()}
-    return found[1], properties, message
+    return match[1], properties, message
 
 
 @pytest.mark.parametrize("text", ["plain", "a,b:c", "100%", "%0A", "line\nline\r", "::error::x"])

@@ -97,7 +97,7 @@ def strings(kind: Any) -> st.SearchStrategy[str]:
     return st.one_of(allowed, allowed, odd.get(kind, allowed), NASTY)
 
 
-def data(words: dict[str, str]) -> dict[str, Any]:
+def build_spec(words: dict[str, str]) -> dict[str, Any]:
     """A spec that uses every field."""
     host, server, service = words["host"], words["server"], words["service"]
     database = {"name": words["database"], "user": words["role"], "password": {"env": words["password"]}}
@@ -182,7 +182,7 @@ def data(words: dict[str, str]) -> dict[str, Any]:
 def written(value: Any) -> str:
     """JSON is YAML; what YAML may not hold as it is stands there as an escape."""
     text = json.dumps(value, ensure_ascii=False, indent=1)
-    return re.sub(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", lambda found: f"\\u{ord(found[0]):04x}", text)
+    return re.sub(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 FREE = ["env value", "script", "variable value", "extra", "argument", "label value"]  # nearly every text is allowed
@@ -199,7 +199,7 @@ def test_any_text_is_refused_or_kept(tmp_path: Path, fields: list[str], examples
     def tried(chosen: set[str], draw: st.DataObject) -> None:
         words = {field: usual for field, (usual, _) in FIELDS.items()}
         words |= {field: draw.draw(strings(FIELDS[field][1]), label=field) for field in sorted(chosen)}
-        path.write_text(written(data(words)))
+        path.write_text(written(build_spec(words)))
         try:
             plan, tree = generator.generate_files(path)
         except SpecError as faults:
@@ -227,12 +227,12 @@ def test_every_field_reaches_the_output(field: str, tmp_path: Path) -> None:
         "accessory image": "other:1", "volume": "other:/data",
         "password": "OTHER", "pattern": "other-*", "env file": "other.env", "domain": "other.example.com",
     }.get(field, "another")  # fmt: skip
-    made = []
+    trees = []
     for words in (usual, usual | {field: other}):
-        (tmp_path / "shop.yaml").write_text(written(data(words)))
+        (tmp_path / "shop.yaml").write_text(written(build_spec(words)))
         tree = generator.generate_files(tmp_path / "shop.yaml")[1]
-        made.append({path: file for path, file in tree.items() if file.marked})
-    assert made[0] != made[1]
+        trees.append({path: file for path, file in tree.items() if file.marked})
+    assert trees[0] != trees[1]
 
 
 NASTY_ENV = ["", "$HOME", "${HOME:-x}", "$$", "\\n", "a\\b", '"', '"a" #b', "#", " a ", "`id`", "é😀", "a=b", "%s"]
@@ -241,10 +241,10 @@ NASTY_ENV = ["", "$HOME", "${HOME:-x}", "$$", "\\n", "a\\b", '"', '"a" #b', "#",
 def test_compose_itself_reads_an_env_file_as_the_plan_has_it(tmp_path: Path) -> None:
     """`docker compose config`, the copy of the example being the env file."""
     words = {name: value for name, (value, _) in FIELDS.items()}
-    given_spec = data(words)
+    spec = build_spec(words)
     written_values = [value.replace("$", "$$") for value in NASTY_ENV]  # as a spec writes a dollar sign
-    given_spec["services"]["api"]["env"] |= {f"V{index}": value for index, value in enumerate(written_values)}
-    (tmp_path / "shop.yaml").write_text(written(given_spec))
+    spec["services"]["api"]["env"] |= {f"V{index}": value for index, value in enumerate(written_values)}
+    (tmp_path / "shop.yaml").write_text(written(spec))
     plan, tree = generator.generate_files(tmp_path / "shop.yaml")
     stack = next(stack for stack in plan.compose_stacks if stack.environment == "production")
     (tmp_path / "compose.yml").write_text(tree[f"deploy/{stack.name}/docker-compose.yml"].text)
@@ -252,8 +252,10 @@ def test_compose_itself_reads_an_env_file_as_the_plan_has_it(tmp_path: Path) -> 
         (tmp_path / file.name).write_text(tree[f"deploy/{stack.name}/{file.name}.example"].text)
     service = read_by_compose(tmp_path)["services"][words["container"]]
     expected = {line.key: line.value for file in stack.env_files for group in file.groups for line in group.lines}
-    found = {key: value.replace("$$", "$") for key, value in service["environment"].items()}  # $$ is how it prints $
-    assert found == expected
+    environment = {
+        key: value.replace("$$", "$") for key, value in service["environment"].items()
+    }  # $$ is how it prints $
+    assert environment == expected
     assert [expected[f"V{index}"] for index in range(len(NASTY_ENV))] == NASTY_ENV
     assert service["labels"]["deploy.health"] == ":8080/health 204"
 
@@ -273,7 +275,7 @@ def usual(from_git: bool) -> GeneratedFiles:
     words |= {"generator": "git+https://github.com/example/kiwari-ci@" + 40 * "0"} if from_git else {}
     with TemporaryDirectory() as folder:
         path = Path(folder, "shop.yaml")
-        path.write_text(written(data(words)))
+        path.write_text(written(build_spec(words)))
         return generator.generate_files(path)[1]
 
 
@@ -330,16 +332,19 @@ def runbook(plan: Plan, text: str) -> None:
         for instance in host.public:
             row = f"| `{instance.domain}` | `http` `{instance.container}` `{instance.port}` | Force SSL, HTTP/2 |"
             assert row in text and f"| `{instance.domain}` | A | address of {host.name} |" in text
-    for each in plan.answering:
-        assert f"\n| {each.service} | {each.port} | `{each.health_path}` | {each.health_status} |\n" in text
+    for instance in plan.answering:
+        assert (
+            f"\n| {instance.service} | {instance.port} | `{instance.health_path}` | {instance.health_status} |\n"
+            in text
+        )
 
 
 def service_workflow(workflow: ServiceWorkflow, tree: GeneratedFiles) -> None:
     text = tree[f".github/workflows/{workflow.source.workflow}.yml"].text
-    made = read(text)
-    assert made["on"]["push"] == {
+    document = read(text)
+    assert document["on"]["push"] == {
         "branches": list(workflow.branches),
-        "paths": [each.pattern for each in workflow.push_filters],
+        "paths": [path_filter.pattern for path_filter in workflow.push_filters],
     }
     for test in workflow.tests:
         *_, setup, step = jobs(text)["test"]["steps"]
@@ -357,47 +362,47 @@ def service_workflow(workflow: ServiceWorkflow, tree: GeneratedFiles) -> None:
 
 
 def compose_file(stack: ComposeStack, tree: GeneratedFiles) -> None:
-    made = read(tree[f"deploy/{stack.name}/docker-compose.yml"].text)
-    assert made["name"] == stack.name
-    assert made["services"].keys() == {each.container for each in stack.containers}
-    for each in stack.containers:
-        service = made["services"][each.container]
-        assert {key: service.get(key) for key in facts(each)} == facts(each)
+    document = read(tree[f"deploy/{stack.name}/docker-compose.yml"].text)
+    assert document["name"] == stack.name
+    assert document["services"].keys() == {container.container for container in stack.containers}
+    for container in stack.containers:
+        service = document["services"][container.container]
+        assert {key: service.get(key) for key in facts(container)} == facts(container)
     for instance in stack.instances:
-        assert made["services"][instance.container].get("labels", {}).get("deploy.health", "") == instance.health
+        assert document["services"][instance.container].get("labels", {}).get("deploy.health", "") == instance.health
     for file in stack.env_files:
         wanted = {line.key: line.value for group in file.groups for line in group.lines}
         assert env_file(tree[f"deploy/{stack.name}/{file.name}.example"].text) == wanted
 
 
-def facts(each: ComposeContainer) -> dict[str, object]:
-    aliased = {joined.name: {"aliases": [joined.alias]} if joined.alias else {} for joined in each.aliased}
+def facts(container: ComposeContainer) -> dict[str, object]:
+    aliased = {joined.name: {"aliases": [joined.alias]} if joined.alias else {} for joined in container.aliased}
     return {
-        "image": each.image,
-        "container_name": each.container,
-        "networks": aliased or list(each.networks),
-        "env_file": each.env_file or None,
-        "entrypoint": list(each.entrypoint) or None,
-        "command": list(each.command) or None,
-        "environment": {pair.key: pair.value for pair in each.environment} or None,
-        "depends_on": {pair.key: {"condition": pair.value} for pair in each.depends_on} or None,
-        "volumes": list(each.volumes) or None,
-        "healthcheck": {key.key: plain(key.value) for key in each.healthcheck} or None,
-        "labels": {pair.key: pair.value for pair in each.labels} or None,
-        **{key.key: plain(key.value) for key in each.more},
+        "image": container.image,
+        "container_name": container.container,
+        "networks": aliased or list(container.networks),
+        "env_file": container.env_file or None,
+        "entrypoint": list(container.entrypoint) or None,
+        "command": list(container.command) or None,
+        "environment": {pair.key: pair.value for pair in container.environment} or None,
+        "depends_on": {pair.key: {"condition": pair.value} for pair in container.depends_on} or None,
+        "volumes": list(container.volumes) or None,
+        "healthcheck": {key.key: plain(key.value) for key in container.healthcheck} or None,
+        "labels": {pair.key: pair.value for pair in container.labels} or None,
+        **{key.key: plain(key.value) for key in container.more},
     }
 
 
 def plain(value: object) -> object:
     """A value of a plan as YAML is read."""
     if isinstance(value, FrozenMapping):
-        return {key: plain(each) for key, each in value}
-    return [plain(each) for each in value] if isinstance(value, tuple) else value
+        return {key: plain(nested) for key, nested in value}
+    return [plain(nested) for nested in value] if isinstance(value, tuple) else value
 
 
 def database_server(server: PostgresServer, tree: GeneratedFiles) -> None:
-    made = read(tree[f"deploy/{server.name}/docker-compose.yml"].text)["services"][server.name]
-    assert (made["image"], made["networks"], tuple(made["environment"])) == (
+    service = read(tree[f"deploy/{server.name}/docker-compose.yml"].text)["services"][server.name]
+    assert (service["image"], service["networks"], tuple(service["environment"])) == (
         server.image,
         [server.network],
         server.keys,
@@ -412,9 +417,9 @@ def database_server(server: PostgresServer, tree: GeneratedFiles) -> None:
 def env_file(text: str) -> dict[str, str]:
     """Compose's rules for the one form that is used: in single quotes only a backslash at the end has a meaning."""
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    found = [re.fullmatch(r"(\w+)='([^']*)(?<!\\)'", line) for line in lines]
-    assert all(found), lines
-    return {each[1]: each[2] for each in found if each}
+    matches = [re.fullmatch(r"(\w+)='([^']*)(?<!\\)'", line) for line in lines]
+    assert all(matches), lines
+    return {match[1]: match[2] for match in matches if match}
 
 
 def jobs(text: str) -> Any:

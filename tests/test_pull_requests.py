@@ -131,9 +131,9 @@ def touched_services(workflow: Workflow, folder: Path, base: str) -> set[str]:
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "GITHUB_OUTPUT": str(output), "BASE": base}
     bash = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
     subprocess.run(bash, cwd=folder, env=environment, check=True, capture_output=True)
-    found = dict(line.split("=") for line in output.read_text().splitlines())
-    assert found.keys() == job["outputs"].keys() and set(found.values()) <= {"true", "false"}
-    return {service for service, touched in found.items() if touched == "true"}
+    outputs = dict(line.split("=") for line in output.read_text().splitlines())
+    assert outputs.keys() == job["outputs"].keys() and set(outputs.values()) <= {"true", "false"}
+    return {service for service, touched in outputs.items() if touched == "true"}
 
 
 @pytest.mark.parametrize(("files", "expected"), CHANGES, ids=[" ".join(files) or "nothing" for files, _ in CHANGES])
@@ -146,14 +146,15 @@ def test_the_services_that_a_change_touches(
         service.service
         for service in planned_workflow.services
         for name in files
-        if path_filters.is_included([each.pattern for each in service.filters], name) or name == WORKFLOW_PATH
+        if path_filters.is_included([path_filter.pattern for path_filter in service.filters], name)
+        or name == WORKFLOW_PATH
     }
     pull_request(repository, **files)
     by_git = touched_services(workflow, repository.folder, "HEAD^1")
 
     assert by_git == by_filters == expected
     answer = analysis.find_affected_by_files(plan, ChangedFiles(tuple(files)), pushed=False)
-    run = next(each for each in answer.touched if each.workflow == "pull-requests")
+    run = next(workflow for workflow in answer.touched if workflow.workflow == "pull-requests")
     jobs = {job for service in planned_workflow.services if service.service in expected for job in service.job_names}
     assert set(run.jobs) == {"changes", *jobs, "all-passed"}
 
@@ -341,7 +342,7 @@ def test_a_push_and_a_tag_start_no_workflow_of_pull_requests(plan: Plan) -> None
         analysis.find_affected_by_tags(plan, ["v1.2.0"]),
     ):
         assert "pull-requests" not in [run.workflow for run in answer.touched]
-        spared: dict[str, Any] = {each.name: each.why for each in answer.spared}
+        spared: dict[str, Any] = {spared.name: spared.why for spared in answer.spared}
         assert spared["pull-requests"] == "runs on pull requests and in merge queues"
 
 

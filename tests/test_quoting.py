@@ -140,5 +140,5 @@ def test_name_leaves_a_name_alone(value: str) -> None:
 
 
 def test_what_a_filter_makes_may_be_printed() -> None:
-    made = [yaml("a"), sh("a b"), block("a", 2), text("a"), name("a")]
-    assert [type(each) for each in made] == [QuotedText] * 5
+    quoted = [yaml("a"), sh("a b"), block("a", 2), text("a"), name("a")]
+    assert [type(printable) for printable in quoted] == [QuotedText] * 5

@@ -93,9 +93,9 @@ def test_one_of_a_group_runs_one_waits_and_a_newer_one_takes_its_place(tmp_path:
 def test_judgement() -> None:
     cases = [(True, True), (False, True), (True, False), (False, False)]
     assert [judged(*case) for case in cases] == [GREEN_RIGHT, RED_RIGHT, GREEN_WRONG, RED_WRONG]
-    here, there = ("staging", "api"), ("staging", "admin")
-    assert unlike({here: "one", there: "two"}, {here: "one"}) == ""
-    assert unlike({here: "one"}, {here: "two"}) == "staging api: one, not two"
+    api, admin = ("staging", "api"), ("staging", "admin")
+    assert unlike({api: "one", admin: "two"}, {api: "one"}) == ""
+    assert unlike({api: "one"}, {api: "two"}) == "staging api: one, not two"
 
 
 def test_ours_is_never_expected_to_be_wrong() -> None:

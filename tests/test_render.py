@@ -151,10 +151,10 @@ def test_a_broken_template_is_named_with_its_line(broken: Path, text: str, line:
 
 def test_it_is_called_our_bug(broken: Path, tmp_path: Path) -> None:
     broken.write_text("<%= stack.name %>\n")
-    said = kiwari_ci("generate", KIWARI, "--out", tmp_path / "out")
-    assert said.code == 70
-    assert said.err.splitlines()[-1].startswith("kiwari-ci: this is a bug of kiwari-ci, not of your spec: templates/")
-    assert "templates/compose/stack.yml.j2:1" in said.err.splitlines()[-1]
+    result = kiwari_ci("generate", KIWARI, "--out", tmp_path / "out")
+    assert result.code == 70
+    assert result.err.splitlines()[-1].startswith("kiwari-ci: this is a bug of kiwari-ci, not of your spec: templates/")
+    assert "templates/compose/stack.yml.j2:1" in result.err.splitlines()[-1]
     assert not (tmp_path / "out").exists()
 
 
@@ -256,8 +256,8 @@ def guarded(node: nodes.Node, known: frozenset[str] = frozenset()) -> Iterator[n
 
 def asked(node: nodes.Node) -> Any:
     """What an `if` asks and a `for` goes through, as it was before it was watched."""
-    found: Any = node.test if isinstance(node, nodes.If) else node.iter  # type: ignore[attr-defined]
-    return found.node if isinstance(found, nodes.Filter) else found
+    condition: Any = node.test if isinstance(node, nodes.If) else node.iter  # type: ignore[attr-defined]
+    return condition.node if isinstance(condition, nodes.Filter) else condition
 
 
 def words(node: nodes.Node) -> str:

@@ -127,9 +127,9 @@ def test_the_search_comes_across_every_end() -> None:
 
 
 def test_the_literal_design_breaks_as_recorded() -> None:
-    found = counter_examples(LITERAL)
-    assert {*found} == BROKEN_BY_LITERAL
-    assert all(says[-1].startswith("So: ") and len(says) <= 12 for says in found.values())
+    examples = counter_examples(LITERAL)
+    assert {*examples} == BROKEN_BY_LITERAL
+    assert all(says[-1].startswith("So: ") and len(says) <= 12 for says in examples.values())
 
 
 @pytest.mark.parametrize("name", MUTANTS)

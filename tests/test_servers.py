@@ -15,7 +15,7 @@ import pytest
 from kiwari_ci import generator
 from kiwari_ci.commands import operate
 from kiwari_ci.probes import calls, ssh_host
-from tests.cli_runner import Said, kiwari_ci
+from tests.cli_runner import CommandResult, kiwari_ci
 from tests.repository import Repository
 
 ROOT = Path(__file__).parents[1]
@@ -80,7 +80,7 @@ def vps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     return Host(tmp_path / "vps")
 
 
-def on(command: str, *words: object, spec: Path = SPEC) -> Said:
+def on(command: str, *words: object, spec: Path = SPEC) -> CommandResult:
     """Run a command with a spec."""
     return kiwari_ci(command, "--spec", spec, *words)
 
@@ -204,13 +204,13 @@ def test_exec_reads_standard_input(
     read, write = os.pipe()
     os.write(write, b"select 1;")
     os.close(write)
-    kept = os.dup(0)
+    saved = os.dup(0)
     os.dup2(read, 0)
     try:
         assert on("exec", "production", "postgres", "--", "psql").code == 0
     finally:
-        os.dup2(kept, 0)
-        os.close(kept)
+        os.dup2(saved, 0)
+        os.close(saved)
         os.close(read)
     assert capfd.readouterr().out == "select 1;"
 

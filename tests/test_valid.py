@@ -43,8 +43,8 @@ CHECKS: list[tuple[Checker, list[Path]]] = [
 )
 def test_outside_checker_is_silent(checker: Checker, files: list[Path]) -> None:
     assert files
-    said = checkers.findings(checker, files)
-    assert not said, "\n".join(said)
+    complaints = checkers.findings(checker, files)
+    assert not complaints, "\n".join(complaints)
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS + OWN_WORKFLOWS, ids=lambda file: str(file.relative_to(ROOT)))
@@ -61,8 +61,8 @@ def test_the_action_does_as_workflows_must() -> None:
 
 
 def test_there_is_something_to_check() -> None:
-    made = {file.relative_to(ROOT).parts[0] for file in WORKFLOWS + STACKS + SCRIPTS}
-    assert "generated" in made
+    folders = {file.relative_to(ROOT).parts[0] for file in WORKFLOWS + STACKS + SCRIPTS}
+    assert "generated" in folders
     assert WORKFLOWS and STACKS and SCRIPTS and OWN_WORKFLOWS and OWN_SCRIPTS
 
 

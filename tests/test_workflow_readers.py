@@ -60,9 +60,9 @@ jobs:
 """
 
 
-@pytest.mark.parametrize(("given", "environment"), [("live", "production"), ("test", "staging")])
-def test_a_called_workflow_has_the_inputs_of_its_caller(given: str, environment: str) -> None:
-    caller = f"jobs: {{call: {{uses: ./.github/workflows/ship.yml, with: {{environment: {given}}}}}}}"
+@pytest.mark.parametrize(("expression", "environment"), [("live", "production"), ("test", "staging")])
+def test_a_called_workflow_has_the_inputs_of_its_caller(expression: str, environment: str) -> None:
+    caller = f"jobs: {{call: {{uses: ./.github/workflows/ship.yml, with: {{environment: {expression}}}}}}}"
     documents = {
         path: parse_yaml_document(path, text)
         for path, text in {

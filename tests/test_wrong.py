@@ -64,8 +64,8 @@ def _forms(schema: dict[str, Any]) -> list[dict[str, Any]]:
 def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
     if "$ref" not in schema:
         return schema
-    found: dict[str, Any] = ROOT["$defs"][schema["$ref"].rpartition("/")[2]]
-    return found
+    definition: dict[str, Any] = ROOT["$defs"][schema["$ref"].rpartition("/")[2]]
+    return definition
 
 
 def fits(value: Any, form: dict[str, Any]) -> bool:
@@ -75,7 +75,7 @@ def fits(value: Any, form: dict[str, Any]) -> bool:
         return False
     if isinstance(value, list):
         return len(value) >= form.get("minItems", 0) and all(
-            any(fits(each, one) for one in _forms(form["items"])) for each in value
+            any(fits(element, one) for one in _forms(form["items"])) for element in value
         )
     pattern: str = form.get("pattern", "")
     if "const" in form or "enum" in form:
@@ -95,15 +95,15 @@ def wrong(forms: list[dict[str, Any]]) -> Iterator[Any]:
 
 def spec(loc: YamlPath, value: Any) -> str:
     """A small spec with one value put in its place; JSON is YAML, a line for each key and value."""
-    data: Any = {
+    document: Any = {
         "project": {"name": "shop", "repository": "example/shop"},
         "hosts": {"vps": {}},
         "services": {"web": {"port": 8080}},
         "environments": {"live": {"deploy_on": {"push": "main"}}},
     }
     if loc[0] == "accessories" and loc[1:]:
-        data["accessories"] = {"cache": {"image": "redis:7"}}
-    inner = data
+        document["accessories"] = {"cache": {"image": "redis:7"}}
+    inner = document
     for key, below in zip(loc, loc[1:], strict=False):
         empty: Any = [] if below == 0 else {}
         if key == 0:
@@ -113,8 +113,8 @@ def spec(loc: YamlPath, value: Any) -> str:
         inner.append(value)
     else:
         inner[loc[-1]] = value
-    text = json.dumps(data, indent=1, ensure_ascii=False)
-    text = re.sub(r"[\x7f-\x9f\u2028\u2029]", lambda found: f"\\u{ord(found[0]):04x}", text)
+    text = json.dumps(document, indent=1, ensure_ascii=False)
+    text = re.sub(r"[\x7f-\x9f\u2028\u2029]", lambda match: f"\\u{ord(match[0]):04x}", text)
     return text.replace(": Infinity", ": .inf").replace(": NaN", ": .nan")
 
 
@@ -142,11 +142,11 @@ def test_every_wrong_value_is_told_at_its_place_with_a_cure(top: str, every_valu
                 generator.load_spec(path)
                 raise AssertionError(f"{loc}: {value!r} is taken")
             except SpecError as faults:
-                told(faults.problems, yaml_source.load_yaml(path), loc, value)
+                check_problems(faults.problems, yaml_source.load_yaml(path), loc, value)
     assert tried >= 10
 
 
-def told(problems: list[Problem], read: yaml_source.YamlSource, loc: YamlPath, value: Any) -> None:
+def check_problems(problems: list[Problem], read: yaml_source.YamlSource, loc: YamlPath, value: Any) -> None:
     """One of them points into what is wrong; each says what it met and what it wants, and how to come there."""
     near = [place for table in (read.keys, read.values) for at, place in table.items() if at[: len(loc)] == loc]
     places = {(place.line, place.column) for place in near}

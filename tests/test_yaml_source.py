@@ -78,9 +78,9 @@ def places(problems: list[Problem]) -> list[tuple[str, int, int]]:
     ],
 )
 def test_scalars_follow_the_core_schema(spec: Path, written: str, value: Any) -> None:
-    data = read(spec, f"key: {written}").data
-    assert data == {"key": value}
-    assert type(data["key"]) is type(value)
+    document = read(spec, f"key: {written}").data
+    assert document == {"key": value}
+    assert type(document["key"]) is type(value)
 
 
 def test_not_a_number(spec: Path) -> None:
@@ -88,9 +88,9 @@ def test_not_a_number(spec: Path) -> None:
 
 
 def test_places(spec: Path) -> None:
-    found = read(spec, "on:\n  é😀: {b: 'x y'}   # note\n  list:\n    - 1.10\n    -\n  none:\n  text: |\n    more\n")
-    assert found.data == {"on": {"é😀": {"b": "x y"}, "list": [1.1, None], "none": None, "text": "more\n"}}
-    assert found.keys == {
+    source = read(spec, "on:\n  é😀: {b: 'x y'}   # note\n  list:\n    - 1.10\n    -\n  none:\n  text: |\n    more\n")
+    assert source.data == {"on": {"é😀": {"b": "x y"}, "list": [1.1, None], "none": None, "text": "more\n"}}
+    assert source.keys == {
         ("on",): SourceSpan(1, 1, 2),
         ("on", "é😀"): SourceSpan(2, 3, 2),
         ("on", "é😀", "b"): SourceSpan(2, 8, 1),
@@ -98,7 +98,7 @@ def test_places(spec: Path) -> None:
         ("on", "none"): SourceSpan(6, 3, 4),
         ("on", "text"): SourceSpan(7, 3, 4),
     }
-    assert found.values == {
+    assert source.values == {
         (): SourceSpan(1, 1, 3),
         ("on",): SourceSpan(2, 3, 23),
         ("on", "é😀"): SourceSpan(2, 7, 10),
@@ -109,8 +109,8 @@ def test_places(spec: Path) -> None:
         ("on", "none"): SourceSpan(6, 3, 4),
         ("on", "text"): SourceSpan(7, 9, 1),
     }
-    assert found.at(found.values["on", "list", 0]) == "1.10"
-    assert found.excerpt(4) == "    - 1.10"
+    assert source.at(source.values["on", "list", 0]) == "1.10"
+    assert source.excerpt(4) == "    - 1.10"
 
 
 def test_line_ends_and_byte_order_mark_change_nothing(spec: Path) -> None:
@@ -242,7 +242,7 @@ TEXTS = st.lists(SIGNS, max_size=40).map("".join).map(str.encode)
 def test_any_bytes_are_a_source_or_faults(spec: Path, content: bytes) -> None:
     spec.write_bytes(content)
     try:
-        found = yaml_source.load_yaml(spec)
+        source = yaml_source.load_yaml(spec)
     except SpecError as raised:
         assert raised.problems
         text = content.decode("utf-8", "replace").removeprefix("\ufeff")
@@ -250,9 +250,9 @@ def test_any_bytes_are_a_source_or_faults(spec: Path, content: bytes) -> None:
         for problem in raised.problems:
             assert problem.line == 0 or 1 <= problem.column <= len(lines[problem.line - 1]) + 1
     else:
-        for place in [*found.keys.values(), *found.values.values()]:
-            assert found.at(place).strip() and len(found.at(place)) == place.length
-        assert set(found.keys) < set(found.values)
+        for place in [*source.keys.values(), *source.values.values()]:
+            assert source.at(place).strip() and len(source.at(place)) == place.length
+        assert set(source.keys) < set(source.values)
 
 
 WORDS = st.text(
@@ -269,17 +269,17 @@ DATA = st.recursive(
 @given(data=st.dictionaries(WORDS, DATA, max_size=4), indent=st.sampled_from([None, 1]))
 def test_data_and_places_of_what_was_written(spec: Path, data: Any, indent: int | None) -> None:
     """JSON is YAML, so what is at a place can be read by another reader."""
-    found = read(spec, json.dumps(data, indent=indent, ensure_ascii=False))
-    assert found.data == data
-    for loc, place in found.keys.items():
-        assert json.loads(found.at(place)) == loc[-1]
-        assert found.at(found.values[loc])[0] == json.dumps(value_at(data, loc), ensure_ascii=False)[0]
+    source = read(spec, json.dumps(data, indent=indent, ensure_ascii=False))
+    assert source.data == data
+    for loc, place in source.keys.items():
+        assert json.loads(source.at(place)) == loc[-1]
+        assert source.at(source.values[loc])[0] == json.dumps(value_at(data, loc), ensure_ascii=False)[0]
 
 
-def value_at(data: Any, loc: yaml_source.YamlPath) -> Any:
+def value_at(node: Any, loc: yaml_source.YamlPath) -> Any:
     for part in loc:
-        data = data[part]
-    return data
+        node = node[part]
+    return node
 
 
 def test_a_thousand_services_read_quickly(spec: Path) -> None:
@@ -288,7 +288,7 @@ def test_a_thousand_services_read_quickly(spec: Path) -> None:
     )
     text = "services:\n" + "".join(f"  s{number}:\n{service}" for number in range(1000))
     start = time.process_time()
-    found = read(spec, text)
+    source = read(spec, text)
     assert time.process_time() - start < 3  # seconds; the parser in C takes a tenth of one
-    assert len(found.data["services"]) == 1000
-    assert len(found.values) == 2 + 1000 * 12
+    assert len(source.data["services"]) == 1000
+    assert len(source.values) == 2 + 1000 * 12

@@ -26,12 +26,12 @@ def put(path: Path, content: str, mode: int = 0o644) -> Path:
 
 def state(root: Path) -> dict[str, Any]:
     """Everything there is: contents, modes, links, times."""
-    found = {}
+    states = {}
     for path in sorted(root.rglob("*")):
         facts = path.lstat()
         content = path.readlink() if path.is_symlink() else path.read_bytes() if path.is_file() else None
-        found[str(path.relative_to(root))] = (stat.filemode(facts.st_mode), facts.st_mtime_ns, facts.st_ino, content)
-    return found
+        states[str(path.relative_to(root))] = (stat.filemode(facts.st_mode), facts.st_mtime_ns, facts.st_ino, content)
+    return states
 
 
 def kinds(root: Path, wanted: GeneratedFiles = TREE) -> dict[str, str]:

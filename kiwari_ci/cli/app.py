@@ -164,9 +164,12 @@ def help_command(context: click.Context, command: str | None) -> None:
     if command is None:
         click.echo(root_context.get_help(), color=root_context.color)
         return
-    _, found, _ = root_command.resolve_command(root_context, [command])
-    if found is not None:
-        click.echo(found.get_help(click.Context(found, root_context, command)), color=root_context.color)
+    _, command_definition, _ = root_command.resolve_command(root_context, [command])
+    if command_definition is not None:
+        click.echo(
+            command_definition.get_help(click.Context(command_definition, root_context, command)),
+            color=root_context.color,
+        )
 
 
 def main() -> NoReturn:

@@ -31,14 +31,14 @@ def exit_with_code(command: Callable[..., int]) -> Callable[..., None]:
     return run
 
 
-def print_problems(found: Iterable[problems.Problem], style: str | None, err: bool = False) -> None:
+def print_problems(problem_list: Iterable[problems.Problem], style: str | None, err: bool = False) -> None:
     """Print problems in the chosen format; text for people goes to standard error where `err` says so."""
     output_format = select_output_format(style)
     if output_format == "json":
-        terminal.print_text(problems.format_problems_json(found))
+        terminal.print_text(problems.format_problems_json(problem_list))
     elif output_format == "github":
-        _print_if_any(problems.format_problems_github(found))
-    elif text := terminal.format_coloured_problems(found):
+        _print_if_any(problems.format_problems_github(problem_list))
+    elif text := terminal.format_coloured_problems(problem_list):
         terminal.print_coloured_text(text, err=err)
 
 

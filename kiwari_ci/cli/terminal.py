@@ -44,10 +44,10 @@ def format_write_result(spec: Path, out: Path, written: "WriteResult") -> str:
     return "\n".join([*lines, f"  {len(written.same)} unchanged"])
 
 
-def format_coloured_problems(found: Iterable[problems.Problem]) -> str:
+def format_coloured_problems(problem_list: Iterable[problems.Problem]) -> str:
     """Problems as text, each with its first line in a colour."""
     texts = []
-    for problem in found:
+    for problem in problem_list:
         text = problems.escape_text(problems.format_problems_text([problem]))
         headline, line_break, rest = text.partition("\n")
         colour = "yellow" if problem.severity == "advice" else "red"

@@ -78,16 +78,16 @@ def _parse_path(spec: Path, text: str) -> YamlPath:
     return tuple(parts)
 
 
-def _replace_in_data(data: Any, loc: YamlPath, value: Any, spec: Path) -> Any:
+def _replace_in_data(node: Any, loc: YamlPath, value: Any, spec: Path) -> Any:
     """Plain data with the value at a path; raises SpecError when the path leads through what is not there."""
     first, *rest = loc
-    is_list_item = isinstance(data, list) and isinstance(first, int) and first < len(data)
-    is_entry = isinstance(data, dict) and isinstance(first, str) and (not rest or first in data)
+    is_list_item = isinstance(node, list) and isinstance(first, int) and first < len(node)
+    is_entry = isinstance(node, dict) and isinstance(first, str) and (not rest or first in node)
     if not is_list_item and not is_entry:
         hint = "set the mapping around it first: its value may be a whole mapping, {key: value}"
         raise SpecError([Problem("no-such-path", f"nothing is at `{first}`", str(spec), hint=hint)])
-    copy: Any = list(data) if isinstance(data, list) else dict(data)
-    copy[first] = _replace_in_data(data[first], tuple(rest), value, spec) if rest else value
+    copy: Any = list(node) if isinstance(node, list) else dict(node)
+    copy[first] = _replace_in_data(node[first], tuple(rest), value, spec) if rest else value
     return copy
 
 

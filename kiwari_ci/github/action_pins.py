@@ -213,10 +213,10 @@ def _add_frozen_reason(text: YamlSource, loc: YamlPath, pin: ActionPin) -> Actio
 
 
 def _read_string(text: YamlSource, loc: YamlPath) -> str:
-    data: Any = text.data
+    node: Any = text.data
     for key in loc:
-        data = data.get(key) if isinstance(data, dict) else data[int(key)]
-    return escape_control_characters(data) if isinstance(data, str) else ""
+        node = node.get(key) if isinstance(node, dict) else node[int(key)]
+    return escape_control_characters(node) if isinstance(node, str) else ""
 
 
 def suggest_tag_lookup(action: str, searched_text: str) -> str:

@@ -161,7 +161,7 @@ def _is_character_set(text: str) -> bool:
 
 def _suggest_pattern(pattern: str) -> str:
     sign, body = ("!", pattern[1:]) if pattern.startswith("!") else ("", pattern)
-    return " and ".join(f"`{sign}{_normalize_pattern(each)}`" for each in _expand_braces(body))
+    return " and ".join(f"`{sign}{_normalize_pattern(expanded)}`" for expanded in _expand_braces(body))
 
 
 def _expand_braces(body: str) -> list[str]:
@@ -197,8 +197,8 @@ def _iter_filter_errors(patterns: Sequence[str]) -> Iterator[tuple[int, str]]:
 
 
 def _require_valid_filter(patterns: Sequence[str]) -> None:
-    if found := find_filter_errors(patterns):
-        raise ValueError("; ".join(words for _, words in found))
+    if filter_errors := find_filter_errors(patterns):
+        raise ValueError("; ".join(words for _, words in filter_errors))
 
 
 def _format_include(body: str) -> str:

@@ -15,14 +15,14 @@ from kiwari_ci.schema.services import HTTP_HEALTH_FIELDS, IMAGE_FIELDS, ONE_SHOT
 
 def merge_service_defaults(source: YamlSource) -> tuple[YamlSource, Any]:
     """The spec with the places of all inherited values, and its data with these values in each service."""
-    data = source.data
-    shared = data.get(DEFAULTS_KEY)
-    services = data.get("services")
+    document = source.data
+    shared = document.get(DEFAULTS_KEY)
+    services = document.get("services")
     if not isinstance(shared, dict) or not isinstance(services, dict):
-        return source, data
+        return source, document
     merger = _Merger(source)
     merged_services = {name: merger.merge_service(name, own, shared) for name, own in services.items()}
-    return merger.source, {**data, "services": merged_services}
+    return merger.source, {**document, "services": merged_services}
 
 
 class _Merger:

@@ -44,7 +44,7 @@ def validate_spec(source: YamlSource, data: Any) -> tuple[Spec | None, list[Prob
         return Spec.model_validate(data), []
     except ValidationError as error:
         all_details: list[dict[str, Any]] = [dict(details) for details in error.errors(include_url=False)]
-    written = [each for each in all_details if _find_source_path(source, each["loc"]) not in source.origins]
+    written = [details for details in all_details if _find_source_path(source, details["loc"]) not in source.origins]
     return None, [_convert_error(source, details) for details in written]
 
 

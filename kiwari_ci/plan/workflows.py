@@ -409,7 +409,7 @@ class EnvironmentWorkflow:
 
     def jobs(self) -> tuple[str, ...]:
         """Its jobs, in their order."""
-        builds = [job for each in self.builds for job in each.jobs()]
+        builds = [job for build in self.builds for job in build.jobs()]
         builds = ["check-commit", *builds] if builds else []
         check = ["health-check"] if self.deploy.url else []
         return (*builds, self.job, f"deploy-{self.deploy.environment}", *check)

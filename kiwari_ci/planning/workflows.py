@@ -106,8 +106,7 @@ def _embed_build(environment: EffectiveEnvironment, workflow: ServiceWorkflow) -
     service = workflow.source.service
     image = environment.spec.image(service, workflow.source.environment)
     tests = tuple(
-        replace(test, job=test_jobs.name_test_job(test.job, service), needs=CHECK_COMMIT_JOB)
-        for test in workflow.tests
+        replace(test, job=test_jobs.name_test_job(test.job, service), needs=CHECK_COMMIT_JOB) for test in workflow.tests
     )
     gate, gates = _split_build_gates([test.job for test in tests] or [CHECK_COMMIT_JOB])
     return replace(
@@ -344,7 +343,7 @@ def _plan_deploy(
         host=" and ".join(environment.host_names),
         branch=environment.deploy_branch,
         ref="",
-        first_steps=plan_custom_steps([step for each in proxy_commands for step in each.steps], actions),
+        first_steps=plan_custom_steps([step for command in proxy_commands for step in command.steps], actions),
         ways=steps,
         superseded=" || ".join(f"steps.{step.step}.outputs.superseded-by" for step in steps),
         token_is_of_job=environment.spec.registry.pull_token.secret is None,

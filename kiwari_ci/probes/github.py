@@ -228,8 +228,8 @@ def _check_tag_rulesets(group: FindingGroup, state: GitHubState, runbook: Runboo
     page = state.page(TAG_RULESETS_PATH)
     if page.why:
         return group.not_asked("tags of versions", page.why)
-    rulesets = [item for item in page.items("list") if item.get("target") == "tag"]
-    active = [str(item.get("name")) for item in rulesets if item.get("enforcement") == "active"]
+    rulesets = [ruleset for ruleset in page.items("list") if ruleset.get("target") == "tag"]
+    active = [str(ruleset.get("name")) for ruleset in rulesets if ruleset.get("enforcement") == "active"]
     if active:
         return group.ok("tags of versions", f"rulesets: {', '.join(active)}")
     return group.ok("tags of versions", f"open to everybody who may push: {runbook.step('github_settings')}")
@@ -269,7 +269,7 @@ def check_github_environment(
     if repository.why or page.why:
         yield group.not_asked("GitHub environment, secrets, variables", repository.why or page.why)
         return
-    if environment in {str(item.get("name")) for item in page.items("environments")}:
+    if environment in {str(entry.get("name")) for entry in page.items("environments")}:
         yield _check_environment_policy(group, environment, page, runbook)
     else:
         cure = runbook.create_environment(environment)
@@ -283,7 +283,9 @@ def _check_environment_policy(
 ) -> Finding:
     """Say whether every branch may deploy there; on some plans of GitHub nothing can be done about it."""
     policies = [
-        item.get("deployment_branch_policy") for item in page.items("environments") if item.get("name") == environment
+        entry.get("deployment_branch_policy")
+        for entry in page.items("environments")
+        if entry.get("name") == environment
     ]
     if any(policies):
         return group.ok("GitHub environment", f"{environment}, for some branches and tags only")
@@ -312,10 +314,10 @@ def _check_setting(
 
 def _is_set_in_environment(environment: str, setting: GitHubSetting, state: GitHubState) -> bool:
     names = {
-        str(item.get("name")).upper()
+        str(entry.get("name")).upper()
         for path, (kind, list_key) in _list_setting_endpoints(environment).items()
         if kind == setting.kind
-        for item in state.page(path).items(list_key)
+        for entry in state.page(path).items(list_key)
     }
     return setting.name in names
 

@@ -86,11 +86,11 @@ def _check_domain_hosts(source: YamlSource, spec: EffectiveSpec) -> Problems:
     owners: dict[str, EffectiveContainer] = {}
     for container, loc, route in _iter_routes(spec):
         owner = owners.setdefault(route.domain, container)
-        here, there = container.environment, owner.environment
-        if here.host_names != there.host_names:
+        environment, owner_environment = container.environment, owner.environment
+        if environment.host_names != owner_environment.host_names:
             message = (
-                f"`{route.domain}` leads to {container.name} on {' and '.join(here.host_names)}, "
-                f"and to {owner.name} on {' and '.join(there.host_names)}"
+                f"`{route.domain}` leads to {container.name} on {' and '.join(environment.host_names)}, "
+                f"and to {owner.name} on {' and '.join(owner_environment.host_names)}"
             )
             yield report_at_value(source, loc, "clash", message, "give each host domains of its own")
 
@@ -98,7 +98,8 @@ def _check_domain_hosts(source: YamlSource, spec: EffectiveSpec) -> Problems:
 def _check_redirects(source: YamlSource, spec: EffectiveSpec) -> Problems:
     """A domain that redirects leads nowhere else, and its target is a domain of the environment."""
     owners = {
-        route.domain: f"environments.{here.environment.name}.{here.name}" for here, _, route in _iter_routes(spec)
+        route.domain: f"environments.{container.environment.name}.{container.name}"
+        for container, _, route in _iter_routes(spec)
     }
     for environment in spec.environments.values():
         owner = f"environments.{environment.name}.redirects"
@@ -109,7 +110,7 @@ def _check_redirects(source: YamlSource, spec: EffectiveSpec) -> Problems:
                 message = f"{format_yaml_path(loc[:-1])} and {other} share the domain `{domain}`"
                 yield report_at_key(source, loc, "clash", message, "a domain either leads to services, or redirects")
             if not environment.find_domain_owner(target):
-                domains = {route.domain for here in environment.containers.values() for route in here.routes}
+                domains = {route.domain for container in environment.containers.values() for route in container.routes}
                 message = f"{format_yaml_path(loc[:-1])}: no service of {environment.name} has the domain `{target}`"
                 hint = suggest_closest(target, sorted(domains))
                 yield report_at_value(source, loc, "unknown-name", message, hint)

@@ -77,8 +77,10 @@ class BuildContext:
     def _is_left_out(self, name: str, path: str, left_out: Iterable[str]) -> bool:
         """`--exclude` starts at the source; at the context's root, too, so that no doubt raises an alarm."""
         inside = name.removeprefix(path + "/")
-        patterns = [_compile_pattern(each.strip("/"), True) for each in left_out if _is_nonempty_pattern(each)]
-        return any(pattern.match(each) for pattern in patterns for each in (name, inside))
+        patterns = [
+            _compile_pattern(excluded.strip("/"), True) for excluded in left_out if _is_nonempty_pattern(excluded)
+        ]
+        return any(pattern.match(path) for pattern in patterns for path in (name, inside))
 
     def follow_links(self, path: str) -> tuple[str, list[str]]:
         """A path with the symbolic links in it resolved, as BuildKit does, and these; what is behind a `*` stays."""
@@ -86,10 +88,10 @@ class BuildContext:
         for _ in range(_MAX_SYMLINKS):
             parts = path.split("/")
             for length in range(1, len(parts) + 1):
-                here = "/".join(parts[:length])
-                if (target := self.checkout.target(self.prefix + here)) is not None:
-                    links.append(here)
-                    start = "/" if target.startswith("/") else "/" + posixpath.dirname(here)
+                link = "/".join(parts[:length])
+                if (target := self.checkout.target(self.prefix + link)) is not None:
+                    links.append(link)
+                    start = "/" if target.startswith("/") else "/" + posixpath.dirname(link)
                     path = posixpath.normpath(posixpath.join(start, target.lstrip("/"), *parts[length:])).lstrip("/")
                     break
             else:

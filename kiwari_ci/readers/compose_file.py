@@ -241,8 +241,8 @@ def list_included_paths(document: YamlDocument) -> list[str]:
     """The files that a compose file includes, from the repository's root."""
     folder = document.path.rpartition("/")[0]
     included = []
-    for item, _ in document.data.list_items("include"):
-        paths = as_list(item.get("path")) if isinstance(item, YamlMapping) else [item]
+    for include, _ in document.data.list_items("include"):
+        paths = as_list(include.get("path")) if isinstance(include, YamlMapping) else [include]
         included += [posixpath.normpath(posixpath.join(folder, format_scalar(path))) for path in paths]
     return included
 
@@ -259,13 +259,13 @@ def parse_build(table: YamlMapping) -> ComposeBuild | None:
 def list_ports(table: YamlMapping) -> list[ComposePort]:
     """The ports of a service, those that are not published included."""
     ports = []
-    for item, where in table.list_items("ports"):
-        if isinstance(item, YamlMapping):
-            parts = [item.get_text(key) for key in ("host_ip", "published", "target")]
-            options = {key: value for key, value in item.items() if key not in ("host_ip", "published", "target")}
+    for port, where in table.list_items("ports"):
+        if isinstance(port, YamlMapping):
+            parts = [port.get_text(key) for key in ("host_ip", "published", "target")]
+            options = {key: value for key, value in port.items() if key not in ("host_ip", "published", "target")}
             ports.append(ComposePort(":".join(filter(None, parts)), bool(parts[1]), options, where))
         else:
-            text = str(item)
+            text = str(port)
             ports.append(ComposePort(text, ":" in text, {}, where))
     return ports
 
@@ -273,14 +273,14 @@ def list_ports(table: YamlMapping) -> list[ComposePort]:
 def list_mounts(table: YamlMapping) -> list[ComposeMount]:
     """The volumes and folders that a service mounts."""
     mounts = []
-    for item, _ in table.list_items("volumes"):
-        if isinstance(item, YamlMapping):
-            options = {key: value for key, value in item.items() if key not in ("source", "target", "type")}
-            kind, source, target = (item.get_text(key) for key in ("type", "source", "target"))
-            mode = "ro" if item.get("read_only") is True else ""
+    for mount, _ in table.list_items("volumes"):
+        if isinstance(mount, YamlMapping):
+            options = {key: value for key, value in mount.items() if key not in ("source", "target", "type")}
+            kind, source, target = (mount.get_text(key) for key in ("type", "source", "target"))
+            mode = "ro" if mount.get("read_only") is True else ""
             mounts.append(ComposeMount(kind, source, target, mode, options))
             continue
-        parts = _COLON_OUTSIDE_VARIABLE.split(str(item), maxsplit=2)
+        parts = _COLON_OUTSIDE_VARIABLE.split(str(mount), maxsplit=2)
         if len(parts) == 1:
             mounts.append(ComposeMount("", "", parts[0], "", {}))
         else:
@@ -291,8 +291,8 @@ def list_mounts(table: YamlMapping) -> list[ComposeMount]:
 def list_env_files(table: YamlMapping) -> list[tuple[str, str]]:
     """The paths of a service's env files, each with its `path:line`."""
     env_files = []
-    for item, where in table.list_items("env_file"):
-        path = item.get_text("path") if isinstance(item, YamlMapping) else str(item)
+    for env_file, where in table.list_items("env_file"):
+        path = env_file.get_text("path") if isinstance(env_file, YamlMapping) else str(env_file)
         env_files.append((path, where))
     return env_files
 

@@ -69,8 +69,8 @@ class ShellLexer:
 
     def split(self, rest: str) -> list[str]:
         """The words of a line, as they are written."""
-        found: list[str] = self.word.findall(rest)
-        return found
+        words: list[str] = self.word.findall(rest)
+        return words
 
     def split_flags(self, rest: str) -> tuple[tuple[str, ...], str]:
         """The flags at the beginning of a line, without `--`, and what follows them."""
@@ -129,12 +129,12 @@ def parse_word_list(rest: str) -> list[str]:
 
 def _parse_directives(lines: list[str]) -> dict[str, str]:
     """Only the lines before anything else have them."""
-    found: dict[str, str] = {}
+    directives: dict[str, str] = {}
     for line in lines:
         if not (match := _PARSER_DIRECTIVE.fullmatch(line)):
             break
-        found.setdefault(match[1].lower(), match[2])
-    return found
+        directives.setdefault(match[1].lower(), match[2])
+    return directives
 
 
 class _InstructionReader:

@@ -52,16 +52,20 @@ def load_folder(root: Path) -> FileSet:
     """The files under a folder; no link is followed out of it."""
     side, looked = FileSet(root.as_posix()), 0
     for parent, folders, names in os.walk(root):
-        here = Path(parent).relative_to(root)
+        folder = Path(parent).relative_to(root)
         looked += 1
-        deep = len(here.parts) >= MAX_FOLDER_DEPTH or looked > MAX_FOLDERS
+        deep = len(folder.parts) >= MAX_FOLDER_DEPTH or looked > MAX_FOLDERS
         folders[:] = (
             []
             if deep
-            else sorted(each for each in folders if each not in _IGNORED_FOLDERS and _is_searched_folder(here / each))
+            else sorted(
+                subfolder
+                for subfolder in folders
+                if subfolder not in _IGNORED_FOLDERS and _is_searched_folder(folder / subfolder)
+            )
         )
         for name in sorted(names):
-            path = (here / name).as_posix()
+            path = (folder / name).as_posix()
             if _is_relevant_path(path):
                 _read_file(side, root, path)
     if looked > MAX_FOLDERS:

@@ -21,8 +21,8 @@ _GITHUB_URL = re.compile(r"(?:https://|ssh://git@)github\.com/([A-Za-z0-9-]+/[A-
 
 def find_installed_source(environment: Mapping[str, str]) -> str:
     """How the same tool can be installed again, by content; empty when nobody knows."""
-    if said := environment.get(SOURCE_VARIABLE, ""):
-        return said if _is_requirement(said) else ""
+    if configured_source := environment.get(SOURCE_VARIABLE, ""):
+        return configured_source if _is_requirement(configured_source) else ""
     record = _read_install_record()
     repository = _GITHUB_URL.fullmatch(str(record.get("url", "")))
     commit = find_installed_commit()

@@ -143,11 +143,11 @@ def _read_go_mod(repository: LocalRepository, language: DetectedLanguage) -> Non
 
 def _load_json(repository: LocalRepository, path: str) -> dict[str, Any]:
     try:
-        data = json.loads(repository.read(path))
+        document = json.loads(repository.read(path))
     except (ValueError, RecursionError) as error:
         repository.troubles.append(f"{path}: not JSON: {error}")
         return {}
-    return data if isinstance(data, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
 def _load_toml(repository: LocalRepository, path: str) -> dict[str, Any]:
@@ -162,14 +162,14 @@ def _load_toml(repository: LocalRepository, path: str) -> dict[str, Any]:
         return {}
 
 
-def _get_nested_table(data: dict[str, Any], *keys: str) -> dict[str, Any]:
+def _get_nested_table(table: dict[str, Any], *keys: str) -> dict[str, Any]:
     for key in keys:
-        data = data.get(key, {}) if isinstance(data.get(key), dict) else {}
-    return data
+        table = table.get(key, {}) if isinstance(table.get(key), dict) else {}
+    return table
 
 
 def _read_package_json(repository: LocalRepository, language: DetectedLanguage) -> None:
-    data = _load_json(repository, language.manifest)
+    package_file = _load_json(repository, language.manifest)
     lock = _find_file_upwards(
         repository, language.home, "pnpm-lock.yaml", "yarn.lock", "bun.lock", "bun.lockb", "package-lock.json"
     )
@@ -177,23 +177,23 @@ def _read_package_json(repository: LocalRepository, language: DetectedLanguage) 
     top = (
         _load_json(repository, join_path(root, "package.json") or "")
         if repository.has(join_path(root, "package.json"))
-        else data
+        else package_file
     )
     _detect_tool_version(repository, language, "node", "nodejs", ".nvmrc", ".node-version")
     if not language.setup:
         holder = next(
             (
                 path
-                for path, package in ((language.manifest, data), (join_path(root, "package.json") or "", top))
+                for path, package in ((language.manifest, package_file), (join_path(root, "package.json") or "", top))
                 if _get_nested_table(package, "engines").get("node")
             ),
             "",
         )
         language.setup = ("node", "version_file", holder) if holder else None
-    script = _get_nested_table(data, "scripts").get("test")
+    script = _get_nested_table(package_file, "scripts").get("test")
     if isinstance(script, str) and script.strip() and "no test specified" not in script:
         language.test = _build_node_test(language, lock.rpartition("/")[2], root, str(top.get("packageManager", "")))
-    depends = {**_get_nested_table(data, "dependencies"), **_get_nested_table(data, "devDependencies")}
+    depends = {**_get_nested_table(package_file, "dependencies"), **_get_nested_table(package_file, "devDependencies")}
     ports = {
         "next": 3000,
         "@sveltejs/adapter-node": 3000,
@@ -326,12 +326,12 @@ def _detect_spring_boot(language: DetectedLanguage, text: str) -> None:
 
 
 def _read_composer_json(repository: LocalRepository, language: DetectedLanguage) -> None:
-    data = _load_json(repository, language.manifest)
-    if "test" in _get_nested_table(data, "scripts"):
+    package_file = _load_json(repository, language.manifest)
+    if "test" in _get_nested_table(package_file, "scripts"):
         language.test = ["composer install --no-interaction", "composer test"]
-    elif "phpunit/phpunit" in _get_nested_table(data, "require-dev"):
+    elif "phpunit/phpunit" in _get_nested_table(package_file, "require-dev"):
         language.test = ["composer install --no-interaction", "vendor/bin/phpunit"]
-    if "laravel/framework" in _get_nested_table(data, "require"):
+    if "laravel/framework" in _get_nested_table(package_file, "require"):
         language.health = SourcedValue("/up", f"{language.manifest}: laravel/framework", guess=True)
 
 

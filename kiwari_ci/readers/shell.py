@@ -38,10 +38,10 @@ _SHELL_WORD = re.compile(r"""(?:[^\s'"\\]|\\.|'[^']*'|"(?:[^"\\]|\\.)*"|['"\\])+
 ShellVariables = Mapping[str, tuple[str, ...]]
 
 
-def parse_shell_commands(script: str, given: ShellVariables | None = None) -> list[list[str]]:
+def parse_shell_commands(script: str, variables: ShellVariables | None = None) -> list[list[str]]:
     """The commands of a script, in order, each as its words; one with a variable of several values, once for each."""
-    known: dict[str, tuple[str, ...]] = dict(given or {})
-    found: list[list[str]] = []
+    known: dict[str, tuple[str, ...]] = dict(variables or {})
+    commands: list[list[str]] = []
     for text in _split_commands(script[:MAX_SCRIPT_LENGTH]):
         if _COMMAND_SUBSTITUTION.match(text):
             continue
@@ -58,16 +58,16 @@ def parse_shell_commands(script: str, given: ShellVariables | None = None) -> li
             words = words[1:]
         if words:
             used = {name for word in words for name in _find_variable_names(word)} & known.keys()
-            found += ([_unquote_word(word, each) for word in words] for each in _combine_variables(used, known))
-        if len(found) > MAX_COMMANDS:
+            commands += ([_unquote_word(word, values) for word in words] for values in _combine_variables(used, known))
+        if len(commands) > MAX_COMMANDS:
             break
-    return found[:MAX_COMMANDS]
+    return commands[:MAX_COMMANDS]
 
 
 def _expand_word(word: str, known: ShellVariables) -> Iterator[str]:
     used = set(_find_variable_names(word)) & known.keys()
-    for each in _combine_variables(used, known):
-        yield _unquote_word(word, each)
+    for values in _combine_variables(used, known):
+        yield _unquote_word(word, values)
 
 
 def _find_variable_names(word: str) -> list[str]:
@@ -88,7 +88,7 @@ def _unquote_word(word: str, values: Mapping[str, str]) -> str:
     """A word without its quotes, its variables replaced; one that nobody set stays as it is written."""
     if len(word) > 1 and word[0] == word[-1] == "'":
         return word[1:-1]
-    filled = fill_in_values(_VARIABLE_REFERENCE, lambda found: values.get(found[1] or found[2], found[0]), word)
+    filled = fill_in_values(_VARIABLE_REFERENCE, lambda match: values.get(match[1] or match[2], match[0]), word)
     return re.sub(r"\\\n", " ", filled).replace('"', "").replace("'", "") if "\n" not in word else filled.strip("'\"")
 
 

@@ -32,10 +32,10 @@ def collect_call_values(called: YamlDocument, caller: Mapping[str, Any]) -> dict
     values: dict[str, str] = {}
     for name, declaration in as_dict(declared).items():
         values[f"inputs.{name}"] = format_scalar(as_dict(declaration).get("default"))
-    for name, given in as_dict(caller.get("with")).items():
-        values[f"inputs.{name}"] = format_scalar(given)
-    for name, given in as_dict(caller.get("secrets")).items():
-        values[f"secrets.{name}"] = format_scalar(given)
+    for name, value in as_dict(caller.get("with")).items():
+        values[f"inputs.{name}"] = format_scalar(value)
+    for name, value in as_dict(caller.get("secrets")).items():
+        values[f"secrets.{name}"] = format_scalar(value)
     return values
 
 

@@ -300,16 +300,16 @@ def as_inline_code(text: object, longest: int = 80) -> str:
     return f"`{plain[: longest - 1]}…`" if len(plain) > longest else f"`{plain}`"
 
 
-def iter_strings(data: Any, loc: YamlPath = ()) -> Iterator[tuple[YamlPath, str]]:
+def iter_strings(node: Any, loc: YamlPath = ()) -> Iterator[tuple[YamlPath, str]]:
     """Every text in some data, keys left out, with its path."""
-    if isinstance(data, dict):
-        for key, value in data.items():
+    if isinstance(node, dict):
+        for key, value in node.items():
             yield from iter_strings(value, (*loc, key))
-    elif isinstance(data, list):
-        for index, value in enumerate(data):
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
             yield from iter_strings(value, (*loc, index))
-    elif isinstance(data, str):
-        yield loc, data
+    elif isinstance(node, str):
+        yield loc, node
 
 
 def collect_strings(value: Any) -> list[tuple[str, str]]:
@@ -333,13 +333,13 @@ def collect_strings(value: Any) -> list[tuple[str, str]]:
     return strings
 
 
-def as_list(data: Any) -> list[Any]:
+def as_list(node: Any) -> list[Any]:
     """A list as it is, nothing as no item, anything else as one."""
-    if data is None:
+    if node is None:
         return []
-    return data if isinstance(data, list) else [data]
+    return node if isinstance(node, list) else [node]
 
 
-def as_dict(data: Any) -> dict[str, Any]:
+def as_dict(node: Any) -> dict[str, Any]:
     """A mapping as it is, anything else as an empty one."""
-    return data if isinstance(data, dict) else {}
+    return node if isinstance(node, dict) else {}

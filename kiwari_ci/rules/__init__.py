@@ -72,29 +72,37 @@ def check_spec(source: YamlSource, spec: EffectiveSpec, pinned_actions: Collecti
     return problems
 
 
-def _iter_strings(data: Any, loc: YamlPath = ()) -> Iterator[tuple[YamlPath, str]]:
-    if isinstance(data, str):
-        yield loc, data
-    elif isinstance(data, dict):
-        for key, value in data.items():
+def _iter_strings(node: Any, loc: YamlPath = ()) -> Iterator[tuple[YamlPath, str]]:
+    if isinstance(node, str):
+        yield loc, node
+    elif isinstance(node, dict):
+        for key, value in node.items():
             yield from _iter_strings(value, (*loc, key))
-    elif isinstance(data, list):
-        for index, value in enumerate(data):
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
             yield from _iter_strings(value, (*loc, index))
 
 
 def _check_unused_entries(source: YamlSource, spec: EffectiveSpec) -> Problems:
     """What nothing uses would be set up, or built, for nothing."""
     environments = list(spec.environments.values())
-    used_services = {name for each in environments if not each.is_promoted for name in each.services}
+    used_services = {
+        name for environment in environments if not environment.is_promoted for name in environment.services
+    }
     used_services |= {base for service in spec.services.values() for base in service.build.base.values()}
-    used_hosts = {name for each in environments for name in each.host_names}
-    used_hosts |= {each.database.server.host.name for each in environments if each.database}
+    used_hosts = {name for environment in environments for name in environment.host_names}
+    used_hosts |= {environment.database.server.host.name for environment in environments if environment.database}
     tables = {
         "services": (list(spec.services), used_services),
-        "accessories": (list(spec.accessories), {name for each in environments for name in each.accessories}),
+        "accessories": (
+            list(spec.accessories),
+            {name for environment in environments for name in environment.accessories},
+        ),
         "hosts": (list(spec.hosts), used_hosts),
-        "databases": (list(spec.databases), {each.database.server.name for each in environments if each.database}),
+        "databases": (
+            list(spec.databases),
+            {environment.database.server.name for environment in environments if environment.database},
+        ),
     }
     for table, (entries, used_entries) in tables.items():
         for name in entries:

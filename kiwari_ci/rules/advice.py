@@ -121,7 +121,10 @@ def _check_baked_addresses(spec: EffectiveSpec) -> Advice:
         if len(environments) < 2 or spec.has_environment_specific_build(name):
             continue
         for key, argument in spec.services[name].build.args.items():
-            owner = next((each for each in environments if _names_domain_of(each, argument.value or "")), None)
+            owner = next(
+                (environment for environment in environments if _names_domain_of(environment, argument.value or "")),
+                None,
+            )
             is_address = _PUBLIC_ARGUMENT.match(key) and "://" in (argument.value or "")
             if owner is None and not is_address:
                 continue

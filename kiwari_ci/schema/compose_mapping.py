@@ -20,7 +20,7 @@ class WritesComposeKey:
 
 def find_compose_key(field: FieldInfo) -> WritesComposeKey | None:
     """Find the key that a field writes, if it writes one."""
-    return next((item for item in field.metadata if isinstance(item, WritesComposeKey)), None)
+    return next((annotation for annotation in field.metadata if isinstance(annotation, WritesComposeKey)), None)
 
 
 def list_compose_fields(model: type[BaseModel]) -> Iterator[tuple[str, WritesComposeKey]]:

@@ -235,8 +235,8 @@ def throw_away() -> Iterator[Cluster]:
         yield cluster
     finally:
         process.stdin.close()
-        for each in (process, *cluster.processes):
-            each.wait(timeout=60)
+        for started in (process, *cluster.processes):
+            started.wait(timeout=60)
     assert not folder.exists()
 
 

@@ -21,9 +21,9 @@ def read_services() -> dict[str, str]:
     ended = subprocess.run(["kubectl", "get", "services", "-A", "-o", "json"], capture_output=True)
     items = json.loads(ended.stdout)["items"] if ended.returncode == 0 else []
     return {
-        f"{item['metadata']['name']}.{item['metadata']['namespace']}{SUFFIX}": item["spec"]["clusterIP"]
-        for item in items
-        if item["spec"].get("clusterIP", "None") != "None"
+        f"{service['metadata']['name']}.{service['metadata']['namespace']}{SUFFIX}": service["spec"]["clusterIP"]
+        for service in items
+        if service["spec"].get("clusterIP", "None") != "None"
     }
 
 

@@ -31,13 +31,16 @@ class Environment:
 
     def push(self, service: str, version: str, behaviour: str = "answers") -> str:
         """Pushes a version of a service, and returns its digest."""
-        (instance,) = [each for each in self.stack.instances if each.service == service]
+        (instance,) = [instance for instance in self.stack.instances if instance.service == service]
         images = self.checkout.world.images
         return images.push(instance.repository.rpartition("/")[2], version, behaviour, instance.port)
 
     def serving(self) -> dict[str, set[str]]:
         """The digests of the pods that get requests, or that run where there are none, by service."""
-        return {each.service: self._serving(each.container, bool(each.port)) for each in self.stack.instances}
+        return {
+            instance.service: self._serving(instance.container, bool(instance.port))
+            for instance in self.stack.instances
+        }
 
     def _serving(self, container: str, has_addresses: bool) -> set[str]:
         cluster, namespace = self.checkout.world.cluster, self.stack.name
@@ -49,8 +52,8 @@ class Environment:
         if has_addresses:
             label = f"kubernetes.io/service-name={container}"
             slices = cluster.get(namespace, "endpointslices", "-l", label)
-            endpoints = [endpoint for each in slices for endpoint in each.get("endpoints") or []]
-            names = {each["targetRef"]["name"] for each in endpoints if each["conditions"]["ready"]}
+            endpoints = [endpoint for endpoint_slice in slices for endpoint in endpoint_slice.get("endpoints") or []]
+            names = {endpoint["targetRef"]["name"] for endpoint in endpoints if endpoint["conditions"]["ready"]}
         statuses = [pods[name]["status"]["containerStatuses"][0] for name in names if name in pods]
         return {status["imageID"].partition("@")[2] for status in statuses if status["ready"]}
 

@@ -15,7 +15,7 @@ LOST = 3  # the node that is lost; the client asks the Ingress controllers of th
 
 def nodes_of(production: Environment, service: str) -> set[str]:
     """The nodes on which pods of a service run."""
-    (name,) = [each.container for each in production.stack.instances if each.service == service]
+    (name,) = [instance.container for instance in production.stack.instances if instance.service == service]
     cluster = production.checkout.world.cluster
     pods = cluster.get(production.stack.name, "pods", "-l", f"app.kubernetes.io/name={name}")
     return {pod["spec"]["nodeName"] for pod in pods}

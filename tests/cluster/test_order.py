@@ -69,7 +69,7 @@ def test_two_rollbacks(production: Environment, record: Record) -> None:
     versions = [before, *({**before, "api": production.push("api", f"api-back-{number}")} for number in (1, 2))]
     for digests in versions[1:]:
         assert production.deploy(digests).code == 0
-    (api,) = [each.container for each in production.stack.instances if each.service == "api"]
+    (api,) = [instance.container for instance in production.stack.instances if instance.service == "api"]
     with asking(production.checkout.world, API) as answers:
         once = production.checkout.rollout("rollback", production.stack.name, api)
         after_one = production.settle()

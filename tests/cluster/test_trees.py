@@ -37,8 +37,8 @@ def test_the_api_server_takes_the_tree(world: World, spec: Path) -> None:
 @contextlib.contextmanager
 def namespaces(world: World, names: list[str]) -> Iterator[None]:
     """Has namespaces while the block runs: objects of one that is missing cannot be checked."""
-    there = {each["metadata"]["name"] for each in world.cluster.get("default", "namespaces")}
-    missing = [name for name in names if name not in there]
+    existing = {namespace["metadata"]["name"] for namespace in world.cluster.get("default", "namespaces")}
+    missing = [name for name in names if name not in existing]
     for name in missing:
         world.cluster.kubectl("create", "namespace", name)
     try:

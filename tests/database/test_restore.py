@@ -21,7 +21,7 @@ def changed(world: World) -> World:
     return world
 
 
-def kept(world: World) -> list[str]:
+def earlier_databases(world: World) -> list[str]:
     """The databases that restores kept."""
     return [name for name in world.databases if "_before_" in name]
 
@@ -31,7 +31,7 @@ def test_the_newest_dump_comes_back_and_the_old_database_stays(
 ) -> None:
     assert changed.run("restore", SERVER, LIVE) == OK
     assert changed.databases[LIVE] == OLD
-    (name,) = kept(changed)
+    (name,) = earlier_databases(changed)
     assert changed.databases[name] == NEW
     printed = capsys.readouterr().out
     assert f"/bin/database swap postgres {LIVE} {name}" in printed
@@ -39,7 +39,7 @@ def test_the_newest_dump_comes_back_and_the_old_database_stays(
 
     assert changed.run("swap", SERVER, LIVE, name) == OK
     assert changed.databases[LIVE] == NEW
-    assert [changed.databases[name] for name in kept(changed)] == [OLD]
+    assert [changed.databases[name] for name in earlier_databases(changed)] == [OLD]
 
 
 def test_a_dump_is_chosen_by_its_name(changed: World) -> None:
@@ -142,6 +142,6 @@ def test_a_long_name_is_kept_within_postgresqls_limit(world: World) -> None:
     world.databases[long] = {"public sales": [1]}
     assert world.run("backup", SERVER, long) == OK
     assert world.run("restore", SERVER, long) == OK
-    assert world.run("swap", SERVER, long, kept(world)[0]) == OK
+    assert world.run("swap", SERVER, long, earlier_databases(world)[0]) == OK
     assert all(len(name) <= 63 for name in world.databases)
-    assert re.fullmatch(r"x+_before_[0-9]{8}t[0-9]{6}", kept(world)[0])
+    assert re.fullmatch(r"x+_before_[0-9]{8}t[0-9]{6}", earlier_databases(world)[0])

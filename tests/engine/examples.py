@@ -139,17 +139,17 @@ class Example:
         """Runs the step of every workflow that deploys this stack, until one is red; digests: of each service built."""
         self.sequence += 1
         pattern = "*-ci.yml" if stack == self.staging else "promote.yml"
-        said = ""
+        output = ""
         for path in sorted((self.checkout / ".github/workflows").glob(pattern)):
             job = yaml.safe_load(path.read_text())["jobs"][f"deploy-{stack.environment}"]
-            (step,) = [each for each in job["steps"] if each.get("id") == "deploy"]
+            (step,) = [step for step in job["steps"] if step.get("id") == "deploy"]
             own = digests.get(path.name.removesuffix("-ci.yml"), "")  # a promotion has none
             env = {name: self._value(text, {**digests, "": own}) for name, text in step["env"].items()}
             result = self._run(step["run"], env)
-            said += result.stdout
+            output += result.stdout
             if result.returncode:
                 break
-        return Result(result.args, result.returncode, said)
+        return Result(result.args, result.returncode, output)
 
     def _value(self, text: str, digests: Mapping[str, str]) -> str:
         """What GitHub puts in an expression's place."""
@@ -189,8 +189,8 @@ class Example:
 
     def running(self, stack: ComposeStack) -> dict[str, str]:
         """The digest that each process of ours in a stack was made from, by its container."""
-        there = set(self.server.docker("ps", "--format", "{{.Names}}").split())
-        names = [each.container for each in stack.instances if each.container in there]
+        existing = set(self.server.docker("ps", "--format", "{{.Names}}").split())
+        names = [instance.container for instance in stack.instances if instance.container in existing]
         return {name: self.server.digest(name) for name in names}
 
     def answer(self, instance: ServiceContainer) -> str:
@@ -205,7 +205,7 @@ class Seen:
     """What a deploy said, what runs after it, and what the service that is asked answers."""
 
     returncode: int
-    said: str
+    output: str
     runs: dict[str, str]
     answers: str
 
@@ -226,7 +226,7 @@ class Trial:
 
     def expected(self, stack: ComposeStack, version: str) -> dict[str, str]:
         """What runs when all of a stack's processes are of one version."""
-        return {each.container: self.digests[version][each.source] for each in stack.instances}
+        return {instance.container: self.digests[version][instance.source] for instance in stack.instances}
 
     def see(self, name: str, stack: ComposeStack, do: Callable[[], Result]) -> None:
         """Does something, and looks at the stack afterwards."""
@@ -257,7 +257,7 @@ class Trial:
         example.fill()
         prepare(example)
         self.see("first", staging, lambda: example.deploy(staging, self.digests["one"]))
-        assert self.seen["first"].returncode == 0, self.seen["first"].said
+        assert self.seen["first"].returncode == 0, self.seen["first"].output
         with proxy.before(self.web.container, KEEPS, self.web.port), proxy.asked() as self.asked:
             self.see("second", staging, lambda: example.deploy(staging, self.digests["two"]))
             self.see("bad", staging, lambda: example.deploy(staging, self.digests["bad"]))
@@ -281,8 +281,8 @@ def prepare(example: Example) -> None:
     """Step 6 of the runbook: the networks, and PostgreSQL in a stack of its own."""
     names = {name for stack in example.plan.compose_stacks for name in stack.networks}
     owned = {server.network for server in example.plan.servers if server.owns_network}
-    there = set(example.server.docker("network", "ls", "--format", "{{.Name}}").split())
-    for name in names - owned - there:
+    existing = set(example.server.docker("network", "ls", "--format", "{{.Name}}").split())
+    for name in names - owned - existing:
         example.server.docker("network", "create", name)
     for server in example.plan.servers:
         stand_ins.postgres(example.server, server.image)

@@ -97,10 +97,10 @@ def place(server: Server, tree: GeneratedFiles, stack: str) -> None:
     """Copies a stack's folder to the host, as the runbook's command does."""
     for path, file in tree.items():
         if path.startswith(f"deploy/{stack}/"):
-            there = server.docker_folder / path.removeprefix("deploy/")
-            there.parent.mkdir(parents=True, exist_ok=True)
-            there.unlink(missing_ok=True)  # tar makes another file, too
-            there.write_text(file.text)
+            target = server.docker_folder / path.removeprefix("deploy/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)  # tar makes another file, too
+            target.write_text(file.text)
     server.run("chown", "-R", f"{UID}:{UID}", str(server.docker_folder / stack))
 
 
@@ -113,7 +113,7 @@ def make_image(server: Server, kind: str, name: str) -> None:
     for path, text in NGINX.items() if kind == "nginx" else ():
         (own / path).parent.mkdir(parents=True, exist_ok=True)
         (own / path).write_text(text)
-    changes = " ".join(f"-c '{each}'" for each in program.start)
+    changes = " ".join(f"-c '{change}'" for change in program.start)
     fill = f"tar -C {PROGRAMS} -c {program.files} | tar -x -C {own}"
     server.run("bash", "-euo", "pipefail", "-c", f"{fill}; tar -C {own} -c . | docker import {changes} - {name}")
 
@@ -125,8 +125,8 @@ def listening(kind: str, port: int) -> str:
 
 def start(server: Server, kind: str, port: int) -> ProxyStack:
     """Brings a generated proxy to the host, and starts it with the runbook's command."""
-    made, tree = built(server, listening(kind, port), DOMAIN)
-    (front,) = made.hosts[0].fronts
+    plan, tree = built(server, listening(kind, port), DOMAIN)
+    (front,) = plan.hosts[0].fronts
     place(server, tree, front.name)
     make_image(server, kind, front.image)
     up(server, front)
@@ -191,8 +191,8 @@ def start_secure(server: Server, kind: str, port: int) -> ProxyStack:
         "caddy": "email: ops@example.com",
         "nginx": f"certificates: {server.folder}/certificates",
     }
-    made, tree = built(server, f"{{kind: {kind}, stack: {kind}-tls, {more[kind]}}}", DOMAIN)
-    (front,) = made.hosts[0].fronts
+    plan, tree = built(server, f"{{kind: {kind}, stack: {kind}-tls, {more[kind]}}}", DOMAIN)
+    (front,) = plan.hosts[0].fronts
     place(server, tree, front.name)
     ports = f"!override ['127.0.0.1:{port}:443', '127.0.0.1:{port + 100}:80']"
     override = server.docker_folder / front.name / "docker-compose.override.yml"
@@ -231,10 +231,12 @@ def _for_caddy(server: Server, front: ProxyStack) -> None:
 def _for_traefik(server: Server, front: ProxyStack) -> None:
     """As it keeps what Let's Encrypt gave, in acme.json."""
     both = {"certificate": "tls.crt", "key": "tls.key"}
-    kept = {key: base64.b64encode((server.folder / file).read_bytes()).decode() for key, file in both.items()}
-    found = {"letsencrypt": {"Certificates": [{"domain": {"main": DOMAIN}, "Store": "default", **kept}]}}
+    encoded = {key: base64.b64encode((server.folder / file).read_bytes()).decode() for key, file in both.items()}
+    stored_certificates = {
+        "letsencrypt": {"Certificates": [{"domain": {"main": DOMAIN}, "Store": "default", **encoded}]}
+    }
     path = volume(server, f"{front.name}_certificates") / "acme.json"
-    path.write_text(json.dumps(found))
+    path.write_text(json.dumps(stored_certificates))
     path.chmod(0o600)
 
 

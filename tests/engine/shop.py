@@ -191,8 +191,8 @@ def allow(server: Server, key: str, words: str) -> None:
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
     public = path.with_suffix(".pub").read_text()
     lines = server.home / ".ssh/authorized_keys"
-    kept = [line for line in lines.read_text().splitlines() if public.split()[1] not in line]
-    lines.write_text("\n".join([*kept, f'restrict,command="docker/bin/deploy {words}" {public}']))
+    other_keys = [line for line in lines.read_text().splitlines() if public.split()[1] not in line]
+    lines.write_text("\n".join([*other_keys, f'restrict,command="docker/bin/deploy {words}" {public}']))
 
 
 def delivery(archive: bytes) -> bytes:

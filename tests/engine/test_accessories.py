@@ -67,9 +67,9 @@ def test_accessories_are_started_in_their_order_and_left_alone(shop: Shop, serve
     assert server.container_id(STORE) == store
     assert server.container_id(INIT) != once, "what runs once runs anew, as the compose file has it now"
     assert server.dangling() == dangling, "its volume went with it"
-    (told,) = [line for line in second.stdout.splitlines() if "other settings" in line]
-    assert STORE in told
-    server.by_hand(told.partition("To recreate it: ")[2], check=True)
+    (message,) = [line for line in second.stdout.splitlines() if "other settings" in line]
+    assert STORE in message
+    server.by_hand(message.partition("To recreate it: ")[2], check=True)
     assert server.container_id(STORE) != store
     assert "other settings" not in shop.deploy(two, shop.sequence).stdout
 

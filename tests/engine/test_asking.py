@@ -18,7 +18,8 @@ from tests.engine.server import TOKEN, UID, USER, Result, Server, files_checksum
 from tests.repository import Repository
 
 SOURCES = {
-    each.source.service: each.source for each in generator.load_spec(generated("specs/kiwari.yaml")).plan.workflows
+    workflow.source.service: workflow.source
+    for workflow in generator.load_spec(generated("specs/kiwari.yaml")).plan.workflows
 }
 KEYS = ("DATABASE_URL", "JWT_SECRET", "API_URL", "ORIGIN")
 API = "https://api.nasibakarkiwari.com"
@@ -73,8 +74,11 @@ class World:
 
     def lines(self, *words: str, **ways: str) -> dict[str, list[tuple[str, str]]]:
         """Title → each line as state and text."""
-        said: dict[str, Any] = json.loads(self.asks(*words, "--format", "json", **ways).stdout)
-        return {each["title"]: [(row["state"], row["text"]) for row in each["lines"]] for each in said["sections"]}
+        report: dict[str, Any] = json.loads(self.asks(*words, "--format", "json", **ways).stdout)
+        return {
+            section["title"]: [(row["state"], row["text"]) for row in section["lines"]]
+            for section in report["sections"]
+        }
 
 
 @dataclass(frozen=True)
@@ -131,18 +135,18 @@ def test_a_tag_that_nothing_stops(world: World) -> None:
     done = world.asks("preview", "v1.1.0")
     print(done.stdout)
     assert done.returncode == 0 and "!" not in done.stdout and "?" not in done.stdout
-    said = world.lines("preview", "v1.1.0")
-    assert [text for _, text in said["commits"]][0] == "2 since v1.0.0"
-    assert f"image {world.digests['api-two']}" in [text for _, text in said["api"]]
-    api, admin = ([text for _, text in said[service]] for service in ("api", "admin"))
+    sections = world.lines("preview", "v1.1.0")
+    assert [text for _, text in sections["commits"]][0] == "2 since v1.0.0"
+    assert f"image {world.digests['api-two']}" in [text for _, text in sections["api"]]
+    api, admin = ([text for _, text in sections[service]] for service in ("api", "admin"))
     proof = next(text for text in api if text.startswith("staging proved it: served since "))
     assert proof.endswith(", run 13; serves it")
     assert any(text.startswith(f"production runs {short(world, 'api-one')} since ") for text in api)
     assert any("as in v1.0.0: the same image" in text for text in admin)
     assert any(text.endswith("the same image") and text.startswith("production runs") for text in admin)
-    migrations = [text for _, text in said["migrations"]]
+    migrations = [text for _, text in sections["migrations"]]
     assert migrations[0].startswith("1 new since what production runs (") and migrations[1:] == ["api/migrations/2"]
-    assert [state for state, _ in said["env files"]] == ["fact"]
+    assert [state for state, _ in sections["env files"]] == ["fact"]
 
 
 def test_what_the_host_lacks_stops_it(world: World) -> None:
@@ -179,27 +183,31 @@ def test_where_what_serves_comes_from(world: World) -> None:
     key = world.repository.read().key("v1.0.0", SOURCES["api"].pathspecs)
     done = world.asks("trace", f"{API}/health?x=1")
     print(done.stdout)
-    said = {title: [text for _, text in rows] for title, rows in world.lines("trace", API).items()}
+    sections = {title: [text for _, text in rows] for title, rows in world.lines("trace", API).items()}
     assert done.returncode == 0 and "!" not in done.stdout and "?" not in done.stdout.partition("\n")[2]
-    assert said["place"] == [f"{API}/health → pos-api, production on vps"]
-    assert said["image"][0] == f"ghcr.io/iqbalmuhyiddin/kiwari-api@{world.digests['api-one']}"
-    assert said["image"][1].endswith("run https://github.com/iqbalmuhyiddin/kiwari-monorepo/actions/runs/12")
+    assert sections["place"] == [f"{API}/health → pos-api, production on vps"]
+    assert sections["image"][0] == f"ghcr.io/iqbalmuhyiddin/kiwari-api@{world.digests['api-one']}"
+    assert sections["image"][1].endswith("run https://github.com/iqbalmuhyiddin/kiwari-monorepo/actions/runs/12")
     number = world.repository.git("rev-list", "--count", "v1.0.0")
-    assert said["source"][0].startswith(f"commit number {number}: {commit} ") and "(v1.0.0)" in said["source"][0]
+    assert (
+        sections["source"][0].startswith(f"commit number {number}: {commit} ") and "(v1.0.0)" in sections["source"][0]
+    )
     proof = "the image of exactly these files, if nobody else pushed that tag"
-    assert said["source"][1] == f"{key}, as the registry has it: {proof}"
-    assert "that are not in it: 1" in "\n".join(said["source"]) and "feat: two" in said["source"][-1]
-    assert said["before it"] == ["nothing, as far as the record goes"]
+    assert sections["source"][1] == f"{key}, as the registry has it: {proof}"
+    assert "that are not in it: 1" in "\n".join(sections["source"]) and "feat: two" in sections["source"][-1]
+    assert sections["before it"] == ["nothing, as far as the record goes"]
 
 
 def test_after_a_release_and_its_rollback(world: World) -> None:
     world.deploy("pos-production", 14, pos_api="api-two")
-    said = world.asks("trace", "pos-api").stdout
-    assert "actions/runs/14" in said and "not in it: 0" in said and f"{short(world, 'api-one')} " in said
+    output = world.asks("trace", "pos-api").stdout
+    assert "actions/runs/14" in output and "not in it: 0" in output and f"{short(world, 'api-one')} " in output
     assert world.server.as_person("docker/bin/deploy rollback pos-production pos-api").returncode == 0
-    said = world.asks("trace", API).stdout
-    assert "by hand, a rollback" in said and "(v1.0.0)" in said and "actions/runs" not in said.partition("source")[0]
-    assert "run 14" in said, "what was before it"
+    output = world.asks("trace", API).stdout
+    assert (
+        "by hand, a rollback" in output and "(v1.0.0)" in output and "actions/runs" not in output.partition("source")[0]
+    )
+    assert "run 14" in output, "what was before it"
 
 
 def test_somebody_runs_another_image(world: World) -> None:

@@ -135,10 +135,10 @@ def test_jobs_run_the_image_that_serves(base: None, shop: Shop, server: Server, 
     assert not [name for name in server.containers() if "-job-" in name]
     assert server.serves(WEB) == "uno"
     assert ask(server, "due").returncode == 0
-    said = ask(server, "status")
-    assert said.returncode == 1
-    assert "FAILURE: shop: job broken: the last run failed" in said.stdout
-    assert "shop: job tidy: done" in said.stdout
+    result = ask(server, "status")
+    assert result.returncode == 1
+    assert "FAILURE: shop: job broken: the last run failed" in result.stdout
+    assert "shop: job tidy: done" in result.stdout
 
 
 CLIENT = f"{REGISTRY}/kiwari-client:staging"

@@ -71,18 +71,22 @@ class World:
         assert MARK not in done.stdout + done.stderr and TOKEN not in done.stdout + done.stderr
         return done
 
-    def found(self, *words: str, **ways: str) -> dict[str, dict[str, str]]:
+    def findings(self, *words: str, **ways: str) -> dict[str, dict[str, str]]:
         """What is not ok: group and subject → the finding."""
         done = self.asks("--format", "json", *words, **ways)
         assert done.returncode in (0, 1), done.stderr
-        said: dict[str, Any] = json.loads(done.stdout)
-        assert done.returncode == bool(said["count"]["wrong"])
-        return {f"{each['group']}: {each['subject']}": each for each in said["findings"] if each["state"] != "ok"}
+        report: dict[str, Any] = json.loads(done.stdout)
+        assert done.returncode == bool(report["count"]["wrong"])
+        return {
+            f"{finding['group']}: {finding['subject']}": finding
+            for finding in report["findings"]
+            if finding["state"] != "ok"
+        }
 
     def wrong(self, *words: str, **ways: str) -> dict[str, str]:
         """What is wrong, and what was seen."""
-        found = self.found(*words, **ways)
-        return {name: each["saw"] for name, each in found.items() if each["state"] == "wrong"}
+        findings = self.findings(*words, **ways)
+        return {name: finding["saw"] for name, finding in findings.items() if finding["state"] == "wrong"}
 
     def github(self, **changes: Any) -> None:
         """What gh says from now on; without changes, that all is well."""
@@ -184,15 +188,17 @@ def test_before_the_first_deploy(world: World) -> None:
         server.docker("rename", name, f"{name}-aside")
         server.docker("network", "disconnect", "proxy", f"{name}-aside")
     try:
-        found = world.found()
+        findings = world.findings()
     finally:
         aside.rename(record)
         for name in ("pos-api", "pos-admin"):
             server.docker("rename", f"{name}-aside", name)
             server.docker("network", "connect", "--alias", name, "proxy", name)
-    assert [name for name, each in found.items() if each["state"] == "wrong"] == ["environment production: takeover"]
-    assert "nothing was deployed yet" in found["environment production: pos-api"]["saw"]
-    assert "nothing was deployed yet" in found["environment production: api.nasibakarkiwari.com/health"]["saw"]
+    assert [name for name, finding in findings.items() if finding["state"] == "wrong"] == [
+        "environment production: takeover"
+    ]
+    assert "nothing was deployed yet" in findings["environment production: pos-api"]["saw"]
+    assert "nothing was deployed yet" in findings["environment production: api.nasibakarkiwari.com/health"]["saw"]
     world.server.docker("restart", "pos-api", "pos-admin")
     eventually(lambda: not world.wrong(), 30, "all is well again")
 
@@ -297,13 +303,13 @@ def test_the_database(world: World, changes: dict[str, str], expected: dict[str,
 
 def test_names(world: World) -> None:
     with world.changed("etc/hosts", f"{ADDRESS} {API}", f"192.0.2.99 {API}"):
-        found = world.found()
-    assert {each["subject"]: each["state"] for each in found.values()} == {
+        findings = world.findings()
+    assert {finding["subject"]: finding["state"] for finding in findings.values()} == {
         f"{API} DNS": "wrong", f"{API} TLS": "not asked", f"{API}/health": "not asked",
     }  # fmt: skip
     with world.changed("etc/hosts", f"{ADDRESS} {API}", ""):
-        found = world.found()
-    assert "name resolution" in found[f"environment staging: {API} DNS, TLS, /health"]["saw"], "no resolver is here"
+        findings = world.findings()
+    assert "name resolution" in findings[f"environment staging: {API} DNS, TLS, /health"]["saw"], "no resolver is here"
 
 
 def test_the_proxy_answers_otherwise(world: World) -> None:
@@ -350,33 +356,33 @@ def test_the_registry_refuses_the_token(world: World) -> None:
     wrong = world.wrong(token="another")
     images = ("kiwari-api", "kiwari-admin")
     assert list(wrong) == [f"registry ghcr.io: ghcr.io/iqbalmuhyiddin/{name}" for name in images]
-    assert all(each["state"] == "not asked" for each in world.found(token="").values())
+    assert all(finding["state"] == "not asked" for finding in world.findings(token="").values())
 
 
 def test_no_way_to_the_host(world: World) -> None:
     """Not asked fails nothing, and all the rest is asked."""
     for way, why in ((f"{USER}@127.0.0.3", "refused"), ("nobody@127.0.0.1", "Permission denied")):
-        found = world.found(ssh=way)
-        assert {each["state"] for each in found.values()} <= {"not asked"}, found
-        assert why in found["host vps: everything on it"]["saw"]
+        findings = world.findings(ssh=way)
+        assert {finding["state"] for finding in findings.values()} <= {"not asked"}, findings
+        assert why in findings["host vps: everything on it"]["saw"]
     key = world.changed("person/.ssh/config", "keys/person", "keys/ci")
     with key:
-        found = world.found()
-    assert "ssh used the deploy key" in found["host vps: everything on it"]["saw"]
+        findings = world.findings()
+    assert "ssh used the deploy key" in findings["host vps: everything on it"]["saw"]
 
 
 def test_docker_is_down_or_out_of_reach(world: World) -> None:
     world.server.run("mv", "/run/docker.sock", "/run/docker.hidden")
     try:
-        down = world.found()
+        down = world.findings()
     finally:
         world.server.run("mv", "/run/docker.hidden", "/run/docker.sock")
     with world.changed("etc/group", f":{USER}\n", ":\n"):
-        outside_of_group = world.found()
-    for found, says in ((down, "daemon"), (outside_of_group, "usermod -aG docker")):
-        wrong = [name for name, each in found.items() if each["state"] == "wrong"]
-        assert wrong == ["host vps: docker", "host vps: postgres"], found
-        assert says in str(found["host vps: docker"])
+        outside_of_group = world.findings()
+    for findings, says in ((down, "daemon"), (outside_of_group, "usermod -aG docker")):
+        wrong = [name for name, finding in findings.items() if finding["state"] == "wrong"]
+        assert wrong == ["host vps: docker", "host vps: postgres"], findings
+        assert says in str(findings["host vps: docker"])
 
 
 def test_the_certificate(world: World) -> None:
@@ -388,7 +394,7 @@ def test_the_certificate(world: World) -> None:
         files = ["-keyout", str(world.server.folder / "tls.key"), "-out", str(certificate)]
         subprocess.run([*words, *files], check=True, capture_output=True)
         world.front.answer({})
-        eventually(lambda says=says: says in str(world.found()), 15, "nginx shows the other certificate")  # type: ignore[misc]
+        eventually(lambda says=says: says in str(world.findings()), 15, "nginx shows the other certificate")  # type: ignore[misc]
     certificate.write_text(text)
     (world.server.folder / "tls.key").write_text(key)
     world.front.answer({})

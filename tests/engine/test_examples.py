@@ -66,17 +66,17 @@ def trial(request: pytest.FixtureRequest, trials: Trials) -> Trial:
 def test_what_a_person_forgot_is_refused(trial: Trial) -> None:
     seen = trial.seen["forgotten"]
     words = "SECRET_DB_PASSWORD is not set: runbook" if trial.example.staging.sent else "still has change-me"
-    assert seen.returncode and words in seen.said, seen.said
+    assert seen.returncode and words in seen.output, seen.output
     assert seen.runs == {}
 
 
 @pytest.mark.parametrize(("name", "version"), [("first", "one"), ("second", "two")])
 def test_a_push_brings_its_digest_to_every_process(trial: Trial, name: str, version: str) -> None:
     seen = trial.seen[name]
-    assert seen.returncode == 0, seen.said
+    assert seen.returncode == 0, seen.output
     assert seen.runs == trial.expected(trial.example.staging, version)
     assert seen.answers.endswith(f"-{version}")
-    assert "runs with other settings" not in seen.said, "nobody changed an accessory"
+    assert "runs with other settings" not in seen.output, "nobody changed an accessory"
 
 
 def test_a_new_version_comes_without_a_failed_request(trial: Trial) -> None:
@@ -89,22 +89,22 @@ def test_a_new_version_comes_without_a_failed_request(trial: Trial) -> None:
 
 def test_an_image_that_exits_is_red_and_the_old_one_serves(trial: Trial) -> None:
     seen = trial.seen["bad"]
-    assert seen.returncode == 1, seen.said
-    assert f"FAILED: {trial.web.container}; serving now: {trial.digests['two'][trial.web.source]}" in seen.said
+    assert seen.returncode == 1, seen.output
+    assert f"FAILED: {trial.web.container}; serving now: {trial.digests['two'][trial.web.source]}" in seen.output
     assert seen.runs == trial.expected(trial.example.staging, "two")
     assert seen.answers.endswith("-two")
 
 
 def test_production_refuses_what_staging_never_served(trial: Trial) -> None:
     seen = trial.seen["strange"]
-    assert seen.returncode, seen.said
-    assert re.search(rf"{trial.example.staging.name}/\S+ has never served sha256:\w+\. Deploy it there", seen.said)
+    assert seen.returncode, seen.output
+    assert re.search(rf"{trial.example.staging.name}/\S+ has never served sha256:\w+\. Deploy it there", seen.output)
     assert seen.runs == {}
 
 
 def test_production_gets_what_staging_serves(trial: Trial) -> None:
     seen, production = trial.seen["promoted"], trial.example.production
-    assert seen.returncode == 0, seen.said
+    assert seen.returncode == 0, seen.output
     assert seen.runs == trial.expected(production, "two")
     assert set(seen.runs.values()) == set(trial.seen["second"].runs.values())
     assert seen.answers.endswith("-two")
@@ -112,10 +112,10 @@ def test_production_gets_what_staging_serves(trial: Trial) -> None:
 
 def test_a_person_goes_back(trial: Trial) -> None:
     seen, staging = trial.seen["back"], trial.example.staging
-    assert seen.returncode == 0, seen.said
+    assert seen.returncode == 0, seen.output
     (*others, last) = staging.instances
     assert seen.runs.pop(last.container) == trial.digests["one"][last.source]
-    assert seen.runs == {each.container: trial.digests["two"][each.source] for each in others}
+    assert seen.runs == {instance.container: trial.digests["two"][instance.source] for instance in others}
 
 
 @pytest.mark.parametrize(
@@ -125,10 +125,10 @@ def test_a_person_goes_back(trial: Trial) -> None:
 def test_the_new_version_migrates_before_it_comes(trials: Trials, name: str, migration: str) -> None:
     trial = trials(name)
     for deploy, stack in (("second", trial.example.staging), ("promoted", trial.example.production)):
-        said, container = trial.seen[deploy].said, stack.instances[0].container
-        migrated = re.search(rf"\| version \S+-two: {migration}$", said, re.MULTILINE)
-        started = re.search(rf"^==> (starting {container}-next|replacing {container}$)", said, re.MULTILINE)
-        assert migrated and started and migrated.start() < started.start(), said
+        output, container = trial.seen[deploy].output, stack.instances[0].container
+        migrated = re.search(rf"\| version \S+-two: {migration}$", output, re.MULTILINE)
+        started = re.search(rf"^==> (starting {container}-next|replacing {container}$)", output, re.MULTILINE)
+        assert migrated and started and migrated.start() < started.start(), output
 
 
 def test_a_backup_is_there_before_production_changes(trials: Trials) -> None:
@@ -149,9 +149,9 @@ def test_what_github_keeps_is_in_the_containers_env(trials: Trials) -> None:
 
 def test_maintenance_is_told_to_the_old_version_and_ended_by_the_new(trials: Trials) -> None:
     seen = trials("clinic").seen["by hand"]
-    assert seen.returncode == 0, seen.said
-    told = re.findall(r"\| version clinic-app-(\w+): php artisan (down --retry=15|migrate --force|up)", seen.said)
-    assert told == [("two", "down --retry=15"), ("one", "migrate --force"), ("one", "up")]
+    assert seen.returncode == 0, seen.output
+    commands = re.findall(r"\| version clinic-app-(\w+): php artisan (down --retry=15|migrate --force|up)", seen.output)
+    assert commands == [("two", "down --retry=15"), ("one", "migrate --force"), ("one", "up")]
 
 
 def test_another_registrys_login_pulls(trials: Trials) -> None:

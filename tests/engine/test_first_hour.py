@@ -55,8 +55,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "specs/shop.yaml").write_text(SPEC)
     (folder / "web").mkdir()
     (folder / "web/Dockerfile").write_text(DOCKERFILE.format(version="first"))
-    said = kiwari_ci("generate", folder / "specs/shop.yaml", "--out", folder)
-    assert said.code == 0, said.err
+    result = kiwari_ci("generate", folder / "specs/shop.yaml", "--out", folder)
+    assert result.code == 0, result.err
     return folder
 
 
@@ -82,9 +82,11 @@ def follows(person: Person, number: int) -> str:
 def github(person: Person) -> GitHub:
     """GitHub as the person has set it up: its secrets and variables, and the job's own token."""
     github = GitHub(person.server, act(), "example/shop")
-    kept = person.home / "github"
-    github.secrets = {path.name: path.read_text() for path in (kept / "secret").iterdir()} | {"GITHUB_TOKEN": TOKEN}
-    github.variables = {path.name: path.read_text() for path in (kept / "variable").iterdir()}
+    settings_folder = person.home / "github"
+    github.secrets = {path.name: path.read_text() for path in (settings_folder / "secret").iterdir()} | {
+        "GITHUB_TOKEN": TOKEN
+    }
+    github.variables = {path.name: path.read_text() for path in (settings_folder / "variable").iterdir()}
     git("-C", str(person.clone), "remote", "add", "origin", str(github.repository))
     return github
 
@@ -118,11 +120,11 @@ def test_the_first_hour(person: Person) -> None:
     front = Front(server, images, tree=person.clone)
     assert person.types(step(8, person.clone)[1]).stdout.startswith("502 "), "nothing serves yet"
     shutil.copy(images.context / "app", person.clone / "web")
-    there, sha = github(person), commit(person, "the service")
+    runner, sha = github(person), commit(person, "the service")
     pushed = time.monotonic()
     assert person.types(step(10, person.clone)[0]).returncode == 0
     assert "workflow run web-ci.yml --ref main" in (person.home / "github/said").read_text()
-    [run] = there.pushed({"refs/heads/main": ("", sha)})
+    [run] = runner.pushed({"refs/heads/main": ("", sha)})
     assert run.wait(100).green, run.tail
     assert server.serves(SERVICE) == "first"
     green = time.monotonic()
@@ -130,7 +132,7 @@ def test_the_first_hour(person: Person) -> None:
     (person.clone / "web/Dockerfile").write_text(DOCKERFILE.format(version="second"))
     newer = commit(person, "the next")
     assert person.types("git push -q origin main").returncode == 0
-    [run] = there.pushed({"refs/heads/main": (sha, newer)})
+    [run] = runner.pushed({"refs/heads/main": (sha, newer)})
     assert run.wait(100).green, run.tail
     assert server.serves(SERVICE) == "second"
     seconds = (ready - began, green - pushed, time.monotonic() - green)

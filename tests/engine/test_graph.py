@@ -45,8 +45,8 @@ PROBE = """<script>addEventListener('load', () => {
 @pytest.fixture(scope="module")
 def chromium() -> str:
     """The browser."""
-    if found := shutil.which("chromium"):
-        return found
+    if program := shutil.which("chromium"):
+        return program
     words = "the page is looked at in chromium: on Debian 12, run .ci/install-engine"
     return str(pytest.fail(words) if os.environ.get("CI") == "true" else pytest.skip(words))
 
@@ -98,13 +98,13 @@ def test_everything_is_seen_and_nothing_overlaps(chromium: str, tmp_path: Path, 
     )
     (tmp_path / "page.html").write_text(text.replace("</body>", PROBE))
     dumped = run(chromium, tmp_path, f"--window-size={width},900", "--dump-dom", f"file://{tmp_path}/page.html")
-    told = re.search('data-said="([^"]*)"', dumped)
-    assert told
-    said = json.loads(base64.b64decode(told[1]))
-    assert said["overlaps"] == [] and said["spilled"] == [] and said["wide"] <= 0
-    assert said["cards"] == 2 + (count + 1) + 4 * count + len(plan.domains)
-    for instance in (each for stack in plan.stacks for each in stack.instances):
-        assert instance.container in said["text"] and instance.domain in said["text"]
+    attribute = re.search('data-said="([^"]*)"', dumped)
+    assert attribute
+    measured = json.loads(base64.b64decode(attribute[1]))
+    assert measured["overlaps"] == [] and measured["spilled"] == [] and measured["wide"] <= 0
+    assert measured["cards"] == 2 + (count + 1) + 4 * count + len(plan.domains)
+    for instance in (instance for stack in plan.stacks for instance in stack.instances):
+        assert instance.container in measured["text"] and instance.domain in measured["text"]
 
 
 def test_it_prints(chromium: str, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_no_credential_helper_gets_the_token(shop: Shop, server: Server, images:
             server.run("tee", program, stdin=HELPER.format(heard=heard))
             server.run("chmod", "755", program)
         server.by_hand("mkdir -p .docker", check=True)
-        kept = settings.read_text() if settings.exists() else "{}"
+        earlier_settings = settings.read_text() if settings.exists() else "{}"
         settings.write_text(json.dumps({"credsStore": "recorder"}))
         server.run("chown", f"{UID}:{UID}", str(settings))
         try:
@@ -53,7 +53,7 @@ def test_no_credential_helper_gets_the_token(shop: Shop, server: Server, images:
             with server.logged_in():
                 by_person = heard.read_text()
         finally:
-            settings.write_text(kept)
+            settings.write_text(earlier_settings)
     finally:
         server.run("umount", PLACE)
         heard.unlink(missing_ok=True)

@@ -29,24 +29,24 @@ NAME_CACHE: dict[tuple[str, ...], int] = {("traefik", "caddy"): 2, ("nginx", MAN
 
 
 @pytest.fixture(scope="module")
-def found(server: Server) -> Iterator[dict[str, ProxyStack]]:
+def running_proxies(server: Server) -> Iterator[dict[str, ProxyStack]]:
     """All of them, started before there is anything to serve."""
     if missing := fronts.missing():
         words = f"these tests need {', '.join(missing)} in {fronts.PROGRAMS}: run .ci/install-engine"
         pytest.fail(words) if os.environ.get("CI") == "true" else pytest.skip(words)
     with (server.folder / "etc/hosts").open("a") as hosts:
         hosts.write(f"127.0.0.1 {DOMAIN} {NEW}\n")
-    there = {kind: fronts.start(server, kind, port) for kind, port in PORTS.items()}
-    yield there
-    server.docker("rm", "-fv", *there, *(f"{kind}-tls" for kind in there), API, check=False)
+    proxies = {kind: fronts.start(server, kind, port) for kind, port in PORTS.items()}
+    yield proxies
+    server.docker("rm", "-fv", *proxies, *(f"{kind}-tls" for kind in proxies), API, check=False)
     shutil.rmtree(server.docker_folder / STACK, ignore_errors=True)
 
 
 @pytest.fixture
-def urls(server: Server, images: Images, found: dict[str, ProxyStack]) -> list[str]:
+def urls(server: Server, images: Images, running_proxies: dict[str, ProxyStack]) -> list[str]:
     """Where the service is asked, behind each proxy; it serves, with the labels of Traefik."""
     bring_into_service(server, images, "traefik")
-    return [url(front) for front in found.values()]
+    return [url(front) for front in running_proxies.values()]
 
 
 def place(server: Server, kind: str) -> None:
@@ -82,26 +82,30 @@ def closed(answers: Answers) -> float:
 
 def none_failed(answers: dict[str, Answers], slowest: float = 5) -> None:
     """What is promised for all of them."""
-    for address, each in answers.items():
-        print(address, each)
-    for address, each in answers.items():
-        assert len(each) > 10, address
-        assert not each.failed(), (address, each.failed()[:5])
-        assert max(answer.waited for answer in each) < slowest, address
+    for address, answers_of_address in answers.items():
+        print(address, answers_of_address)
+    for address, answers_of_address in answers.items():
+        assert len(answers_of_address) > 10, address
+        assert not answers_of_address.failed(), (address, answers_of_address.failed()[:5])
+        assert max(answer.waited for answer in answers_of_address) < slowest, address
 
 
-def test_the_programs_are_of_the_versions_that_are_generated(server: Server, found: dict[str, ProxyStack]) -> None:
-    for kind, front in found.items():
-        said = server.run("docker", "exec", front.name, *fronts.PROGRAM[kind].version.split())
-        version = re.search(r"\d+\.\d+", said.stdout + said.stderr)
-        assert version and version[0] in front.image, (front.image, said)
-        print(front.image, (said.stdout + said.stderr).split("\n")[0])
+def test_the_programs_are_of_the_versions_that_are_generated(
+    server: Server, running_proxies: dict[str, ProxyStack]
+) -> None:
+    for kind, front in running_proxies.items():
+        result = server.run("docker", "exec", front.name, *fronts.PROGRAM[kind].version.split())
+        version = re.search(r"\d+\.\d+", result.stdout + result.stderr)
+        assert version and version[0] in front.image, (front.image, result)
+        print(front.image, (result.stdout + result.stderr).split("\n")[0])
 
 
-def test_the_first_deploy_is_reached_by_all(server: Server, images: Images, found: dict[str, ProxyStack]) -> None:
+def test_the_first_deploy_is_reached_by_all(
+    server: Server, images: Images, running_proxies: dict[str, ProxyStack]
+) -> None:
     server.docker("rm", "-fv", API, check=False)
     place(server, "traefik")
-    urls = [url(front) for front in found.values()]
+    urls = [url(front) for front in running_proxies.values()]
     for address in urls:
         assert status(server, address) in ("404", "502"), f"{address}: nothing is there yet"
 
@@ -126,7 +130,7 @@ class Seen:
 
 @pytest.fixture(scope="module", params=NAME_CACHE, ids="-and-".join)
 def seen(
-    request: pytest.FixtureRequest, server: Server, images: Images, proxy: Proxy, found: dict[str, ProxyStack]
+    request: pytest.FixtureRequest, server: Server, images: Images, proxy: Proxy, running_proxies: dict[str, ProxyStack]
 ) -> Seen:
     """A second version that boots for three seconds, then one that exits; before them, kinds that keep a name alike."""
     kinds: tuple[str, ...] = request.param
@@ -134,7 +138,7 @@ def seen(
     compose_file = (server.docker_folder / STACK / "docker-compose.yml").read_text()
     assert f'deploy.name-cache: "{NAME_CACHE[kinds]}"' in compose_file
     good, failing = images.api("two", "boots-slowly"), images.api("exits", "exits")
-    urls = [url(found[kind]) for kind in kinds if kind in found]
+    urls = [url(running_proxies[kind]) for kind in kinds if kind in running_proxies]
     with proxy.before(API):
         if MANAGER in kinds:
             urls.append(f"http://{proxy.address}/")
@@ -181,7 +185,7 @@ def test_what_has_begun_is_finished(
     server: Server,
     images: Images,
     proxy: Proxy,
-    found: dict[str, ProxyStack],
+    running_proxies: dict[str, ProxyStack],
     kinds: tuple[str, ...],
     grace_period: str,
 ) -> None:
@@ -194,7 +198,7 @@ def test_what_has_begun_is_finished(
             text.replace("    init: true\n", f"    init: true\n    stop_grace_period: {grace_period}\n")
         )
         assert deploy(server, images.api("one")).returncode == 0
-    urls = [url(found[kind]) for kind in kinds if kind in found]
+    urls = [url(running_proxies[kind]) for kind in kinds if kind in running_proxies]
     with proxy.before(API):
         if MANAGER in kinds:
             urls.append(f"http://{proxy.address}/")
@@ -211,20 +215,20 @@ def test_what_has_begun_is_finished(
 
 
 def test_labels_that_change_close_traefik_for_a_moment_alone(
-    server: Server, images: Images, found: dict[str, ProxyStack], urls: list[str]
+    server: Server, images: Images, running_proxies: dict[str, ProxyStack], urls: list[str]
 ) -> None:
     compose = server.docker_folder / STACK / "docker-compose.yml"
     line = "      traefik.http.routers.front-api-live_api_example_com.entrypoints: web\n"
     small = "      traefik.http.middlewares.small.compress: 'true'\n"
-    told = "      traefik.http.routers.front-api-live_api_example_com.middlewares: small\n"
+    reference = "      traefik.http.routers.front-api-live_api_example_com.middlewares: small\n"
     assert line in (text := compose.read_text())
-    compose.write_text(text.replace(line, line + small + told))
+    compose.write_text(text.replace(line, line + small + reference))
 
-    with asked(server, url(found["traefik"]), url(found["caddy"])) as answers:
+    with asked(server, url(running_proxies["traefik"]), url(running_proxies["caddy"])) as answers:
         result = deploy(server, images.api("three"))
 
     assert result.returncode == 0, result.stdout
-    traefik = answers.pop(url(found["traefik"]))
+    traefik = answers.pop(url(running_proxies["traefik"]))
     print("traefik", traefik, f"closed for {closed(traefik):.1f} s")
     assert closed(traefik) < 5
     assert traefik.versions() == ["one", "three"]
@@ -233,8 +237,10 @@ def test_labels_that_change_close_traefik_for_a_moment_alone(
 
 @pytest.mark.parametrize("kind", ["caddy", "nginx"])
 @pytest.mark.usefixtures("urls")
-def test_a_changed_configuration_is_read_without_a_gap(server: Server, found: dict[str, ProxyStack], kind: str) -> None:
-    front = found[kind]
+def test_a_changed_configuration_is_read_without_a_gap(
+    server: Server, running_proxies: dict[str, ProxyStack], kind: str
+) -> None:
+    front = running_proxies[kind]
     assert status(server, url(front, NEW)) == "404"
     _, tree = fronts.built(server, fronts.listening(kind, PORTS[kind]), DOMAIN, NEW)
 
@@ -252,9 +258,9 @@ def test_a_changed_configuration_is_read_without_a_gap(server: Server, found: di
 
 
 @pytest.mark.usefixtures("urls")
-def test_a_configuration_that_is_wrong_changes_nothing(server: Server, found: dict[str, ProxyStack]) -> None:
+def test_a_configuration_that_is_wrong_changes_nothing(server: Server, running_proxies: dict[str, ProxyStack]) -> None:
     for kind, file in {"caddy": "Caddyfile", "nginx": "default.conf"}.items():
-        front = found[kind]
+        front = running_proxies[kind]
         path = server.docker_folder / front.name / "conf" / file
         right = path.read_text()
         path.write_text(right + "nonsense {\n")
@@ -265,16 +271,18 @@ def test_a_configuration_that_is_wrong_changes_nothing(server: Server, found: di
 
 
 @pytest.mark.usefixtures("urls")
-def test_a_proxy_that_is_started_again_leads_to_the_service(server: Server, found: dict[str, ProxyStack]) -> None:
-    for front in found.values():
+def test_a_proxy_that_is_started_again_leads_to_the_service(
+    server: Server, running_proxies: dict[str, ProxyStack]
+) -> None:
+    for front in running_proxies.values():
         with asked(server, url(front)) as answers:
             time.sleep(0.3)
             server.docker("restart", front.name)
             eventually(lambda: status(server, url(front)) == "200", 15, f"{front.name} leads there")  # noqa: B023
             time.sleep(0.5)
-        each = answers[url(front)]
-        print(front.name, each, f"closed for {closed(each):.1f} s")
-        assert each[-1].status == 200
+        answers_of_front = answers[url(front)]
+        print(front.name, answers_of_front, f"closed for {closed(answers_of_front):.1f} s")
+        assert answers_of_front[-1].status == 200
 
 
 @pytest.mark.parametrize(("kind", "port"), [("nginx", 8443), ("caddy", 8444), ("traefik", 8445)])
@@ -283,11 +291,11 @@ def test_with_certificates_https_leads_to_the_service(server: Server, kind: str,
     fronts.start_secure(server, kind, port)
     show = ("curl", "-s", "-o", "/dev/null", "-m", "10", "-w", "%{http_code} %{http_version} %{redirect_url}")
 
-    def said(address: str) -> str:
+    def answer_of(address: str) -> str:
         return server.run(*show, address, check=False).stdout
 
-    eventually(lambda: said(f"https://{DOMAIN}:{port}/") == "200 2 ", 20, f"{kind} leads there over HTTP/2")
-    assert said(f"http://{DOMAIN}:{port + 100}/path").split() in (
+    eventually(lambda: answer_of(f"https://{DOMAIN}:{port}/") == "200 2 ", 20, f"{kind} leads there over HTTP/2")
+    assert answer_of(f"http://{DOMAIN}:{port + 100}/path").split() in (
         [code, "1.1", f"https://{DOMAIN}/path"] for code in ("301", "308")
     )
     strange = server.run(*show, "--connect-to", f"::127.0.0.1:{port}", "https://other.example.org", check=False).stdout

@@ -18,8 +18,8 @@ def progress(result: Result) -> list[str]:
 
 def files_for_others(server: Server) -> set[str]:
     """The files in the stacks that other logins of the server may read, by their names."""
-    found = server.run("find", str(server.docker_folder), "-type", "f", "-perm", "/077", "-printf", "%f\n")
-    return set(found.stdout.split())
+    result = server.run("find", str(server.docker_folder), "-type", "f", "-perm", "/077", "-printf", "%f\n")
+    return set(result.stdout.split())
 
 
 @pytest.mark.usefixtures("clean")

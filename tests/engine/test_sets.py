@@ -103,12 +103,12 @@ def test_a_migration_runs_before_any_container_of_the_set_changes(trio: Shop, se
     passed = trio.deploy_set({JOBS: two, WEB: two, FRONT: two})
 
     assert passed.returncode == 0, passed.stdout
-    made = server.docker(
+    created = server.docker(
         *("events", "--since", began, "--until", "0s", "--filter", "type=container", "--filter", "event=create"),
         *("--format", "{{.Actor.Attributes.name}}"),
     ).split()
-    assert made[0] == f"{WEB}-next-migrate", made
-    assert f"{WEB}-next" in made[1:]
+    assert created[0] == f"{WEB}-next-migrate", created
+    assert f"{WEB}-next" in created[1:]
 
 
 def test_services_of_a_set_that_are_older_or_the_same_are_told_apart(

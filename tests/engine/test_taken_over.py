@@ -42,11 +42,11 @@ def test_a_container_made_by_hand_is_taken_over_without_a_failed_request(
 @pytest.mark.usefixtures("api")
 def test_one_that_was_taken_over_long_ago_does_not_come_back(server: Server, images: Images) -> None:
     """A later version that works beside the old one and not in its place goes on there."""
-    kept = make_by_hand(server, images, f"{API}-before", "by-hand", verb="create")
+    container_id = make_by_hand(server, images, f"{API}-before", "by-hand", verb="create")
 
     result = server.deploy(API, images.api("alone", "wants-to-be-alone"), server.commit())
 
     assert result.returncode == 1, result.stdout
     assert outcome(result)["services"][0]["now"] == images.api("alone", "wants-to-be-alone")
     assert server.serves(f"{API}-next") == "alone"
-    assert server.container_id(f"{API}-before") == kept
+    assert server.container_id(f"{API}-before") == container_id

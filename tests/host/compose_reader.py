@@ -95,9 +95,9 @@ def interpolated(value: Any) -> Any:
     if isinstance(value, str):
         return interpolated_text(value)
     if isinstance(value, list):
-        return [interpolated(each) for each in value]
+        return [interpolated(element) for element in value]
     if isinstance(value, dict):
-        return {key: interpolated(each) for key, each in value.items()}
+        return {key: interpolated(element) for key, element in value.items()}
     return value
 
 

@@ -83,7 +83,7 @@ class Running:
     started_at: float = -1
     exit_code: int = 0
     restarts: int = 0
-    own_volumes: frozenset[str] = frozenset()  # those without a name that were made with it
+    own_volumes: frozenset[str] = frozenset()  # those without a name that were created with it
     is_stopped_by_hand: bool = False
     is_removed_when_stopped: bool = False
     ends_after: float | None = None  # of a command that runs to its end
@@ -118,7 +118,7 @@ class State:
     """All that a server loses neither when the program is killed, nor when it loses its power."""
 
     clock: float = 1000
-    made: int = 0
+    created: int = 0
     containers: dict[str, Running] = dataclasses.field(default_factory=dict)
     networks: set[str] = dataclasses.field(default_factory=set)
     volumes: set[str] = dataclasses.field(default_factory=set)
@@ -130,7 +130,7 @@ class State:
         """One that does not change with this one; `copy.deepcopy` takes ten times as long."""
         return State(
             clock=self.clock,
-            made=self.made,
+            created=self.created,
             containers={id: container.copy() for id, container in self.containers.items()},
             networks=set(self.networks),
             volumes=set(self.volumes),
@@ -254,10 +254,14 @@ class FakeMachine(host.Machine):
 
     def note(self) -> None:
         """Add to the trace who has the watched names now, and who answers."""
-        named = {name: frozenset(each.id for each in self.reached_by(name)) for name in self.watched}
-        answering = frozenset(each.id for each in self.everything() if self.answers(each))
+        named = {name: frozenset(container.id for container in self.reached_by(name)) for name in self.watched}
+        answering = frozenset(container.id for container in self.everything() if self.answers(container))
         last = self.trace[-1] if self.trace else None
-        workers = [each.name for each in self.everything() if each.is_running and each.labels.get(SERVICE) == "worker"]
+        workers = [
+            container.name
+            for container in self.everything()
+            if container.is_running and container.labels.get(SERVICE) == "worker"
+        ]
         if len(workers) > 1:
             self.doubles.append(f"at {self.state.clock:.2f}: {workers}")
         if not last or (last.named, last.answering) != (named, answering):
@@ -415,14 +419,14 @@ class FakeMachine(host.Machine):
 
     def do_inspect(self, words: list[str]) -> str:
         assert words[:2] == ["--type", "container"]
-        found, missing = [], []
+        descriptions, missing = [], []
         for name in words[2:]:
             container = self.find(name)
             if container:
-                found.append(self.description(container))
+                descriptions.append(self.description(container))
             else:
                 missing.append(name)
-        printed = f"[{','.join(found)}]"
+        printed = f"[{','.join(descriptions)}]"
         if missing:
             lines = [f"Error response from daemon: No such container: {name}" for name in missing]
             raise Refused("\n".join(lines), printed=printed)
@@ -498,7 +502,7 @@ class FakeMachine(host.Machine):
         return ""
 
     def refuse_taken_name(self, name: str) -> None:
-        holder = next((each for each in self.everything() if each.name == name), None)
+        holder = next((container for container in self.everything() if container.name == name), None)
         if holder:
             raise Refused(
                 f'Error response from daemon: Conflict. The container name "/{name}" is already in use'
@@ -544,7 +548,7 @@ class FakeMachine(host.Machine):
         return "".join(f"{name}\n" for name in sorted(self.state.volumes))
 
     def do_volume_inspect(self, words: list[str]) -> str:
-        found = [
+        volumes = [
             {
                 "Name": name,
                 "Mountpoint": f"/var/lib/docker/volumes/{name}/_data",
@@ -556,8 +560,8 @@ class FakeMachine(host.Machine):
         missing = [name for name in words if name not in self.state.volumes]
         if missing:
             lines = [f"Error response from daemon: get {name}: no such volume" for name in missing]
-            raise Refused("\n".join(lines), printed=json.dumps(found))
-        return json.dumps(found)
+            raise Refused("\n".join(lines), printed=json.dumps(volumes))
+        return json.dumps(volumes)
 
     def do_network_disconnect(self, words: list[str]) -> str:
         network, container = words[0], self.get(words[1])
@@ -594,8 +598,10 @@ class FakeMachine(host.Machine):
 
     def do_image_ls(self, words: list[str]) -> str:
         assert words[:3] == ["--digests", "--format", "{{json .}}"]
-        found = sorted(each for each in self.state.local if host.repository_of(each) == words[3])
-        return "".join(json.dumps({"Repository": words[3], "Digest": host.digest_of(each)}) + "\n" for each in found)
+        references = sorted(reference for reference in self.state.local if host.repository_of(reference) == words[3])
+        return "".join(
+            json.dumps({"Repository": words[3], "Digest": host.digest_of(reference)}) + "\n" for reference in references
+        )
 
     def do_image_rm(self, words: list[str]) -> str:
         reference = words[-1]
@@ -760,7 +766,7 @@ class FakeMachine(host.Machine):
                 " Docker requires each container to have a unique name. Remove the custom name to scale the service"
             )
         containers = self.containers_of(model["name"], service)
-        number = max([int(each.labels[NUMBER]) for each in containers], default=0)
+        number = max([int(container.labels[NUMBER]) for container in containers], default=0)
         for _ in range(int(wanted) - len(containers)):
             number += 1
             name = settings.get("container_name") or f"{model['name']}-{service}-{number}"
@@ -881,15 +887,15 @@ class FakeMachine(host.Machine):
 
     def add(self, without_name: Sequence[str] = (), **settings: Any) -> Running:
         """Make a container, whoever does it; Docker makes volumes for these places, and for those of its image."""
-        self.state.made += 1
-        id = hashlib.sha256(str(self.state.made).encode()).hexdigest()
+        self.state.created += 1
+        id = hashlib.sha256(str(self.state.created).encode()).hexdigest()
         reference = settings["reference"]
         container = Running(id=id, image_id=image_id_of(reference), **settings)
         places = [*self.image_of(container).volumes, *without_name]
         taken = {mount.get("Destination") for mount in container.mounts}
-        made = [volume_without_name(id, place) for place in places if place not in taken]
-        container.mounts.extend(made)
-        container.own_volumes = frozenset(mount["Name"] for mount in made)
+        own_volumes = [volume_without_name(id, place) for place in places if place not in taken]
+        container.mounts.extend(own_volumes)
+        container.own_volumes = frozenset(mount["Name"] for mount in own_volumes)
         self.state.volumes |= container.own_volumes
         self.state.containers[id] = container
         return container

@@ -51,9 +51,9 @@ def ask(blocks: Iterable[bytes], headers: dict[str, str] | None = None) -> tuple
 
 @pytest.mark.parametrize("status", [200, 302, 404, 503])
 def test_the_status_of_the_answer(status: int) -> None:
-    found, request = ask([f"HTTP/1.1 {status} Words\r\n\r\n".encode()], {"Host": "shop.example.com"})
+    answer, request = ask([f"HTTP/1.1 {status} Words\r\n\r\n".encode()], {"Host": "shop.example.com"})
 
-    assert found == status
+    assert answer == status
     assert request == b"GET /health?x=1 HTTP/1.1\r\nHost: shop.example.com\r\nConnection: close\r\n\r\n"
 
 

@@ -412,7 +412,7 @@ class Stdin:
         self, content: bytes, rights: str = "env push", is_open: bool = False, is_key: bool = True
     ) -> host.Delivery:
         ours, theirs = os.pipe()
-        kept = os.dup(0)
+        saved = os.dup(0)
         try:
             os.dup2(ours, 0)
             os.write(theirs, content)
@@ -427,8 +427,8 @@ class Stdin:
             )
             return host.read_delivery(request)
         finally:
-            os.dup2(kept, 0)
-            os.close(kept)
+            os.dup2(saved, 0)
+            os.close(saved)
             os.close(ours)
             if is_open:
                 os.close(theirs)

@@ -162,8 +162,8 @@ def check_that_it_serves(scenario: Scenario, world: World, where: str) -> None:
 def check_that_it_is_clean(scenario: Scenario, world: World, images: dict[str, str], where: str) -> None:
     """One container for each service, and the pin, the record and the container agree."""
     accessories = ["db"] if DB in scenario.services else []
-    kept = [f"{name}-before" for name in images] if scenario.is_foreign else []
-    assert world.names() == sorted([*images, *accessories, *kept]), where
+    earlier_containers = [f"{name}-before" for name in images] if scenario.is_foreign else []
+    assert world.names() == sorted([*images, *accessories, *earlier_containers]), where
     for name, digest in images.items():
         assert world.serves(name, digest), f"{where}: {name}"
         assert f"@{digest} " in world.record(name)[-1], where

@@ -399,7 +399,7 @@ def test_a_temporary_container_of_a_service_that_must_not_run_twice_any_more(roo
     world.edit("deploy.host:", "deploy.rollout: recreate\n      deploy.host:")
     running: set[int] = set()
     world.machine.at_each_point = lambda: running.add(
-        len([each for each in world.machine.everything() if each.is_running])
+        len([container for container in world.machine.everything() if container.is_running])
     )
     digest = world.image("web", 2)
 

@@ -31,11 +31,11 @@ def files(*services: str, version: str) -> dict[str, str]:
 
 def versions(world: World) -> dict[str, str]:
     """The version of each file in the stack's folder."""
-    found = {}
+    version_by_name = {}
     for name in files(version=""):
         text = (world.folder / name).read_text() if (world.folder / name).exists() else ""
-        found[name] = next((version for version in ("old", "new") if version in text), "")
-    return found
+        version_by_name[name] = next((version for version in ("old", "new") if version in text), "")
+    return version_by_name
 
 
 def all_of(version: str) -> dict[str, str]:

@@ -455,7 +455,7 @@ def test_the_value_is_the_first_line_of_standard_input() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "problem"),
+    ("content", "problem"),
     [
         (b"it's\n", "has a single quote"),
         (b"", "is empty"),
@@ -467,10 +467,10 @@ def test_the_value_is_the_first_line_of_standard_input() -> None:
         (20_000 * b"x", "is longer than 16000 characters"),
     ],
 )
-def test_a_line_that_is_no_value(given: bytes, problem: str) -> None:
+def test_a_line_that_is_no_value(content: bytes, problem: str) -> None:
     """A value is never changed to fit, and one that a broken connection has cut off is never stored."""
     request = host.Request("rotate", "shop", keys=("SECRET",))
-    with standard_input(given), pytest.raises(host.Failed) as refused:
+    with standard_input(content), pytest.raises(host.Failed) as refused:
         host.read_delivery(request)
     assert refused.value.code == 64
     assert refused.value.message.startswith(f"the new value {problem}")

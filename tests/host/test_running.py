@@ -27,11 +27,11 @@ CANCEL_WITH_KEY = host.Request("cancel", "shop", run="cancel", is_from_key=True)
 @contextlib.contextmanager
 def another_process(work: str, path: Path, is_from_key: bool = False) -> Iterator[int]:
     """A process that holds the lock of a file until it is told to end."""
-    ready, told = os.pipe()
+    ready, ready_writer = os.pipe()
     process = os.fork()
     if process == 0:
         with host.locked(path, work, is_from_key=is_from_key):
-            os.write(told, b"x")
+            os.write(ready_writer, b"x")
             signal.pause()
         os._exit(0)
     try:
@@ -41,7 +41,7 @@ def another_process(work: str, path: Path, is_from_key: bool = False) -> Iterato
         os.kill(process, signal.SIGKILL)
         os.waitpid(process, 0)
         os.close(ready)
-        os.close(told)
+        os.close(ready_writer)
 
 
 @pytest.fixture

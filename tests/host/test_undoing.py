@@ -144,7 +144,7 @@ def test_a_cancel_during_a_migration_stops_it(root: Path, monkeypatch: pytest.Mo
         signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
 
     def script(command: list[str], folder: Path, settings: dict[str, str]) -> int:
-        running_at_hook.extend(each.name for each in world.machine.everything() if each.is_running)
+        running_at_hook.extend(container.name for container in world.machine.everything() if container.is_running)
         return 0
 
     with monkeypatch.context() as patch:

@@ -8,7 +8,7 @@ def unserved(trace: list[Moment], cache_seconds: dict[str, float]) -> list[str]:
 
     He may ask Docker now, or be a proxy that keeps what it was told for so many seconds.
     """
-    found = []
+    gaps = []
     for index, moment in enumerate(trace):
         until = trace[index + 1].time if index + 1 < len(trace) else moment.time
         for name in moment.named:
@@ -19,8 +19,8 @@ def unserved(trace: list[Moment], cache_seconds: dict[str, float]) -> list[str]:
             ]
             for containers in {*known, moment.named[name]}:
                 if not containers & moment.answering:
-                    found.append(f"{name}, from {moment.time:.2f} to {until:.2f}: {sorted(containers)}")
-    return found
+                    gaps.append(f"{name}, from {moment.time:.2f} to {until:.2f}: {sorted(containers)}")
+    return gaps
 
 
 def end_of(trace: list[Moment], position: int) -> float:
@@ -33,7 +33,7 @@ def ended_too_early(machine: FakeMachine, cache_seconds: dict[str, float]) -> li
 
     Of the others the program takes the place itself, while a temporary one answers.
     """
-    found = []
+    ends = []
     for time, container, id in machine.ended:
         name = container.removesuffix("-next")
         if name == container or name not in machine.watched:
@@ -41,5 +41,5 @@ def ended_too_early(machine: FakeMachine, cache_seconds: dict[str, float]) -> li
         last = [moment.time for moment in machine.trace if id in moment.named.get(name, ())]
         after = [moment.time for moment in machine.trace if last and moment.time > last[-1]]
         if last and time - (after or [time])[0] < cache_seconds[name]:
-            found.append(f"{container} at {time:.2f}, which had the name until {(after or [time])[0]:.2f}")
-    return found
+            ends.append(f"{container} at {time:.2f}, which had the name until {(after or [time])[0]:.2f}")
+    return ends

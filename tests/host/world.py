@@ -232,13 +232,13 @@ class Snapshot:
 
 def files_of(root: Path) -> dict[str, bytes]:
     """What is in the files below a folder."""
-    found = {}
+    contents = {}
     for folder, _, names in os.walk(root):
         for name in names:
             path = f"{folder}/{name}"
             with open(path, "rb") as stream:
-                found[path[len(str(root)) + 1 :]] = stream.read()
-    return found
+                contents[path[len(str(root)) + 1 :]] = stream.read()
+    return contents
 
 
 def pins_in(text: str) -> dict[str, str]:

@@ -89,8 +89,8 @@ def build(folder: Path, source: Path = ROOT) -> Path:
     [words] = re.findall(r"^\t@(SOURCE_DATE_EPOCH=.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     words = words.replace("$(BIN)", str(ROOT / ".venv/bin")).replace("--wheel-dir dist", f"--wheel-dir {folder}")
     subprocess.run(["bash", "-c", words], cwd=source, check=True, env={**os.environ, "PIP_CONFIG_FILE": "/dev/null"})
-    [made] = folder.glob("kiwari_ci-*.whl")
-    return made
+    [built_wheel] = folder.glob("kiwari_ci-*.whl")
+    return built_wheel
 
 
 @pytest.fixture(scope="session")
@@ -99,8 +99,8 @@ def wheels(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not WHEELS.is_dir():
         lacks(str(WHEELS), "make install-test")
     folder = tmp_path_factory.mktemp("wheels")
-    for each in [wheel, *WHEELS.iterdir()]:
-        shutil.copy(each, folder)
+    for wheel_file in [wheel, *WHEELS.iterdir()]:
+        shutil.copy(wheel_file, folder)
     return folder
 
 
@@ -126,10 +126,12 @@ class _Simple(http.server.SimpleHTTPRequestHandler):
         if not self.path.startswith("/simple/"):
             return super().do_GET()
         name = self.path.split("/")[2].replace("-", "_").lower()
-        found = [file for file in Path(self.directory).iterdir() if file.name.split("-")[0].lower() == name]
-        hashes = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in found}
-        page = "".join(f'<a href="/{each}#sha256={digest}">{each}</a>\n' for each, digest in hashes.items()).encode()
-        self.send_response(200 if found else 404)
+        files = [file for file in Path(self.directory).iterdir() if file.name.split("-")[0].lower() == name]
+        hashes = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+        page = "".join(
+            f'<a href="/{file_name}#sha256={digest}">{file_name}</a>\n' for file_name, digest in hashes.items()
+        ).encode()
+        self.send_response(200 if files else 404)
         self.send_header("Content-Type", "text/html")
         self.send_header("Content-Length", str(len(page)))
         self.end_headers()

@@ -152,9 +152,9 @@ def test_a_pull_request_with_a_stale_file_is_red(
 ) -> None:
     """The spec changes, and nobody runs `generate`."""
     online = {**index.of(person), **reach_github(repository)}
-    here = {**person, "PYTHONPATH": str(ROOT), "KIWARI_CI_SOURCE": f"git+{ADDRESS}@{repository[1]}"}
+    environment = {**person, "PYTHONPATH": str(ROOT), "KIWARI_CI_SOURCE": f"git+{ADDRESS}@{repository[1]}"}
     tool = f"{ROOT}/.venv/bin/kiwari-ci"
-    succeeds(f"{tool} init . --repository example/shop && {tool} generate", shop, here)
+    succeeds(f"{tool} init . --repository example/shop && {tool} generate", shop, environment)
     spec = shop / "specs/shop.yaml"
     spec.write_text(spec.read_text().replace("port: 8080", "port: 9090"))
     open_pull_request(shop, "another port")

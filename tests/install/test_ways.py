@@ -41,8 +41,8 @@ def test_from_a_commit(
 
 def test_a_released_version(wheel: Path, index: Index, person: dict[str, str], monorepo: Path, tmp_path: Path) -> None:
     script = section("A released version")
-    said = run(script.replace("HASH", "0" * 64), tmp_path, index.of(person))
-    assert said.returncode == 1 and "THESE PACKAGES DO NOT MATCH THE HASHES" in said.stdout
+    result = run(script.replace("HASH", "0" * 64), tmp_path, index.of(person))
+    assert result.returncode == 1 and "THESE PACKAGES DO NOT MATCH THE HASHES" in result.stdout
     succeeds(script.replace("HASH", hash_file(wheel)), tmp_path, index.of(person))
     agrees(person, monorepo)
 
@@ -62,8 +62,8 @@ def test_a_dependency_with_other_bytes_is_refused(
     shutil.copytree(wheels, tmp_path / "dist")
     [click] = (tmp_path / "dist").glob("click-*.whl")
     click.write_bytes(click.read_bytes() + b"\0")
-    said = run(section("Without a network"), tmp_path, person)
-    assert said.returncode == 1 and "DO NOT MATCH THE HASHES" in said.stdout and "click" in said.stdout
+    result = run(section("Without a network"), tmp_path, person)
+    assert result.returncode == 1 and "DO NOT MATCH THE HASHES" in result.stdout and "click" in result.stdout
 
 
 # The drift workflow, which test_first_pull_request.py runs
@@ -136,8 +136,8 @@ def test_the_action_by_act(
     caller = {**index.of(person), "REHEARSAL_REPOSITORY": str(monorepo)}
     names = ("PIP_INDEX_URL", "PIP_NO_INDEX", "PIP_CONFIG_FILE", "REHEARSAL_REPOSITORY")
     words += [word for name in names for word in ("--env", f"{name}={caller[name]}")]
-    said = succeeds(shlex.join(words), monorepo, caller)
-    assert "specs/kiwari.yaml is sound" in said and AGREEMENT.search(said)
+    output = succeeds(shlex.join(words), monorepo, caller)
+    assert "specs/kiwari.yaml is sound" in output and AGREEMENT.search(output)
 
 
 # pre-commit
@@ -162,8 +162,8 @@ def test_the_check_hook(hooked: dict[str, str], monorepo: Path) -> None:
     name = "generated files agree with the spec"
     (monorepo / "api").mkdir()
     (monorepo / "api/main.go").write_text("package main\n")
-    said = succeeds("git add -A && git commit -m code", monorepo, hooked)
-    assert re.search(rf"{name}\.+\(no files to check\)Skipped", said)
+    output = succeeds("git add -A && git commit -m code", monorepo, hooked)
+    assert re.search(rf"{name}\.+\(no files to check\)Skipped", output)
     succeeds("echo '# by hand' >>deploy/bin/deploy", monorepo, hooked)
     red = run("git add -A && git commit -m hand", monorepo, hooked)
     assert red.returncode == 1 and "edited by hand: deploy/bin/deploy" in red.stdout

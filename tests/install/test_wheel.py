@@ -43,11 +43,11 @@ def test_the_package_and_nothing_else(names: list[str]) -> None:
 
 
 def test_metadata(wheel: Path) -> None:
-    said = HeaderParser().parsestr(metadata(wheel, "METADATA"))
-    assert (said["Name"], said["Version"], said["Requires-Python"]) == ("kiwari-ci", __version__, ">=3.11")
-    needed = {re.split(r"[>=]", line)[0] for line in said.get_all("Requires-Dist", [])}
+    headers = HeaderParser().parsestr(metadata(wheel, "METADATA"))
+    assert (headers["Name"], headers["Version"], headers["Requires-Python"]) == ("kiwari-ci", __version__, ">=3.11")
+    needed = {re.split(r"[>=]", line)[0] for line in headers.get_all("Requires-Dist", [])}
     assert needed == {"click", "jinja2", "pydantic", "pyyaml", "ruamel.yaml"}
-    assert str(said.get_payload()).strip() == (ROOT / "README.md").read_text().strip()
+    assert str(headers.get_payload()).strip() == (ROOT / "README.md").read_text().strip()
     assert metadata(wheel, "entry_points.txt").split() == ["[console_scripts]", "kiwari-ci=kiwari_ci.__main__:main"]
 
 
@@ -65,7 +65,7 @@ def test_its_lock_is_the_repositorys(wheel: Path) -> None:
         lock = archive.read("kiwari_ci/requirements.txt").decode()
     assert locked(lock).items() <= locked((ROOT / "requirements.txt").read_text()).items()
     assert {"click", "jinja2", "pydantic", "pydantic-core", "pyyaml"} <= {
-        each.partition("==")[0] for each in locked(lock)
+        package.partition("==")[0] for package in locked(lock)
     }
 
 

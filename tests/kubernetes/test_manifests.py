@@ -86,8 +86,8 @@ def environment_of(spec: EffectiveSpec, name: str) -> EffectiveEnvironment:
 
 
 def find(documents: list[Any], kind: str, name: str) -> Any:
-    (found,) = [entry for entry in documents if (entry["kind"], entry["metadata"]["name"]) == (kind, name)]
-    return found
+    (document,) = [entry for entry in documents if (entry["kind"], entry["metadata"]["name"]) == (kind, name)]
+    return document
 
 
 def render(documents: list[Any]) -> str:
@@ -153,7 +153,7 @@ def expand(text: str) -> str:
 
     Source: https://github.com/kubernetes/kubernetes/blob/master/third_party/forked/golang/expansion/expand.go
     """
-    return re.sub(r"\$(\$|\([^)]*\))", lambda found: "$" if found[1] == "$" else "the value of a variable", text)
+    return re.sub(r"\$(\$|\([^)]*\))", lambda match: "$" if match[1] == "$" else "the value of a variable", text)
 
 
 DOLLARS = ["$(X)", "$$(X)", "$$$(X)", "$$", "a$$b", "$$$", "$2y$10$", "$", "$(", "$X", "$($(X))"]
@@ -172,7 +172,6 @@ def test_a_dollar_sign_is_what_it_is(text: str, tmp_path: Path) -> None:
     written = [variable["value"] for container in containers for variable in container.get("env", [])]
     written += [word for container in containers for word in container.get("args", [])]
     assert [expand(word) for word in written].count(text) == 4
-
 
 
 HOSTILE_TEXTS = ["--- {a: b}", "a: b", "- a", "{a: b}", "[a", "&a", "*a", "!!python/name:os.system", "#c", "a #c", "'"]

@@ -117,8 +117,8 @@ def failed_init(stack: Stack) -> Verdict:
 def other_database(stack: Stack) -> Verdict:
     """Staging's role at production's door; both slips mended."""
     stack.serving(CMD_SHELL, LISTED)
-    said = stack.login("pos_stg", "pos_production", GOOD["POS_STG_PASSWORD"])
-    return verdict(True, said.startswith("permission denied"), said)
+    answer = stack.login("pos_stg", "pos_production", GOOD["POS_STG_PASSWORD"])
+    return verdict(True, answer.startswith("permission denied"), answer)
 
 
 def changed(stack: Stack, role: str) -> Verdict:
@@ -165,7 +165,7 @@ def migrations(stack: Stack) -> Verdict:
     owner = "SELECT tableowner FROM pg_tables WHERE tablename = 'receipts'"
     owners = [stack.sql(owner, DATABASES[role]) for role in ROLES]
     words = f"{' and '.join(map(last, done))}; the tables belong to {owners}"
-    green = not any(each.returncode for each in done)
+    green = not any(result.returncode for result in done)
     return verdict(green, green == (owners == list(ROLES)), words)
 
 
@@ -182,7 +182,7 @@ def nothing_told(stack: Stack) -> Verdict:
         if stack.ground.watch.saw_sample:
             break
     assert stack.ground.watch.saw_sample, "the watch missed the psql of the init script"
-    assert not any(each.returncode for each in migrate(stack))
+    assert not any(result.returncode for result in migrate(stack))
     where = stack.leaks()
     return verdict(True, not where, f"a password in {', '.join(where) or 'none of them'}")
 
@@ -196,7 +196,7 @@ def deploys(stack: Stack) -> Verdict:
         done = [deploy(stack, version) for version in ("one", "two")]
     after = stack.server.docker("inspect", "-f", form, "postgres")
     words = f"{last(done[-1])}; the database's container is {'the same' if before == after else 'another'}"
-    return verdict(not any(each.returncode for each in done), before == after, words)
+    return verdict(not any(result.returncode for result in done), before == after, words)
 
 
 @contextlib.contextmanager

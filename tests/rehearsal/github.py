@@ -95,9 +95,9 @@ class Run:
 
     def arrives(self, place: str) -> None:
         """Until it is at a place where it was told to wait."""
-        there = self.folder / f"at-{place}"
-        eventually(lambda: there.exists() or self.ended.is_set(), 300, f"{self.workflow} is {place}")
-        assert there.exists(), f"{self.workflow} ended before it was {place}:\n{self.tail}"
+        marker = self.folder / f"at-{place}"
+        eventually(lambda: marker.exists() or self.ended.is_set(), 300, f"{self.workflow} is {place}")
+        assert marker.exists(), f"{self.workflow} ended before it was {place}:\n{self.tail}"
 
     def release(self, place: str) -> None:
         """It goes on."""
@@ -131,15 +131,15 @@ class GitHub:
 
     def pushed(self, updates: Mapping[str, tuple[str, str]], holds: Sequence[str] = ()) -> list[Run]:
         """What starts when refs have moved: {ref: (old commit or "", new commit)}; each run waits at the `holds`."""
-        found = []
+        runs = []
         for ref in heard(list(updates)):
             old, new = updates[ref]
             tag = ref.startswith("refs/tags/")
             files = [] if tag else self.ask("diff", "--name-only", old or EMPTY_TREE, new).splitlines()
             for name, workflow in self.workflows(new).items():
                 if starts(workflow.data["on"], ref, files):
-                    found.append(self.begin(name, ref, new, holds))
-        return found
+                    runs.append(self.begin(name, ref, new, holds))
+        return runs
 
     def dispatch(self, workflow: str, ref: str = "refs/heads/main") -> Run:
         """What `gh workflow run` starts."""
@@ -178,10 +178,10 @@ class GitHub:
             run.hold(place)
         event_payload = {"ref": ref, "after": sha, "deleted": False, "repository": {"private": True}}
         (folder / "event.json").write_text(json.dumps(event_payload))
-        data = self.workflows(sha)[workflow].data
-        if any("concurrency" in job for job in data["jobs"].values()):
+        document = self.workflows(sha)[workflow].data
+        if any("concurrency" in job for job in document["jobs"].values()):
             raise NotModelled("concurrency of a job")
-        concurrency = data.get("concurrency")
+        concurrency = document.get("concurrency")
         if not concurrency:
             self.start(run, None)
             return run
@@ -289,7 +289,7 @@ def evaluated(text: str, context: Mapping[str, str]) -> str:
 def parsed(line: str) -> dict[str, Any]:
     """One line of act's log."""
     try:
-        found = json.loads(line)
+        entry = json.loads(line)
     except ValueError:
         return {"msg": line}
-    return found if isinstance(found, dict) else {"msg": line}
+    return entry if isinstance(entry, dict) else {"msg": line}

@@ -50,10 +50,10 @@ def choose_quick(kills: list[Kill]) -> list[Kill]:
     """The few kills of the quick part."""
     chosen = []
     for run, call, who, when in QUICK:
-        found = [kill for kill in kills if kill.run is run and short(kill.call).startswith(call)]
-        found = [kill for kill in found if (kill.who, kill.when) == (who, when)]
-        assert found, f"{run.name}: the program does not come to {call}"
-        chosen.append(found[0])
+        matching = [kill for kill in kills if kill.run is run and short(kill.call).startswith(call)]
+        matching = [kill for kill in matching if (kill.who, kill.when) == (who, when)]
+        assert matching, f"{run.name}: the program does not come to {call}"
+        chosen.append(matching[0])
     return chosen
 
 
@@ -82,7 +82,7 @@ class Rigs:
         finally:
             self.free.put(rig)
 
-    def each(self, action: Callable[[Rig, A], T], things: Iterable[A]) -> Iterator[tuple[A, T]]:
+    def on_all(self, action: Callable[[Rig, A], T], things: Iterable[A]) -> Iterator[tuple[A, T]]:
         """Does that with each thing, and yields both in their order."""
         with ThreadPoolExecutor(self.number) as pool:
             things = list(things)
@@ -96,12 +96,12 @@ def run(quick: bool, say: Callable[[str], None], names: Iterable[str] = ()) -> b
     verdicts: Counter[str] = Counter()
     with Rigs(1 if quick else 2) as rigs:
         try:
-            kills = [kill for run, calls in rigs.each(Rig.calls_of, runs) for kill in kills_of(run, calls)]
+            kills = [kill for run, calls in rigs.on_all(Rig.calls_of, runs) for kill in kills_of(run, calls)]
             chosen = choose_quick(kills) if quick else kills
         except AssertionError as error:
             say(f"without any kill: {error}")
             return False
-        for number, (kill, problems) in enumerate(rigs.each(Rig.trial, chosen), start=1):
+        for number, (kill, problems) in enumerate(rigs.on_all(Rig.trial, chosen), start=1):
             if problems and quick:
                 # A busy machine may be late once: what is wrong twice is wrong.
                 say("\n    ".join([f"{number}/{len(chosen)} {kill}: WRONG, so it is tried once more", *problems]))

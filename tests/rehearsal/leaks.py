@@ -50,17 +50,17 @@ def watched(world: World, log: Path) -> Iterator[None]:
 
 def arguments(log: Path) -> bytes:
     """All arguments of all programs; the environments are not written down."""
-    found = b""
+    recorded = b""
     for file in log.parent.glob(f"{log.name}*"):
         for line in file.read_text().splitlines():
             if "execve" in line and '["' in line:
                 words = line.partition("[")[2].partition("]")[0]
-                found += bytes.fromhex(
+                recorded += bytes.fromhex(
                     "".join(words.replace("\\x", " ").replace('"', " ").replace(",", " 0a ").split())
                 )
     for program in (b"bin/deploy", b"deploy-over-ssh", b"sshd", b"runc", b"buildx"):
-        assert program in found, f"{program!r} was not seen"
-    return found
+        assert program in recorded, f"{program!r} was not seen"
+    return recorded
 
 
 def files(*folders: Path, without: tuple[str, ...] = ()) -> bytes:
@@ -72,7 +72,7 @@ def files(*folders: Path, without: tuple[str, ...] = ()) -> bytes:
 def blobs(folder: Path) -> bytes:
     """What lies in the registry: manifests, configs, layers."""
     raw = [path.read_bytes() for path in folder.rglob("data")]
-    return b"\n".join(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data for data in raw)
+    return b"\n".join(gzip.decompress(blob) if blob[:2] == b"\x1f\x8b" else blob for blob in raw)
 
 
 def everything(world: World) -> None:
@@ -87,7 +87,7 @@ def everything(world: World) -> None:
         assert world.server.key("rollback pos-production pos-api").returncode == 0
 
 
-def found(name: str) -> dict[str, set[str]]:
+def find_leaks(name: str) -> dict[str, set[str]]:
     """Which secrets got where: {place: names}."""
     with world(name, act()) as place:
         (place.server.docker_folder / "pos-staging/.env").write_text(f"JWT_SECRET='{ENV_VALUE}'\n")
@@ -116,10 +116,10 @@ def run(quick: bool, say: Callable[[str], None]) -> bool:
     """Watches both pipelines, or only ours; true when secrets are only where they are known to be."""
     right = True
     for name in ("ours",) if quick else ("ours", "literal"):
-        seen = {where: names for where, names in found(name).items() if names}
+        seen = {where: names for where, names in find_leaks(name).items() if names}
         right = right and set(seen) == KNOWN[name]
-        said = {where: sorted(names)[0] + (", …" if len(names) > 1 else "") for where, names in seen.items()}
-        say(f"{name:8}secrets in {', '.join(PLACES)}: {json.dumps(said) if said else 'none'}")
+        summary = {where: sorted(names)[0] + (", …" if len(names) > 1 else "") for where, names in seen.items()}
+        say(f"{name:8}secrets in {', '.join(PLACES)}: {json.dumps(summary) if summary else 'none'}")
     return right
 
 

@@ -59,8 +59,8 @@ def act() -> str:
 
 def missing() -> list[str]:
     """What this machine lacks for it, beside what the engine's tests ask for."""
-    found = {name: shutil.which(name) or shutil.which(name, path=BESIDE) for name in ("act", "strace")}
-    return [name for name, path in found.items() if not path]
+    programs = {name: shutil.which(name) or shutil.which(name, path=BESIDE) for name in ("act", "strace")}
+    return [name for name, path in programs.items() if not path]
 
 
 def work(pipeline: str, todo: "queue.SimpleQueue[Fault]", session: Session) -> None:
@@ -129,5 +129,5 @@ if __name__ == "__main__":
     parser.add_argument("--only", default="", help="a regular expression for the faults' names")
     parser.add_argument("--pipeline", choices=PIPELINES, action="append")
     parser.add_argument("--worlds", type=int, default=2)
-    given = parser.parse_args()
-    sys.exit(not run(given.quick, print, given.only, given.pipeline or PIPELINES, given.worlds))
+    arguments = parser.parse_args()
+    sys.exit(not run(arguments.quick, print, arguments.only, arguments.pipeline or PIPELINES, arguments.worlds))

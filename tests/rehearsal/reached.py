@@ -27,10 +27,10 @@ def run(quick: bool, say: Callable[[str], None]) -> bool:
             assert text.count(old) == 1, old
             text = text.replace(old, new)
         spec.write_text(text)
-        made = Path(folder, "tree")
+        output_folder = Path(folder, "tree")
         plan, files = generator.generate_files(spec)
-        generated_files.write_files(made, files, plan.project)
-        with throw_away(made, "6g") as server:
+        generated_files.write_files(output_folder, files, plan.project)
+        with throw_away(output_folder, "6g") as server:
             try:
                 story(World(server, "ours", act()), say)
             except AssertionError:

@@ -243,7 +243,7 @@ class Rig:
         searched = (str(server.home), "/dev/shm")
         with_secrets = server.run("grep", "-rlFf", "-", *searched, check=False, stdin=SECRETS).stdout
         others = containers - {API, WORKER, "proxy-manager"}
-        left = [str(path) for path in server.docker_folder.glob("*/.deploys/incoming-*")]
+        archives = [str(path) for path in server.docker_folder.glob("*/.deploys/incoming-*")]
         answers = {version for (_, version, _), known in self.digests.items() if f"@{known}" in image}
         policy = server.docker("inspect", "-f", "{{.HostConfig.RestartPolicy.Name}} {{.State.Status}}", service)
         facts = {
@@ -254,7 +254,7 @@ class Rig:
             f"it is {policy}": policy == "unless-stopped running",
             f"the sequences are {sequences}": sequences == sorted(sequences),
             f"there is also {others}": not others,
-            f"left is {left} {server.tokens()}": not left and not server.tokens(),
+            f"left is {archives} {server.tokens()}": not archives and not server.tokens(),
             f"a secret is in {with_secrets}": not with_secrets,
             "the lock is held": not server.locked(),
         }

@@ -73,8 +73,8 @@ class Stack:
             lines = [f"{key}='{wanted[key]}'" if key in wanted else line for key, line in zip(keys, lines, strict=True)]
         else:
             lines = [f"{key}={value}" for key, value in wanted.items()]
-        kept = [line for line in lines if not without or not line.startswith(without)]
-        (self.folder / ".env").write_text("\n".join([*kept, ""]))
+        lines_of_others = [line for line in lines if not without or not line.startswith(without)]
+        (self.folder / ".env").write_text("\n".join([*lines_of_others, ""]))
         subprocess.run(["chown", "-R", "--reference", self.server.home, self.folder], check=True)
 
     def types(self, commands: str) -> Result:
@@ -138,8 +138,8 @@ class Stack:
 
     def leaks(self) -> list[str]:
         """Where a password stands that it should not: the container's log, what Docker tells but its environment."""
-        told = self.server.docker("inspect", "-f", "".join(f"{{{{json {part}}}}}" for part in TOLD), "postgres")
-        places = {"docker logs": self.on_server("docker logs postgres").stdout, "docker inspect": told}
+        description = self.server.docker("inspect", "-f", "".join(f"{{{{json {part}}}}}" for part in TOLD), "postgres")
+        places = {"docker logs": self.on_server("docker logs postgres").stdout, "docker inspect": description}
         places |= {f"arguments of {program}": MARK for program in sorted(self.ground.watch.leaks)}
         return [place for place, text in places.items() if MARK in text]
 

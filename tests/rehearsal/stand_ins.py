@@ -43,8 +43,8 @@ def postgres(server: Server, image: str = "postgres:16-alpine") -> None:
 
 def libraries(programs: list[Path]) -> list[Path]:
     """What the programs load, by the dynamic linker's own word."""
-    said = subprocess.run(["ldd", *programs], check=True, capture_output=True, text=True).stdout
-    return sorted({Path(word) for word in said.split() if word.startswith("/") and not word.endswith(":")})
+    output = subprocess.run(["ldd", *programs], check=True, capture_output=True, text=True).stdout
+    return sorted({Path(word) for word in output.split() if word.startswith("/") and not word.endswith(":")})
 
 
 def migrate(server: Server, image: str = f"migrate/migrate:{MIGRATE}") -> None:

@@ -62,7 +62,7 @@ def fault(
     """Registers a trial under the words of its row in the table."""
 
     def register(act: Callable[[World], Claim]) -> Callable[[World], Claim]:
-        mine, theirs = ((each,) if isinstance(each, str) else each for each in (ours, literal))
+        mine, theirs = ((claim,) if isinstance(claim, str) else claim for claim in (ours, literal))
         FAULTS.append(Fault(name, mine, theirs, act, **more))  # type: ignore[arg-type]
         return act
 
@@ -92,7 +92,9 @@ def tried(world: World, fault: Fault) -> Verdict:
         after = world.state()
     answers = [line.split() for line in lines]
     assert len(answers) > time.monotonic() - began, "nobody asked"
-    failed = [answer for answer in answers if answer[2] != "200" and before[world.place(answer[4])] in world.made]
+    failed = [
+        answer for answer in answers if answer[2] != "200" and before[world.place(answer[4])] in world.all_versions
+    ]
     green = all(run.green for run in claim.runs) if claim.green is None else claim.green
     wanted = owed(world, claim.runs) if claim.wanted is None else dict(claim.wanted)
     assert wanted or claim.green is not None or claim.untrue is not nothing, "nothing would have to be so"
@@ -105,7 +107,7 @@ def tried(world: World, fault: Fault) -> Verdict:
     verdict = Verdict(judged(green, not wrong), seen, len(answers), len(failed))
     if world.ours:
         hold_to(world, fault, claim, verdict)
-        moved = {place for place, each in others(world).items() if each != containers[place]} - set(brought)
+        moved = {place for place, current in others(world).items() if current != containers[place]} - set(brought)
         assert fault.outage or not moved, f"the containers of {moved} were replaced, and nobody had asked for it"
     return verdict
 
@@ -122,12 +124,12 @@ def others(world: World) -> dict[Place, str]:
     }
 
 
-def unlike(found: Mapping[Place, str], wanted: Mapping[Place, str]) -> str:
+def unlike(serving: Mapping[Place, str], wanted: Mapping[Place, str]) -> str:
     """Where something else serves than should, in words."""
     wrong = [
-        f"{' '.join(place)}: {found[place]}, not {wanted[place]}"
+        f"{' '.join(place)}: {serving[place]}, not {wanted[place]}"
         for place in wanted
-        if place in found and found[place] != wanted[place]
+        if place in serving and serving[place] != wanted[place]
     ]
     return "; ".join(wrong)
 
@@ -141,8 +143,8 @@ def hold_to(world: World, fault: Fault, claim: Claim, verdict: Verdict) -> None:
     assert not server.locked(), "the lock is held"
     assert server.tokens() == [], "a token lies in memory"
     assert fault.outage or not verdict.failed, f"{verdict.failed} of {verdict.asked} requests failed"
-    left = beside(world)
-    assert fault.leaves or not left, f"{left} are left"
+    leftovers = beside(world)
+    assert fault.leaves or not leftovers, f"{leftovers} are left"
     for place in EVERYWHERE:
         name = container(place)
         if record := server.record(name):

@@ -51,7 +51,7 @@ class World:
         self.versions: dict[str, dict[str, str]] = {}  # of each commit: what it makes each service answer
         self.now = {service: "" for service in PORTS}
         self.count = 0
-        self.made: set[str] = set()  # every version that there was
+        self.all_versions: set[str] = set()  # every version that there was
         self.write_repository()
 
     @property
@@ -87,7 +87,7 @@ class World:
         """The developer changes a service: what its next image answers, and how it behaves."""
         self.count += 1
         version = self.now[service] = f"{service}-{self.count}"
-        self.made.add(version)
+        self.all_versions.add(version)
         text = DOCKERFILE.format(
             base=base, service=service, version=version, behaviour=behaviour, port=PORTS[service], more=more
         )
@@ -127,8 +127,8 @@ class World:
     def answer(self, place: Place) -> tuple[int, str]:
         """What people get: the status (0: none) and the body."""
         form = r"\n%{http_code}"
-        said = self.server.run("curl", "-sS", "-m", "5", "-w", form, f"https://{domain(place)}/", check=False).stdout
-        body, _, status = said.rpartition("\n")
+        output = self.server.run("curl", "-sS", "-m", "5", "-w", form, f"https://{domain(place)}/", check=False).stdout
+        body, _, status = output.rpartition("\n")
         return int(status or 0), body
 
     def serving(self, place: Place) -> str:

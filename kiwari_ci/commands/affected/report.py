@@ -20,7 +20,7 @@ def format_affected_text(answer: AffectedResult) -> str:
             if workflow.on == event:
                 lines += _format_workflow(workflow)
         lines.append("")
-    unaffected = [f"{item.name}: {item.why}" for item in answer.spared]
+    unaffected = [f"{spared.name}: {spared.why}" for spared in answer.spared]
     for title, rows in (("by hand", answer.by_hand), ("not touched", unaffected)):
         if rows:
             lines += [title, *(f"  {row}" for row in rows), ""]
@@ -37,7 +37,9 @@ def format_affected_markdown(answer: AffectedResult) -> str:
     else:
         lines += ["Nothing runs.", ""]
     lines += [f"- **by hand**: {escape_markdown(step)}" for step in answer.by_hand]
-    lines += [f"- not touched: **{escape_markdown(item.name)}**: {escape_markdown(item.why)}" for item in answer.spared]
+    lines += [
+        f"- not touched: **{escape_markdown(spared.name)}**: {escape_markdown(spared.why)}" for spared in answer.spared
+    ]
     text = "\n".join(map(escape_text, lines)).rstrip("\n")
     if len(text) <= MAX_MARKDOWN_LENGTH:
         return text

@@ -23,8 +23,10 @@ def compare_github_settings(
     """Compare generated workflows, and hand-written ones that build or deploy the same."""
     old = [workflow for path, workflow in before.workflows.items() if workflow.generated or path in involved]
     new = [workflow for workflow in after.workflows.values() if workflow.generated]
-    kept = [workflow for path, workflow in before.workflows.items() if not workflow.generated and path not in involved]
-    yield from _compare_setting_names(old, new, kept)
+    remaining_workflows = [
+        workflow for path, workflow in before.workflows.items() if not workflow.generated and path not in involved
+    ]
+    yield from _compare_setting_names(old, new, remaining_workflows)
     endless = [job.where for workflow in old for job in workflow.parsed.jobs if not job.timeout]
     if endless and all(job.timeout for workflow in new for job in workflow.parsed.jobs):
         message = f"every job ends in time; before, {len(endless)} could run for six hours"

@@ -214,10 +214,10 @@ def _is_kiwari_spec(repository: LocalRepository, path: str) -> bool:
         repository.troubles.append(f"{path}: a link to nowhere")
         return False
     try:
-        data = yaml_source.load_yaml(repository.root / path).data
+        document = yaml_source.load_yaml(repository.root / path).data
     except SpecError:
         return True  # whoever wrote it will be told where
-    return isinstance(data, dict) and {"services", "environments"} <= set(data)
+    return isinstance(document, dict) and {"services", "environments"} <= set(document)
 
 
 def _detect_slug_and_branch(

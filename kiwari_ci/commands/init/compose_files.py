@@ -169,20 +169,20 @@ def _read_included_documents(
     """The files that each compose file includes, and those that they include in turn."""
     included: dict[str, list[YamlDocument]] = {}
     for path, document in documents.items():
-        found: dict[str, YamlDocument] = {}
+        documents_by_path: dict[str, YamlDocument] = {}
         waiting = compose_file.list_included_paths(document)
         while waiting:
             included_path = waiting.pop(0)
-            if included_path in found or included_path == path:
+            if included_path in documents_by_path or included_path == path:
                 continue
             if included_path not in repository.files:
                 repository.troubles.append(f"{path}: includes {included_path}, which is not there")
                 continue
             included_document = documents.get(included_path) or _read_document(repository, included_path)
             if included_document:
-                found[included_path] = included_document
+                documents_by_path[included_path] = included_document
                 waiting += compose_file.list_included_paths(included_document)
-        included[path] = list(found.values())
+        included[path] = list(documents_by_path.values())
     return included
 
 
@@ -192,7 +192,9 @@ def _parse_compose_file(
     """A compose file with the containers of those that it includes."""
     kind = vocabulary.classify_environment(document.path)
     containers = [
-        container for each in (document, *included) for container in _parse_containers(repository, each, kind)
+        container
+        for read_document in (document, *included)
+        for container in _parse_containers(repository, read_document, kind)
     ]
     variables = load_compose_variables(repository, get_parent_folder(document.path))
     name = vocabulary.interpolate_variables(document.data.get_text("name"), variables)
@@ -247,7 +249,7 @@ def iter_dependencies(container: DetectedContainer) -> Iterator[tuple[str, str]]
 
 def find_one_shot_services(containers: Iterable[DetectedContainer]) -> set[str]:
     """The names of those that others wait for until they have ended."""
-    return {name for each in containers for name, how in iter_dependencies(each) if how == "completed"}
+    return {name for container in containers for name, how in iter_dependencies(container) if how == "completed"}
 
 
 def iter_mounts(container: DetectedContainer) -> Iterator[tuple[str, str]]:

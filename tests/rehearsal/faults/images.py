@@ -192,11 +192,11 @@ def registry_gone_halfway(world: World) -> Claim:
 
 
 @contextlib.contextmanager
-def full(world: World, left: int) -> Iterator[None]:
+def full(world: World, free_bytes: int) -> Iterator[None]:
     """While the engine's disk has only so many MB left."""
     file = f"{world.server.folder}/data/filler"
     body = 'left=$(df -m --output=avail "$1" | tail -n 1) && fallocate -l $((left - $2))M "$1/filler"'
-    world.server.run("bash", "-c", body, "bash", f"{world.server.folder}/data", str(left))
+    world.server.run("bash", "-c", body, "bash", f"{world.server.folder}/data", str(free_bytes))
     try:
         yield
     finally:

@@ -77,8 +77,8 @@ def tagged_again(world: World) -> Claim:
     run.wait()
     name = run.ref.rpartition("/")[2]
     world.commit("api")
-    for each in world.push():
-        each.wait()
+    for run in world.push():
+        run.wait()
     return Claim(world.tag(name), never=f"{name} was one thing, and is another now")
 
 

@@ -39,7 +39,7 @@ QUICK = {
     "three pushes of either service or both, a tag on any": [Bounds(c, tags=(k,)) for c in THREE for k in (1, 2, 3)],
     "two pushes, a tag on any, a cancel": [Bounds(c, tags=(k,), cancels=1) for c in TWO for k in (1, 2)],
     "two pushes, a tag on any, a cancel, a re-run": [
-        Bounds((API, each), tags=(k,), cancels=1, reruns=1) for each in (API, ADMIN) for k in (1, 2)
+        Bounds((API, service), tags=(k,), cancels=1, reruns=1) for service in (API, ADMIN) for k in (1, 2)
     ],
     "a change of every image; a tag beside main": [
         Bounds((API, ALL), tags=(2,), cancels=1),
@@ -91,13 +91,13 @@ def run(quick: bool, say: Callable[[str], None]) -> bool:
 
 def counter_examples(tree: Path, worlds: Iterable[Bounds] = SHORT) -> dict[str, list[str]]:
     """The shortest way to break each promise of a pipeline, {promise: sentences}; a promise that holds is not there."""
-    design, found = read(tree), dict[str, list[str]]()
+    design, examples = read(tree), dict[str, list[str]]()
     for bounds in worlds:
-        lengths = {promise: len(says) - 1 for promise, says in found.items()}
+        lengths = {promise: len(says) - 1 for promise, says in examples.items()}
         for promise, says in Search(design, bounds, shorter_than=lengths).broken.items():
-            if len(says) < len(found.get(promise, [*says, ""])):
-                found[promise] = says
-    return {promise: found[promise] for promise in PROMISES if promise in found}
+            if len(says) < len(examples.get(promise, [*says, ""])):
+                examples[promise] = says
+    return {promise: examples[promise] for promise in PROMISES if promise in examples}
 
 
 def _search(design: Design, name: str, worlds: list[Bounds], say: Callable[[str], None]) -> Iterator[Search]:
@@ -109,9 +109,9 @@ def _search(design: Design, name: str, worlds: list[Bounds], say: Callable[[str]
     say(f"ours: {name}: {len(worlds)} worlds, {states:,} states, {monotonic() - start:.0f} s")
 
 
-def _tell(found: dict[str, list[str]], say: Callable[[str], None]) -> set[str]:
-    for promise, says in found.items():
+def _tell(examples: dict[str, list[str]], say: Callable[[str], None]) -> set[str]:
+    for promise, says in examples.items():
         say(f"  broken: {promise}")
         for number, sentence in enumerate(says, 1):
             say(f"  {number:4}. {sentence}")
-    return {*found}
+    return {*examples}

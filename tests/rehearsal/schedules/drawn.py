@@ -150,12 +150,12 @@ def _built(workflow: Workflow) -> tuple[str, str]:
 
 def _stack(file: Path, names: dict[str, str]) -> dict[str, tuple[str, str]]:
     """Each service of ours in a stack: the tag it runs by, and where its images must have served before."""
-    found = {}
+    images = {}
     for service in yaml.safe_load(file.read_text())["services"].values():
         repository, _, tag = service["image"].rpartition(":")
         if repository in names:
-            found[names[repository]] = (tag, service.get("labels", {}).get("deploy.from", ""))
-    return found
+            images[names[repository]] = (tag, service.get("labels", {}).get("deploy.from", ""))
+    return images
 
 
 @dataclass
@@ -170,15 +170,15 @@ class _Reader:
         if not any(self._is_known(step) for _, _, step in self.workflow.steps):
             return None
         jobs = tuple(self._job(name) for name in self._chain())
-        data = self.workflow.data
+        document = self.workflow.data
         events = {str(where[-1]): event for where, event in self.workflow.events}
         push = events.pop("push", {})
         hand = events.pop("workflow_dispatch", None) is not None
         if events or set(push) - {"branches", "paths", "tags"} or ("tags" in push) == ("branches" in push):
-            raise Unreadable(f"{data['name']} starts in a way that is not known: {data['on']}")
+            raise Unreadable(f"{document['name']} starts in a way that is not known: {document['on']}")
         branches, paths, tags = (tuple(push.get(kind, ())) for kind in ("branches", "paths", "tags"))
         finds = any(step.get("id") == "find" for _, _, step in self.workflow.steps)
-        return Flow(data["name"], branches, paths, tags, hand, _queue(data), jobs, main_only_tags=finds)
+        return Flow(document["name"], branches, paths, tags, hand, _queue(document), jobs, main_only_tags=finds)
 
     def _is_known(self, step: Mapping) -> bool:
         """Whether a step builds, tags or deploys: a workflow without one is none of the pipeline's."""
@@ -221,8 +221,8 @@ class _Reader:
         if title == "Pull and restart":
             return [Op("restart", stack=self._stack_of(name))]
         if title == "Re-tag the staging images":
-            found = [Op("find", service=service, tag="staging") for service in self.names.values()]
-            return found + [Op("publish", service=service, tag="latest") for service in self.names.values()]
+            lookups = [Op("find", service=service, tag="staging") for service in self.names.values()]
+            return lookups + [Op("publish", service=service, tag="latest") for service in self.names.values()]
         raise Unreadable(f"{self.workflow.data['name']}: a step that is not known: {step}")
 
     def _publish(self, job: Mapping, step: Mapping) -> Iterator[Op]:
@@ -251,7 +251,7 @@ class _Reader:
     def _deploy(self, name: str, job: Mapping, step: Mapping) -> Iterator[Op]:
         """One for each digest that the step has from an earlier job, in their order."""
         stack = self._stack_of(name)
-        checkout = next(each["with"]["sparse-checkout"] for each in job["steps"] if "sparse-checkout" in str(each))
+        checkout = next(step["with"]["sparse-checkout"] for step in job["steps"] if "sparse-checkout" in str(step))
         if checkout.split("\n") != ["deploy/bin", f"deploy/{stack}"]:
             raise Unreadable(f"{name}: its files are of something else: {checkout}")
         self._must_come_from(step, "SEQUENCE", "source", "find")
@@ -262,10 +262,10 @@ class _Reader:
 
     def _stack_of(self, job: str) -> str:
         """The stack of the environment that a deploy job is named after."""
-        found = [stack for stack in self.stacks if stack.endswith(job.removeprefix("deploy"))]
-        if len(found) != 1:
-            raise Unreadable(f"{job} deploys to no stack, or to several: {found}")
-        return found[0]
+        matching = [stack for stack in self.stacks if stack.endswith(job.removeprefix("deploy"))]
+        if len(matching) != 1:
+            raise Unreadable(f"{job} deploys to no stack, or to several: {matching}")
+        return matching[0]
 
     def _checked(self, job: str, title: str) -> list[str]:
         """Whose health a step asks: that of the service in its name, or of all that the workflow deploys."""
@@ -277,16 +277,22 @@ class _Reader:
 
     def _must_come_from(self, step: Mapping, variable: str, *ids: str) -> None:
         """Raise unless a variable holds the output of an earlier job's step that has one of the ids."""
-        told = OUTPUT.fullmatch(step["env"][variable])
-        output = OUTPUT.fullmatch(self.workflow.data["jobs"][told[2]]["outputs"][told[3]]) if told else None
+        reference = OUTPUT.fullmatch(step["env"][variable])
+        output = (
+            OUTPUT.fullmatch(self.workflow.data["jobs"][reference[2]]["outputs"][reference[3]]) if reference else None
+        )
         if output is None or output[2] not in ids:
             raise Unreadable(f"{variable} comes from where it is not expected: {step['env'][variable]}")
 
 
 def _queue(part: Mapping) -> Queue | None:
-    said: Any = part.get("concurrency")
-    if isinstance(said, str) or said is None:
-        return Queue(said, False) if said else None
-    if set(said) - {"group", "cancel-in-progress"} or said.get("cancel-in-progress") not in (None, True, False):
-        raise Unreadable(f"a queue of a kind that is not known: {said}")
-    return Queue(said["group"], bool(said.get("cancel-in-progress")))
+    concurrency: Any = part.get("concurrency")
+    if isinstance(concurrency, str) or concurrency is None:
+        return Queue(concurrency, False) if concurrency else None
+    if set(concurrency) - {"group", "cancel-in-progress"} or concurrency.get("cancel-in-progress") not in (
+        None,
+        True,
+        False,
+    ):
+        raise Unreadable(f"a queue of a kind that is not known: {concurrency}")
+    return Queue(concurrency["group"], bool(concurrency.get("cancel-in-progress")))

@@ -87,8 +87,8 @@ class Moves:
             commit = state.pushed + 1
             new = [i for i, plan in enumerate(self.plans) if plan.kind == "push" and plan.commit == commit]
             touched = " and ".join(self.world.bounds.touches[state.pushed])
-            said = f"commit {commit} is pushed; it changes {touched}"
-            yield self._queued(state._replace(pushed=commit), new, FRESH, said)
+            words = f"commit {commit} is pushed; it changes {touched}"
+            yield self._queued(state._replace(pushed=commit), new, FRESH, words)
         for i, run in enumerate(state.runs):
             plan = self.plans[i]
             if run.status == ABSENT and (plan.kind == "hand" or plan.kind == "tag" and plan.commit <= state.pushed):
@@ -111,8 +111,8 @@ class Moves:
             return self._begin(state, Remote(i, run.pc, image, True, WAITING))
         if op.kind == "publish":
             image = run.found[service] if plan.kind == "tag" else self._built(plan, run)
-            said = f"{plan.words} pushes {op.service}'s image :{op.tag}, made from commit {image // ATTEMPTS}"
-            return [self._onward(state._replace(tags=_put(state.tags, slot, image)), i, said)]
+            words = f"{plan.words} pushes {op.service}'s image :{op.tag}, made from commit {image // ATTEMPTS}"
+            return [self._onward(state._replace(tags=_put(state.tags, slot, image)), i, words)]
         if op.kind == "find":
             return [self._find(state, i, run, service)]
         if op.kind == "check" and self.promises.bad(service, state.serving[self.promises.place(plan, service)]):
@@ -129,8 +129,8 @@ class Moves:
             why = "its commit is not on main" if plan.refused else f"{op.service} has no image of this source yet"
             return self._ended(state, i, RED, f"{plan.words} turns red: {why}")
         run = run._replace(found=_put(run.found or (NONE,) * self.count, service, image))
-        said = f"{plan.words} finds {op.service}'s image of commit {image // ATTEMPTS} by its :{op.tag}"
-        return self._onward(state._replace(runs=_put(state.runs, i, run)), i, said)
+        words = f"{plan.words} finds {op.service}'s image of commit {image // ATTEMPTS} by its :{op.tag}"
+        return self._onward(state._replace(runs=_put(state.runs, i, run)), i, words)
 
     # What the host does.
 
@@ -146,15 +146,15 @@ class Moves:
                 state.tags[self.slot_of_place[p]] if p in self.places(op) else image
                 for p, image in enumerate(state.pulled)
             )
-            said = f"{plan.words}: {op.stack} pulls {self.told(pulled, op)}"
+            words = f"{plan.words}: {op.stack} pulls {self.places_in_words(pulled, op)}"
             state = state._replace(remotes=going, pulled=pulled)
         elif refusal := self._refusal(state, remote, plan, op):
-            said, status = refusal
-            return [self._answer(state._replace(remotes=others), remote, f"{plan.words}: the host {said}", status)]
+            words, status = refusal
+            return [self._answer(state._replace(remotes=others), remote, f"{plan.words}: the host {words}", status)]
         else:
-            said = f"{plan.words}: the host starts with {op.service} of commit {remote.image // ATTEMPTS}"
+            words = f"{plan.words}: the host starts with {op.service} of commit {remote.image // ATTEMPTS}"
             state = state._replace(remotes=going)
-        return [Move(said, state, (ALONE,) if busy else ())]
+        return [Move(words, state, (ALONE,) if busy else ())]
 
     def _refusal(self, state: State, remote: Remote, plan: Plan, op: Op) -> tuple[str, int] | None:
         """Why the record says that nothing is to be done, and what the run makes of it."""
@@ -171,7 +171,7 @@ class Moves:
         base = self.world.stacks.index(op.stack) * self.count
         return [base + s for s, name in enumerate(self.names) if op.service in ("", name)]
 
-    def told(self, images: Images, op: Op) -> str:
+    def places_in_words(self, images: Images, op: Op) -> str:
         """What an op's places have, in words."""
         return ", ".join(f"{self.names[p % self.count]} of commit {images[p] // ATTEMPTS}" for p in self.places(op))
 
@@ -181,8 +181,8 @@ class Moves:
         op, serving, record = plan.ops[remote.pc], state.serving, state.record
         state, places = state._replace(remotes=_without(state.remotes, remote)), self.places(op)
         if op.kind == "deploy" and self.promises.bad(places[0] % self.count, remote.image):
-            said = f"{plan.words}: {op.service} of commit {plan.commit} does not answer, the old one stays; red"
-            return [self._answer(state, remote, said, RED)]
+            words = f"{plan.words}: {op.service} of commit {plan.commit} does not answer, the old one stays; red"
+            return [self._answer(state, remote, words, RED)]
         if op.kind == "deploy":
             record = _put(record, places[0], plan.sequence)
         for place in places:
@@ -190,41 +190,43 @@ class Moves:
         new = {(place % self.count, serving[place]) for place in places}
         breaks: tuple[str, ...] = ()
         if places[0] < self.count:
-            state = state._replace(served=state.served | {each for each in new if self.promises.counts(*each)})
-        elif not all(self.promises.is_tagged(state.runs, state.served, remote.run, *each) for each in new):
+            state = state._replace(served=state.served | {image for image in new if self.promises.counts(*image)})
+        elif not all(self.promises.is_tagged(state.runs, state.served, remote.run, *image) for image in new):
             breaks = (TAGGED,)
-        said = f"{plan.words}: {op.stack} serves {self.told(serving, op)}"
-        move = self._answer(state._replace(serving=serving, record=record), remote, said)
+        words = f"{plan.words}: {op.stack} serves {self.places_in_words(serving, op)}"
+        move = self._answer(state._replace(serving=serving, record=record), remote, words)
         return [move._replace(breaks=(*move.breaks, *breaks))]
 
-    def _answer(self, state: State, remote: Remote, said: str, status: int = ACTIVE) -> Move:
+    def _answer(self, state: State, remote: Remote, words: str, status: int = ACTIVE) -> Move:
         """The host's answer, if there is still somebody who waits for it."""
         if not remote.watched:
-            return Move(f"{said} (nobody waits for it)", state)
+            return Move(f"{words} (nobody waits for it)", state)
         return (
-            self._onward(state, remote.run, said) if status == ACTIVE else self._ended(state, remote.run, status, said)
+            self._onward(state, remote.run, words)
+            if status == ACTIVE
+            else self._ended(state, remote.run, status, words)
         )
 
     # How runs begin, wait and end.
 
-    def _onward(self, state: State, i: int, said: str) -> Move:
+    def _onward(self, state: State, i: int, words: str) -> Move:
         """A run's next op, in its next job's queue; or its green end, and whether that is right."""
         plan, run = self.plans[i], state.runs[i]
         if run.pc + 1 == len(plan.ops):
-            move = self._ended(state, i, GREEN, f"{said}; green")
+            move = self._ended(state, i, GREEN, f"{words}; green")
             return move if self.promises.green_is_right(state.serving, plan) else move._replace(breaks=(RIGHT,))
         run = run._replace(pc=run.pc + 1)
         if (plan.queues[run.pc] or plan.queues[run.pc - 1]) and plan.job_of[run.pc] != plan.job_of[run.pc - 1]:
-            return self._queued(state, [i], run._replace(status=HELD), said)
-        return Move(said, state._replace(runs=_put(state.runs, i, run)))
+            return self._queued(state, [i], run._replace(status=HELD), words)
+        return Move(words, state._replace(runs=_put(state.runs, i, run)))
 
-    def _ended(self, state: State, i: int, status: int, said: str) -> Move:
+    def _ended(self, state: State, i: int, status: int, words: str) -> Move:
         run = state.runs[i]._replace(status=status) if state.reruns else Run(status, 0, 0, ())
         runs = [*_put(state.runs, i, run)]
         self.queues.settle(runs)
-        return Move(said, state._replace(runs=tuple(runs)))
+        return Move(words, state._replace(runs=tuple(runs)))
 
-    def _queued(self, state: State, new: list[int], run: Run, said: str) -> Move:
+    def _queued(self, state: State, new: list[int], run: Run, words: str) -> Move:
         """Some runs come to a queue; what GitHub drops for them goes on only on the host."""
         runs = [*state.runs]
         for i in new:
@@ -233,33 +235,35 @@ class Moves:
         self.queues.settle(runs)
         for i, (was, now) in enumerate(zip(state.runs, runs, strict=True)):
             if now.status == DROPPED != was.status:
-                said += f"; GitHub's queue drops {self.plans[i].words}"
-        remotes = (each._replace(watched=each.watched and runs[each.run].status != DROPPED) for each in state.remotes)
-        return Move(said, state._replace(runs=tuple(runs), remotes=tuple(sorted(remotes))))
+                words += f"; GitHub's queue drops {self.plans[i].words}"
+        remotes = (
+            remote._replace(watched=remote.watched and runs[remote.run].status != DROPPED) for remote in state.remotes
+        )
+        return Move(words, state._replace(runs=tuple(runs), remotes=tuple(sorted(remotes))))
 
     # What people do to runs.
 
     def _cancels(self, state: State, i: int, run: Run) -> Iterator[Move]:
         """A cancel takes the client; what it started on the host ends with it, or goes on, or begins only now."""
         plan, mine = self.plans[i], [remote for remote in state.remotes if remote.run == i and remote.watched]
-        state, said = state._replace(cancels=state.cancels - 1), f"{plan.words} is cancelled"
+        state, words = state._replace(cancels=state.cancels - 1), f"{plan.words} is cancelled"
         if mine:
             others = _without(state.remotes, mine[0])
             alone = state._replace(remotes=_with(others, mine[0]._replace(watched=False)))
-            yield self._ended(alone, i, CANCELLED, f"{said}; the host goes on")
+            yield self._ended(alone, i, CANCELLED, f"{words}; the host goes on")
             if not self.host.outlives:
                 yield self._ended(
-                    state._replace(remotes=others), i, CANCELLED, f"{said}, and with it what the host did"
+                    state._replace(remotes=others), i, CANCELLED, f"{words}, and with it what the host did"
                 )
             return
-        yield self._ended(state, i, CANCELLED, said)
+        yield self._ended(state, i, CANCELLED, words)
         op = plan.ops[run.pc]
         if run.status == ACTIVE and op.kind in ("deploy", "restart"):
-            found = run.found and op.service
-            image = run.found[self.names.index(op.service)] if found else self._built(plan, run)
+            is_lookup = run.found and op.service
+            image = run.found[self.names.index(op.service)] if is_lookup else self._built(plan, run)
             remote = Remote(i, run.pc, image, False, WAITING)
             late = state._replace(remotes=_with(state.remotes, remote))
-            yield self._ended(late, i, CANCELLED, f"{said}; the host has its order already")
+            yield self._ended(late, i, CANCELLED, f"{words}; the host has its order already")
 
     def _reruns(self, state: State, i: int, run: Run) -> Iterator[Move]:
         """All jobs again, or from any job that there was: the failed one, or one by name."""
@@ -275,8 +279,8 @@ class Moves:
             runs = _put(state.runs, i, new)
             if not state.reruns:
                 runs = tuple(Run(r.status, 0, 0, ()) if r.status >= GREEN else r for r in runs)
-            said = f"{plan.words} is run again" + (", but only its last jobs" if pc else "")
-            yield self._queued(state._replace(runs=runs), [i], new, said)
+            words = f"{plan.words} is run again" + (", but only its last jobs" if pc else "")
+            yield self._queued(state._replace(runs=runs), [i], new, words)
 
 
 def _put(values: tuple[T, ...], index: int, value: T) -> tuple[T, ...]:

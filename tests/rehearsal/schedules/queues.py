@@ -29,7 +29,9 @@ class Queues:
         self.plans, self.all = world.plans, range(len(world.plans))
         groups = [{queue.group for queue in (plan.queue, *plan.queues) if queue} for plan in self.plans]
         # In a group that only one run can be in nobody waits.
-        self.crowded = {group for each in groups for group in each if sum(group in other for other in groups) > 1}
+        self.crowded = {
+            group for own_groups in groups for group in own_groups if sum(group in other for other in groups) > 1
+        }
 
     def admit(self, runs: list[Run], i: int) -> None:
         """Take one that is queued or held into its queue: it runs, or takes the place of the one that waits."""

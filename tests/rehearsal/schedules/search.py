@@ -77,7 +77,7 @@ class Search:
             return "So: two deploys change the host at the same time"
         stacks = self.moves.world.stacks[promise == TAGGED : 2 if self.bounds.tags else 1]
         serve = " and ".join(
-            f"{stack} serves {self.moves.told(state.serving, Op('deploy', stack))}" for stack in stacks
+            f"{stack} serves {self.moves.places_in_words(state.serving, Op('deploy', stack))}" for stack in stacks
         )
         return f"So: {SO[promise]}{serve}"
 

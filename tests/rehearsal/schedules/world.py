@@ -153,7 +153,7 @@ def _evaluated(queue: Queue | None, flow: Flow, commit: int, reference: str) -> 
     if not queue:
         return None
     values = {"sha": f"c{commit}", "ref": reference, "ref_name": reference.split("/")[-1], "workflow": flow.name}
-    group = re.sub(r"\$\{\{ *github\.(\w+) *\}\}", lambda found: values.get(found[1], found[0]), queue.group)
+    group = re.sub(r"\$\{\{ *github\.(\w+) *\}\}", lambda match: values.get(match[1], match[0]), queue.group)
     if "${{" in group:
         raise Unreadable(f"{flow.name}: a group that is not known: {queue.group}")
     return Queue(group, queue.cancels)
