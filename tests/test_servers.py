@@ -262,7 +262,7 @@ def test_rollback_goes_from_host_to_host_until_one_fails(vps: Host) -> None:
         (("status", "production", "web"), "production has no service or container web: it has api, admin, postgres"),
         (("status", "production", "--host", "two"), "production is not on a host two: it is on vps"),
         (("status", "production", "--ssh", "two=x"), "no host two: the spec has vps"),
-        (("rollback", "production", "postgres"), "postgres is never deployed, so it has no image to go back to"),
+        (("rollback", "production", "postgres"), "postgres is not a service: only services can be rolled back"),
         (("rollback", "production", "api", "v1"), "v1 is no digest (sha256: and 64 digits)"),
         (("logs", "production", "api", "--tail", "-1"), "--tail"),
     ],

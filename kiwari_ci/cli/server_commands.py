@@ -201,7 +201,7 @@ def rollback_command(
     containers = _select_containers(plan, environment, service, host)
     destinations = _parse_destinations(plan, ssh)
     if any(container.kind != "service" for container in containers):
-        raise click.UsageError(f"{service} is never deployed, so it has no image to go back to: name a service")
+        raise click.UsageError(f"{service} is not a service: only services can be rolled back")
     if not yes:
         _confirm_rollback(plan, environment, containers, destinations, digest)
     for number, container in enumerate(containers):

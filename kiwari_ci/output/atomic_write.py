@@ -16,9 +16,9 @@ from kiwari_ci.safe_files import create_file
 ERRNO_HINTS = {
     errno.ENOSPC: "free some space, and run it again",
     errno.EDQUOT: "free some space, and run it again",
-    errno.EROFS: "name a folder that can be written: --out",
-    errno.EACCES: "mend its owner or its mode, or name another folder: --out",
-    errno.EPERM: "mend its owner or its attributes (lsattr), or name another folder: --out",
+    errno.EROFS: "choose a folder that can be written, with --out",
+    errno.EACCES: "mend its owner or its mode, or choose another folder, with --out",
+    errno.EPERM: "mend its owner or its attributes (lsattr), or choose another folder, with --out",
     errno.ENOTDIR: "name another folder: --out",
     errno.EEXIST: "name another folder: --out",
     errno.ENAMETOOLONG: "name another folder: --out",

@@ -149,7 +149,7 @@ def _check_healthcheck_tools(spec: EffectiveSpec) -> Advice:
         tools = [tool for tool in ("curl", "wget") if re.search(rf"\b{tool}\b", command)]
         if tools:
             message = f"the image must have `{tools[0]}`, or Docker calls {name} unhealthy for ever"
-            hint = "leave it out where nothing waits for it: a deploy asks `health` from the host"
+            hint = "leave it out if no `depends_on` waits for it: a deploy requests `health` from the host"
             yield ("services", name, "healthcheck"), "healthcheck-tool", message, hint
 
 
@@ -183,7 +183,7 @@ def _check_host_mounts(container: EffectiveContainer) -> Advice:
             message = (
                 f"{container.name} has Docker's socket: whoever breaks into it is root on the host, also with `:ro`"
             )
-            yield loc, "docker-socket", message, "leave it out, or put a proxy before it that lets only reading through"
+            yield loc, "docker-socket", message, "leave it out, or use a socket proxy that allows only read requests"
         elif host_path.startswith(("/", "~")):
             message = f"{container.name} has `{host_path}` of the host: whoever breaks into it has it, too"
             yield loc, "host-path", message, "a named volume, `data:/data`, or a file beside the compose file, `./FILE`"

@@ -100,7 +100,7 @@ def _check_base_builds(source: YamlSource, spec: EffectiveSpec) -> Problems:
             loc: YamlPath = ("services", service, "build", "base", argument)
             where = format_yaml_path(loc)
             if spec.has_environment_specific_build(base):
-                message = f"{where}: the build of `{base}` differs by environment: there is no one image of it"
+                message = f"{where}: `{base}` is built for each environment, so there is no single image to build from"
                 yield report_at_value(source, loc, "base", message, "leave out `build` in its `overrides`")
                 continue
             missing = _list_builds_without_base(spec, service, base)

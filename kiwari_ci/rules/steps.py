@@ -31,7 +31,7 @@ def check_steps(source: YamlSource, spec: EffectiveSpec) -> Problems:
             yield report_at_key(source, loc, "step", message, "env: values that the command reads")
         if step.uses and step.working_directory:
             loc = (*step_loc, "working_directory")
-            message = f"{format_yaml_path(loc)}: is for a command"
+            message = f"{format_yaml_path(loc)}: works only with `run`"
             yield report_at_key(source, loc, "step", message, "leave out `working_directory`")
 
 

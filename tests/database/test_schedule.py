@@ -263,7 +263,7 @@ def test_a_timer_that_stopped_is_seen_at_once_and_what_it_missed_later(
     timed.clock += 3600
     assert timed.run("status") == FAILED
     printed = capsys.readouterr().out
-    assert "the timer has not called for 60 minutes" in printed and "missed" not in printed
+    assert "the timer has not run for 60 minutes" in printed and "missed" not in printed
     timed.clock += DAY
     assert timed.run("status") == FAILED
     assert "missed: it was due at 2025-11-30T03:15:00Z, and the last good run is none" in capsys.readouterr().out

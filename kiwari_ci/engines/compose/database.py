@@ -387,7 +387,7 @@ def set_password(stack: "Stack", request: Request, passwords: Tuple[str, str]) -
     if not is_verified(verifier, request.role, old):
         raise Failed(
             NOT_READY,
-            f"the role {request.role} of {stack.name} has another password than its .env says."
+            f"{stack.name}/.env does not have the password that the role {request.role} has now."
             " Nothing was changed",
         )
     server.set_verifier(request.role, make_verifier(verifier, request.role, new))
@@ -605,7 +605,7 @@ def check_dump(server: "Server", path: Path) -> Set[str]:
     with path.open("rb") as stream:
         first = stream.read(len(FIRST_BYTES_OF_A_DUMP))
     if first != FIRST_BYTES_OF_A_DUMP:
-        raise Failed(FAILED, f"{path} is no dump of pg_dump, or it is empty")
+        raise Failed(FAILED, f"{path} is not a dump of pg_dump, or it is empty")
     contents = server.list_contents(path)
     server.read_whole(path)
     return contents
@@ -1296,7 +1296,7 @@ def problems_of_timer(machine: "Machine", stacks: Sequence["Stack"]) -> Iterator
         return
     if silent > SILENT_SECONDS:
         unit = "kiwari-ci-schedule.timer"
-        yield f"the timer has not called for {age_text(silent)}: systemctl status {unit}"
+        yield f"the timer has not run for {age_text(silent)}: systemctl status {unit}"
 
 
 class Stack:
