@@ -51,6 +51,10 @@ class Host:
         """What the host program does."""
         self._write("docker/bin/deploy", script)
 
+    def rotate(self, script: str) -> None:
+        """What the rotation program does."""
+        self._write("docker/bin/rotate", script)
+
     def docker(self, script: str) -> None:
         """What docker does."""
         self._write("commands/docker", script)
@@ -369,11 +373,11 @@ def pipe_value(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
 
 
-def reading(vps: Host, consumers_code: int = 0, code: int = 0) -> Path:
-    """A host program that keeps what it reads in a file, which is returned."""
+def reading(vps: Host, preview_code: int = 0, code: int = 0) -> Path:
+    """A rotation program that keeps what it reads in a file, which is returned."""
     received = vps.folder / "received"
-    vps.deploy(
-        f"if [ $1 = consumers ]; then echo 'redeploys: pos-api'; exit {consumers_code}; fi\n"
+    vps.rotate(
+        f"if [ $1 = preview ]; then echo 'redeploys: pos-api'; exit {preview_code}; fi\n"
         f"cat >>{shlex.quote(str(received))}; echo '==> rotated'; exit {code}"
     )
     return received
@@ -389,8 +393,8 @@ def test_rotate_shows_the_readers_asks_and_gives_the_value_on_standard_input(
 
     assert (done.code, received.read_text()) == (0, f"{SECRET}\n"), done.err
     assert vps.commands() == [
-        ["deploy", "consumers", "pos-production", "JWT_SECRET"],
-        ["deploy", "rotate", "pos-production", "JWT_SECRET"],
+        ["rotate", "preview", "value", "pos-production", "JWT_SECRET"],
+        ["rotate", "value", "pos-production", "JWT_SECRET"],
     ]
     assert "redeploys: pos-api\n" in done.out and "==> rotated\n" in done.out
     assert "secret" not in done.out + done.err + (tmp_path / "ssh-calls").read_text()
@@ -401,9 +405,9 @@ def test_rotate_is_not_confirmed_or_refused_by_the_host(vps: Host, monkeypatch: 
     type_value(monkeypatch, SECRET, SECRET)
     monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: "n")
     assert on("rotate", "production", "JWT_SECRET").code == 130
-    reading(vps, consumers_code=69)
+    reading(vps, preview_code=69)
     assert on("rotate", "production", "JWT_SECRET").code == 69
-    assert "rotate" not in str(vps.commands()) and not received.exists()
+    assert all(words[1] == "preview" for words in vps.commands()) and not received.exists()
     reading(vps, code=1)
     assert on("rotate", "production", "JWT_SECRET", "--yes").code == 1
 
@@ -425,10 +429,10 @@ def test_rotate_reads_the_value_from_a_pipe(vps: Host, monkeypatch: pytest.Monke
     assert received.read_text() == f"{SECRET}\n"
     done = on("rotate", "production", "JWT_SECRET")
     assert done.code == 2 and "so nobody can confirm: add --yes" in done.err
-    for text, problem in (("a\nb\n", "has a line break"), ("", "is empty"), ("it's", "has a single quote")):
+    for text, problem in (("a\nb\n", "contains a line break"), ("", "is empty"), ("it's", "contains a single quote")):
         pipe_value(monkeypatch, text)
         done = on("rotate", "production", "JWT_SECRET", "--yes")
-        assert done.code == 2 and f"the new value {problem}" in done.err
+        assert done.code == 2 and f"the new value cannot be stored: it {problem}" in done.err
     assert received.read_text() == f"{SECRET}\n"
 
 
@@ -437,19 +441,22 @@ def test_rotate_names_the_role_and_what_may_have_its_password(
     vps: Host, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     received = reading(vps)
-    words = ["pos-production", KEYS, "postgres", "pos_prod", "POS_PROD_PASSWORD"]
+    words = ["password", "pos-production", KEYS, "postgres", "pos_prod", "POS_PROD_PASSWORD"]
     assert on("rotate", "production", name, "--generate", "--yes").code == 0
-    assert vps.commands() == [["deploy", "rotate", *words]]
+    assert vps.commands() == [["rotate", *words]]
     pipe_value(monkeypatch, "with blanks")
     done = on("rotate", "production", name, "--yes")
-    assert done.code == 2 and "which no password should have" in done.err
+    assert done.code == 2 and "which clients encode differently" in done.err
     assert len(received.read_text().split()) == 1
 
 
-def test_rotate_says_that_the_host_program_may_be_older(vps: Host) -> None:
-    vps.deploy("echo 'deploy: unknown request: the top of bin/deploy lists the requests' >&2; exit 64")
+def test_rotate_says_that_its_program_may_be_older_or_missing(vps: Host) -> None:
+    vps.rotate("echo 'deploy: unknown request: the top of bin/rotate lists the requests' >&2; exit 64")
     done = on("rotate", "production", "JWT_SECRET", "--generate", "--yes")
-    assert done.code == 64 and "bin/deploy on vps may also be older than this command" in done.err
+    assert done.code == 64 and "bin/rotate on vps may also be older than this command" in done.err
+    (vps.folder / "docker/bin/rotate").unlink()
+    done = on("rotate", "production", "JWT_SECRET", "--generate", "--yes")
+    assert done.code == 127 and "bin/rotate may be missing on vps" in done.err
 
 
 def test_rotate_goes_from_host_to_host_until_one_fails(
@@ -465,7 +472,7 @@ def test_rotate_goes_from_host_to_host_until_one_fails(
         on("rotate", "production", "TOKEN", "--service", "web", "--host", "two", "--generate", "-y", spec=spec).code
         == 0
     )
-    assert two.commands()[-1] == ["deploy", "rotate", "shop-production", "TOKEN", "shop-web-production.env"]
+    assert two.commands()[-1] == ["rotate", "value", "shop-production", "TOKEN", "shop-web-production.env"]
     assert len(one.commands()) == 1
     reading(two, code=1)
     done = on("rotate", "production", "TOKEN", "--generate", "--yes", spec=spec)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from kiwari_ci.engines.compose import host
+from kiwari_ci.engines.compose import host, rotate
 from tests.host.compose_reader import Model, Unreadable, hash_of, printed, read_model
 
 TOKEN = "a-token-of-the-registry"
@@ -323,7 +323,9 @@ class FakeMachine(host.Machine):
         return self.script_codes.get(command[-1], 0)
 
     def show(self, command: list[str], seconds: int, stdin: str = "") -> host.Output:
-        """Run bin/database, which changes the password of a role."""
+        """Run bin/database, which changes the password of a role, or bin/rotate, which undoes a rotation."""
+        if command[0].endswith("bin/rotate"):
+            return host.Output(self.undo_rotation(command[2]), "", "")
         if command[1] != "set-password":
             return super().show(command, seconds, stdin)
         self.point()
@@ -336,6 +338,14 @@ class FakeMachine(host.Machine):
         self.state.passwords[role] = new
         self.point()
         return host.Output(0, "", "")
+
+    def undo_rotation(self, stack: str) -> int:
+        """Run `rotate undo`, with which nothing but the files is shared."""
+        try:
+            return rotate.undo(host.open_stack(self, stack, "rotate undo"))
+        except host.Failed as failure:
+            host.print_error(failure.message)
+            return failure.code
 
     # What there is
 

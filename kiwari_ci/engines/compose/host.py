@@ -16,11 +16,6 @@ file can mount the whole disk. These are the requests:
 
     deploy 1 STACK SEQUENCE FILES_SHA256 RUN SERVICE=DIGEST...    put these images into service
     rollback STACK SERVICE [DIGEST]    go back to the image that served before, or to this one
-    rotate STACK KEY [FILE]            change a secret in the env files, and redeploy its readers
-    rotate STACK KEY,... SERVER ROLE PASSWORD_KEY
-                                       change the password of a PostgreSQL role, which is in
-                                       SERVER/.env, and in values of KEY,... in the env files
-    consumers ...                      with the words of rotate: print what it would change
     check STACK                        print what would make a deploy fail; change nothing
     cancel STACK                       end the deploy that is running, and undo the services that
                                        are half replaced; finished ones keep the new image
@@ -33,9 +28,6 @@ changes nothing, so that a slow run of an older commit never replaces a newer on
 code 3 if the newer image answers, and with 1 if that does not. A rollback that a person types on
 the server lowers the recorded number to the lowest one with which the image was deployed, or to 0
 if it names the image that is recorded already. A rollback with a key does not lower it.
-
-A key can send neither `rotate` nor `consumers`. For `rotate`, the new value is the first line of
-standard input.
 
 For `deploy`, the first line of standard input is the registry token. After it, a key has to send a
 line "BYTES SHA256", and a tar archive of that length. BYTES may be 0; then no archive follows.
@@ -51,18 +43,16 @@ Files that this program writes:
     STACK/.deploys/SERVICE              a line for each deploy: image, sequence, time, run
     STACK/docker-compose.override.yml   pins each service to the recorded image, so that a
                                         `docker compose up` by hand starts the same image
-    STACK/.deploys/FILE.before-TIME     an env file before a deploy or rotation changed it: the
-                                        first one, and the 50 newest
-    STACK/.deploys/.rotation.json       what a rotation changes, so that it can be undone; it is
-                                        removed at the end
+    STACK/.deploys/FILE.before-TIME     an env file before a deploy changed it: the first one, and
+                                        the 50 newest
     STACK/.deploys/.mounts-SERVICE      the checksum of the files that the own container mounts
     STACK/log/                          the output of each run
     STACK/.deploy.lock, .host.lock      who deploys to the stack, and who changes network aliases or
                                         removes images on this server
 
 If a deploy is killed or the server loses its power, nothing goes on by itself, also not when the
-server boots. The next deploy, rollback or rotation of the stack finishes or undoes what was
-interrupted, before its own work. It reads for that:
+server boots. The next deploy or rollback of the stack finishes or undoes what was interrupted,
+before its own work. It reads for that:
 
     STACK/.deploys/.set-aside-SERVICE   the id of the set-aside container, and how it ran
     STACK/.deploys/.replaced/           the old version of files that were replaced;
@@ -70,9 +60,10 @@ interrupted, before its own work. It reads for that:
     STACK/.deploys/owed-hook.json       hooks/after has not run yet, or has failed
     STACK/.deploys/trial.yml            pins the images that have not proved themselves
     STACK/.deploys/incoming-*/          sent files that are not installed yet
+    STACK/.deploys/.rotation.json       what bin/rotate was changing, and has not undone
 
-The scripts STACK/hooks/before and STACK/hooks/after run around each deploy, rollback and rotation
-if the compose file names them in the line "Files beside it". They have VERB, SERVICE and IMAGE in
+The scripts STACK/hooks/before and STACK/hooks/after run around each deploy and rollback if the
+compose file names them in the line "Files beside it". They have VERB, SERVICE and IMAGE in
 their environment, and `after` has EXIT_CODE, too. SERVICE and IMAGE hold all names, separated by
 spaces.
 
@@ -143,7 +134,6 @@ import termios
 import threading
 import time
 import traceback
-import urllib.parse
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -174,8 +164,6 @@ MEMORY_FOLDER = Path("/dev/shm")  # files there are in memory, and gone after a 
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 DIGEST = r"sha256:[0-9a-f]{64}"
-KEY = r"[A-Za-z_][A-Za-z0-9_]*"
-ROLE = r"[A-Za-z_][A-Za-z0-9_]{0,62}"
 REQUESTS = [
     re.compile(
         r"(?P<verb>deploy) (?P<protocol>[1-9][0-9]{0,3})"
@@ -186,24 +174,15 @@ REQUESTS = [
     re.compile(
         rf"(?P<verb>rollback) (?P<stack>{NAME}) (?P<service>{NAME})(?: (?P<digest>{DIGEST}))?"
     ),
-    re.compile(
-        rf"(?P<verb>rotate|consumers) (?P<stack>{NAME}) (?P<keys>{KEY})"
-        r"(?: (?P<env_file>[A-Za-z0-9._-]+))?"
-    ),
-    re.compile(
-        rf"(?P<verb>rotate|consumers) (?P<stack>{NAME}) (?P<keys>{KEY}(?:,{KEY}){{0,99}})"
-        rf" (?P<server>{NAME}) (?P<role>{ROLE}) (?P<password_key>{KEY})"
-    ),
     re.compile(rf"(?P<verb>check|cancel) (?P<stack>{NAME})"),
     re.compile(rf"(?P<verb>status)(?: (?P<stack>{NAME}))?"),
 ]
 
-VERBS = {"deploy", "rollback", "rotate", "consumers", "check", "cancel", "status"}
-VERBS_OF_PERSONS = {"rotate", "consumers"}  # a deploy key may only deploy and go back
+VERBS = {"deploy", "rollback", "check", "cancel", "status"}
 
 COMPOSE_FILE = "docker-compose.yml"
-SERVER_ENV_FILE = ".env"  # of a PostgreSQL server
 PINS_FILE = "docker-compose.override.yml"
+ROTATION_NOTE = ".rotation.json"
 PINS_HEAD = "# Written by bin/deploy: what serves. Compose reads it by itself.\nservices:\n"
 PINS_LINE = re.compile(rf'  {NAME}: \{{(?:image: "[^"\\]+")?\}}\n')
 PINNED_IMAGE = re.compile(r'image: "([^"]+)"')
@@ -279,6 +258,7 @@ COMPOSE = ("compose", "--env-file", "/dev/null")
 NOT_FOR_TRAEFIK = ("-l", "traefik.enable=false")
 
 Json = Dict[str, Any]
+HIDDEN_VALUES: List[str] = []  # texts of which `quote` prints only stars; bin/rotate fills it
 
 
 class Failed(Exception):
@@ -313,11 +293,6 @@ class Request:
     files_sha256: str = ""
     run: str = ""
     images: Dict[str, str] = dataclasses.field(default_factory=dict)
-    keys: Tuple[str, ...] = ()  # of a rotation: the keys in env files
-    env_file: str = ""  # the only env file of a rotation; empty if it is in all
-    server: str = ""  # of a rotation of a password: the PostgreSQL server, the role, and the key of
-    role: str = ""  # the password in the server's env file
-    password_key: str = ""
     is_from_key: bool = False
     may_send_env_files: bool = False
     may_send_files: bool = False
@@ -325,14 +300,10 @@ class Request:
 
 @dataclasses.dataclass
 class Delivery:
-    """What standard input brings: the registry token, and the archive of files if one is sent.
-
-    For a rotation it is the new value.
-    """
+    """What standard input brings: the registry token, and the archive of files if one is sent."""
 
     token: str = ""
     archive: Optional[IO[bytes]] = None
-    secret: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -644,31 +615,38 @@ def main() -> int:
     machine = Machine()
     if request.verb == "status":
         return print_status(machine, request.stack)
-    stack = open_stack(machine, request.stack, caller.request)
+    stack = open_stack(machine, request.stack, f"{ROOT}/bin/deploy {caller.request}")
     if request.verb == "check":
         return print_findings(stack)
     if request.verb == "cancel":
         return cancel(stack, request)
-    if request.verb == "consumers":
-        return print_consumers(stack, request)
     delivery = read_delivery(request)
     return run_detached(stack, request, lambda: perform(stack, request, delivery))
 
 
 def perform(stack: "Stack", request: Request, delivery: Delivery) -> int:
-    """Carry out a request; at the end, print what serves now, as text and as a line of JSON."""
-    services: List[Service] = []
-    message = ""
-    try:
+    """Deploy, or go back; the exit code."""
+
+    def work(services: List[Service]) -> None:
+        undo_interrupted_rotation(stack, request.verb)
         with stack.locked(request):
-            recover(stack, request.verb)
+            recover(stack)
+            run_owed_hook(stack)
             if request.verb == "rollback":
                 roll_back(stack, request, services)
-            elif request.verb == "rotate":
-                rotate(stack, request, delivery.secret, services)
             else:
                 deploy(stack, request, delivery, services)
             check_again(stack, services)
+
+    return carry_out(stack, request, work)
+
+
+def carry_out(stack: "Stack", request: Request, work: Callable[[List[Service]], None]) -> int:
+    """Do the work of a request, which adds its services to a list; then print what serves now."""
+    services: List[Service] = []
+    message = ""
+    try:
+        work(services)
         code = exit_code_of(services)
         message = " ".join(service.problem for service in services if service.problem)
     except Exception as error:
@@ -823,8 +801,6 @@ def parse_request(caller: Caller) -> Request:
                 f"no stack may be called '{name}', which is a request. Rename its folder, in the"
                 f" spec and here: {ROOT / name}",
             )
-    if caller.is_key and fields["verb"] in VERBS_OF_PERSONS:
-        raise Failed(BAD_REQUEST, f"a deploy key may not {fields['verb']}: log in as a person")
     if caller.is_key and stack not in caller.allowed:
         raise Failed(BAD_REQUEST, f"this key has no right to the stack '{stack}'")
     if int(fields.get("protocol") or PROTOCOL) > PROTOCOL:
@@ -840,11 +816,6 @@ def parse_request(caller: Caller) -> Request:
         files_sha256=fields.get("files") or "",
         run=fields.get("run") or fields["verb"],
         images=requested_digests(fields),
-        keys=tuple(filter(None, (fields.get("keys") or "").split(","))),
-        env_file=fields.get("env_file") or "",
-        server=fields.get("server") or "",
-        role=fields.get("role") or "",
-        password_key=fields.get("password_key") or "",
         is_from_key=caller.is_key,
         may_send_env_files=not caller.is_key or f"{stack}:env" in caller.allowed,
         may_send_files=not caller.is_key or f"{stack}:push" in caller.allowed,
@@ -864,8 +835,8 @@ def requested_digests(fields: Dict[str, Any]) -> Dict[str, str]:
     return digests
 
 
-def open_stack(machine: "Machine", name: str, request: str) -> "Stack":
-    """The stack of that name; its folder must exist, and belong to the user who runs this."""
+def open_stack(machine: "Machine", name: str, command: str) -> "Stack":
+    """The stack of that name; its folder must exist, and belong to the user who runs `command`."""
     folder = ROOT / name
     if not folder.is_dir():
         raise Failed(
@@ -875,8 +846,9 @@ def open_stack(machine: "Machine", name: str, request: str) -> "Stack":
     if owner != os.geteuid():
         # For example root: it would leave files that the deploy user cannot replace later.
         login = name_of_user(owner)
-        command = f"sudo -u {login} {ROOT}/bin/deploy {request}"
-        raise Failed(NOT_READY, f"{folder} belongs to {login}. On the server: {command}")
+        raise Failed(
+            NOT_READY, f"{folder} belongs to {login}. On the server: sudo -u {login} {command}"
+        )
     return Stack(machine, folder)
 
 
@@ -1136,30 +1108,47 @@ def arguments_of(process: int) -> List[str]:
 
 def is_this_program(process: int) -> bool:
     """Whether a process runs this program; an old process number may belong to another one now."""
-    return any(os.path.basename(argument) == "deploy" for argument in arguments_of(process)[:4])
+    names = [os.path.basename(argument) for argument in arguments_of(process)[:4]]
+    return "deploy" in names or "rotate" in names
 
 
 # 4. Recover: finish or undo a deploy that was killed, or that a power cut ended.
 
 
-def recover(stack: "Stack", verb: str) -> None:
-    """Finish the interrupted deploy of each service, or undo it.
+def undo_interrupted_rotation(stack: "Stack", verb: str) -> None:
+    """Let bin/rotate undo a rotation that was killed: its old env files come back first.
+
+    A rollback, the way out of trouble, leaves it to a later request if that is not possible, for
+    example because PostgreSQL does not run.
+    """
+    if not stack.rotation_note.exists():
+        return
+    try:
+        program = installed_program("rotate", "rotations that were interrupted")
+        output = stack.machine.show([program, "undo", stack.name], SCRIPT_SECONDS)
+        if output.code != 0:
+            raise Failed(
+                NOT_READY,
+                f"a rotation of {stack.name} was interrupted, and could not be undone: bin/rotate"
+                " says why",
+            )
+    except Cancelled:
+        raise
+    except Failed as failure:
+        if verb != "rollback":
+            raise
+        progress(f"note: {failure.message}; the rollback goes on all the same")
+
+
+def recover(stack: "Stack") -> None:
+    """Finish or undo the interrupted deploys of all services of the stack.
 
     A new container goes on serving if it is recorded, or if no old container is left to come back.
     Else the old one comes back; the temporary container serves if no other is healthy.
-
-    A rollback, the way out of trouble, leaves a rotation to a later request if PostgreSQL is down.
     """
     stack.state.mkdir(exist_ok=True)
     remove_stale_tokens(stack)
     remove_stale_files(stack)
-    with undone_rotation(stack, may_wait=verb == "rollback"):
-        recover_services(stack)
-    run_owed_hook(stack)
-
-
-def recover_services(stack: "Stack") -> None:
-    """Recover all services of the stack."""
     if not read_json(stack.replaced_note).get("is_installed"):
         restore_files(stack)  # before anything reads them: old and new ones are mixed
     try:
@@ -1407,8 +1396,6 @@ def read_delivery(request: Request) -> Delivery:
 
     A person may leave out the second line.
     """
-    if request.verb == "rotate":
-        return Delivery(secret=read_secret(request))
     if request.verb != "deploy":
         return Delivery()
     with without_echo():
@@ -2751,7 +2738,7 @@ def back_up_databases(stack: "Stack", services: List[Service]) -> None:
     """Dump the databases that these services migrate, each once; bin/database does it."""
     databases = dict.fromkeys(tuple(service.backup) for service in services)
     for server, database in (pair for pair in databases if len(pair) == 2):
-        program = database_program("dumps before migrations")
+        program = installed_program("database", "dumps before migrations")
         output = stack.machine.show(
             [program, "backup", server, database, "before-migration"], DUMP_SECONDS
         )
@@ -2763,13 +2750,13 @@ def back_up_databases(stack: "Stack", services: List[Service]) -> None:
             )
 
 
-def database_program(purpose: str) -> str:
-    """The path of bin/database, which must be there."""
-    program = str(ROOT / "bin/database")
+def installed_program(name: str, purpose: str) -> str:
+    """The path of bin/NAME, another program of kiwari-ci, which must be there."""
+    program = str(ROOT / "bin" / name)
     if not os.access(program, os.X_OK):
         raise Failed(
             NOT_READY,
-            f"{program} is missing, and {purpose} need it. Copy it: {copy_command('bin/database')}",
+            f"{program} is missing, and {purpose} need it. Copy it: {copy_command(f'bin/{name}')}",
         )
     return program
 
@@ -3677,622 +3664,6 @@ def newest_images(records: List[Record]) -> List[str]:
     return list(dict.fromkeys(record.image for record in reversed(records)))[:IMAGES_TO_KEEP]
 
 
-# 14. Rotate: change a secret where it is stored, and redeploy the services that read it.
-#
-# First the env files change, then the role's password in PostgreSQL, then the services. Containers
-# that run keep their variables, and their sessions with PostgreSQL, until they are replaced.
-#
-# A note has all old and new values. It is written before the first change, and removed when all
-# services run with the new value. While it is there, everything can be undone: at once if a service
-# fails, or by the next request of the stack after a kill or a power cut.
-
-ROTATION_NOTE = ".rotation.json"
-SUPERUSER_KEY = (
-    "POSTGRES_PASSWORD"  # in the env file of a PostgreSQL server, with those of its roles
-)
-HIDDEN_VALUES: List[str] = []  # texts that are not printed while a rotation goes on
-LONGEST_SECRET = 16_000  # characters; more would not fit into one line of standard input
-SECRET_SECONDS = 300  # a person types the new value
-# For bin/database to change the password of a role. Its queries end before this: one that goes on
-# could change the password after the rotation was undone.
-PASSWORD_SECONDS = 300
-LINE_END = re.compile(r"(\r\n|\r|\n)")
-URL_WITH_PASSWORD = re.compile(
-    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<user>[^:/@?#]*):(?P<password>.*?)"
-    r"@(?P<rest>(?P<host>[^@/?#]*)(?:[/?#].*)?)"
-)
-# In the text of a connection, such as `host=db password=x`, and in the query of a URL.
-PASSWORD_SETTING = re.compile(r"((?:^|[\s;?&])(?:password|pwd)\s*=\s*)([^\s;&]+)", re.IGNORECASE)
-USER_SETTING = re.compile(
-    r"(?:^|[\s;?&])(?:user|username|user id|uid)\s*=\s*([^\s;&]+)", re.IGNORECASE
-)
-HOST_SETTING = re.compile(
-    r"(?:^|[\s;?&])(?:host|server|data source)\s*=\s*([^\s;&]+)", re.IGNORECASE
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Change:
-    """A line of an env file, before and after a rotation."""
-
-    path: str  # of the env file, below ROOT
-    key: str
-    before: str
-    after: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Role:
-    """A role of a PostgreSQL server, and its password before and after a rotation."""
-
-    server: str
-    name: str
-    before: str
-    after: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Rotation:
-    """What a rotation changes: lines of env files, and perhaps the password of a role."""
-
-    changes: Tuple[Change, ...]
-    role: Optional[Role] = None
-    services: Tuple[str, ...] = ()  # those that are redeployed
-
-    @property
-    def places(self) -> List[str]:
-        """The keys that change, with their files, for a message."""
-        return [f"{change.key} in {change.path}" for change in self.changes]
-
-
-def rotate(stack: "Stack", request: Request, secret: str, services: List[Service]) -> None:
-    """Change a secret, and put the services that read it into service with the new value."""
-    if stack.rotation_note.exists():
-        raise Failed(
-            NOT_READY,
-            f"an earlier rotation of {stack.name} is not undone yet, and its values would be lost."
-            " Nothing was changed",
-        )
-    rotation = plan_rotation(stack, request, secret)
-    services += consumers(stack, rotation)
-    for service in services:
-        ensure_rollback_image(stack, service)
-    names = tuple(service.name for service in services)
-    rotation = dataclasses.replace(rotation, services=names)
-    with values_are_hidden(rotation):
-        if rotation.role:
-            # The role must have the old password: another one could not be brought back.
-            set_password(stack, rotation.role, rotation.role.before, rotation.role.before)
-        start_accessories(stack, services)
-        # The hooks enclose the undoing, too: hooks/after may end a maintenance mode.
-        undoing = rotation_is_undone_after_failure(stack, services)
-        with hooks(stack, request.verb, services), undoing:
-            apply_rotation(stack, rotation)
-            stack.read_compose_file()
-            replace_in_order(stack, request, services)
-            check_again(stack, services)
-    if exit_code_of(services) == SERVING:
-        progress(f"rotated: {', '.join(rotation.places)}")
-
-
-def print_consumers(stack: "Stack", request: Request) -> int:
-    """`consumers`: print what a rotation would change, and the services that it would redeploy."""
-    stack.state.mkdir(exist_ok=True)
-    with stack.locked(request):
-        rotation = plan_rotation(stack, request, base64.b16encode(os.urandom(16)).decode())
-        services = consumers(stack, rotation)
-    for place in rotation.places:
-        print(f"changes: {place}")
-    if rotation.role:
-        print(f"changes: the password of the role {rotation.role.name} of {rotation.role.server}")
-    for service in services:
-        has_no_gap = service.is_start_first and service.can_temporary_serve
-        way = "start-first" if has_no_gap else "with a short gap"
-        print(f"redeploys: {service.name}, {way}, with the image that it runs")
-    if not services:
-        print("redeploys: nothing, because no service of the stack that was deployed reads it")
-    return OK
-
-
-def read_secret(request: Request) -> str:
-    """Read the new value from standard input."""
-    if os.isatty(0):
-        print_line(f"the new value of {' '.join(request.keys)}, which is not shown:", sys.stderr)
-    with without_echo():
-        secret, line_break, _ = read_line(SECRET_SECONDS).partition("\n")
-    problem = problem_of_secret(secret, is_password=bool(request.role))
-    if not problem and not line_break:
-        # A connection that breaks would otherwise store half of the value.
-        problem = "has no line break at its end, so the rest of it may be missing"
-    if problem:
-        raise Failed(BAD_REQUEST, f"the new value {problem}. Nothing was changed")
-    return secret
-
-
-def problem_of_secret(secret: str, is_password: bool) -> str:
-    """Why a value cannot be stored between single quotes on a line of an env file; or empty."""
-    if not secret:
-        return "is empty"
-    if secret != secret.strip():
-        return "has a blank at its beginning or end"
-    if not secret.isprintable() or "\ufffd" in secret:
-        return "has a line break, or another character that cannot be printed"
-    if "'" in secret or secret.endswith("\\"):
-        return "has a single quote, or a backslash at its end, which an env file cannot hold"
-    if len(secret) > LONGEST_SECRET:
-        return f"is longer than {LONGEST_SECRET} characters"
-    if "change-me" in secret:
-        return "has change-me in it, with which nothing is deployed"
-    if is_password and not re.fullmatch(r"[!-~]+", secret):
-        # PostgreSQL and its clients would have to agree on how such characters are normalized.
-        return "has a blank, or a character that is not of ASCII, which no password should have"
-    return ""
-
-
-def plan_rotation(stack: "Stack", request: Request, secret: str) -> Rotation:
-    """Find the lines of env files that have the secret; it raises Failed if there are none."""
-    stack.read_compose_file()
-    refuse_missing_env_files(stack)
-    if request.role:
-        return plan_password_rotation(stack, request, secret)
-    keys = ", ".join(request.keys)
-    names = stack.files.env_files()
-    if request.env_file:
-        names = [name for name in names if name == request.env_file]
-    values: Dict[str, str] = {}
-    changes: List[Change] = []
-    for name in names:
-        path = stack.folder / name
-        for line in env_lines_to_change(path):
-            if line.key in request.keys:
-                values[name] = line.env_value
-        changes += changes_in(path, partial(with_new_value, keys=request.keys, secret=secret))
-    if not values:
-        raise Failed(BAD_REQUEST, f"no env file of {stack.name} has {keys}")
-    if len(set(values.values())) > 1:
-        raise Failed(
-            BAD_REQUEST,
-            f"{keys} has different values in {', '.join(values)}. Name the file whose value is to"
-            f" change: rotate {stack.name} {keys} FILE",
-        )
-    if not changes:
-        raise Failed(BAD_REQUEST, f"{keys} has this value already. Nothing was changed")
-    refuse_password_of_role(stack, keys, set(values.values()))
-    return Rotation(tuple(changes))
-
-
-def refuse_password_of_role(stack: "Stack", key: str, values: Set[str]) -> None:
-    """Fail if a value is a password of a PostgreSQL server, where the role would keep the old one."""
-    for path in sorted(ROOT.glob(f"*/{SERVER_ENV_FILE}")):
-        if path.parent == stack.folder or not os.access(path, os.R_OK):
-            continue
-        lines = {line.key: line.env_value for line in read_env_lines(path)}
-        if SUPERUSER_KEY not in lines:
-            continue  # it is the file of a stack that is no PostgreSQL server
-        for server_key, value in lines.items():
-            if value in values and server_key.endswith("_PASSWORD"):
-                raise Failed(
-                    BAD_REQUEST,
-                    f"{key} has the password that {path.parent.name}/{path.name} has as"
-                    f" {server_key}, and the role would keep the old one. Name the database"
-                    " instead, which changes both: kiwari-ci rotate ENV DATABASE. Nothing was"
-                    " changed",
-                )
-
-
-def plan_password_rotation(stack: "Stack", request: Request, secret: str) -> Rotation:
-    """Find the password of a role in the server's env file, and in the env files of the stack."""
-    path = ROOT / request.server / SERVER_ENV_FILE
-    lines = [line for line in env_lines_to_change(path) if line.key == request.password_key]
-    if not lines or not lines[0].env_value:
-        raise Failed(
-            BAD_REQUEST, f"{request.server}/{SERVER_ENV_FILE} has no {request.password_key}"
-        )
-    role = Role(request.server, request.role, lines[0].env_value, secret)
-    if role.before == role.after:
-        raise Failed(BAD_REQUEST, f"{role.name} has this password already. Nothing was changed")
-    password_keys = (request.password_key,)
-    changes = changes_in(path, partial(with_new_value, keys=password_keys, secret=secret))
-    for name in stack.files.env_files():
-        place = f"{stack.name}/{name}"
-        new_value = partial(with_new_password, keys=request.keys, role=role, place=place)
-        changes += changes_in(stack.folder / name, new_value)
-    if all(change.path == f"{role.server}/{SERVER_ENV_FILE}" for change in changes):
-        raise Failed(
-            NOT_READY,
-            f"no value of {stack.name} has the password of {role.name} that"
-            f" {role.server}/{SERVER_ENV_FILE} has, so its services would keep another one."
-            " Nothing was changed",
-        )
-    return Rotation(tuple(changes), role)
-
-
-def with_new_value(line: EnvLine, keys: Sequence[str], secret: str) -> str:
-    """The value of a line with one of these keys is the new one; others stay."""
-    return secret if line.key in keys else line.env_value
-
-
-def with_new_password(line: EnvLine, keys: Sequence[str], role: Role, place: str) -> str:
-    """The value of a line with the new password in place of the old one; or the value as it is."""
-    value = line.env_value
-    if line.key not in keys:
-        return value
-    if value == role.before:
-        return role.after
-    user, host = user_and_host(value)
-    if user not in ("", role.name):
-        return value  # the credentials of somebody else, which may be the same text
-    shown = f"{line.shown_key} in {place}"
-    is_of_server = re.fullmatch(rf"{re.escape(role.server)}(?:[:,][0-9]+)?", host)
-    encoded = urllib.parse.quote(role.after, safe="")
-    changed = with_password_replaced(value, role.before, encoded)
-    if not has_password(value, role):
-        if is_of_server and URL_WITH_PASSWORD.fullmatch(value):
-            raise Failed(
-                NOT_READY,
-                f"{shown} has another password for {role.name} than"
-                f" {role.server}/{SERVER_ENV_FILE}. Correct the wrong one first. Nothing was"
-                " changed",
-            )
-        return value
-    if host and not is_of_server:
-        raise Failed(
-            NOT_READY,
-            f"{shown} has the password of {role.name}, and names another host than {role.server}."
-            " Give one of the two another password by hand. Nothing was changed",
-        )
-    # What is left without the password; the name of the role, or of its database, may contain it.
-    rest = with_password_replaced(value, role.before, "").replace(role.name, "")
-    if changed == value or has_password(rest, role):
-        raise Failed(
-            NOT_READY,
-            f"{shown} has the password of {role.name} in a form that rotate does not know. Write it"
-            " as a URL, or change the password by hand. Nothing was changed",
-        )
-    if "://" not in value and encoded != role.after:
-        raise Failed(
-            BAD_REQUEST,
-            f"{shown} takes no such password: use letters and digits only. Nothing was changed",
-        )
-    return changed
-
-
-def user_and_host(value: str) -> Tuple[str, str]:
-    """The user and the host of a URL, or of the text of a connection; empty if it has none."""
-    url = URL_WITH_PASSWORD.fullmatch(value)
-    if url:
-        return urllib.parse.unquote(url["user"]), url["host"]
-    user, host = USER_SETTING.search(value), HOST_SETTING.search(value)
-    return user[1].strip("'\"") if user else "", host[1].strip("'\"") if host else ""
-
-
-def with_password_replaced(value: str, old: str, new: str) -> str:
-    """A URL, or the text of a connection, with another password wherever it has this one."""
-    url = URL_WITH_PASSWORD.fullmatch(value)
-    if url and old in (url["password"], urllib.parse.unquote(url["password"])):
-        value = f"{url['scheme']}{url['user']}:{new}@{url['rest']}"
-
-    def replaced(match: "re.Match[str]") -> str:
-        is_old = old in (match[2], urllib.parse.unquote(match[2]))
-        return match[1] + new if is_old else match[0]
-
-    return PASSWORD_SETTING.sub(replaced, value)
-
-
-def has_password(text: str, role: Role) -> bool:
-    """Whether a text has the old password of a role somewhere, perhaps percent-encoded."""
-    return role.before in text or role.before in urllib.parse.unquote(text)
-
-
-def env_lines_to_change(path: Path) -> List[EnvLine]:
-    """The lines of an env file that is a plain file of this user."""
-    shown = f"{path.parent.name}/{path.name}"
-    if path.is_symlink() or not path.is_file():
-        raise Failed(NOT_READY, f"{shown} is missing, or is a symbolic link, which is not followed")
-    owner = path.stat().st_uid
-    if owner != os.geteuid():
-        raise Failed(
-            NOT_READY,
-            f"{shown} belongs to {name_of_user(owner)}. Give it to the user of the stack: sudo chown"
-            f" {name_of_user(os.geteuid())} {path}",
-        )
-    return read_env_lines(path)
-
-
-def changes_in(path: Path, new_value: Callable[[EnvLine], str]) -> List[Change]:
-    """The lines of an env file that get another value."""
-    texts = LINE_END.split(read_env_text(path))[::2]
-    changes = []
-    for line in env_lines_to_change(path):
-        value = new_value(line)
-        if value == line.env_value:
-            continue
-        if "\ufffd" in line.env_value:
-            raise Failed(
-                NOT_READY,
-                f"{path.parent.name}/{path.name}:{line.number}: {line.shown_key} has bytes that are"
-                " not UTF-8, and would lose them. Write the line in UTF-8. Nothing was changed",
-            )
-        before = texts[line.number - 1]
-        export = "export " if before.lstrip().startswith("export ") else ""
-        after = f"{export}{line.key}='{value}'"
-        changes.append(Change(f"{path.parent.name}/{path.name}", line.key, before, after))
-    return changes
-
-
-def read_env_text(path: Path) -> str:
-    """The text of an env file, from which the same bytes can be made again."""
-    return path.read_bytes().decode("utf-8", "surrogateescape")
-
-
-def with_changes(path: Path, changes: Iterable[Change], is_undone: bool = False) -> bytes:
-    """The content of an env file after these changes, or before them."""
-    parts = LINE_END.split(read_env_text(path))
-    for change in changes:
-        old, new = change.before, change.after
-        if is_undone:
-            old, new = new, old
-        parts = [new if part == old else part for part in parts]
-    return "".join(parts).encode("utf-8", "surrogateescape")
-
-
-def consumers(stack: "Stack", rotation: Rotation) -> List[Service]:
-    """The services whose environment a rotation changes, as Compose reads it.
-
-    The rotation is refused if a deploy of these services with the changed files would be.
-    """
-    environments = {
-        name: service.model.get("environment") for name, service in stack.services.items()
-    }
-    folder = Path(tempfile.mkdtemp(prefix="incoming-", dir=stack.state))
-    try:
-        files = Files(stack.folder, folder)
-        for name, changes in changes_by_file(rotation).items():
-            if ROOT / name == stack.folder / Path(name).name:
-                content = with_changes(ROOT / name, changes)
-                write_file(folder / Path(name).name, content, 0o600)
-        files.complete()
-        stack.read_compose_file(files)
-        refuse_missing_env_files(stack)
-        services = [
-            service
-            for service in stack.services.values()
-            if service.model.get("environment") != environments[service.name]
-        ]
-        services = deployed_consumers(stack, rotation, services)
-        refuse_findings(list(findings_of(stack, services, files)))
-    finally:
-        remove_folder(folder)
-        stack.read_compose_file()
-    for service in services:
-        report_other_changes(stack, service)
-    return services
-
-
-def report_other_changes(stack: "Stack", service: Service) -> None:
-    """Say if a service also gets other settings than those with which it was deployed."""
-    container = stack.find(service.container_name)
-    if not container or not stack.owns(container, service):
-        return
-    if container.labels.get("com.docker.compose.config-hash") not in stack.hashes(
-        service, container
-    ):
-        progress(f"note: {service.name} also gets what else has changed since its last deploy")
-
-
-def deployed_consumers(
-    stack: "Stack", rotation: Rotation, services: List[Service]
-) -> List[Service]:
-    """Those of the services that were deployed, each with the image that it runs."""
-    for service in services:
-        if service.accessory:
-            names = " ".join(other.name for other in services)
-            raise Failed(
-                NOT_READY,
-                f"{service.name} reads {', '.join(rotation.places)}, and a deploy never replaces"
-                " an accessory. Edit the file by hand, then: cd"
-                f" {stack.folder} && docker compose up -d {names}",
-            )
-        service.image = service.previous_image = stack.newest_record(service.name).image
-        if not service.image:
-            progress(f"note: {service.name} was never deployed: its first deploy has the new value")
-        elif serving_image(stack, service) not in ("", service.image):
-            raise Failed(
-                NOT_READY,
-                f"{service.name} runs another image than the recorded one. Deploy it, or go back"
-                f" first: {rollback_command(stack, service)}",
-            )
-    return [service for service in services if service.image]
-
-
-def changes_by_file(rotation: Rotation) -> Dict[str, List[Change]]:
-    """The changes of each env file."""
-    files: Dict[str, List[Change]] = {}
-    for change in rotation.changes:
-        files.setdefault(change.path, []).append(change)
-    return files
-
-
-def apply_rotation(stack: "Stack", rotation: Rotation) -> None:
-    """Write the note, then change the env files, then the password of the role."""
-    with uninterrupted():
-        note = json.dumps(dataclasses.asdict(rotation))
-        write_file(stack.rotation_note, note.encode(), 0o600)
-        write_env_files(stack, rotation)
-        if rotation.role:
-            set_password(stack, rotation.role, rotation.role.before, rotation.role.after)
-
-
-def write_env_files(stack: "Stack", rotation: Rotation, is_undone: bool = False) -> None:
-    """Change the lines of the env files, or bring back the old ones. Other lines stay.
-
-    The lock of the whole server is held: the env file of a PostgreSQL server belongs to all stacks.
-    """
-    with locked(ROOT / ".host.lock", "changing env files"):
-        for name, changes in changes_by_file(rotation).items():
-            path = ROOT / name
-            remove_half_written_files(path.parent, path.parent / stack.state.name)
-            if not path.is_file():
-                progress(f"note: {name} is missing")
-                continue
-            if not is_undone:
-                (path.parent / stack.state.name).mkdir(exist_ok=True)
-                Files(path.parent).back_up(path.name)
-            settings = path.stat()
-            content = with_changes(path, changes, is_undone)
-            write_file(path, content, settings.st_mode & 0o777, group=settings.st_gid)
-
-
-def set_password(stack: "Stack", role: Role, old: str, new: str) -> None:
-    """Let bin/database change the password of a role; it gets both passwords on standard input."""
-    program = database_program("passwords of databases")
-    command = [program, "set-password", role.server, role.name]
-    output = stack.machine.show(command, PASSWORD_SECONDS, stdin=f"{old}\n{new}\n")
-    if output.code != 0:
-        raise Failed(
-            NOT_READY,
-            f"the password of {role.name} on {role.server} was not changed: bin/database ended with"
-            f" exit code {output.code}",
-        )
-
-
-@contextlib.contextmanager
-def rotation_is_undone_after_failure(stack: "Stack", services: List[Service]) -> Iterator[None]:
-    """Bring back the old secret if a service does not run with the new one."""
-    try:
-        yield
-    except Exception:
-        undo_after_failure(stack, services)
-        raise
-    if exit_code_of(services) == SERVING:
-        remove_rotation_note(stack)
-    else:
-        undo_after_failure(stack, services)
-
-
-def undo_after_failure(stack: "Stack", services: List[Service]) -> None:
-    """Undo a rotation; an error in this leaves the rest to the next request of the stack."""
-    with uninterrupted():
-        try:
-            with undone_rotation(stack):
-                stack.services = {}  # what they have learned belongs to the new value
-                stack.read_compose_file()
-        except (Failed, OSError) as error:
-            print_error(f"the rotation is not undone, and the next request tries again: {error}")
-        outcome = "went back to the old value, with the others."
-        if stack.rotation_note.exists():
-            outcome = "may still have the new value, because the rotation is not undone."
-        for service in services:
-            if result_of(service) in ("serving", "unchanged"):
-                service.result = "failed"
-                service.problem = f"{service.name} {outcome}"
-
-
-@contextlib.contextmanager
-def undone_rotation(stack: "Stack", may_wait: bool = False) -> Iterator[None]:
-    """Undo a rotation that was not finished, around a step that needs the old files.
-
-    The old env files and the old password come before that step. The services that run with the
-    new value are replaced after it, because containers that are half replaced stand in the way.
-    If the password cannot be changed and this `may_wait`, the next request tries again.
-    """
-    note = read_json(stack.rotation_note)
-    if not note:
-        yield
-        return
-    rotation = Rotation(
-        tuple(Change(**change) for change in note["changes"]),
-        Role(**note["role"]) if note["role"] else None,
-        tuple(note["services"]),
-    )
-    progress(f"undoing a rotation: {', '.join(rotation.places)}")
-    with values_are_hidden(rotation):
-        failure = None
-        try:
-            write_env_files(stack, rotation, is_undone=True)
-        finally:
-            # Also if the disk is full: the containers that still serve have the old password.
-            if rotation.role:
-                failure = change_password_back(stack, rotation.role)
-        if failure and not may_wait:
-            raise failure
-        yield
-        if failure:
-            progress(f"note: {failure.message}")
-            return
-        if not stack.services:
-            return  # Compose could not read its file; the next request goes on here
-        if replace_with_old_value(stack, rotation):
-            remove_rotation_note(stack)
-
-
-def change_password_back(stack: "Stack", role: Role) -> Optional[Failed]:
-    """Give a role its old password; the failure, with the way out, if that is not possible."""
-    try:
-        set_password(stack, role, role.after, role.before)
-    except Cancelled:
-        raise
-    except Failed:
-        return Failed(
-            NOT_READY,
-            f"the password of {role.name} on {role.server} is half rotated, and was not changed"
-            f" back: bin/database says why. Start the server: cd {ROOT / role.server} && docker"
-            " compose up -d. Then run this again. If somebody has changed the password meanwhile,"
-            f" write it into the env files, and end the rotation: rm {stack.rotation_note}",
-        )
-    return None
-
-
-def replace_with_old_value(stack: "Stack", rotation: Rotation) -> bool:
-    """Replace the containers that run with the new value; whether all serve with the old one."""
-    request = Request("rotate", stack.name, run="rotate")
-    names = [name for name in rotation.services if name in stack.services]
-    services = [stack.services[name] for name in names]
-    for service in services:
-        service.image = service.previous_image = stack.newest_record(service.name).image
-    for level in dependency_levels(services):
-        replace_containers(stack, request, level)
-    for service in services:
-        if service.result not in ("serving", "unchanged"):
-            print_error(
-                f"{service.name} does not serve with the old value either. The next request of the"
-                " stack tries again"
-            )
-    stack.services = {}  # what they have learned is of no use to the request that goes on
-    stack.read_compose_file()
-    return exit_code_of(services) == SERVING
-
-
-def remove_rotation_note(stack: "Stack") -> None:
-    """Forget a rotation; a note that came back after a power cut would undo it."""
-    stack.rotation_note.unlink()
-    sync_folder(stack.state)
-
-
-def unfinished_rotation(stack: "Stack") -> str:
-    """A sentence about a rotation that is not undone yet."""
-    return (
-        f"A rotation of {stack.name} failed or was interrupted, and is not undone yet: the next"
-        " deploy, rollback or rotation does it first."
-    )
-
-
-@contextlib.contextmanager
-def values_are_hidden(rotation: Rotation) -> Iterator[None]:
-    """Replace the old and new values by stars in what other programs print meanwhile."""
-    assignments = [text for change in rotation.changes for text in (change.before, change.after)]
-    values = [without_quotes(re.split("[=:]", text, maxsplit=1)[1].strip()) for text in assignments]
-    if rotation.role:
-        values += [rotation.role.before, rotation.role.after]
-    values += [urllib.parse.quote(value, safe="") for value in values]
-    hidden_before = list(HIDDEN_VALUES)
-    HIDDEN_VALUES[:] = sorted({*hidden_before, *filter(None, values)}, key=len, reverse=True)
-    try:
-        yield
-    finally:
-        HIDDEN_VALUES[:] = hidden_before
-
-
 # The output at the end of a request, and of `status`.
 
 
@@ -4418,6 +3789,14 @@ def result_of(service: Service) -> str:
     return service.result or "not started"
 
 
+def unfinished_rotation(stack: "Stack") -> str:
+    """A sentence about a rotation that is not undone yet."""
+    return (
+        f"A rotation of {stack.name} failed or was interrupted, and is not undone yet: the next"
+        " deploy, rollback or rotation does it first."
+    )
+
+
 def print_status(machine: "Machine", only: str) -> int:
     """`status`: print the version of this program, and what serves in each stack."""
     checksum = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
@@ -4501,8 +3880,8 @@ class Stack:
     @contextlib.contextmanager
     def locked(self, request: Request) -> Iterator[None]:
         """Hold the stack's lock."""
-        names = " ".join(request.images or request.keys)
-        purpose = f"{request.verb} {self.name} {names}, run {request.run}"
+        words = [request.verb, self.name, *request.images]
+        purpose = f"{' '.join(words)}, run {request.run}"
         with locked(self.lock_file, purpose, self.machine, request.is_from_key):
             yield
 
