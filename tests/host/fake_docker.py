@@ -164,6 +164,7 @@ class FakeMachine(host.Machine):
         self.at_each_point: Callable[[], None] | None = None
         self.free = 50_000
         self.memory = 8_000_000_000
+        self.listening: list[host.Port] = []  # ports that programs of the server hold, which are no containers
         self.engine_version, self.compose_version = "28.0.1", "2.40.0"
         self.hash_has_dependencies = False
         self.descriptions: dict[tuple[object, ...], str] = {}
@@ -279,6 +280,12 @@ class FakeMachine(host.Machine):
     def memory_of(self, process: int) -> int | None:
         return 50_000_000
 
+    def listening_ports(self) -> list[host.Port]:
+        """With those on which Docker listens for running containers."""
+        containers = [container for container in self.everything() if container.is_running]
+        published = [bound(port) for container in containers for port in container.ports]
+        return self.listening + [host.port_from(*port) for port in published]
+
     def free_megabytes(self, folder: str) -> int:
         return self.free
 
@@ -376,6 +383,7 @@ class FakeMachine(host.Machine):
         stdin: str = "",
         seconds: int = host.QUERY_SECONDS,
         prints_output: bool = False,
+        can_be_cancelled: bool = False,
     ) -> host.Output:
         self.state.clock += 0.01
         self.point()

@@ -90,17 +90,29 @@ A container is healthy if it runs and answers the HTTP request in the label depl
 that label, as for a worker, it has to go on running, and Docker's HEALTHCHECK must pass if it has
 one.
 
-The parts of this file follow a deploy from the request to the record. `main` and `deploy` call them
-in this order:
+How to read this file. After the constants and the data comes `main`, and after it `perform`,
+`deploy`, `roll_back` and `roll_out`, which are its table of contents. They call the parts below,
+which follow a deploy from the request to the record. Each part begins with its number, as "# 6.":
 
-     1. parse and authorize        6. preflight                  11. start the new beside the old
-     2. detach and log             7. install sent files         12. hand over, or undo
-     3. lock                       8. pull                       13. record, pin, clean up
-     4. recover                    9. start accessories
-     5. receive token and files   10. migrate
-
-The output comes after them, then the stack, then `Machine`, through which this program talks to
-Docker and the server, and small helpers.
+     1. Parse and authorize   what a line of words asks for, and whether its sender may do that
+     2. Detach and log        the work goes on if the connection drops
+     3. Lock                  one deploy of a stack at a time; `cancel`
+     4. Recover               finish or undo what a killed deploy has left
+     5. Receive               the token, and files if the key may send them
+     6. Preflight             all reasons why the deploy cannot succeed; `check`
+     7. Install the files     and restore the old ones if the deploy fails
+     8. Pull                  by digest, then look at what came
+     9. Accessories           start those that are missing
+    10. Migrate               after a dump; and the hooks around a deploy
+    11. Replace               the old containers, by new ones that have proved themselves
+    12. Undo                  what was done for a service that fails
+    13. Names                 which container gets the requests to a service
+    14. Health                whether a container serves
+    15. Record                what serves, pin it for Compose, remove old images
+    16. Report                what serves now, as text and as JSON; `status`
+    17. The stack             its compose file, containers, record and pins
+    18. The machine           Docker, HTTP, memory, disk, clock: the only part that touches them
+    19. Helpers               small functions without a subject of their own
 
 This file is the same in every repository: `sha256sum bin/deploy` shows whether it was changed.
 """
@@ -115,9 +127,11 @@ if sys.version_info < (3, 8):
 import base64
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import hashlib
 import io
+import ipaddress
 import json
 import os
 import pwd
@@ -235,6 +249,7 @@ CANCEL_SECONDS = 180  # a cancelled deploy undoes what it began
 DOCKER_SECONDS = 120  # Docker answers again, after its own restart
 QUERY_SECONDS = 60  # a docker command that only reads
 CHANGE_SECONDS = 900  # a docker command that changes something; a stop has more, see there
+END_SECONDS = 60  # a container ends after all that Docker could not stop
 PULL_SECONDS = 900  # one attempt to pull an image
 PULL_PAUSES = (5, 20, 0)  # the waits after failed attempts to pull; the third attempt is the last
 SCRIPT_SECONDS = 3600  # a migration or a hook
@@ -511,9 +526,14 @@ class Service:
         return repository_of(unescape(str(self.model.get("image", ""))))
 
     @property
-    def accessory(self) -> str:
-        """Empty if it is no accessory; "yes" if it keeps running; "once" if it runs to its end."""
-        return self.labels.get("deploy.accessory", "")
+    def is_accessory(self) -> bool:
+        """Whether it is a database or the like, which a deploy starts and never replaces."""
+        return "deploy.accessory" in self.labels
+
+    @property
+    def is_accessory_that_ends(self) -> bool:
+        """Whether it is an accessory that does not go on running, but prepares something."""
+        return self.labels.get("deploy.accessory") == "once"
 
     @property
     def health(self) -> Optional[Health]:
@@ -538,7 +558,7 @@ class Service:
     @property
     def must_run_alone(self) -> bool:
         """Whether no other container may write to its data: it is a database, or the spec says so."""
-        return bool(self.accessory) or self.labels.get("deploy.rollout") == "recreate"
+        return self.is_accessory or self.labels.get("deploy.rollout") == "recreate"
 
     @property
     def can_temporary_serve(self) -> bool:
@@ -577,9 +597,10 @@ class Service:
         return shlex.split(self.labels.get("deploy.migrate", ""))
 
     @property
-    def backup(self) -> List[str]:
-        """The server and the database that are dumped before its migration; empty if none is."""
-        return self.labels.get("deploy.backup", "").split("/") if self.migrate else []
+    def backup(self) -> Optional[Tuple[str, str]]:
+        """The server and the database that are dumped before its migration; None if none is."""
+        server, _, database = self.labels.get("deploy.backup", "").partition("/")
+        return (server, database) if self.migrate and database else None
 
     @property
     def container_name(self) -> str:
@@ -668,11 +689,9 @@ def deploy(stack: "Stack", request: Request, delivery: Delivery, services: List[
     with old_files_come_back_after_failure(stack, services):
         with unpacked(stack, request, delivery) as files:
             services += resolve_services(stack, request, files)
-            to_deploy = [
-                service
-                for service in services
-                if not mark_if_superseded(stack, service, request.sequence)
-            ]
+            for service in services:
+                mark_if_superseded(stack, service, request.sequence)
+            to_deploy = undecided(services)
             if not to_deploy:
                 return
             preflight(stack, request, to_deploy, files)
@@ -691,9 +710,8 @@ def roll_back(stack: "Stack", request: Request, services: List[Service]) -> None
     A rollback skips the checks of a deploy, or only reports them: it is the way out of trouble.
     """
     stack.read_compose_file()
-    ((name, digest),) = request.images.items()
+    name, digest = next(iter(request.images.items()))  # the grammar allows no second one
     service = stack.service(name)
-    service.previous_image = stack.newest_record(name).image
     service.image = image_to_go_back_to(stack, service, digest)
     services.append(service)
     for finding in findings_of(stack, [service], stack.files):
@@ -758,8 +776,9 @@ def roll_out(stack: "Stack", request: Request, services: List[Service]) -> None:
 def replace_in_order(stack: "Stack", request: Request, services: List[Service]) -> None:
     """Replace the containers; a service whose dependency has failed is left as it is."""
     for level in dependency_levels(services):
-        ready = [service for service in level if not mark_if_dependency_failed(service, services)]
-        replace_containers(stack, request, ready)
+        for service in level:
+            mark_if_dependency_failed(service, services)
+        replace_containers(stack, request, undecided(level))
 
 
 # 1. Parse and authorize: a request is one line in a fixed grammar, and a key has a list of stacks.
@@ -793,9 +812,9 @@ def parse_request(caller: Caller) -> Request:
     stack = fields.get("stack") or ""
     if caller.is_key and not stack:
         raise Failed(BAD_REQUEST, "with a deploy key, name the stack: status STACK")
-    for name in sorted(VERBS & {fields["verb"], stack}):
+    for name in (fields["verb"], stack):
         # With a key and no command, the key's list of stacks looks like a request of a person.
-        if (ROOT / name).is_dir():
+        if name in VERBS and (ROOT / name).is_dir():
             raise Failed(
                 NOT_READY,
                 f"no stack may be called '{name}', which is a request. Rename its folder, in the"
@@ -1019,6 +1038,11 @@ def read_json(path: Path) -> Json:
     return {}
 
 
+def write_json(path: Path, content: Json) -> None:
+    """Write a JSON object, for `read_json`."""
+    write_file(path, json.dumps(content).encode(), 0o600)
+
+
 def is_locked(path: Path) -> bool:
     """Whether a process holds the lock of a file."""
     if not path.exists():
@@ -1163,9 +1187,9 @@ def recover(stack: "Stack") -> None:
         stack.write_pins()
     restore_files(stack)
     for service in stack.services.values():
-        if not service.accessory:
+        if not service.is_accessory:
             wait_for_interrupted_one_off(stack, service)
-        if not service.accessory and not service.runs_once:
+        if not service.is_accessory and not service.runs_once:
             with uninterrupted(), cleaning_up():
                 recover_service(stack, service)
     restore_files(stack)
@@ -1220,8 +1244,7 @@ def wait_until_started(stack: "Stack", service: Service) -> None:
 
     After a boot, for example, a container that answers nothing yet may be the only one that works.
     """
-    end = stack.machine.now() + service.start_seconds
-    while stack.machine.now() <= end:
+    for _ in stack.machine.each_second(service.start_seconds):
         containers = [stack.find(service.container_name)]
         if service.can_temporary_serve:
             containers.append(stack.temporary(service))
@@ -1230,7 +1253,6 @@ def wait_until_started(stack: "Stack", service: Service) -> None:
         ]
         if not starting or any(is_healthy(stack, service, name) for name in starting):
             return
-        stack.machine.wait(1)
 
 
 def let_temporary_container_answer(stack: "Stack", service: Service) -> None:
@@ -1602,7 +1624,7 @@ class Files:
         """The compose file; empty if there is none."""
         for folder in (self.folder, self.installed):
             if (folder / COMPOSE_FILE).is_file():
-                return (folder / COMPOSE_FILE).read_text(errors="replace")
+                return (folder / COMPOSE_FILE).read_text("utf-8", "replace")
         return ""
 
     def beside(self) -> List[str]:
@@ -1695,17 +1717,16 @@ def resolve_services(stack: "Stack", request: Request, files: Files) -> List[Ser
     services = []
     for name, digest in request.images.items():
         service = stack.service(name)
-        service.previous_image = stack.newest_record(name).image
         service.image = f"{service.repository}@{digest}"
         services.append(service)
     return services
 
 
-def mark_if_superseded(stack: "Stack", service: Service, sequence: int) -> bool:
-    """Whether a newer commit serves; then the service gets the result `superseded`."""
+def mark_if_superseded(stack: "Stack", service: Service, sequence: int) -> None:
+    """Give a service the result `superseded` if a newer commit serves."""
     newest = stack.newest_record(service.name)
     if sequence >= newest.sequence:
-        return False
+        return
     if not service.runs_once and not runs_image(stack, service, newest.image):
         # The newer commit fails, but only a person may decide that an older one replaces it.
         raise Failed(
@@ -1723,7 +1744,6 @@ def mark_if_superseded(stack: "Stack", service: Service, sequence: int) -> bool:
         f" {rollback_command(stack, service)} goes back to the image before it"
     )
     service.result = "superseded"
-    return True
 
 
 def runs_image(stack: "Stack", service: Service, image: str) -> bool:
@@ -1770,12 +1790,17 @@ def findings_of(stack: "Stack", services: Sequence[Service], files: Files) -> It
     yield from check_networks_and_volumes(stack)
     containers = stack.containers()
     for service in services:
+        yield from check_settings(service)
         yield from check_labels(service)
         yield from check_temporary_names(stack, service, containers)
         yield from check_holder_of_name(stack, service, containers)
         yield from check_ports(stack, service, containers)
         yield from check_one_shots(stack, service, services)
-    accessories = [service for service in stack.services.values() if service.accessory]
+    accessories = [service for service in stack.services.values() if service.is_accessory]
+    needed = needed_by(stack, services)
+    for accessory in accessories:
+        if accessory.name in needed:
+            yield from check_ports(stack, accessory, containers)
     for service in [*services, *accessories]:
         yield from check_volumes_in_use(stack, service, containers)
 
@@ -1783,7 +1808,7 @@ def findings_of(stack: "Stack", services: Sequence[Service], files: Files) -> It
 def print_findings(stack: "Stack") -> int:
     """`check`: print why a deploy of the whole stack would fail."""
     stack.read_compose_file()
-    services = [service for service in stack.services.values() if not service.accessory]
+    services = [service for service in stack.services.values() if not service.is_accessory]
     findings = [*findings_of(stack, services, stack.files), *check_disk(stack)]
     for finding in findings:
         print_error(str(finding))
@@ -1802,13 +1827,15 @@ def check_versions(stack: "Stack") -> Iterator[Finding]:
     engine = stack.machine.json("version", "--format", "{{json .}}").get("Server") or {}
     if version_of(str(engine.get("Version", ""))) < OLDEST_ENGINE:
         yield Finding(
-            f"Docker Engine is {engine.get('Version') or 'unknown'}", "20.10 or newer is needed"
+            f"Docker Engine is {engine.get('Version') or 'unknown'}",
+            f"{version_text(OLDEST_ENGINE)} or newer is needed",
         )
     output = stack.machine.docker("compose", "version", "--short")
     if output.code != 0 or version_of(output.out.strip()) < OLDEST_COMPOSE:
         yield Finding(
             f"Docker Compose is {output.out.strip() or 'missing'}",
-            "2.20 or newer is needed: install the package docker-compose-plugin",
+            f"{version_text(OLDEST_COMPOSE)} or newer is needed: install the package"
+            " docker-compose-plugin",
         )
 
 
@@ -1827,7 +1854,7 @@ def check_pins(stack: "Stack") -> Iterator[Finding]:
     path = stack.folder / PINS_FILE
     if not os.path.lexists(path):
         return
-    text = path.read_text(errors="replace")
+    text = path.read_text("utf-8", "replace")
     lines = text[len(PINS_HEAD) :].splitlines(keepends=True)
     if not text.startswith(PINS_HEAD) or not all(PINS_LINE.fullmatch(line) for line in lines):
         yield Finding(
@@ -1876,9 +1903,7 @@ class EnvLine:
 def read_env_lines(path: Path) -> List[EnvLine]:
     """The lines of an env file, without empty ones and comments."""
     lines = []
-    for number, line in enumerate(
-        path.read_text(encoding="utf-8-sig", errors="replace").split("\n"), 1
-    ):
+    for number, line in enumerate(path.read_text("utf-8-sig", "replace").split("\n"), 1):
         text = line.strip()
         if not text or text.startswith("#"):
             continue
@@ -1987,8 +2012,6 @@ def check_holder_of_name(
     stack: "Stack", service: Service, containers: Sequence[Container]
 ) -> Iterator[Finding]:
     """The container that has the service's name must be one that a deploy can replace."""
-    if not service.model.get("container_name"):
-        yield Finding(f"{service.name} has no container_name", "Add it to the compose file")
     holder = find_container(containers, service.container_name)
     if not holder or service.runs_once:
         return  # a one-shot runs in a container of another name
@@ -2042,6 +2065,18 @@ def check_one_shots(
                 f"{service.name} depends on {name}, which has never run to its end",
                 f"Deploy {name} first, then run the job again",
             )
+
+
+def check_settings(service: Service) -> Iterator[Finding]:
+    """The service must be one container, with a name by which deploys find it."""
+    if not service.model.get("container_name"):
+        yield Finding(f"{service.name} has no container_name", "Add it to the compose file")
+    replicas = (service.model.get("deploy") or {}).get("replicas", service.model.get("scale", 1))
+    if replicas != 1:
+        yield Finding(
+            f"{service.name} has {replicas} replicas in the compose file, and a deploy starts one",
+            "Remove `replicas` and `scale` there",
+        )
 
 
 def check_labels(service: Service) -> Iterator[Finding]:
@@ -2139,20 +2174,39 @@ def is_anonymous_volume(mount: Json) -> bool:
 def check_ports(
     stack: "Stack", service: Service, containers: Sequence[Container]
 ) -> Iterator[Finding]:
-    """No other container may hold a port that the service publishes."""
-    for container in containers:
-        if (
-            not container.is_running
-            or container.name == service.container_name
-            or stack.owns(container, service)
-        ):
-            continue
-        for port in service.published:
-            if any(port.conflicts_with(other) for other in container.ports):
+    """No other container, and no program of the server, may hold a port that the service publishes.
+
+    Docker would notice only when it starts the new container, perhaps after the old one was stopped.
+    """
+    holding = [container for container in containers if container.has_processes]
+    own = find_container(holding, service.container_name)
+    for port in service.published:
+        for container in holding:
+            is_other = container is not own and not stack.owns(container, service)
+            if is_other and any(port.conflicts_with(other) for other in container.ports):
                 yield Finding(
                     f"{service.name} publishes port {port.number}, which {container.name} uses",
                     f"Stop that container, or publish another port: docker stop {container.name}",
                 )
+    if own and "host" in own.networks:
+        return  # it may hold the port itself, without publishing it, and it is replaced
+    published = [port for container in holding for port in container.ports]
+    for port in service.published:
+        if is_held_by_program(port, stack.machine.listening_ports(), published):
+            yield Finding(
+                f"{service.name} publishes port {port.number}/{port.protocol}, on which a program"
+                " listens that is not in a container",
+                "Stop that program, or publish another port. This names it: sudo ss -lnptu"
+                f" 'sport = :{port.number}'",
+            )
+
+
+def is_held_by_program(port: Port, listening: List[Port], published: List[Port]) -> bool:
+    """Whether something else than Docker, which listens for its containers, holds a port."""
+    return any(
+        port.conflicts_with(other) and not any(map(other.conflicts_with, published))
+        for other in listening
+    )
 
 
 def check_volumes_in_use(
@@ -2164,9 +2218,11 @@ def check_volumes_in_use(
     adds no second one to what is there.
     """
     own = find_container(containers, service.container_name)
-    if not service.must_run_alone or (own and own.has_processes and service.accessory != "once"):
+    if not service.must_run_alone or (
+        own and own.has_processes and not service.is_accessory_that_ends
+    ):
         return
-    if own and service.accessory and not stack.owns(own, service):
+    if own and service.is_accessory and not stack.owns(own, service):
         yield Finding(
             f"{own.name} exists, does not run, and was not made by this stack",
             f"If you need its data, start it: docker start {own.name}."
@@ -2327,7 +2383,7 @@ def install_file(source: Path, folder: Path, name: str) -> None:
                 " again",
             )
     content, mode = source.read_bytes(), source.stat().st_mode & 0o777
-    with folder_of(folder, name) as parent:
+    with named_in_errors(folder / name), folder_of(folder, name) as parent:
         target = parent / Path(name).name
         if not target.exists() or name == COMPOSE_FILE or is_env_file(name):
             write_file(target, content, mode)
@@ -2449,7 +2505,7 @@ def files_to_restore(stack: "Stack") -> List[str]:
 
 def may_need_new_files(stack: "Stack", service: Service) -> bool:
     """Whether a service runs the new version, or will be started with it later."""
-    if service.accessory:
+    if service.is_accessory:
         return False
     if service.result == "serving" or (service.can_temporary_serve and stack.temporary(service)):
         return True
@@ -2496,9 +2552,7 @@ def pull_images(stack: "Stack", services: List[Service], token: str) -> None:
 def pull(stack: "Stack", image: str, login: Path) -> None:
     """Pull one image; try again if the registry has trouble."""
     for pause in PULL_PAUSES:
-        output = stack.machine.docker(
-            "--config", str(login), "pull", "-q", image, seconds=PULL_SECONDS
-        )
+        output = pull_once(stack, image, "--config", str(login))
         if output.code == 0:
             return
         refuse_if_final(image, output)
@@ -2508,6 +2562,13 @@ def pull(stack: "Stack", image: str, login: Path) -> None:
     raise Failed(
         NOT_READY,
         f"{image} could not be pulled; the registry did not reject the token: {output.last_line}",
+    )
+
+
+def pull_once(stack: "Stack", image: str, *options: str) -> Output:
+    """Try to pull an image."""
+    return stack.machine.docker(
+        *options, "pull", "-q", image, seconds=PULL_SECONDS, can_be_cancelled=True
     )
 
 
@@ -2535,7 +2596,7 @@ def ensure_rollback_image(stack: "Stack", service: Service) -> None:
     """Pull the image of a rollback if the server has it no more; a rollback brings no token."""
     if stack.machine.docker("image", "inspect", service.image).code != 0:
         progress(f"pulling {service.image}")
-        output = stack.machine.docker("pull", "-q", service.image, seconds=PULL_SECONDS)
+        output = pull_once(stack, service.image)
         if output.code != 0:
             raise Failed(
                 BAD_IMAGE,
@@ -2580,28 +2641,42 @@ def check_image(stack: "Stack", service: Service) -> None:
 
 def start_accessories(stack: "Stack", services: List[Service]) -> None:
     """Start the accessories that are missing, and wait for those that these services need."""
-    accessories = [service for service in stack.services.values() if service.accessory]
-    missing = [accessory for accessory in accessories if is_to_be_started(stack, accessory)]
+    accessories = [service for service in stack.services.values() if service.is_accessory]
+    missing = [accessory for accessory in accessories if not has_processes(stack, accessory)]
     if missing:
-        refuse_shared_data(stack, missing)
-        names = [accessory.name for accessory in missing]
-        progress(f"starting {', '.join(names)}")
-        for accessory in missing:
-            if stack.find(accessory.container_name):
-                progress(
-                    f"note: {accessory.name} was stopped, and a deploy starts it again, as `docker"
-                    " compose up` does. While it must not run, keep deploys away in a shell with"
-                    f" the stack's lock: flock {stack.lock_file} bash"
-                )
-        output = stack.compose("up", "-d", "--no-deps", "--no-recreate", *names)
-        if output.code != 0:
-            # Only those that a service of this request needs make it fail, below.
-            progress(f"note: some accessories could not be started: {output.last_line}")
+        start_missing_accessories(stack, missing)
     needed = needed_by(stack, services)
     for accessory in accessories:
         if accessory.name in needed:
             wait_for_accessory(stack, accessory)
         report_differences(stack, accessory)
+
+
+def has_processes(stack: "Stack", accessory: Service) -> bool:
+    """Whether the container of an accessory exists, and may write to its data."""
+    container = stack.find(accessory.container_name)
+    return container is not None and container.has_processes
+
+
+def start_missing_accessories(stack: "Stack", missing: List[Service]) -> None:
+    """Let Compose create and start accessories; one that has ended runs again."""
+    refuse_shared_data(stack, missing)
+    names = [accessory.name for accessory in missing]
+    progress(f"starting {', '.join(names)}")
+    for accessory in missing:
+        container = stack.find(accessory.container_name)
+        if container and accessory.is_accessory_that_ends and stack.owns(container, accessory):
+            stack.remove_with_volumes(container.name)
+        elif container:
+            progress(
+                f"note: {accessory.name} was stopped, and a deploy starts it again, as `docker"
+                " compose up` does. While it must not run, keep deploys away in a shell with the"
+                f" stack's lock: flock {stack.lock_file} bash"
+            )
+    output = stack.compose("up", "-d", "--no-deps", "--no-recreate", *names)
+    if output.code != 0:
+        # Only those that a service of this request needs make it fail, when they are waited for.
+        progress(f"note: some accessories could not be started: {output.last_line}")
 
 
 def refuse_shared_data(stack: "Stack", services: List[Service]) -> None:
@@ -2612,17 +2687,7 @@ def refuse_shared_data(stack: "Stack", services: List[Service]) -> None:
             raise Failed(finding.code, str(finding))
 
 
-def is_to_be_started(stack: "Stack", accessory: Service) -> bool:
-    """Whether Compose has to start it; a finished one that runs once is removed, to run again."""
-    container = stack.find(accessory.container_name)
-    if container and container.has_processes:
-        return False
-    if container and accessory.accessory == "once" and stack.owns(container, accessory):
-        stack.remove_with_volumes(accessory.container_name)
-    return True
-
-
-def needed_by(stack: "Stack", services: List[Service]) -> Set[str]:
+def needed_by(stack: "Stack", services: Sequence[Service]) -> Set[str]:
     """The names of all services that these depend on, directly or indirectly."""
     needed: Set[str] = set()
     pending = [name for service in services for name in service.dependencies]
@@ -2636,23 +2701,21 @@ def needed_by(stack: "Stack", services: List[Service]) -> Set[str]:
 
 def wait_for_accessory(stack: "Stack", accessory: Service) -> None:
     """Wait until an accessory is healthy."""
-    end = stack.machine.now() + HEALTHCHECK_SECONDS
-    while True:
+    for _ in stack.machine.each_second(HEALTHCHECK_SECONDS):
         container = stack.find(accessory.container_name)
         if container and is_accessory_healthy(accessory, container):
             return
-        is_starting = container and container.is_running and container.docker_health != "unhealthy"
-        if not is_starting or stack.machine.now() > end:
-            print_end_of_log(stack, accessory)
-            raise Failed(
-                NOT_READY, f"{accessory.name} is not healthy, and a deployed service depends on it"
-            )
-        stack.machine.wait(1)
+        if not container or not container.is_running or container.docker_health == "unhealthy":
+            break
+    print_end_of_log(stack, accessory)
+    raise Failed(
+        NOT_READY, f"{accessory.name} is not healthy, and a deployed service depends on it"
+    )
 
 
 def is_accessory_healthy(accessory: Service, container: Container) -> bool:
     """Whether it runs and Docker's health check passes, or ran once and ended with exit code 0."""
-    if accessory.accessory == "once":
+    if accessory.is_accessory_that_ends:
         return container.status == "exited" and container.exit_code == 0
     return container.is_running and container.docker_health in ("", "healthy")
 
@@ -2736,8 +2799,8 @@ def run_one_off(stack: "Stack", service: Service, command: Sequence[str]) -> Out
 
 def back_up_databases(stack: "Stack", services: List[Service]) -> None:
     """Dump the databases that these services migrate, each once; bin/database does it."""
-    databases = dict.fromkeys(tuple(service.backup) for service in services)
-    for server, database in (pair for pair in databases if len(pair) == 2):
+    databases = dict.fromkeys(service.backup for service in services if service.backup)
+    for server, database in databases:
         program = installed_program("database", "dumps before migrations")
         output = stack.machine.show(
             [program, "backup", server, database, "before-migration"], DUMP_SECONDS
@@ -2782,7 +2845,7 @@ def hooks(stack: "Stack", verb: str, services: List[Service]) -> Iterator[None]:
         "IMAGE": " ".join(service.image for service in services),
     }
     # If this deploy is killed, the next one sees from this file that hooks/after has to run.
-    write_file(stack.owed_hook, json.dumps(settings).encode(), 0o600)
+    write_json(stack.owed_hook, settings)
     code = NOT_SERVING
     try:
         if run_hook(stack, "before", settings) != 0:
@@ -2801,7 +2864,7 @@ def hooks(stack: "Stack", verb: str, services: List[Service]) -> Iterator[None]:
             stack.owed_hook.unlink()
         else:
             with cleaning_up():
-                write_file(stack.owed_hook, json.dumps(settings).encode(), 0o600)
+                write_json(stack.owed_hook, settings)
     if not is_done:
         outcome = "the new version serves, but " if code == SERVING else ""
         raise Failed(
@@ -2827,7 +2890,7 @@ def run_hook(stack: "Stack", name: str, settings: Dict[str, str]) -> int:
     return stack.machine.script(["bash", f"hooks/{name}"], stack.folder, settings)
 
 
-# 11. and 12. Replace the containers. A service that can run twice goes through these steps:
+# 11. Replace the containers. A service that can run twice goes through these steps:
 #
 #   start_beside         The temporary container starts, without the service's names on any network.
 #                        If it does not become healthy, no request has ever reached it.
@@ -2864,15 +2927,13 @@ def dependency_levels(services: List[Service]) -> List[List[Service]]:
     return groups
 
 
-def mark_if_dependency_failed(service: Service, services: List[Service]) -> bool:
-    """Whether it depends on a failed service; then it gets the result `not started`."""
+def mark_if_dependency_failed(service: Service, services: List[Service]) -> None:
+    """Give a service the result `not started` if it depends on one that has failed."""
     failed = {other.name for other in services if other.result in ("failed", "not started")}
-    if not service.dependencies & failed:
-        return False
-    names = ", ".join(sorted(service.dependencies & failed))
-    progress(f"{service.name} is not started: it depends on {names}")
-    service.result = "not started"
-    return True
+    if service.dependencies & failed:
+        names = ", ".join(sorted(service.dependencies & failed))
+        progress(f"{service.name} is not started: it depends on {names}")
+        service.result = "not started"
 
 
 def replace_containers(stack: "Stack", request: Request, services: List[Service]) -> None:
@@ -2890,8 +2951,8 @@ def replace_containers(stack: "Stack", request: Request, services: List[Service]
         try:
             replace_batch(stack, request, batch)
         except Exception as error:  # a cancel, for example: nothing may stay half replaced
-            for service in not_failed(batch):
-                fail(stack, service, str(error))
+            for service in undecided(batch):
+                fail(stack, service, as_failure(error).message)
             raise
 
 
@@ -2954,15 +3015,15 @@ def replace_batch(stack: "Stack", request: Request, services: List[Service]) -> 
     stack.write_trial_pins()
     beside = [service for service in services if can_start_beside(stack, service)]
     start_beside(stack, beside)
-    hand_over(stack, not_failed(beside))
-    replace_own(stack, not_failed(beside), set_foreign_container_aside)
+    hand_over(stack, undecided(beside))
+    replace_own(stack, undecided(beside), set_foreign_container_aside)
     stopped_first = [service for service in services if service not in beside]
     replace_own(stack, stopped_first, stop_and_set_aside)
-    watch_and_record(stack, request, not_failed(services))
+    watch_and_record(stack, request, undecided(services))
 
 
-def not_failed(services: List[Service]) -> List[Service]:
-    """The services without a result: nothing has gone wrong with them so far."""
+def undecided(services: List[Service]) -> List[Service]:
+    """The services without a result: they are to be replaced, and nothing has gone wrong so far."""
     return [service for service in services if not service.result]
 
 
@@ -3014,7 +3075,7 @@ def hand_over(stack: "Stack", services: List[Service]) -> None:
             stack.set_restart_policy(service.temporary_name, service.restart_policy)
             give_service_names(stack, service)
             watched[service.name] = stack.get(service.temporary_name)
-    seconds = announced_name_cache_seconds(not_failed(services))
+    seconds = announced_name_cache_seconds(undecided(services))
     watch_containers(stack, services, watched, seconds)
 
 
@@ -3045,12 +3106,12 @@ def watch_and_record(stack: "Stack", request: Request, services: List[Service]) 
             temporary = stack.temporary(service)
             if temporary and temporary.image == service.image:
                 remove_service_names(stack, service)
-    seconds = max((service.watched_seconds for service in not_failed(services)), default=0)
+    seconds = max((service.watched_seconds for service in undecided(services)), default=0)
     if seconds:
         progress(f"watching the new containers for {seconds} seconds")
     watch_containers(stack, services, watched, seconds)
     try:
-        for service in not_failed(services):
+        for service in undecided(services):
             with service_may_fail(stack, service):
                 finish(stack, request, service, "serving")
     finally:
@@ -3076,21 +3137,20 @@ def cleaning_up() -> Iterator[None]:
     except Cancelled:
         raise
     except Exception as error:
-        progress(f"note: the clean-up failed, and the next deploy does it: {error}")
+        problem = as_failure(error).message
+        progress(f"note: the clean-up failed, and the next deploy does it: {problem}")
 
 
 def watch_containers(
     stack: "Stack", services: List[Service], watched: Dict[str, Container], seconds: int
 ) -> None:
     """Check new containers each second, so that one that fails late is undone at once."""
-    end = stack.machine.now() + seconds
-    while not_failed(services):
-        for service in not_failed(services):
+    for _ in stack.machine.each_second(seconds):
+        for service in undecided(services):
             with service_may_fail(stack, service):
                 refuse_change(stack, service, watched[service.name])
-        if stack.machine.now() >= end:
+        if not undecided(services):
             return
-        stack.machine.wait(1)
 
 
 def finish(stack: "Stack", request: Request, service: Service, result: str) -> None:
@@ -3218,7 +3278,7 @@ def set_aside(stack: "Stack", service: Service, container: Container) -> None:
         "restart": container.restart_policy,
         "was_running": container.is_running,
     }
-    write_file(stack.set_aside_file(service), json.dumps(note).encode(), 0o600)
+    write_json(stack.set_aside_file(service), note)
     stack.rename(container.name, service.set_aside_name)
 
 
@@ -3296,7 +3356,7 @@ def retire_set_aside_container(stack: "Stack", service: Service) -> None:
     stack.forget_set_aside(service)
 
 
-# 12., when it fails: undo what was done for a service, and let its old container serve again.
+# 12. Undo: when a service fails, let its old container serve again.
 
 
 @contextlib.contextmanager
@@ -3337,12 +3397,10 @@ def fail(stack: "Stack", service: Service, problem: str) -> None:
 
 def wait_until_docker_answers(stack: "Stack") -> None:
     """Wait while Docker restarts, for example for an update: nothing could be undone meanwhile."""
-    end = stack.machine.now() + DOCKER_SECONDS
-    while stack.machine.now() < end:
+    for _ in stack.machine.each_second(DOCKER_SECONDS):
         with contextlib.suppress(Failed):
             if stack.machine.docker("version", "--format", "{{json .}}").code == 0:
                 return
-        stack.machine.wait(1)
 
 
 def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
@@ -3399,7 +3457,7 @@ def remove_temporary_container(stack: "Stack", service: Service) -> None:
     stack.remove_with_volumes(service.temporary_name)
 
 
-# 12., the names of a service on its networks: who has them gets its requests.
+# 13. Names: the container that has the names of a service on its networks gets its requests.
 
 
 def has_service_names(stack: "Stack", service: Service) -> bool:
@@ -3468,7 +3526,7 @@ def announced_name_cache_seconds(services: List[Service]) -> int:
     return seconds
 
 
-# 11. and 12., health: a container serves if it runs and answers its health check.
+# 14. Health: a container serves if it runs and answers its health check.
 
 
 def refuse_failed_start(name: str, output: Output) -> None:
@@ -3482,8 +3540,8 @@ def wait_until_healthy(stack: "Stack", service: Service, name: str) -> None:
     first = stack.get(name)
     if service.image_id and first.image_id != service.image_id:
         raise Failed(BAD_IMAGE, f"{name} does not run {service.image}")
-    end = stack.machine.now() + service.start_seconds
-    while True:
+    problem = ""
+    for _ in stack.machine.each_second(service.start_seconds):
         container = stack.get(name)
         if not container.is_same_run(first) or not container.is_running:
             raise Failed(NOT_SERVING, f"{name} did not stay up: {container.state_text}")
@@ -3492,12 +3550,10 @@ def wait_until_healthy(stack: "Stack", service: Service, name: str) -> None:
             problem = "Docker's health check has not passed yet"
         if not problem:
             return
-        if stack.machine.now() > end:
-            raise Failed(
-                NOT_SERVING,
-                f"{name} did not become healthy within {service.start_seconds} seconds: {problem}",
-            )
-        stack.machine.wait(1)
+    raise Failed(
+        NOT_SERVING,
+        f"{name} did not become healthy within {service.start_seconds} seconds: {problem}",
+    )
 
 
 def refuse_change(stack: "Stack", service: Service, watched: Container) -> None:
@@ -3563,14 +3619,16 @@ def problem_at(stack: "Stack", health: Health, address: str) -> str:
     return "" if status == health.status else f"{health}: the answer was {status}"
 
 
-# 13. Record, pin, clean up. Records are append-only, and the pins are written from them.
+# 15. Record what serves, pin it, clean up. Records are append-only; pins are made from them.
 
 
 def read_record(path: Path) -> List[Record]:
     """The lines of a record, oldest first; notes of a person and incomplete lines are skipped."""
     if not path.is_file():
         return []
-    matches = (RECORD_LINE.fullmatch(line) for line in path.read_text(errors="replace").split("\n"))
+    matches = (
+        RECORD_LINE.fullmatch(line) for line in path.read_text("utf-8", "replace").split("\n")
+    )
     return [Record(match[1], int(match[2]), match[3], match[4]) for match in matches if match]
 
 
@@ -3610,7 +3668,8 @@ def images_without_undone_ones(records: List[Record]) -> List[str]:
     images: List[str] = []
     for record in records:
         if record.run == "rollback" and record.image in images:
-            del images[len(images) - images[::-1].index(record.image) :]
+            while images[-1] != record.image:
+                images.pop()
         elif not images or images[-1] != record.image:
             images.append(record.image)
     return images
@@ -3655,7 +3714,7 @@ def needed_images() -> Set[str]:
     needed = {image for record in records for image in newest_images(record)}
     for path in ROOT.glob("*/.deploys/trial.yml"):
         # An image that another stack has just pulled is not in a record yet.
-        needed |= set(PINNED_IMAGE.findall(path.read_text(errors="replace")))
+        needed |= set(PINNED_IMAGE.findall(path.read_text("utf-8", "replace")))
     return needed
 
 
@@ -3664,7 +3723,7 @@ def newest_images(records: List[Record]) -> List[str]:
     return list(dict.fromkeys(record.image for record in reversed(records)))[:IMAGES_TO_KEEP]
 
 
-# The output at the end of a request, and of `status`.
+# 16. Report: the output at the end of a request, and of `status`.
 
 
 def exit_code_of(services: List[Service]) -> int:
@@ -3843,7 +3902,7 @@ def print_end_of_log(stack: "Stack", service: Service) -> None:
             quote(output.out + output.err)
 
 
-# The stack: its files, and its containers as Docker knows them.
+# 17. The stack: its files, and its containers as Docker knows them.
 
 
 class Stack:
@@ -3904,7 +3963,7 @@ class Stack:
                 user = service.labels.get("deploy.user") or "x-access-token"
                 account = base64.b64encode(f"{user}:{token}".encode()).decode()
                 accounts[registry_key(service.image)] = {"auth": account}
-            write_file(folder / "config.json", json.dumps({"auths": accounts}).encode(), 0o600)
+            write_json(folder / "config.json", {"auths": accounts})
             yield folder
         finally:
             remove_folder(folder)
@@ -3927,6 +3986,7 @@ class Stack:
             text = ENV_FILE_LINE.sub("", files.text())
             output = self.compose_text(text, *config, folder=files.folder)
         if output.code != 0:
+            refuse_findings(list(check_versions(self)))  # perhaps Compose is missing
             # The error of Compose is not shown, because it may quote a password of an env file.
             raise Failed(
                 NOT_READY,
@@ -3954,12 +4014,13 @@ class Stack:
                 f"there is no service '{name}' in: {', '.join(self.services)}. If it is new, copy"
                 f" the compose file: {copy_command(self.name)}",
             )
-        if service.accessory:
+        if service.is_accessory:
             raise Failed(
                 BAD_REQUEST,
                 f"{name} is an accessory, which a deploy never replaces: its image is the one in"
                 " the compose file",
             )
+        service.previous_image = self.newest_record(name).image
         return service
 
     def compose(
@@ -4108,13 +4169,11 @@ class Stack:
         """Note that the new container is recorded: the set-aside one never comes back."""
         note = self.set_aside_note(service)
         if note:
-            text = json.dumps({**note, "is_replaced": True})
-            write_file(self.set_aside_file(service), text.encode(), 0o600)
+            write_json(self.set_aside_file(service), {**note, "is_replaced": True})
 
     def forget_set_aside(self, service: Service) -> None:
         """Remove the note: no container is set aside any more."""
-        with contextlib.suppress(FileNotFoundError):
-            self.set_aside_file(service).unlink()
+        self.set_aside_file(service).unlink(missing_ok=True)
 
     def get(self, name: str) -> Container:
         """The container of that name, which must exist."""
@@ -4128,8 +4187,32 @@ class Stack:
         self.change("rename", name, new_name)
 
     def stop(self, name: str) -> None:
-        """Stop a container; Docker kills it after its stop_grace_period."""
-        self.change("stop", name, seconds=self.change_seconds(name))
+        """Stop a container; Docker kills it after its stop_grace_period.
+
+        Docker gives up if a process cannot be killed, for example because it waits for a disk. Such
+        a container may end at any moment, and then nothing starts it again. So it is waited for.
+        """
+        try:
+            self.change("stop", name, seconds=self.change_seconds(name))
+        except Cancelled:
+            raise
+        except Failed as failure:
+            if not self.ends_in_time(name):
+                raise Failed(
+                    NOT_READY,
+                    f"{name} does not end, although it was stopped and killed: {failure.message}. It"
+                    " may still end later, and then nothing starts it again. To see what serves:"
+                    f" {ROOT}/bin/deploy status {self.name}",
+                ) from failure
+            progress(f"note: {name} has ended, although Docker reported: {failure.message}")
+
+    def ends_in_time(self, name: str) -> bool:
+        """Whether a container that Docker could not stop ends within a minute."""
+        for _ in self.machine.each_second(END_SECONDS):
+            container = self.find(name)
+            if not container or not container.has_processes:
+                return True
+        return False
 
     def change_seconds(self, name: str) -> int:
         """The time limit of a command that stops a container, which may take a long time to end."""
@@ -4178,7 +4261,7 @@ class Stack:
             path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
         )
         # Without a buffer: after an error, its rest would be written when the file is closed.
-        with os.fdopen(handle, "r+b", buffering=0) as stream:
+        with named_in_errors(path), os.fdopen(handle, "r+b", buffering=0) as stream:
             size = stream.seek(0, os.SEEK_END)
             is_incomplete = size > 0 and os.pread(stream.fileno(), 1, size - 1) != b"\n"
             try:
@@ -4197,13 +4280,11 @@ class Stack:
     def write_replaced_note(self, names: List[str], is_installed: bool = True) -> None:
         """Note which files a deploy has replaced, and whether all of them are installed."""
         if names or self.replaced_note.exists():
-            note = {"names": names, "is_installed": is_installed}
-            write_file(self.replaced_note, json.dumps(note).encode(), 0o600)
+            write_json(self.replaced_note, {"names": names, "is_installed": is_installed})
 
     def forget_replaced_files(self) -> None:
         """Remove the copies of the replaced files: the new ones stay."""
-        with contextlib.suppress(FileNotFoundError):
-            self.replaced_note.unlink()
+        self.replaced_note.unlink(missing_ok=True)
         remove_folder(self.replaced_files)
 
     def mounts(self, service: Service, name: str) -> bool:
@@ -4247,12 +4328,14 @@ class Stack:
     def _write_pins(self, path: Path, images: Dict[str, str]) -> None:
         text = PINS_HEAD
         for name, service in self.services.items():
-            image = "" if service.accessory else images.get(name) or self.newest_record(name).image
+            image = (
+                "" if service.is_accessory else images.get(name) or self.newest_record(name).image
+            )
             text += f'  {name}: {{image: "{image}"}}\n' if image else f"  {name}: {{}}\n"
         write_file(path, text.encode(), 0o644)
 
 
-# Everything outside of this program. Tests replace this class.
+# 18. The machine: everything outside of this program. Tests replace this class.
 
 
 class Machine:
@@ -4266,15 +4349,15 @@ class Machine:
         stdin: str = "",
         seconds: int = QUERY_SECONDS,
         prints_output: bool = False,
+        can_be_cancelled: bool = False,
     ) -> Output:
         """Run docker; with `prints_output`, its output goes to the log while it runs."""
         command = ["docker", *arguments]
         if prints_output:
             return self.show(command, seconds)
         try:
-            # A pull may be interrupted; half of a change would be hard to undo.
-            is_pull = arguments[0] in ("pull", "--config")  # only pulls are called with --config
-            until_its_end = contextlib.nullcontext() if is_pull else uninterrupted()
+            # Half of a change would be hard to undo.
+            until_its_end = contextlib.nullcontext() if can_be_cancelled else uninterrupted()
             with memory_file() as out, memory_file() as err, until_its_end:
                 # Files: with a pipe, docker would die if this program is killed.
                 process = subprocess.Popen(
@@ -4376,6 +4459,16 @@ class Machine:
             raise ValueError("the answer is not HTTP")
         return int(match[1])
 
+    def listening_ports(self) -> List[Port]:
+        """The ports of the server on which a program listens, or Docker for a container."""
+        ports: List[Port] = []
+        for protocol in ("tcp", "udp"):
+            for table in (protocol, f"{protocol}6"):
+                with contextlib.suppress(OSError):  # there is no table without IPv6
+                    rows = Path("/proc/net", table).read_text().splitlines()[1:]
+                    ports += ports_from(rows, protocol)
+        return ports
+
     def now(self) -> float:
         """Seconds of a clock that is never set."""
         return time.monotonic()
@@ -4401,6 +4494,14 @@ class Machine:
         """Sleep."""
         time.sleep(seconds)
 
+    def each_second(self, seconds: float) -> Iterator[None]:
+        """Yield at once, and then each second, the last time when so many seconds have passed."""
+        end = self.now() + seconds
+        yield
+        while self.now() < end:
+            self.wait(1)
+            yield
+
     def free_megabytes(self, folder: str) -> int:
         """The free space on the disk of a folder."""
         try:
@@ -4409,7 +4510,7 @@ class Machine:
             return shutil.disk_usage("/").free // 1_000_000
 
 
-# Small helpers.
+# 19. Helpers.
 
 
 def as_failure(error: Exception) -> Failed:
@@ -4469,6 +4570,24 @@ def port_from(address: Any, number: Any, protocol: Any) -> Port:
     """A published port, with the same empty address for all forms of "on all addresses"."""
     is_everywhere = address in (None, "0.0.0.0", "::")  # noqa: S104 - it is compared, not used
     return Port("" if is_everywhere else str(address), str(number), str(protocol or "tcp"))
+
+
+def ports_from(rows: Iterable[str], protocol: str) -> Iterator[Port]:
+    """The ports on which somebody listens, from the rows of /proc/net/tcp or /proc/net/udp."""
+    listening = "0A" if protocol == "tcp" else "07"
+    for row in rows:
+        _, local, _, state, *_ = row.split()
+        if state == listening:
+            address, _, number = local.partition(":")
+            yield port_from(address_from(address), int(number, 16), protocol)
+
+
+def address_from(digits: str) -> str:
+    """An address in the form of /proc/net: words of 32 bits, each in the byte order of the CPU."""
+    words = re.findall("[0-9A-F]{8}", digits)
+    packed = b"".join(int(word, 16).to_bytes(4, sys.byteorder) for word in words)
+    address = ipaddress.ip_address(packed)
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def restart_policy_from(settings: Optional[Json]) -> str:
@@ -4558,6 +4677,11 @@ def version_of(text: str) -> Tuple[int, int]:
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
+def version_text(version: Tuple[int, int]) -> str:
+    """A version, for a message."""
+    return f"{version[0]}.{version[1]}"
+
+
 def copy_command(folder: str) -> str:
     """The command that copies a folder of the repository's deploy/ to this server."""
     unpacking = f"umask 022; tar -x --strip-components=1 -C {ROOT}"
@@ -4593,7 +4717,9 @@ def name_of_user(number: int) -> str:
 def os_error_text(error: OSError) -> str:
     """An error of the operating system, as text."""
     place = f": {error.filename}" if error.filename else ""
-    return f"{error.strerror or type(error).__name__}{place}"
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    cure = ". Free some space (df -h, docker system df), then run the job again" if is_full else ""
+    return f"{error.strerror or error or type(error).__name__}{place}{cure}"
 
 
 def places_below(folder: Path, name: str) -> List[Path]:
@@ -4622,7 +4748,7 @@ def write_file(path: Path, content: bytes, mode: int, group: int = -1) -> None:
     """
     handle, temporary = tempfile.mkstemp(prefix=".new-", dir=path.parent)
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with named_in_errors(path), os.fdopen(handle, "wb") as stream:
             stream.write(content)
             sync(stream)
         with contextlib.suppress(PermissionError):
@@ -4633,6 +4759,16 @@ def write_file(path: Path, content: bytes, mode: int, group: int = -1) -> None:
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+        raise
+
+
+@contextlib.contextmanager
+def named_in_errors(path: Path) -> Iterator[None]:
+    """Let an error name this file: that of a full disk names none."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
         raise
 
 

@@ -45,7 +45,6 @@ import dataclasses
 import hashlib
 import importlib.machinery
 import importlib.util
-import json
 import os
 import re
 import signal
@@ -613,7 +612,7 @@ def deployed_consumers(
 ) -> List[deploy.Service]:
     """Those of the services that were deployed, each with the image that it runs."""
     for service in services:
-        if service.accessory:
+        if service.is_accessory:
             names = " ".join(other.name for other in services)
             raise deploy.Failed(
                 deploy.NOT_READY,
@@ -647,8 +646,7 @@ def changes_by_file(rotation: Rotation) -> Dict[str, List[Change]]:
 def apply_rotation(stack: deploy.Stack, rotation: Rotation) -> None:
     """Write the note, then change the env files, then the password of the role."""
     with deploy.uninterrupted():
-        note = json.dumps(dataclasses.asdict(rotation))
-        deploy.write_file(stack.rotation_note, note.encode(), 0o600)
+        deploy.write_json(stack.rotation_note, dataclasses.asdict(rotation))
         write_env_files(stack, rotation)
         if rotation.role:
             set_password(stack, rotation.role, rotation.role.before, rotation.role.after)
