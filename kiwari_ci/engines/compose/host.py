@@ -1608,17 +1608,16 @@ class Files:
     """The files of a stack: the compose file, its env files, and the files beside it.
 
     "Beside it" are files such as hooks and mounted configuration, which a comment at the top of the
-    compose file names. `overlay` is a folder with sent files that are not installed yet.
+    compose file names. `incoming` is a folder with sent files that are not installed yet.
     """
 
     def __init__(
-        self, folder: Path, overlay: Optional[Path] = None, are_newer: bool = False
+        self, installed: Path, incoming: Optional[Path] = None, are_newer: bool = False
     ) -> None:
+        self.installed = installed
+        self.folder = incoming or installed
         # Whether they are of a newer commit than the request: its checksum then cannot match.
         self.are_newer = are_newer
-        self.installed = folder
-        self.overlay = overlay
-        self.folder = overlay or folder
 
     def text(self) -> str:
         """The compose file; empty if there is none."""
@@ -1650,12 +1649,10 @@ class Files:
 
     def sent(self) -> List[str]:
         """The names of the files that were sent."""
-        assert self.overlay
-        return sorted(
-            str(path.relative_to(self.overlay))
-            for path in self.overlay.rglob("*")
-            if path.is_file()
-        )
+        if self.folder == self.installed:
+            return []
+        files = (path for path in self.folder.rglob("*") if path.is_file())
+        return sorted(str(path.relative_to(self.folder)) for path in files)
 
     def complete(self) -> None:
         """Copy the files that were not sent to the sent ones: Compose reads them together."""
@@ -1667,10 +1664,7 @@ class Files:
 
     def checksum(self) -> str:
         """The checksum that `sha256sum docker-compose.yml FILES_BESIDE | sha256sum` prints."""
-        lines = ""
-        for name in [COMPOSE_FILE, *self.beside()]:
-            lines += f"{checksum_of(self.folder / name)}  {name}\n"
-        return hashlib.sha256(lines.encode()).hexdigest()
+        return checksum_of_files(self.folder, [COMPOSE_FILE, *self.beside()])
 
     def changed(self) -> List[str]:
         """The names of the files that were sent, and that differ from those of the server.
@@ -1679,7 +1673,7 @@ class Files:
         """
         return [
             name
-            for name in (self.sent() if self.overlay else [])
+            for name in self.sent()
             if not is_same_file(self.folder / name, self.installed / name)
         ]
 
@@ -4296,11 +4290,8 @@ class Stack:
 
     def mounted_checksum(self, service: Service) -> str:
         """One checksum of the files beside the compose file that a service mounts; or empty."""
-        lines = ""
-        for name in self.files.beside():
-            if self.mounts(service, name):
-                lines += f"{checksum_of(self.folder / name)}  {name}\n"
-        return hashlib.sha256(lines.encode()).hexdigest() if lines else ""
+        names = [name for name in self.files.beside() if self.mounts(service, name)]
+        return checksum_of_files(self.folder, names) if names else ""
 
     def recorded_mounts(self, service: Service) -> str:
         """The checksum of the mounted files when the own container was created."""
@@ -4731,6 +4722,12 @@ def places_below(folder: Path, name: str) -> List[Path]:
 def checksum_of(path: Path) -> str:
     """The SHA-256 of a file; a missing file counts as an empty one."""
     return hashlib.sha256(path.read_bytes() if path.is_file() else b"").hexdigest()
+
+
+def checksum_of_files(folder: Path, names: Iterable[str]) -> str:
+    """One checksum of several files, as `sha256sum NAME... | sha256sum` in their folder prints it."""
+    lines = [f"{checksum_of(folder / name)}  {name}\n" for name in names]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def is_same_file(first: Path, second: Path) -> bool:

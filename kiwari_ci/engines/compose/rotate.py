@@ -200,6 +200,9 @@ def main() -> int:
     return deploy.run_detached(stack, request, lambda: perform(stack, request, target, value))
 
 
+# 1. Parse: what a line of words asks for.
+
+
 def parse_request(text: str) -> Dict[str, Any]:
     """The parts of a request, by their names in its grammar."""
     for grammar in REQUESTS:
@@ -347,6 +350,9 @@ def problem_of_value(value: str, is_password: bool) -> str:
         # PostgreSQL and its clients would have to agree on how such characters are normalized.
         return "contains a space or a character that is not ASCII, which clients encode differently"
     return ""
+
+
+# 2. Plan: which lines of which env files change, and which services read them.
 
 
 def plan_rotation(stack: deploy.Stack, target: Target, value: str) -> Rotation:
@@ -643,6 +649,9 @@ def changes_by_file(rotation: Rotation) -> Dict[str, List[Change]]:
     return files
 
 
+# 3. Change the files and the role.
+
+
 def apply_rotation(stack: deploy.Stack, rotation: Rotation) -> None:
     """Write the note, then change the env files, then the password of the role."""
     with deploy.uninterrupted():
@@ -683,6 +692,9 @@ def set_password(stack: deploy.Stack, role: Role, old: str, new: str) -> None:
             f"the password of {role.name} on {role.server} was not changed: bin/database ended with"
             f" exit code {output.code}",
         )
+
+
+# 4. Undo: the old files and the old password first, then the services.
 
 
 @contextlib.contextmanager
