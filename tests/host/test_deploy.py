@@ -416,7 +416,7 @@ def test_the_login(root: Path, label: str, image: str, key: str, user: str) -> N
     service = stack.service("web")
     service.image = f"{service.repository}@sha256:{64 * '0'}"
 
-    with stack.login([service], "t") as folder:
+    with stack.login(service, "t") as folder:
         text = (folder / "config.json").read_text()
         mode = (folder / "config.json").stat().st_mode & 0o777
 

@@ -565,6 +565,16 @@ def test_an_interrupted_rotation_without_its_program_refuses_a_deploy_and_lets_a
     assert half_rotated.stack().rotation_note.exists()
 
 
+def test_a_deploy_beside_a_rotation_that_does_not_end(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends as one that waits for another deploy."""
+    shop.stack().rotation_note.write_text("{}")
+    monkeypatch.setattr(shop.machine, "undo_rotation", lambda stack: 75)
+
+    outcome = shop.deploy({"web": shop.image("web", 2)}, 2)
+
+    assert outcome.code == 75 and outcome.says("a rotation of shop is still running")
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_killed_at_any_moment_the_next_request_finds_one_value_everywhere(database: World, fails: bool) -> None:
     """After a kill, and after a power cut: either the old value is in all places, or the new one is."""

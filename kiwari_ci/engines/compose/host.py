@@ -476,6 +476,16 @@ class Container:
         return mine == (other.id, other.started_at, other.restarts, other.status)
 
 
+@dataclasses.dataclass(frozen=True)
+class SetAside:
+    """What STACK/.deploys/.set-aside-SERVICE says about the set-aside container of a service."""
+
+    id: str = ""  # of that container; empty if none is set aside
+    restart: str = ""  # its restart policy, which it lacks meanwhile
+    was_running: bool = False
+    is_replaced: bool = False  # the new container is recorded: this one never comes back
+
+
 @dataclasses.dataclass
 class Service:
     """A service as the compose file describes it, and how far this request has come with it."""
@@ -1150,6 +1160,12 @@ def undo_interrupted_rotation(stack: "Stack", verb: str) -> None:
     try:
         program = installed_program("rotate", "rotations that were interrupted")
         output = stack.machine.show([program, "undo", stack.name], SCRIPT_SECONDS)
+        if output.code == LOCKED:
+            raise Failed(
+                LOCKED,
+                f"a rotation of {stack.name} is still running, and this request waited for its lock."
+                f" {ROOT}/bin/deploy cancel {stack.name} ends it",
+            )
         if output.code != 0:
             raise Failed(
                 NOT_READY,
@@ -1200,17 +1216,17 @@ def recover_service(stack: "Stack", service: Service) -> None:
     """Recover one service, so that exactly one of its containers goes on serving."""
     repair_half_created_containers(stack, service)
     note = stack.set_aside_note(service)
-    if not note and not stack.temporary(service):
+    if not note.id and not stack.temporary(service):
         return  # no deploy was replacing it
     if not has_recorded_its_image(stack, service):
         stack.unrecorded.add(service.name)
     wait_until_started(stack, service)
     own = stack.find(service.container_name)
-    if own and own.id == note.get("id"):
+    if own and own.id == note.id:
         # The rename of the set-aside container was the last thing that happened.
         progress(f"an interrupted deploy was bringing back {service.name}: starting it")
         resume_old_container(stack, service)
-    elif note.get("is_replaced") or (
+    elif note.is_replaced or (
         own
         and own.image == stack.newest_record(service.name).image
         and stays_healthy(stack, service)
@@ -1233,10 +1249,10 @@ def has_recorded_its_image(stack: "Stack", service: Service) -> bool:
     recorded = stack.newest_record(service.name).image
     own, temporary = stack.find(service.container_name), stack.temporary(service)
     note = stack.set_aside_note(service)
-    if not note:
+    if not note.id:
         return temporary is not None and temporary.image == recorded
-    is_own_recorded = own and own.id != note.get("id") and own.image == recorded
-    return bool(note.get("is_replaced") or is_own_recorded)
+    is_own_recorded = own is not None and own.id != note.id and own.image == recorded
+    return note.is_replaced or is_own_recorded
 
 
 def wait_until_started(stack: "Stack", service: Service) -> None:
@@ -1348,9 +1364,8 @@ def repair_half_created_containers(stack: "Stack", service: Service) -> None:
 def set_aside_container(stack: "Stack", service: Service) -> Optional[Container]:
     """The set-aside container; the note has its id, for the name alone could be anybody's."""
     container = stack.find(service.set_aside_name)
-    return (
-        container if container and container.id == stack.set_aside_note(service).get("id") else None
-    )
+    is_noted = container is not None and container.id == stack.set_aside_note(service).id
+    return container if is_noted else None
 
 
 def wait_for_interrupted_one_off(stack: "Stack", service: Service) -> None:
@@ -2535,7 +2550,7 @@ def is_new_container_kept(stack: "Stack", service: Service) -> bool:
 def pull_images(stack: "Stack", services: List[Service], token: str) -> None:
     """Pull the images of these services."""
     stack.write_trial_pins()
-    with stack.login(services, token) as login:
+    with stack.login(services[0], token) as login:  # the preflight allows one registry only
         for image in dict.fromkeys(service.image for service in services):
             progress(f"pulling {image}")
             pull(stack, image, login)
@@ -3267,12 +3282,8 @@ def set_aside(stack: "Stack", service: Service, container: Container) -> None:
     container to bring back, and does not mistake another one for it.
     """
     refuse_left_over_set_aside(stack, service)
-    note = {
-        "id": container.id,
-        "restart": container.restart_policy,
-        "was_running": container.is_running,
-    }
-    write_json(stack.set_aside_file(service), note)
+    note = SetAside(container.id, container.restart_policy, container.is_running)
+    stack.write_set_aside_note(service, note)
     stack.rename(container.name, service.set_aside_name)
 
 
@@ -3308,9 +3319,8 @@ def bring_back_set_aside_container(stack: "Stack", service: Service) -> None:
 def resume_old_container(stack: "Stack", service: Service) -> None:
     """Start a container that was set aside and has its old name again, if it ran before."""
     note = stack.set_aside_note(service)
-    policy = note.get("restart") or service.restart_policy
-    stack.set_restart_policy(service.container_name, policy)
-    if note.get("was_running"):
+    stack.set_restart_policy(service.container_name, note.restart or service.restart_policy)
+    if note.was_running:
         stack.change("start", service.container_name)
         if not stack.get(service.container_name).is_running:
             raise Failed(NOT_SERVING, f"{service.container_name} did not start again")
@@ -3704,17 +3714,14 @@ def remove_unneeded_image(stack: "Stack", image: str) -> None:
 
 def needed_images() -> Set[str]:
     """The images that the stacks of this server serve, go back to, or have just pulled."""
-    records = [read_record(path) for path in ROOT.glob("*/.deploys/*")]
-    needed = {image for record in records for image in newest_images(record)}
+    needed: Set[str] = set()
+    for path in ROOT.glob("*/.deploys/*"):
+        newest_first = [record.image for record in reversed(read_record(path))]
+        needed.update(list(dict.fromkeys(newest_first))[:IMAGES_TO_KEEP])
     for path in ROOT.glob("*/.deploys/trial.yml"):
         # An image that another stack has just pulled is not in a record yet.
-        needed |= set(PINNED_IMAGE.findall(path.read_text("utf-8", "replace")))
+        needed.update(PINNED_IMAGE.findall(path.read_text("utf-8", "replace")))
     return needed
-
-
-def newest_images(records: List[Record]) -> List[str]:
-    """The last images that served, newest first, without repetitions."""
-    return list(dict.fromkeys(record.image for record in reversed(records)))[:IMAGES_TO_KEEP]
 
 
 # 16. Report: the output at the end of a request, and of `status`.
@@ -3939,8 +3946,8 @@ class Stack:
             yield
 
     @contextlib.contextmanager
-    def login(self, services: List[Service], token: str) -> Iterator[Path]:
-        """Write a Docker configuration with the token into memory, and remove it afterwards.
+    def login(self, service: Service, token: str) -> Iterator[Path]:
+        """Write a Docker configuration for its registry into memory, and remove it afterwards.
 
         `docker login` is not used: it may write the token to a credential store on the disk.
         """
@@ -3952,11 +3959,9 @@ class Stack:
                 f"the token cannot be written to memory, in {MEMORY_FOLDER}: {error.strerror}",
             ) from error
         try:
-            accounts = {}
-            for service in services:
-                user = service.labels.get("deploy.user") or "x-access-token"
-                account = base64.b64encode(f"{user}:{token}".encode()).decode()
-                accounts[registry_key(service.image)] = {"auth": account}
+            user = service.labels.get("deploy.user") or "x-access-token"
+            account = base64.b64encode(f"{user}:{token}".encode()).decode()
+            accounts = {registry_key(service.image): {"auth": account}}
             write_json(folder / "config.json", {"auths": accounts})
             yield folder
         finally:
@@ -4155,15 +4160,19 @@ class Stack:
         """The file that says which container is set aside."""
         return self.state / f".set-aside-{service.name}"
 
-    def set_aside_note(self, service: Service) -> Json:
-        """The id of the set-aside container, its old restart policy, and whether it ran."""
-        return read_json(self.set_aside_file(service))
+    def set_aside_note(self, service: Service) -> SetAside:
+        """The note about the set-aside container of a service; an empty one if there is none."""
+        return SetAside(**read_json(self.set_aside_file(service)))
+
+    def write_set_aside_note(self, service: Service, note: SetAside) -> None:
+        """Write the note about the set-aside container of a service."""
+        write_json(self.set_aside_file(service), dataclasses.asdict(note))
 
     def mark_set_aside_as_replaced(self, service: Service) -> None:
         """Note that the new container is recorded: the set-aside one never comes back."""
         note = self.set_aside_note(service)
-        if note:
-            write_json(self.set_aside_file(service), {**note, "is_replaced": True})
+        if note.id:
+            self.write_set_aside_note(service, dataclasses.replace(note, is_replaced=True))
 
     def forget_set_aside(self, service: Service) -> None:
         """Remove the note: no container is set aside any more."""
