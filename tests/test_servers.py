@@ -45,6 +45,7 @@ class Host:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.deploy("exit 0")
+        self.rotate("exit 0")
         self.docker("exit 0")
 
     def deploy(self, script: str) -> None:
@@ -502,7 +503,7 @@ def test_rotate_goes_from_host_to_host_until_one_fails(
         (SPEC, "live", "JWT_SECRET", "no environment live: the spec has staging, production"),
         (SPEC, "production", "NO_KEY", "production has no secret NO_KEY: it has JWT_SECRET, pos_production"),
         (SPEC, "production", "DATABASE_URL", "kiwari-ci rotate production pos_production changes both"),
-        (SPEC, "production", "POSTGRES_PASSWORD", "POSTGRES_PASSWORD is the superuser's in postgres/.env"),
+        (SPEC, "production", "POSTGRES_PASSWORD", "POSTGRES_PASSWORD is the password of the superuser of postgres"),
         (SPEC, "production", "VPS_SSH_KEY", "gh secret set VPS_SSH_KEY --env staging && gh secret set VPS_SSH_KEY"),
         (
             RENDERED,
@@ -510,7 +511,12 @@ def test_rotate_goes_from_host_to_host_until_one_fails(
             "stripe_key",
             "GitHub keeps stripe_key of production: gh secret set STRIPE --env prod",
         ),
-        (RENDERED, "production", "shop_production", "then gh secret set for each key that has it, and deploy again"),
+        (
+            RENDERED,
+            "production",
+            "shop_production",
+            "then run gh secret set for each secret that has the password, and deploy again",
+        ),
         (CLUSTER, "production", "SECRET_KEY", "production is on a cluster, to which rotate does not log in"),
     ],
 )
@@ -524,5 +530,5 @@ def test_a_database_is_found_on_the_server_of_its_environment(vps: Host) -> None
     Host(vps.folder.parent / "far")
     assert on("rotate", "live", "shop_live", "--generate", "--yes", spec=TWO_SERVERS).code == 0
     assert Host(vps.folder.parent / "far").commands()[0][1:] == [
-        *("rotate", "shop-live", "DATABASE_URL", "live-db", "shop_live", "SHOP_LIVE_PASSWORD")
+        *("password", "shop-live", "DATABASE_URL", "live-db", "shop_live", "SHOP_LIVE_PASSWORD")
     ]
