@@ -120,6 +120,11 @@ def database_texts() -> set[str]:
     return {text for _, text in refusals((PROGRAMS / "database.py").read_text())}
 
 
+def rotation_texts() -> set[str]:
+    """What the rotation program refuses and ends with, beside what it shares with the host program."""
+    return {text for _, text in refusals((PROGRAMS / "rotate.py").read_text())}
+
+
 def rollout_texts() -> set[str]:
     """What the rollout program refuses and ends with."""
     return {text for _, text in refusals((PROGRAMS.parent / "kubernetes/rollout.py").read_text())}
@@ -169,6 +174,8 @@ def _refusals_of_call(call: ast.Call, names: dict[str, str], numbers: dict[str, 
     if name == "exit" and arguments and isinstance(arguments[0], ast.BinOp):
         # Python ends with 1 after such a text; its values are put in with `%`.
         return [("1", re.sub(r"%d(\.%d)*", GAP, text)) for text in _texts(arguments[0].left, names)]
+    if name == "exit" and arguments and isinstance(arguments[0], ast.JoinedStr):
+        return [("1", text) for text in _texts(arguments[0], names)]
     if name in ("Refused", "print_error"):
         return [("", text) for text in _texts(arguments[0], names)]
     if name == "fail":
@@ -184,7 +191,8 @@ def _refusal(
     """The exit code and the text of a refusal. A finding is printed as two sentences: its problem and its cure."""
     parts = [list(_texts(sentence, names)) or [GAP] for sentence in sentences]
     text = ". ".join(part for (part,) in parts)
-    return [(numbers.get(getattr(code, "id", ""), ""), text)] if re.search(r"\w", text) else []
+    code_name = getattr(code, "id", getattr(code, "attr", ""))  # bin/rotate writes deploy.NOT_READY
+    return [(numbers.get(code_name, ""), text)] if re.search(r"\w", text) else []
 
 
 def _numbers(module: ast.Module) -> dict[str, str]:
@@ -351,6 +359,14 @@ SECTIONS = [
         "`docker/bin/database` on the server prints these messages. `kiwari-ci doctor` quotes those of its `status`.\n"
         "The database in service was not changed, unless the entry says otherwise.",
         database_texts,
+    ),
+    Section(
+        "rotation",
+        "The rotation program",
+        "printed by `bin/rotate` after `deploy: `, on the server and by `kiwari-ci rotate`.",
+        "`kiwari-ci rotate` calls `docker/bin/rotate` on the server, which uses functions of `bin/deploy`. So it also\n"
+        "prints messages of [the host program](#the-host-program), and ends with the same exit codes.",
+        rotation_texts,
     ),
     Section(
         "rollout",

@@ -79,7 +79,7 @@ def well() -> list[tuple[str, ...]]:
         container("postgres", "postgres:16", health="healthy"),
     ]  # fmt: skip
     for path in [*ssh_host.list_placed_files(PLAN.hosts[0])]:
-        mode = "755" if path == "bin/deploy" else "644"
+        mode = "755" if path.startswith("bin/") else "644"
         lines.append(("file", path, sha256(TREE[f"deploy/{path}"].text.encode()).hexdigest(), mode))
     for path, file in [(f"{s.name}/{f.name}", f) for s in PLAN.compose_stacks for f in s.env_files] + [
         (f"{server.name}/.env", server.env_file) for server in PLAN.servers
@@ -156,6 +156,14 @@ def test_a_world_as_the_spec_has_it() -> None:
     all_findings = examined(well())
     assert of_state(all_findings, "wrong", "not asked") == {}
     assert len(all_findings) > 40
+
+
+def test_the_rotation_program_may_be_missing() -> None:
+    """A host on which nobody rotates secrets can do without it."""
+    findings = examined(without("file", "bin/rotate")(well()))
+
+    assert of_state(findings, "wrong", "not asked") == {}
+    assert "only `kiwari-ci rotate` needs it" in of_state(findings, "ok")["bin/rotate"]
 
 
 def test_what_serves_before_the_first_deploy_is_printed_as_the_field() -> None:
@@ -251,6 +259,7 @@ def of_container(name: str, field: str, value: str) -> Change:
         (without("file", "bin/deploy"), "bin/deploy", "is not there"),
         (instead(("file", "bin/deploy"), "", ""), "bin/deploy", "is not there"),
         (instead(("file", "bin/deploy"), "f" * 64, "755"), "bin/deploy", "sha256 ffffffffffff"),
+        (instead(("file", "bin/rotate"), "f" * 64, "755"), "bin/rotate", "sha256 ffffffffffff"),
         (without("authorized"), "deploy key VPS_SSH_KEY", "no line of that key"),
         (instead(("authorized",), "ssh-ed25519 AAAAkey VPS_SSH_KEY"), "deploy key VPS_SSH_KEY", "a full login"),
         (instead(("env", "pos-staging/.env"), "missing"), "pos-staging/.env", "is not there"),

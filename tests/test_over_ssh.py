@@ -408,7 +408,7 @@ def test_values_that_would_say_something_else(job: Job, variable: str, value: st
         (["--proxy-command", "nc %h; id", f"web={TWO}"], "--proxy-command 'nc %25h; id' is not valid"),
         (["--proxy-command", "nc %h\nProxyJump b", f"web={TWO}"], "is not valid"),
         (["--proxy-command", "-h", f"web={TWO}"], "--proxy-command '-h' is not valid"),
-        (["--proxy-command", "nc %h %p", *JUMP_WORDS, f"web={TWO}"], "are two ways to the server"),
+        (["--proxy-command", "nc %h %p", *JUMP_WORDS, f"web={TWO}"], "cannot be used together"),
         (["--proxy-variable", "A=b", f"web={TWO}"], "--proxy-variable 'A=b' is not valid"),
         (["--token", "A B", f"web={TWO}"], "--token 'A B' is not valid"),
         (["--force", f"web={TWO}"], "--force is not an option"),

@@ -45,11 +45,16 @@ class Host:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.deploy("exit 0")
+        self.rotate("exit 0")
         self.docker("exit 0")
 
     def deploy(self, script: str) -> None:
         """What the host program does."""
         self._write("docker/bin/deploy", script)
+
+    def rotate(self, script: str) -> None:
+        """What the rotation program does."""
+        self._write("docker/bin/rotate", script)
 
     def docker(self, script: str) -> None:
         """What docker does."""
@@ -369,11 +374,11 @@ def pipe_value(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
 
 
-def reading(vps: Host, consumers_code: int = 0, code: int = 0) -> Path:
-    """A host program that keeps what it reads in a file, which is returned."""
+def reading(vps: Host, preview_code: int = 0, code: int = 0) -> Path:
+    """A rotation program that keeps what it reads in a file, which is returned."""
     received = vps.folder / "received"
-    vps.deploy(
-        f"if [ $1 = consumers ]; then echo 'redeploys: pos-api'; exit {consumers_code}; fi\n"
+    vps.rotate(
+        f"if [ $1 = preview ]; then echo 'redeploys: pos-api'; exit {preview_code}; fi\n"
         f"cat >>{shlex.quote(str(received))}; echo '==> rotated'; exit {code}"
     )
     return received
@@ -389,8 +394,8 @@ def test_rotate_shows_the_readers_asks_and_gives_the_value_on_standard_input(
 
     assert (done.code, received.read_text()) == (0, f"{SECRET}\n"), done.err
     assert vps.commands() == [
-        ["deploy", "consumers", "pos-production", "JWT_SECRET"],
-        ["deploy", "rotate", "pos-production", "JWT_SECRET"],
+        ["rotate", "preview", "value", "pos-production", "JWT_SECRET"],
+        ["rotate", "value", "pos-production", "JWT_SECRET"],
     ]
     assert "redeploys: pos-api\n" in done.out and "==> rotated\n" in done.out
     assert "secret" not in done.out + done.err + (tmp_path / "ssh-calls").read_text()
@@ -401,9 +406,9 @@ def test_rotate_is_not_confirmed_or_refused_by_the_host(vps: Host, monkeypatch: 
     type_value(monkeypatch, SECRET, SECRET)
     monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: "n")
     assert on("rotate", "production", "JWT_SECRET").code == 130
-    reading(vps, consumers_code=69)
+    reading(vps, preview_code=69)
     assert on("rotate", "production", "JWT_SECRET").code == 69
-    assert "rotate" not in str(vps.commands()) and not received.exists()
+    assert all(words[1] == "preview" for words in vps.commands()) and not received.exists()
     reading(vps, code=1)
     assert on("rotate", "production", "JWT_SECRET", "--yes").code == 1
 
@@ -425,10 +430,10 @@ def test_rotate_reads_the_value_from_a_pipe(vps: Host, monkeypatch: pytest.Monke
     assert received.read_text() == f"{SECRET}\n"
     done = on("rotate", "production", "JWT_SECRET")
     assert done.code == 2 and "so nobody can confirm: add --yes" in done.err
-    for text, problem in (("a\nb\n", "has a line break"), ("", "is empty"), ("it's", "has a single quote")):
+    for text, problem in (("a\nb\n", "contains a line break"), ("", "is empty"), ("it's", "contains a single quote")):
         pipe_value(monkeypatch, text)
         done = on("rotate", "production", "JWT_SECRET", "--yes")
-        assert done.code == 2 and f"the new value {problem}" in done.err
+        assert done.code == 2 and f"the new value cannot be stored: it {problem}" in done.err
     assert received.read_text() == f"{SECRET}\n"
 
 
@@ -437,19 +442,22 @@ def test_rotate_names_the_role_and_what_may_have_its_password(
     vps: Host, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     received = reading(vps)
-    words = ["pos-production", KEYS, "postgres", "pos_prod", "POS_PROD_PASSWORD"]
+    words = ["password", "pos-production", KEYS, "postgres", "pos_prod", "POS_PROD_PASSWORD"]
     assert on("rotate", "production", name, "--generate", "--yes").code == 0
-    assert vps.commands() == [["deploy", "rotate", *words]]
+    assert vps.commands() == [["rotate", *words]]
     pipe_value(monkeypatch, "with blanks")
     done = on("rotate", "production", name, "--yes")
-    assert done.code == 2 and "which no password should have" in done.err
+    assert done.code == 2 and "which clients encode differently" in done.err
     assert len(received.read_text().split()) == 1
 
 
-def test_rotate_says_that_the_host_program_may_be_older(vps: Host) -> None:
-    vps.deploy("echo 'deploy: unknown request: the top of bin/deploy lists the requests' >&2; exit 64")
+def test_rotate_says_that_its_program_may_be_older_or_missing(vps: Host) -> None:
+    vps.rotate("echo 'deploy: unknown request: the top of bin/rotate lists the requests' >&2; exit 64")
     done = on("rotate", "production", "JWT_SECRET", "--generate", "--yes")
-    assert done.code == 64 and "bin/deploy on vps may also be older than this command" in done.err
+    assert done.code == 64 and "bin/rotate on vps may also be older than this command" in done.err
+    (vps.folder / "docker/bin/rotate").unlink()
+    done = on("rotate", "production", "JWT_SECRET", "--generate", "--yes")
+    assert done.code == 127 and "bin/rotate may be missing on vps" in done.err
 
 
 def test_rotate_goes_from_host_to_host_until_one_fails(
@@ -465,7 +473,7 @@ def test_rotate_goes_from_host_to_host_until_one_fails(
         on("rotate", "production", "TOKEN", "--service", "web", "--host", "two", "--generate", "-y", spec=spec).code
         == 0
     )
-    assert two.commands()[-1] == ["deploy", "rotate", "shop-production", "TOKEN", "shop-web-production.env"]
+    assert two.commands()[-1] == ["rotate", "value", "shop-production", "TOKEN", "shop-web-production.env"]
     assert len(one.commands()) == 1
     reading(two, code=1)
     done = on("rotate", "production", "TOKEN", "--generate", "--yes", spec=spec)
@@ -495,7 +503,7 @@ def test_rotate_goes_from_host_to_host_until_one_fails(
         (SPEC, "live", "JWT_SECRET", "no environment live: the spec has staging, production"),
         (SPEC, "production", "NO_KEY", "production has no secret NO_KEY: it has JWT_SECRET, pos_production"),
         (SPEC, "production", "DATABASE_URL", "kiwari-ci rotate production pos_production changes both"),
-        (SPEC, "production", "POSTGRES_PASSWORD", "POSTGRES_PASSWORD is the superuser's in postgres/.env"),
+        (SPEC, "production", "POSTGRES_PASSWORD", "POSTGRES_PASSWORD is the password of the superuser of postgres"),
         (SPEC, "production", "VPS_SSH_KEY", "gh secret set VPS_SSH_KEY --env staging && gh secret set VPS_SSH_KEY"),
         (
             RENDERED,
@@ -503,7 +511,12 @@ def test_rotate_goes_from_host_to_host_until_one_fails(
             "stripe_key",
             "GitHub keeps stripe_key of production: gh secret set STRIPE --env prod",
         ),
-        (RENDERED, "production", "shop_production", "then gh secret set for each key that has it, and deploy again"),
+        (
+            RENDERED,
+            "production",
+            "shop_production",
+            "then run gh secret set for each secret that has the password, and deploy again",
+        ),
         (CLUSTER, "production", "SECRET_KEY", "production is on a cluster, to which rotate does not log in"),
     ],
 )
@@ -517,5 +530,5 @@ def test_a_database_is_found_on_the_server_of_its_environment(vps: Host) -> None
     Host(vps.folder.parent / "far")
     assert on("rotate", "live", "shop_live", "--generate", "--yes", spec=TWO_SERVERS).code == 0
     assert Host(vps.folder.parent / "far").commands()[0][1:] == [
-        *("rotate", "shop-live", "DATABASE_URL", "live-db", "shop_live", "SHOP_LIVE_PASSWORD")
+        *("password", "shop-live", "DATABASE_URL", "live-db", "shop_live", "SHOP_LIVE_PASSWORD")
     ]

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 EXIT_SSH_FAILED, EXIT_NOT_INSTALLED, EXIT_SIGNAL_BASE = 255, 127, 128
 EXIT_HOST_NOT_READY = 69  # of bin/deploy
+EXIT_COMMAND_NOT_FOUND = 127  # of the shell on the host
 COLOUR_CODE = re.compile(r"\x1b\[[0-9;]*m")
 
 environment_argument = click.argument("environment", metavar="ENV", type=NonEmptyString())
@@ -242,7 +243,7 @@ def rotate_command(
 
     NAME is a key with `secret: true`, or a database: then the password of its role changes in PostgreSQL, and in the
     env files. The new value is typed without echo, or the only line of standard input. If a container does not become
-    healthy, the old value comes back everywhere. Exit code: that of `bin/deploy rotate` on the host, or of ssh.
+    healthy, the old value comes back everywhere. Exit code: that of `bin/rotate` on the host, or of ssh.
     """
     from kiwari_ci import generator
 
@@ -254,14 +255,14 @@ def rotate_command(
         raise click.UsageError("the new value is on standard input, so nobody can confirm: add --yes")
     if not yes:
         for rotation in rotations:
-            exit_code = _rotate_on_host(rotation, "consumers", destinations)
+            exit_code = _rotate_on_host(rotation, destinations, is_preview=True)
             if exit_code:
                 return exit_code
         question = f"Change {name}, and redeploy these containers of {environment}?"
         click.confirm(escape_control_characters(question), abort=True)
     value = _read_new_value(name, generate, is_asked, is_password=_is_password(plan, environment, name))
     for number, rotation in enumerate(rotations):
-        exit_code = _rotate_on_host(rotation, "rotate", destinations, value)
+        exit_code = _rotate_on_host(rotation, destinations, value)
         if exit_code:
             if len(rotations) > 1:
                 host_names = [rotation.host.name for rotation in rotations]
@@ -290,7 +291,7 @@ def _explain_partial_rotation(name: str, host_names: "Sequence[str]", failed: in
 def _read_new_value(name: str, generate: bool, is_asked: bool, is_password: bool) -> str:
     """Generate the new value, ask for it twice without echo, or read it from standard input."""
     from kiwari_ci.commands import rotate
-    from kiwari_ci.engines.compose import host
+    from kiwari_ci.engines.compose import rotate as rotation_program
 
     if generate:
         return rotate.generate_secret()
@@ -300,13 +301,15 @@ def _read_new_value(name: str, generate: bool, is_asked: bool, is_password: bool
     else:
         value = sys.stdin.buffer.read().decode(errors="replace")
         value = value.removesuffix("\n").removesuffix("\r")
-    problem = host.problem_of_secret(value, is_password)
+    problem = rotation_program.problem_of_value(value, is_password)
     if problem:
-        raise click.UsageError(f"the new value {problem}. Nothing was changed")
+        raise click.UsageError(f"the new value cannot be stored: it {problem}. Nothing was changed")
     return value
 
 
-def _rotate_on_host(rotation: "HostRotation", verb: str, destinations: "Mapping[str, str]", value: str = "") -> int:
+def _rotate_on_host(
+    rotation: "HostRotation", destinations: "Mapping[str, str]", value: str = "", is_preview: bool = False
+) -> int:
     """Run a request of a rotation on its host, with the new value as its standard input."""
     from kiwari_ci.commands import operate
     from kiwari_ci.probes import calls, ssh_host
@@ -314,13 +317,19 @@ def _rotate_on_host(rotation: "HostRotation", verb: str, destinations: "Mapping[
     host_name = rotation.host.name
     terminal.print_text(f"==> {host_name} <==")
     destination = destinations.get(host_name, host_name)
-    ssh_command = ssh_host.build_ssh_command(destination, rotation.build_command(verb))
+    ssh_command = ssh_host.build_ssh_command(destination, rotation.build_command(is_preview))
     stdin_text = f"{value}\n" if value else ""
     result = calls.stream_process(ssh_command, _print_line, stdin_text=stdin_text)
     if operate.is_refused_to_deploy_key(result):
         hint = (
-            f"bin/deploy on {host_name} may also be older than this command. deploy/RUNBOOK.md, 'A changed file under"
+            f"bin/rotate on {host_name} may also be older than this command. deploy/RUNBOOK.md, 'A changed file under"
             " deploy/', says how to replace it"
+        )
+        terminal.print_text(hint, err=True)
+    if result.code == EXIT_COMMAND_NOT_FOUND:
+        hint = (
+            f"bin/rotate may be missing on {host_name}. deploy/RUNBOOK.md, 'A changed file under deploy/', says how to"
+            " copy it"
         )
         terminal.print_text(hint, err=True)
     return _explain_exit_code(host_name, result)
@@ -384,9 +393,10 @@ def _refuse_secret_elsewhere(plan: "Plan", environment: str, stack: "Stack", nam
         )
     if is_password and stack.sent:
         raise click.UsageError(
-            f"GitHub keeps what the services of {environment} read, and the host the password of the role. By hand:"
-            " deploy/RUNBOOK.md, 'A new database, or a changed password', then gh secret set for each key that has it,"
-            " and deploy again"
+            f"the password is stored in two places: in PostgreSQL on the host, and in secrets on GitHub, from which"
+            f" the env files of {environment} are written. rotate cannot change both. Follow deploy/RUNBOOK.md, 'A new"
+            " database, or a changed password', then run gh secret set for each secret that has the password, and"
+            " deploy again"
         )
     is_secret = is_password or bool(line and line.is_secret)
     if is_secret and not rotate.list_stacks(plan, environment):
@@ -409,8 +419,8 @@ def _refuse_secret_elsewhere(plan: "Plan", environment: str, stack: "Stack", nam
     for password in rotate.list_databases(plan, environment):
         if name in password.server.keys:
             raise click.UsageError(
-                f"{name} is the superuser's in {password.server.name}/.env, which no service has. By hand:"
-                " deploy/RUNBOOK.md, 'A new database, or a changed password'"
+                f"{name} is the password of the superuser of {password.server.name}, and rotate changes only passwords"
+                " that services use. Follow deploy/RUNBOOK.md, 'A new database, or a changed password'"
             )
     names = ", ".join(rotate.list_names(plan, environment, stack)) or "none"
     raise click.UsageError(f"{environment} has no secret {shown_name}: it has {names}")

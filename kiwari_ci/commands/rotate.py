@@ -13,14 +13,14 @@ _GENERATED_ALPHABET = string.ascii_letters + string.digits  # no file, URL or sh
 
 @dataclass(frozen=True)
 class HostRotation:
-    """A rotation on one host: the words of its request behind the verb."""
+    """A rotation on one host: the words of its request."""
 
     host: DeployHost
     words: tuple[str, ...]
 
-    def build_command(self, verb: str) -> list[str]:
-        """The command for the host: `rotate`, or `consumers`, which changes nothing."""
-        return [f"{self.host.folder}/bin/deploy", verb, *self.words]
+    def build_command(self, is_preview: bool = False) -> list[str]:
+        """The command for the host; a preview prints what would change, and changes nothing."""
+        return [f"{self.host.folder}/bin/rotate", *(["preview"] if is_preview else []), *self.words]
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def list_names(plan: Plan, environment: str, stack: Stack) -> list[str]:
 
 def plan_key_rotation(host: DeployHost, stack: ComposeStack, key: str, env_file: str) -> HostRotation:
     """Change the value of a key: in all env files that have it, or in one of them."""
-    return HostRotation(host, (stack.name, key, *([env_file] if env_file else [])))
+    return HostRotation(host, ("value", stack.name, key, *([env_file] if env_file else [])))
 
 
 def plan_password_rotation(host: DeployHost, stack: ComposeStack, password: DatabasePassword) -> HostRotation:
@@ -96,7 +96,8 @@ def plan_password_rotation(host: DeployHost, stack: ComposeStack, password: Data
     keys = [line.key for line in list_env_lines(stack.env_files) if line.is_secret or line.has_password]
     role = password.role
     possible_keys = ",".join(dict.fromkeys(keys)) or role.password_variable
-    return HostRotation(host, (stack.name, possible_keys, password.server.name, role.user, role.password_variable))
+    words = ("password", stack.name, possible_keys, password.server.name, role.user, role.password_variable)
+    return HostRotation(host, words)
 
 
 def find_env_file(stack: ComposeStack, service: str, key: str) -> str:

@@ -32,12 +32,14 @@ _REDACTED_TEXT = b"(not shown)"
 HOST_PROGRAM_PATH = "deploy/bin/deploy"
 SSH_CLIENT_PATH = "deploy/bin/deploy-over-ssh"
 DATABASE_PROGRAM_PATH = "deploy/bin/database"
+ROTATION_PROGRAM_PATH = "deploy/bin/rotate"
 ROLLOUT_PROGRAM_PATH = "deploy/bin/rollout"
 # The same bytes in every project's tree, so no project's marker is in them: their second line says that they are ours.
 PROGRAM_MARKERS = {
     HOST_PROGRAM_PATH: '"""The kiwari-ci host program: ',
     SSH_CLIENT_PATH: '"""The kiwari-ci SSH client: ',
     DATABASE_PROGRAM_PATH: '"""The kiwari-ci database program: ',
+    ROTATION_PROGRAM_PATH: '"""The kiwari-ci rotation program: ',
     ROLLOUT_PROGRAM_PATH: '"""The kiwari-ci rollout program: ',
 }
 

@@ -9,7 +9,7 @@ from kiwari_ci.output.generated_files import GeneratedFiles
 from kiwari_ci.plan import DeployHost, DeployKey
 from kiwari_ci.probes.findings import Finding, FindingGroup
 from kiwari_ci.probes.runbook_index import HostRunbookIndex
-from kiwari_ci.probes.ssh_host import ContainerState, HostFacts, SshTarget
+from kiwari_ci.probes.ssh_host import OPTIONAL_PROGRAM, ContainerState, HostFacts, SshTarget
 from kiwari_ci.proxies.all_proxies import find_planned_proxy
 
 # What bin/deploy requires, as the free disk space below.
@@ -182,6 +182,8 @@ def check_placed_file(
     for proxy_stack in host.fronts:
         if path in proxy_stack.paths() and proxy_stack.reload:
             cure = f"{cure}; then {runbook.reload_proxy(proxy_stack.name)}"
+    if not digest and path == OPTIONAL_PROGRAM:
+        return group.ok(path, "is not there; only `kiwari-ci rotate` needs it")
     if not digest:
         return group.wrong(path, "is not there", f"in {host.folder}", cure)
     if digest != expected_digest:

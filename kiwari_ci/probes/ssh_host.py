@@ -12,6 +12,7 @@ from kiwari_ci.probes.calls import REQUEST_TIMEOUT, TOTAL_TIMEOUT, ProcessResult
 from kiwari_ci.probes.dns_tls import HostAddresses, NetworkBackend
 from kiwari_ci.proxies.all_proxies import find_planned_proxy
 
+OPTIONAL_PROGRAM = "bin/rotate"  # a host on which nobody rotates secrets can do without it
 DATABASE_INIT_SCRIPT = "init/init-databases.sh"
 PROBE_SCRIPT = Path(__file__).with_name("host.sh")
 DEPLOY_KEY_REASON = "ssh used the deploy key, which may do no more than deploy: log in with one of your own"
@@ -159,6 +160,8 @@ def _build_script_arguments(host: DeployHost) -> list[str]:
 def list_placed_files(host: DeployHost) -> list[str]:
     """The generated files that a person has placed, below the host's folder."""
     paths = ["bin/deploy", "bin/database"] if host.has_schedule else ["bin/deploy"]
+    if any(stack.env_files for stack in host.stacks):
+        paths.append(OPTIONAL_PROGRAM)
     for server in host.servers:
         paths += [f"{server.name}/docker-compose.yml", f"{server.name}/{DATABASE_INIT_SCRIPT}"]
     for stack in host.stacks:

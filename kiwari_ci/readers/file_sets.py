@@ -19,7 +19,7 @@ MAX_FOLDER_DEPTH = 6  # folders below the root
 _RELEVANT_PATH = re.compile(
     r"\.github/workflows/[^/]+\.ya?ml|(.+/)?action\.ya?ml"
     rf"|{COMPOSE_FILE_PATH}|(.+/)?[\w.-]*\.?env\.(example|sample|template|dist)"
-    r"|deploy/bin/(?:database|deploy|deploy-over-ssh|rollout)|deploy/RUNBOOK\.md|deploy/.+/init/[^/]+\.sh|(deploy|\.github/workflows)/\.gitattributes"
+    r"|deploy/bin/(?:database|deploy|deploy-over-ssh|rollout|rotate)|deploy/RUNBOOK\.md|deploy/.+/init/[^/]+\.sh|(deploy|\.github/workflows)/\.gitattributes"
     r"|deploy/[^/]+/(?:kubernetes|database|setup)\.yaml|deploy/[^/]+/(hooks|conf)/[^/]+|\.github/dependabot\.yml"
 )
 _IGNORED_FOLDERS = {"node_modules", "vendor", "venv", "__pycache__", "dist", "build", "target"}

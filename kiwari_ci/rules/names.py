@@ -23,7 +23,7 @@ RUNNER_VARIABLE_PATTERN = (  # variables of Bash, or of the runner
 )
 _RESERVED_NETWORKS = r"host|none|bridge|default"
 # bin/ itself, and requests of bin/deploy
-_RESERVED_STACKS = r"bin|deploy|rollback|rotate|consumers|check|cancel|status"
+_RESERVED_STACKS = r"bin|deploy|rollback|check|cancel|status"
 _RESERVED_CONTAINERS = r".*-next(-migrate)?|localhost"
 
 Problems = Iterator[Problem]

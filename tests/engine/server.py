@@ -20,6 +20,7 @@ from typing import Any
 HERE = Path(__file__).parent
 GENERATED = HERE.parents[1] / "generated"
 PROGRAM = HERE.parents[1] / "kiwari_ci/engines/compose/host.py"
+ROTATION_PROGRAM = HERE.parents[1] / "kiwari_ci/engines/compose/rotate.py"
 USER, UID, DOCKER_GROUP = "deployer", 4321, 4322
 # Registries of tests: at the address of one a test puts what it wants, at the other nothing answers.
 BUSY_REGISTRY, DEAD_REGISTRY = "busy.example.com", "dead.example.com"
@@ -375,8 +376,9 @@ def prepare(server: Server) -> None:
     bin_folder = server.docker_folder / "bin"
     bin_folder.mkdir(parents=True)
     if (server.tree / "deploy/bin/deploy").exists():
-        shutil.copy(PROGRAM, bin_folder / "deploy")
-        (bin_folder / "deploy").chmod(0o755)
+        for program, name in ((PROGRAM, "deploy"), (ROTATION_PROGRAM, "rotate")):
+            shutil.copy(program, bin_folder / name)
+            (bin_folder / name).chmod(0o755)
     for stack in KEY_STACKS:
         server.place_files(stack)
     ssh_folder = server.home / ".ssh"

@@ -164,7 +164,7 @@ services:
 networks:
   default: {{name: {STACK}_default, external: true}}
 """
-ROTATE = f"docker/bin/deploy rotate shop DATABASE_URL,PGPASSWORD {STACK} app APP_PASSWORD"
+ROTATE = f"docker/bin/rotate password shop DATABASE_URL,PGPASSWORD {STACK} app APP_PASSWORD"
 OLD_PASSWORD, NEW_PASSWORD, BAD_PASSWORD = "oldPassword1", "newPass/w0rd:2", "badPassword3"
 
 

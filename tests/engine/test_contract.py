@@ -45,7 +45,12 @@ class Engine(host.Machine):
         self.server = server
 
     def docker(
-        self, *arguments: str, stdin: str = "", seconds: int = host.QUERY_SECONDS, prints_output: bool = False
+        self,
+        *arguments: str,
+        stdin: str = "",
+        seconds: int = host.QUERY_SECONDS,
+        prints_output: bool = False,
+        can_be_cancelled: bool = False,
     ) -> host.Output:
         """Run docker on the server."""
         command = self.server.inside("env", "-C", "/", "docker", *arguments)  # Compose wants a folder to be in

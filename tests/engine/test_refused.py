@@ -5,7 +5,7 @@ import shlex
 import pytest
 
 from tests.engine.images import Images
-from tests.engine.server import TOKEN, Server, outcome, seen
+from tests.engine.server import TOKEN, Server, eventually, outcome, seen
 from tests.engine.stand_ins import constants
 
 API = "pos-api-staging"
@@ -210,6 +210,31 @@ def test_check_through_the_key_changes_nothing(server: Server) -> None:
     assert "compose.yaml is in the way" in result.stdout
     assert "pos-staging/.env:1: SECRET still has change-me. Fill it in" in result.stdout
     assert seen(server, API) == before
+
+
+LISTEN = "import socket, sys; held = socket.create_server(('127.0.0.1', int(sys.argv[1]))); sys.stdin.read()"
+
+
+def test_a_port_that_a_program_of_the_server_holds(server: Server) -> None:
+    """Not one on which Docker listens for a container that publishes it, which is named itself."""
+    compose_file = server.stack_file(API, "docker-compose.yml")
+    name = f"container_name: {API}"
+    ports = "ports: ['9090:8080', '9091:8080']"
+    compose_file.write_text(compose_file.read_text().replace(name, f"{name}\n    {ports}"))
+    image = server.docker("inspect", "-f", "{{.Config.Image}}", API)
+    server.docker("run", "-d", "--name", "other", "-p", "9091:8080", image)
+    try:
+        with server.beside("python3", "-c", LISTEN, "9090"):
+            held = f"{API} publishes port 9090/tcp, on which a program listens that is not in a container"
+            eventually(lambda: held in server.key("check pos-staging", token=None).stdout, 20, held)
+            result = server.key("check pos-staging", token=None)
+    finally:
+        server.docker("rm", "-f", "other")
+
+    assert result.returncode == 69
+    assert f"{API} publishes port 9091, which other uses" in result.stdout
+    assert "9091/tcp" not in result.stdout
+    assert server.key("check pos-staging", token=None).returncode == 0
 
 
 def test_a_lock_that_does_not_come_free(server: Server) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from kiwari_ci.engines.compose import host
+from kiwari_ci.engines.compose import host, rotate
 from tests.host.compose_reader import Model, Unreadable, hash_of, printed, read_model
 
 TOKEN = "a-token-of-the-registry"
@@ -164,6 +164,7 @@ class FakeMachine(host.Machine):
         self.at_each_point: Callable[[], None] | None = None
         self.free = 50_000
         self.memory = 8_000_000_000
+        self.listening: list[host.Port] = []  # ports that programs of the server hold, which are no containers
         self.engine_version, self.compose_version = "28.0.1", "2.40.0"
         self.hash_has_dependencies = False
         self.descriptions: dict[tuple[object, ...], str] = {}
@@ -283,6 +284,12 @@ class FakeMachine(host.Machine):
     def memory_of(self, process: int) -> int | None:
         return 50_000_000
 
+    def listening_ports(self) -> list[host.Port]:
+        """With those on which Docker listens for running containers."""
+        containers = [container for container in self.everything() if container.is_running]
+        published = [bound(port) for container in containers for port in container.ports]
+        return self.listening + [host.port_from(*port) for port in published]
+
     def free_megabytes(self, folder: str) -> int:
         return self.free
 
@@ -327,7 +334,9 @@ class FakeMachine(host.Machine):
         return self.script_codes.get(command[-1], 0)
 
     def show(self, command: list[str], seconds: int, stdin: str = "") -> host.Output:
-        """Run bin/database, which changes the password of a role."""
+        """Run bin/database, which changes the password of a role, or bin/rotate, which undoes a rotation."""
+        if command[0].endswith("bin/rotate"):
+            return host.Output(self.undo_rotation(command[2]), "", "")
         if command[1] != "set-password":
             return super().show(command, seconds, stdin)
         self.point()
@@ -340,6 +349,14 @@ class FakeMachine(host.Machine):
         self.state.passwords[role] = new
         self.point()
         return host.Output(0, "", "")
+
+    def undo_rotation(self, stack: str) -> int:
+        """Run `rotate undo`, with which nothing but the files is shared."""
+        try:
+            return rotate.undo(host.open_stack(self, stack, "rotate undo"))
+        except host.Failed as failure:
+            host.print_error(failure.message)
+            return failure.code
 
     # What there is
 
@@ -370,6 +387,7 @@ class FakeMachine(host.Machine):
         stdin: str = "",
         seconds: int = host.QUERY_SECONDS,
         prints_output: bool = False,
+        can_be_cancelled: bool = False,
     ) -> host.Output:
         self.state.clock += 0.01
         self.point()

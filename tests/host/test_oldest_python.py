@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.engines.compose import database, host, over_ssh
+from kiwari_ci.engines.compose import database, host, over_ssh, rotate
 from kiwari_ci.engines.kubernetes import rollout
 
-PROGRAMS = [Path(str(module.__file__)) for module in (host, over_ssh, database, rollout)]
+PROGRAMS = [Path(str(module.__file__)) for module in (host, over_ssh, database, rotate, rollout)]
 
 
 def oldest_python() -> str:
@@ -24,8 +24,19 @@ def oldest_python() -> str:
     return python
 
 
+@pytest.fixture
+def bin_folder(tmp_path: Path) -> Path:
+    """The programs of a server, beside each other under their own names."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for module, name in ((host, "deploy"), (rotate, "rotate"), (database, "database")):
+        shutil.copy(str(module.__file__), folder / name)
+    return folder
+
+
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.stem)
-def test_a_request_is_read_and_refused(program: Path) -> None:
+def test_a_request_is_read_and_refused(program: Path, bin_folder: Path) -> None:
+    program = bin_folder / "rotate" if program.stem == "rotate" else program
     ended = subprocess.run([oldest_python(), "-I", str(program), "nonsense"], capture_output=True, text=True)
 
     assert ended.returncode != 0
@@ -33,15 +44,43 @@ def test_a_request_is_read_and_refused(program: Path) -> None:
     assert "nonsense" in ended.stdout + ended.stderr or "unknown request" in ended.stderr
 
 
-def test_status_of_a_server_without_stacks(tmp_path: Path) -> None:
-    program = tmp_path / "bin/deploy"
-    program.parent.mkdir()
-    shutil.copy(PROGRAMS[0], program)
-
-    ended = subprocess.run([oldest_python(), "-I", str(program), "status"], capture_output=True, text=True)
+def test_status_of_a_server_without_stacks(bin_folder: Path) -> None:
+    ended = subprocess.run(
+        [oldest_python(), "-I", str(bin_folder / "deploy"), "status"], capture_output=True, text=True
+    )
 
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.startswith(f"bin/deploy {host.VERSION} sha256:")
+
+
+def test_the_rotation_program_uses_the_deploy_program_beside_it(bin_folder: Path) -> None:
+    (bin_folder.parent / "shop").mkdir()
+    command = [oldest_python(), "-I", str(bin_folder / "rotate")]
+
+    version = subprocess.run([*command, "version"], capture_output=True, text=True)
+    refused = subprocess.run([*command, "value", "shop", "KEY"], input="it's\n", capture_output=True, text=True)
+
+    assert version.stdout.startswith(f"bin/rotate {rotate.VERSION} sha256:"), version.stderr
+    assert (refused.returncode, refused.stderr.partition(". ")[0]) == (
+        64,
+        "deploy: the new value cannot be stored: it contains a single quote or ends with a backslash, which an env file"
+        " cannot hold",
+    )
+    assert sorted(path.name for path in bin_folder.iterdir()) == ["database", "deploy", "rotate"]
+
+
+def test_the_rotation_program_refuses_another_version_of_the_deploy_program(bin_folder: Path) -> None:
+    deploy = bin_folder / "deploy"
+    deploy.write_text(deploy.read_text().replace(f'VERSION = "{host.VERSION}"', 'VERSION = "0.1"'))
+    refused = subprocess.run(["python3", "-I", str(bin_folder / "rotate"), "version"], capture_output=True, text=True)
+    deploy.unlink()
+    alone = subprocess.run(["python3", "-I", str(bin_folder / "rotate"), "version"], capture_output=True, text=True)
+
+    assert (
+        refused.returncode == 1
+        and "is of another version of kiwari-ci: 0.1. Copy the folder deploy/bin" in refused.stderr
+    )
+    assert alone.returncode == 1 and f"{deploy} is missing, and this program needs it" in alone.stderr
 
 
 def test_an_older_python_gets_one_sentence(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """What a deploy finds in its way: each finding with its cure, all at once, and nothing changed."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -584,3 +587,39 @@ def test_a_migration_with_a_quote_without_its_partner(world: World) -> None:
     assert outcome.code == 69
     assert outcome.says("the label deploy.migrate of web is not valid")
     assert world.names() == []
+
+
+@pytest.mark.parametrize("setting", ["deploy: {replicas: 0}", "scale: 0", "deploy: {replicas: 2}"])
+def test_a_service_with_no_replica_or_several(world: World, setting: str) -> None:
+    """With 0, Compose would remove the container and start none."""
+    world.edit("container_name: web", f"container_name: web\n    {setting}")
+
+    assert refused(world).says(f"web has {setting[-2 if '}' in setting else -1]} replicas in the compose file")
+
+
+def test_without_compose_it_is_not_the_compose_file_that_is_blamed(world: World) -> None:
+    missing = ["docker: 'compose' is not a docker command."] * 9
+    world.machine.troubles = {"compose config": missing, "compose version": missing}
+
+    assert world.check().says("Docker Compose is missing. 2.20 or newer is needed")
+
+
+def test_without_docker_it_is_not_the_compose_file_that_is_blamed(world: World) -> None:
+    silent = ["Cannot connect to the Docker daemon at unix:///var/run/docker.sock."] * 9
+    world.machine.troubles = {"compose config": silent, "version": silent}
+
+    assert world.check().says("Docker does not answer: Cannot connect to the Docker daemon")
+
+
+def test_a_compose_file_with_umlauts_on_a_server_with_another_encoding(tmp_path: Path) -> None:
+    """Python would read files in the encoding of the login's locale."""
+    (tmp_path / "docker-compose.yml").write_text("name: caf\u00e9\n", encoding="utf-8")
+    code = (
+        "import sys; from pathlib import Path; from kiwari_ci.engines.compose import host;"
+        f" sys.exit(host.Files(Path({str(tmp_path)!r})).text() != 'name: caf\\u00e9\\n')"
+    )
+    environment = {**os.environ, "LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": os.getcwd()}
+
+    ended = subprocess.run([sys.executable, "-X", "utf8=0", "-c", code], env=environment, capture_output=True)
+
+    assert ended.returncode == 0, ended.stderr

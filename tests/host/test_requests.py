@@ -265,7 +265,7 @@ def test_a_stack_of_another_login(world: World, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(os, "geteuid", lambda: 4321)
 
     with pytest.raises(host.Failed, match=f"sudo -u .* {world.root}/bin/deploy rollback shop web$") as refused:
-        host.open_stack(world.machine, "shop", "rollback shop web")
+        host.open_stack(world.machine, "shop", f"{world.root}/bin/deploy rollback shop web")
 
     assert refused.value.code == 69
 

@@ -1,4 +1,4 @@
-"""`rotate` changes a secret and redeploys the services that read it; if one fails, everything comes back."""
+"""bin/rotate changes a secret and redeploys the services that read it; if one fails, everything comes back."""
 
 import contextlib
 import errno
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.engines.compose import host
+from kiwari_ci.engines.compose import host, rotate
 from tests.host.fake_docker import Image, Killed, Running
 from tests.host.world import STACK, WEB, WORKER, Snapshot, World
 
@@ -41,6 +41,7 @@ def shop(root: Path) -> World:
     (world.folder / "worker.env").write_text("QUEUE='mail'\n")
     for name in (".env", "api.env", "worker.env"):
         (world.folder / name).chmod(0o640)
+    install_program(root, "rotate")
     assert world.deploy({name: world.image(name, 1) for name in ("web", "api", "worker")}, 1).code == 0
     return world
 
@@ -56,13 +57,18 @@ def database(shop: World) -> World:
     )
     (shop.folder / ".env").write_text("DB_USER='old/pass'\nDB_PASSWORD='old/pass'\n")
     (shop.folder / "worker.env").write_text("DSN='host=pg user=shop_live password=old/pass dbname=shop'\n")
-    program = shop.root / "bin/database"
-    program.parent.mkdir(exist_ok=True)
-    program.write_text("")
-    program.chmod(0o755)
+    install_program(shop.root, "database")
     shop.machine.state.passwords[ROLE] = "old/pass"
     assert shop.deploy({name: shop.image(name, 2) for name in ("web", "api", "worker")}, 2).code == 0
     return shop
+
+
+def install_program(root: Path, name: str) -> None:
+    """Another program of kiwari-ci is on the server; the stand-in for Docker runs it."""
+    program = root / "bin" / name
+    program.parent.mkdir(exist_ok=True)
+    program.write_text("")
+    program.chmod(0o755)
 
 
 def ids(world: World) -> dict[str, str]:
@@ -336,10 +342,10 @@ def test_a_service_that_was_never_deployed_reads_it_later(root: Path) -> None:
     assert (world.folder / ".env").read_text() == f"SECRET='{NEW}'\n"
 
 
-def test_consumers_are_printed_and_nothing_changes(database: World) -> None:
+def test_a_preview_is_printed_and_nothing_changes(database: World) -> None:
     files, before = env_files(database), ids(database)
 
-    outcome = database.consumers(DATABASE_WORDS)
+    outcome = database.preview(DATABASE_WORDS)
 
     assert outcome.code == 0
     assert outcome.text.splitlines() == [
@@ -359,7 +365,7 @@ def test_consumers_are_printed_and_nothing_changes(database: World) -> None:
 def test_other_changes_that_a_service_gets_are_named(shop: World) -> None:
     (shop.folder / "api.env").write_text("SECRET='s3cret'\nAPI_KEY='edited by hand'\n")
 
-    outcome = shop.consumers("SECRET")
+    outcome = shop.preview("SECRET")
 
     assert outcome.says("note: api also gets what else has changed since its last deploy")
     assert not outcome.says("note: web")
@@ -404,18 +410,18 @@ def test_hooks_run_around_a_rotation(shop: World) -> None:
     ("secret", "is_password", "problem"),
     [
         ("", False, "is empty"),
-        (" x", False, "has a blank at its beginning or end"),
-        ("a\x1bb", False, "has a line break, or another character that cannot be printed"),
-        ("it's", False, "has a single quote"),
-        ("a\\", False, "has a single quote, or a backslash at its end"),
-        ("change-me", False, "has change-me in it"),
-        ("pässword", True, "has a blank, or a character that is not of ASCII"),
+        (" x", False, "begins or ends with a space"),
+        ("a\x1bb", False, "contains a line break or another character"),
+        ("it's", False, "contains a single quote"),
+        ("a\\", False, "contains a single quote or ends with a backslash"),
+        ("change-me", False, "contains change-me"),
+        ("pässword", True, "contains a space or a character that is not ASCII"),
         ('pässword with blanks $HOME "#', False, ""),
         ('$%&/()=?`"#', True, ""),
     ],
 )
 def test_a_value_that_an_env_file_cannot_hold(secret: str, is_password: bool, problem: str) -> None:
-    shown = host.problem_of_secret(secret, is_password)
+    shown = rotate.problem_of_value(secret, is_password)
     assert shown.startswith(problem) and bool(shown) is bool(problem)
 
 
@@ -425,11 +431,15 @@ def test_any_value_reaches_the_container_as_it_is(shop: World) -> None:
     assert variables(shop, "worker")["QUEUE"] == secret
 
 
-def test_a_deploy_key_may_not_rotate() -> None:
-    for words in ("rotate shop SECRET", "consumers shop SECRET", f"rotate shop {DATABASE_WORDS}"):
-        caller = host.Caller(words, is_key=True, allowed=("shop", "shop:env", "shop:push"))
-        with pytest.raises(host.Failed, match="a deploy key may not (rotate|consumers): log in as a person"):
+def test_a_deploy_key_may_not_rotate(monkeypatch: pytest.MonkeyPatch) -> None:
+    for words in ("value shop SECRET", "preview value shop SECRET", f"password shop {DATABASE_WORDS}"):
+        caller = host.Caller(f"docker/bin/rotate {words}", is_key=True, allowed=("shop", "shop:env", "shop:push"))
+        with pytest.raises(host.Failed, match="unknown request"):
             host.parse_request(caller)
+        with monkeypatch.context() as patch:
+            patch.setattr(host, "take_caller", lambda: host.Caller(words, is_key=True, allowed=("shop",)))  # noqa: B023
+            with pytest.raises(host.Failed, match="a deploy key may not rotate: log in as a person"):
+                rotate.main()
 
 
 @contextlib.contextmanager
@@ -449,31 +459,29 @@ def standard_input(written: bytes) -> Iterator[None]:
 
 
 def test_the_value_is_the_first_line_of_standard_input() -> None:
-    request = host.Request("rotate", "shop", keys=("SECRET",))
     with standard_input(b"new value\nmore"):
-        assert host.read_delivery(request).secret == "new value"
+        assert rotate.read_value(rotate.Target(keys=("SECRET",))) == "new value"
 
 
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"it's\n", "has a single quote"),
+        (b"it's\n", "contains a single quote"),
         (b"", "is empty"),
         (b"\n", "is empty"),
-        (b" outer\n", "has a blank at its beginning or end"),
-        (b"outer \n", "has a blank at its beginning or end"),
-        (b"value\r\n", "has a blank at its beginning or end"),
-        (b"half of a val", "has no line break at its end"),
+        (b" outer\n", "begins or ends with a space"),
+        (b"outer \n", "begins or ends with a space"),
+        (b"value\r\n", "begins or ends with a space"),
+        (b"half of a val", "does not end with a line break"),
         (20_000 * b"x", "is longer than 16000 characters"),
     ],
 )
 def test_a_line_that_is_no_value(content: bytes, problem: str) -> None:
     """A value is never changed to fit, and one that a broken connection has cut off is never stored."""
-    request = host.Request("rotate", "shop", keys=("SECRET",))
     with standard_input(content), pytest.raises(host.Failed) as refused:
-        host.read_delivery(request)
+        rotate.read_value(rotate.Target(keys=("SECRET",)))
     assert refused.value.code == 64
-    assert refused.value.message.startswith(f"the new value {problem}")
+    assert refused.value.message.startswith(f"the new value cannot be stored: it {problem}")
     assert refused.value.message.endswith("Nothing was changed")
 
 
@@ -531,7 +539,8 @@ def test_a_half_rotated_password_without_its_server_lets_a_rollback_through(half
     outcome = half_rotated.rollback("web", half_rotated.image("web", 1))
 
     assert outcome.code == 0, outcome.text
-    assert outcome.says("note: the password of shop_live on pg is half rotated, and was not changed back")
+    assert outcome.says("the password of shop_live on pg is half rotated, and was not changed back")
+    assert outcome.says("note: a rotation of shop was interrupted, and could not be undone: bin/rotate says why")
     assert half_rotated.serves("web", half_rotated.image("web", 1))
     assert half_rotated.stack().rotation_note.exists()
 
@@ -541,6 +550,29 @@ def test_a_half_rotated_password_without_its_server_lets_a_rollback_through(half
     assert not half_rotated.stack().rotation_note.exists()
     for name in ("web", "api", "worker"):
         assert "newPass1" not in str(variables(half_rotated, name))
+
+
+def test_an_interrupted_rotation_without_its_program_refuses_a_deploy_and_lets_a_rollback_through(
+    half_rotated: World,
+) -> None:
+    (half_rotated.root / "bin/rotate").unlink()
+
+    outcome = half_rotated.deploy({"web": half_rotated.image("web", 3)}, 3)
+
+    assert outcome.code == 69
+    assert outcome.says("bin/rotate is missing, and rotations that were interrupted need it. Copy it: git archive HEAD")
+    assert half_rotated.rollback("web", half_rotated.image("web", 1)).code == 0
+    assert half_rotated.stack().rotation_note.exists()
+
+
+def test_a_deploy_beside_a_rotation_that_does_not_end(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends as one that waits for another deploy."""
+    shop.stack().rotation_note.write_text("{}")
+    monkeypatch.setattr(shop.machine, "undo_rotation", lambda stack: 75)
+
+    outcome = shop.deploy({"web": shop.image("web", 2)}, 2)
+
+    assert outcome.code == 75 and outcome.says("a rotation of shop is still running")
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -642,7 +674,7 @@ def test_a_password_that_no_service_has_is_refused(database: World) -> None:
 
     outcome = database.rotate(DATABASE_WORDS, "newPass1")
 
-    assert outcome.code == 69 and outcome.says("no value of shop has the password of shop_live that pg/.env has")
+    assert outcome.code == 69 and outcome.says("no env file of shop has the password that pg/.env has for shop_live")
     assert database.machine.state.passwords[ROLE] == "old/pass"
 
 
@@ -675,9 +707,9 @@ def test_the_same_password_on_another_host_is_refused(database: World, value: st
 def test_a_key_with_the_password_of_a_role_is_refused(database: World) -> None:
     files = env_files(database)
 
-    for outcome in (database.rotate("DB_PASSWORD", "newPass1"), database.consumers("DB_PASSWORD")):
+    for outcome in (database.rotate("DB_PASSWORD", "newPass1"), database.preview("DB_PASSWORD")):
         assert outcome.code == 64
-        assert outcome.says("DB_PASSWORD has the password that pg/.env has as LIVE_PASSWORD")
+        assert outcome.says("DB_PASSWORD is a password of a database: LIVE_PASSWORD in pg/.env has the same value")
         assert outcome.says("kiwari-ci rotate ENV DATABASE")
 
     assert env_files(database) == files and database.machine.state.passwords[ROLE] == "old/pass"

@@ -4,6 +4,7 @@ import contextlib
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -375,15 +376,44 @@ def test_a_worker_that_takes_long_to_end_is_waited_for(root: Path, monkeypatch: 
     docker = world.machine.docker
     limits: list[int] = []
 
-    def note_limit(*words: str, stdin: str = "", seconds: int = 60, prints_output: bool = False) -> host.Output:
+    def note_limit(*words: str, seconds: int = 60, **options: Any) -> host.Output:
         if words[0] == "stop":
             limits.append(seconds)
-        return docker(*words, stdin=stdin, seconds=seconds, prints_output=prints_output)
+        return docker(*words, seconds=seconds, **options)
 
     monkeypatch.setattr(world.machine, "docker", note_limit)
     assert world.deploy({"worker": world.image("worker", 2)}, 2).code == 0
 
     assert limits and min(limits) > 30 * 60
+
+
+@pytest.mark.parametrize(("ends_after", "code"), [(20, 0), (1_000_000, 1)])
+def test_a_worker_that_docker_cannot_stop(worker_world: World, ends_after: int, code: int) -> None:
+    """A process waits for a disk, for example. When it ends, Docker does not start it again."""
+    machine = worker_world.machine
+    old = worker_world.container("worker")
+
+    def give_up(words: list[str]) -> str:
+        if machine.get(words[-1]).id == old.id:
+            old.is_stopped_by_hand = True
+            old.ends_after = machine.state.clock - old.started_at + ends_after
+            machine.do_stop = stop  # type: ignore[method-assign]
+            raise Refused("tried to kill container, but did not receive an exit event")
+        return stop(words)
+
+    stop = machine.do_stop
+    machine.do_stop = give_up  # type: ignore[method-assign]
+    outcome = worker_world.deploy({"worker": worker_world.image("worker", 2)}, 2)
+
+    assert outcome.code == code, outcome.text
+    assert not machine.doubles
+    if code == 0:
+        assert outcome.says("note: worker-previous has ended, although Docker reported: docker stop failed: tried to")
+        assert worker_world.serves("worker", worker_world.image("worker", 2))
+    else:
+        assert outcome.says("worker-previous does not end, although it was stopped and killed: docker stop failed:")
+        assert outcome.says("It may still end later, and then nothing starts it again")
+        assert worker_world.container("worker").id == old.id
 
 
 @pytest.mark.parametrize("does_compose_start_the_old_one", [True, False])

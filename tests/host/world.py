@@ -8,11 +8,11 @@ import json
 import os
 import signal
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from kiwari_ci.engines.compose import host
+from kiwari_ci.engines.compose import host, rotate
 from tests.host.compose_reader import parsed
 from tests.host.fake_docker import TOKEN, FakeMachine, Image, Running, State
 
@@ -161,14 +161,15 @@ class World:
         )
         return self.perform(request, host.Delivery())
 
-    def rotate(self, words: str, secret: str) -> Outcome:
+    def rotate(self, words: str, value: str) -> Outcome:
         """A rotation, with the words behind the name of the stack."""
-        request = host.parse_request(host.Caller(f"rotate {STACK} {words}", is_key=False, allowed=()))
-        return self.perform(request, host.Delivery(secret=secret))
+        target = target_of(words)
+        request = rotate.request_for(self.stack())
+        return self.handled(lambda: rotate.perform(self.stack(), request, target, value))
 
-    def consumers(self, words: str) -> Outcome:
-        request = host.parse_request(host.Caller(f"consumers {STACK} {words}", is_key=False, allowed=()))
-        return captured(lambda: host.print_consumers(self.stack(), request))
+    def preview(self, words: str) -> Outcome:
+        """What a rotation would do."""
+        return captured(lambda: rotate.print_preview(self.stack(), target_of(words)))
 
     def check(self) -> Outcome:
         return captured(lambda: host.print_findings(self.stack()))
@@ -177,14 +178,17 @@ class World:
         return captured(lambda: host.print_status(self.machine, stack))
 
     def perform(self, request: host.Request, delivery: host.Delivery) -> Outcome:
+        return self.handled(lambda: host.perform(self.stack(), request, delivery))
+
+    def handled(self, request: Callable[[], int]) -> Outcome:
         before = signal.getsignal(signal.SIGTERM)
         try:
-            return captured(lambda: host.perform(self.stack(), request, delivery))
+            return captured(request)
         finally:
             signal.signal(signal.SIGTERM, before)  # at its end, a request ignores a cancel
 
     def stack(self) -> host.Stack:
-        return host.open_stack(self.machine, STACK, f"status {STACK}")
+        return host.open_stack(self.machine, STACK, f"deploy status {STACK}")
 
     def checksum(self, files: dict[str, str]) -> str:
         """That of the commit's compose file and of the files beside it."""
@@ -260,6 +264,12 @@ def archive_of(files: dict[str, str] | Iterable[tarfile.TarInfo]) -> io.BytesIO:
                 tar.addfile(entry)
     stream.seek(0)
     return stream
+
+
+def target_of(words: str) -> rotate.Target:
+    """The secret that a rotation names with these words: a key, or several keys, a server, a role and its key."""
+    kind = "password" if len(words.split()) == 4 else "value"
+    return rotate.target_of(rotate.parse_request(f"{kind} {STACK} {words}"))
 
 
 def captured(work: Any) -> Outcome:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from kiwari_ci.github import path_filters
-from kiwari_ci.output.generated_files import DATABASE_PROGRAM_PATH, HOST_PROGRAM_PATH
+from kiwari_ci.output.generated_files import DATABASE_PROGRAM_PATH, HOST_PROGRAM_PATH, ROTATION_PROGRAM_PATH
 from kiwari_ci.plan import (
     EnvironmentDeploy,
     EnvironmentWorkflow,
@@ -337,6 +337,6 @@ def _find_copied_files(plan: Plan) -> dict[str, list[str]]:
                 host_names.setdefault(path, []).append(host.name)
     for server in plan.servers:
         host_names[f"deploy/{server.name}/docker-compose.yml"] = [server.host]
-    for program in (HOST_PROGRAM_PATH, DATABASE_PROGRAM_PATH):
+    for program in (HOST_PROGRAM_PATH, DATABASE_PROGRAM_PATH, ROTATION_PROGRAM_PATH):
         host_names[program] = [host.name for host in plan.hosts]
     return host_names

@@ -117,8 +117,11 @@ def _describe_program(file: _CopiedFile) -> PipelineChange:
     if file.path == generated_files.ROLLOUT_PROGRAM_PATH:
         message = f"the program with which a deploy job rolls out to a cluster is {state}"
         return PipelineChange("rollout program", message, False, file.path)
-    is_database_program = file.path == generated_files.DATABASE_PROGRAM_PATH
-    program = "database program" if is_database_program else "host program"
+    other_programs = {
+        generated_files.DATABASE_PROGRAM_PATH: "database program",
+        generated_files.ROTATION_PROGRAM_PATH: "rotation program",
+    }
+    program = other_programs.get(file.path, "host program")
     state = "new" if file.is_new else "changed"
     return _ask_to_copy(file, program, f"{state}: copy it to the server: {file.command}")
 

@@ -8,7 +8,12 @@ from kiwari_ci.engines.base import FileTemplate, StepOfDeploy
 from kiwari_ci.engines.compose import database_servers, hosts, settings, ssh_route, stacks
 from kiwari_ci.engines.compose.rules import check_compose
 from kiwari_ci.loading.yaml_source import YamlSource
-from kiwari_ci.output.generated_files import DATABASE_PROGRAM_PATH, HOST_PROGRAM_PATH, SSH_CLIENT_PATH
+from kiwari_ci.output.generated_files import (
+    DATABASE_PROGRAM_PATH,
+    HOST_PROGRAM_PATH,
+    ROTATION_PROGRAM_PATH,
+    SSH_CLIENT_PATH,
+)
 from kiwari_ci.plan import ComposeStack, DeployHost, Host, Plan, PostgresServer, RequiredSetting, SshRoute, Stack
 from kiwari_ci.problems import Problem
 
@@ -74,7 +79,7 @@ class ComposeEngine:
                     yield FileTemplate(f"{folder}/{name}", f"proxy/{front.kind}.j2", {"front": front})
 
     def list_programs(self, plan: Plan) -> dict[str, Path]:
-        """List the host program, the client that the deploy job runs, and the database program where it has work."""
+        """List the host program, the client that the deploy job runs, and the other programs where they have work."""
         programs = {}
         if plan.hosts:
             programs[HOST_PROGRAM_PATH] = _FOLDER / "host.py"
@@ -82,6 +87,8 @@ class ComposeEngine:
             programs[SSH_CLIENT_PATH] = _FOLDER / "over_ssh.py"
         if plan.servers or any(host.has_schedule for host in plan.hosts):
             programs[DATABASE_PROGRAM_PATH] = _FOLDER / "database.py"
+        if any(stack.env_files for stack in plan.compose_stacks):
+            programs[ROTATION_PROGRAM_PATH] = _FOLDER / "rotate.py"
         return programs
 
 

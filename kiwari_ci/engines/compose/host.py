@@ -16,11 +16,6 @@ file can mount the whole disk. These are the requests:
 
     deploy 1 STACK SEQUENCE FILES_SHA256 RUN SERVICE=DIGEST...    put these images into service
     rollback STACK SERVICE [DIGEST]    go back to the image that served before, or to this one
-    rotate STACK KEY [FILE]            change a secret in the env files, and redeploy its readers
-    rotate STACK KEY,... SERVER ROLE PASSWORD_KEY
-                                       change the password of a PostgreSQL role, which is in
-                                       SERVER/.env, and in values of KEY,... in the env files
-    consumers ...                      with the words of rotate: print what it would change
     check STACK                        print what would make a deploy fail; change nothing
     cancel STACK                       end the deploy that is running, and undo the services that
                                        are half replaced; finished ones keep the new image
@@ -33,9 +28,6 @@ changes nothing, so that a slow run of an older commit never replaces a newer on
 code 3 if the newer image answers, and with 1 if that does not. A rollback that a person types on
 the server lowers the recorded number to the lowest one with which the image was deployed, or to 0
 if it names the image that is recorded already. A rollback with a key does not lower it.
-
-A key can send neither `rotate` nor `consumers`. For `rotate`, the new value is the first line of
-standard input.
 
 For `deploy`, the first line of standard input is the registry token. After it, a key has to send a
 line "BYTES SHA256", and a tar archive of that length. BYTES may be 0; then no archive follows.
@@ -51,18 +43,16 @@ Files that this program writes:
     STACK/.deploys/SERVICE              a line for each deploy: image, sequence, time, run
     STACK/docker-compose.override.yml   pins each service to the recorded image, so that a
                                         `docker compose up` by hand starts the same image
-    STACK/.deploys/FILE.before-TIME     an env file before a deploy or rotation changed it: the
-                                        first one, and the 50 newest
-    STACK/.deploys/.rotation.json       what a rotation changes, so that it can be undone; it is
-                                        removed at the end
+    STACK/.deploys/FILE.before-TIME     an env file before a deploy changed it: the first one, and
+                                        the 50 newest
     STACK/.deploys/.mounts-SERVICE      the checksum of the files that the own container mounts
     STACK/log/                          the output of each run
     STACK/.deploy.lock, .host.lock      who deploys to the stack, and who changes network aliases or
                                         removes images on this server
 
 If a deploy is killed or the server loses its power, nothing goes on by itself, also not when the
-server boots. The next deploy, rollback or rotation of the stack finishes or undoes what was
-interrupted, before its own work. It reads for that:
+server boots. The next deploy or rollback of the stack finishes or undoes what was interrupted,
+before its own work. It reads for that:
 
     STACK/.deploys/.set-aside-SERVICE   the id of the set-aside container, and how it ran
     STACK/.deploys/.replaced/           the old version of files that were replaced;
@@ -70,9 +60,10 @@ interrupted, before its own work. It reads for that:
     STACK/.deploys/owed-hook.json       hooks/after has not run yet, or has failed
     STACK/.deploys/trial.yml            pins the images that have not proved themselves
     STACK/.deploys/incoming-*/          sent files that are not installed yet
+    STACK/.deploys/.rotation.json       what bin/rotate was changing, and has not undone
 
-The scripts STACK/hooks/before and STACK/hooks/after run around each deploy, rollback and rotation
-if the compose file names them in the line "Files beside it". They have VERB, SERVICE and IMAGE in
+The scripts STACK/hooks/before and STACK/hooks/after run around each deploy and rollback if the
+compose file names them in the line "Files beside it". They have VERB, SERVICE and IMAGE in
 their environment, and `after` has EXIT_CODE, too. SERVICE and IMAGE hold all names, separated by
 spaces.
 
@@ -99,17 +90,29 @@ A container is healthy if it runs and answers the HTTP request in the label depl
 that label, as for a worker, it has to go on running, and Docker's HEALTHCHECK must pass if it has
 one.
 
-The parts of this file follow a deploy from the request to the record. `main` and `deploy` call them
-in this order:
+How to read this file. After the constants and the data comes `main`, and after it `perform`,
+`deploy`, `roll_back` and `roll_out`, which are its table of contents. They call the parts below,
+which follow a deploy from the request to the record. Each part begins with its number, as "# 6.":
 
-     1. parse and authorize        6. preflight                  11. start the new beside the old
-     2. detach and log             7. install sent files         12. hand over, or undo
-     3. lock                       8. pull                       13. record, pin, clean up
-     4. recover                    9. start accessories
-     5. receive token and files   10. migrate
-
-The output comes after them, then the stack, then `Machine`, through which this program talks to
-Docker and the server, and small helpers.
+     1. Parse and authorize   what a line of words asks for, and whether its sender may do that
+     2. Detach and log        the work goes on if the connection drops
+     3. Lock                  one deploy of a stack at a time; `cancel`
+     4. Recover               finish or undo what a killed deploy has left
+     5. Receive               the token, and files if the key may send them
+     6. Preflight             all reasons why the deploy cannot succeed; `check`
+     7. Install the files     and restore the old ones if the deploy fails
+     8. Pull                  by digest, then look at what came
+     9. Accessories           start those that are missing
+    10. Migrate               after a dump; and the hooks around a deploy
+    11. Replace               the old containers, by new ones that have proved themselves
+    12. Undo                  what was done for a service that fails
+    13. Names                 which container gets the requests to a service
+    14. Health                whether a container serves
+    15. Record                what serves, pin it for Compose, remove old images
+    16. Report                what serves now, as text and as JSON; `status`
+    17. The stack             its compose file, containers, record and pins
+    18. The machine           Docker, HTTP, memory, disk, clock: the only part that touches them
+    19. Helpers               small functions without a subject of their own
 
 This file is the same in every repository: `sha256sum bin/deploy` shows whether it was changed.
 """
@@ -124,9 +127,11 @@ if sys.version_info < (3, 8):
 import base64
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import hashlib
 import io
+import ipaddress
 import json
 import os
 import pwd
@@ -143,7 +148,6 @@ import termios
 import threading
 import time
 import traceback
-import urllib.parse
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -174,8 +178,6 @@ MEMORY_FOLDER = Path("/dev/shm")  # files there are in memory, and gone after a 
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 DIGEST = r"sha256:[0-9a-f]{64}"
-KEY = r"[A-Za-z_][A-Za-z0-9_]*"
-ROLE = r"[A-Za-z_][A-Za-z0-9_]{0,62}"
 REQUESTS = [
     re.compile(
         r"(?P<verb>deploy) (?P<protocol>[1-9][0-9]{0,3})"
@@ -186,24 +188,15 @@ REQUESTS = [
     re.compile(
         rf"(?P<verb>rollback) (?P<stack>{NAME}) (?P<service>{NAME})(?: (?P<digest>{DIGEST}))?"
     ),
-    re.compile(
-        rf"(?P<verb>rotate|consumers) (?P<stack>{NAME}) (?P<keys>{KEY})"
-        r"(?: (?P<env_file>[A-Za-z0-9._-]+))?"
-    ),
-    re.compile(
-        rf"(?P<verb>rotate|consumers) (?P<stack>{NAME}) (?P<keys>{KEY}(?:,{KEY}){{0,99}})"
-        rf" (?P<server>{NAME}) (?P<role>{ROLE}) (?P<password_key>{KEY})"
-    ),
     re.compile(rf"(?P<verb>check|cancel) (?P<stack>{NAME})"),
     re.compile(rf"(?P<verb>status)(?: (?P<stack>{NAME}))?"),
 ]
 
-VERBS = {"deploy", "rollback", "rotate", "consumers", "check", "cancel", "status"}
-VERBS_OF_PERSONS = {"rotate", "consumers"}  # a deploy key may only deploy and go back
+VERBS = {"deploy", "rollback", "check", "cancel", "status"}
 
 COMPOSE_FILE = "docker-compose.yml"
-SERVER_ENV_FILE = ".env"  # of a PostgreSQL server
 PINS_FILE = "docker-compose.override.yml"
+ROTATION_NOTE = ".rotation.json"
 PINS_HEAD = "# Written by bin/deploy: what serves. Compose reads it by itself.\nservices:\n"
 PINS_LINE = re.compile(rf'  {NAME}: \{{(?:image: "[^"\\]+")?\}}\n')
 PINNED_IMAGE = re.compile(r'image: "([^"]+)"')
@@ -256,6 +249,7 @@ CANCEL_SECONDS = 180  # a cancelled deploy undoes what it began
 DOCKER_SECONDS = 120  # Docker answers again, after its own restart
 QUERY_SECONDS = 60  # a docker command that only reads
 CHANGE_SECONDS = 900  # a docker command that changes something; a stop has more, see there
+END_SECONDS = 60  # a container ends after all that Docker could not stop
 PULL_SECONDS = 900  # one attempt to pull an image
 PULL_PAUSES = (5, 20, 0)  # the waits after failed attempts to pull; the third attempt is the last
 SCRIPT_SECONDS = 3600  # a migration or a hook
@@ -279,6 +273,7 @@ COMPOSE = ("compose", "--env-file", "/dev/null")
 NOT_FOR_TRAEFIK = ("-l", "traefik.enable=false")
 
 Json = Dict[str, Any]
+HIDDEN_VALUES: List[str] = []  # texts of which `quote` prints only stars; bin/rotate fills it
 
 
 class Failed(Exception):
@@ -313,11 +308,6 @@ class Request:
     files_sha256: str = ""
     run: str = ""
     images: Dict[str, str] = dataclasses.field(default_factory=dict)
-    keys: Tuple[str, ...] = ()  # of a rotation: the keys in env files
-    env_file: str = ""  # the only env file of a rotation; empty if it is in all
-    server: str = ""  # of a rotation of a password: the PostgreSQL server, the role, and the key of
-    role: str = ""  # the password in the server's env file
-    password_key: str = ""
     is_from_key: bool = False
     may_send_env_files: bool = False
     may_send_files: bool = False
@@ -325,14 +315,10 @@ class Request:
 
 @dataclasses.dataclass
 class Delivery:
-    """What standard input brings: the registry token, and the archive of files if one is sent.
-
-    For a rotation it is the new value.
-    """
+    """What standard input brings: the registry token, and the archive of files if one is sent."""
 
     token: str = ""
     archive: Optional[IO[bytes]] = None
-    secret: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -490,6 +476,16 @@ class Container:
         return mine == (other.id, other.started_at, other.restarts, other.status)
 
 
+@dataclasses.dataclass(frozen=True)
+class SetAside:
+    """What STACK/.deploys/.set-aside-SERVICE says about the set-aside container of a service."""
+
+    id: str = ""  # of that container; empty if none is set aside
+    restart: str = ""  # its restart policy, which it lacks meanwhile
+    was_running: bool = False
+    is_replaced: bool = False  # the new container is recorded: this one never comes back
+
+
 @dataclasses.dataclass
 class Service:
     """A service as the compose file describes it, and how far this request has come with it."""
@@ -540,9 +536,14 @@ class Service:
         return repository_of(unescape(str(self.model.get("image", ""))))
 
     @property
-    def accessory(self) -> str:
-        """Empty if it is no accessory; "yes" if it keeps running; "once" if it runs to its end."""
-        return self.labels.get("deploy.accessory", "")
+    def is_accessory(self) -> bool:
+        """Whether it is a database or the like, which a deploy starts and never replaces."""
+        return "deploy.accessory" in self.labels
+
+    @property
+    def is_accessory_that_ends(self) -> bool:
+        """Whether it is an accessory that does not go on running, but prepares something."""
+        return self.labels.get("deploy.accessory") == "once"
 
     @property
     def health(self) -> Optional[Health]:
@@ -567,7 +568,7 @@ class Service:
     @property
     def must_run_alone(self) -> bool:
         """Whether no other container may write to its data: it is a database, or the spec says so."""
-        return bool(self.accessory) or self.labels.get("deploy.rollout") == "recreate"
+        return self.is_accessory or self.labels.get("deploy.rollout") == "recreate"
 
     @property
     def can_temporary_serve(self) -> bool:
@@ -606,9 +607,10 @@ class Service:
         return shlex.split(self.labels.get("deploy.migrate", ""))
 
     @property
-    def backup(self) -> List[str]:
-        """The server and the database that are dumped before its migration; empty if none is."""
-        return self.labels.get("deploy.backup", "").split("/") if self.migrate else []
+    def backup(self) -> Optional[Tuple[str, str]]:
+        """The server and the database that are dumped before its migration; None if none is."""
+        server, _, database = self.labels.get("deploy.backup", "").partition("/")
+        return (server, database) if self.migrate and database else None
 
     @property
     def container_name(self) -> str:
@@ -644,31 +646,38 @@ def main() -> int:
     machine = Machine()
     if request.verb == "status":
         return print_status(machine, request.stack)
-    stack = open_stack(machine, request.stack, caller.request)
+    stack = open_stack(machine, request.stack, f"{ROOT}/bin/deploy {caller.request}")
     if request.verb == "check":
         return print_findings(stack)
     if request.verb == "cancel":
         return cancel(stack, request)
-    if request.verb == "consumers":
-        return print_consumers(stack, request)
     delivery = read_delivery(request)
     return run_detached(stack, request, lambda: perform(stack, request, delivery))
 
 
 def perform(stack: "Stack", request: Request, delivery: Delivery) -> int:
-    """Carry out a request; at the end, print what serves now, as text and as a line of JSON."""
-    services: List[Service] = []
-    message = ""
-    try:
+    """Deploy, or go back; the exit code."""
+
+    def work(services: List[Service]) -> None:
+        undo_interrupted_rotation(stack, request.verb)
         with stack.locked(request):
-            recover(stack, request.verb)
+            recover(stack)
+            run_owed_hook(stack)
             if request.verb == "rollback":
                 roll_back(stack, request, services)
-            elif request.verb == "rotate":
-                rotate(stack, request, delivery.secret, services)
             else:
                 deploy(stack, request, delivery, services)
             check_again(stack, services)
+
+    return carry_out(stack, request, work)
+
+
+def carry_out(stack: "Stack", request: Request, work: Callable[[List[Service]], None]) -> int:
+    """Do the work of a request, which adds its services to a list; then print what serves now."""
+    services: List[Service] = []
+    message = ""
+    try:
+        work(services)
         code = exit_code_of(services)
         message = " ".join(service.problem for service in services if service.problem)
     except Exception as error:
@@ -690,11 +699,9 @@ def deploy(stack: "Stack", request: Request, delivery: Delivery, services: List[
     with old_files_come_back_after_failure(stack, services):
         with unpacked(stack, request, delivery) as files:
             services += resolve_services(stack, request, files)
-            to_deploy = [
-                service
-                for service in services
-                if not mark_if_superseded(stack, service, request.sequence)
-            ]
+            for service in services:
+                mark_if_superseded(stack, service, request.sequence)
+            to_deploy = undecided(services)
             if not to_deploy:
                 return
             preflight(stack, request, to_deploy, files)
@@ -713,9 +720,8 @@ def roll_back(stack: "Stack", request: Request, services: List[Service]) -> None
     A rollback skips the checks of a deploy, or only reports them: it is the way out of trouble.
     """
     stack.read_compose_file()
-    ((name, digest),) = request.images.items()
+    name, digest = next(iter(request.images.items()))  # the grammar allows no second one
     service = stack.service(name)
-    service.previous_image = stack.newest_record(name).image
     service.image = image_to_go_back_to(stack, service, digest)
     services.append(service)
     for finding in findings_of(stack, [service], stack.files):
@@ -780,8 +786,9 @@ def roll_out(stack: "Stack", request: Request, services: List[Service]) -> None:
 def replace_in_order(stack: "Stack", request: Request, services: List[Service]) -> None:
     """Replace the containers; a service whose dependency has failed is left as it is."""
     for level in dependency_levels(services):
-        ready = [service for service in level if not mark_if_dependency_failed(service, services)]
-        replace_containers(stack, request, ready)
+        for service in level:
+            mark_if_dependency_failed(service, services)
+        replace_containers(stack, request, undecided(level))
 
 
 # 1. Parse and authorize: a request is one line in a fixed grammar, and a key has a list of stacks.
@@ -815,16 +822,14 @@ def parse_request(caller: Caller) -> Request:
     stack = fields.get("stack") or ""
     if caller.is_key and not stack:
         raise Failed(BAD_REQUEST, "with a deploy key, name the stack: status STACK")
-    for name in sorted(VERBS & {fields["verb"], stack}):
+    for name in (fields["verb"], stack):
         # With a key and no command, the key's list of stacks looks like a request of a person.
-        if (ROOT / name).is_dir():
+        if name in VERBS and (ROOT / name).is_dir():
             raise Failed(
                 NOT_READY,
                 f"no stack may be called '{name}', which is a request. Rename its folder, in the"
                 f" spec and here: {ROOT / name}",
             )
-    if caller.is_key and fields["verb"] in VERBS_OF_PERSONS:
-        raise Failed(BAD_REQUEST, f"a deploy key may not {fields['verb']}: log in as a person")
     if caller.is_key and stack not in caller.allowed:
         raise Failed(BAD_REQUEST, f"this key has no right to the stack '{stack}'")
     if int(fields.get("protocol") or PROTOCOL) > PROTOCOL:
@@ -840,11 +845,6 @@ def parse_request(caller: Caller) -> Request:
         files_sha256=fields.get("files") or "",
         run=fields.get("run") or fields["verb"],
         images=requested_digests(fields),
-        keys=tuple(filter(None, (fields.get("keys") or "").split(","))),
-        env_file=fields.get("env_file") or "",
-        server=fields.get("server") or "",
-        role=fields.get("role") or "",
-        password_key=fields.get("password_key") or "",
         is_from_key=caller.is_key,
         may_send_env_files=not caller.is_key or f"{stack}:env" in caller.allowed,
         may_send_files=not caller.is_key or f"{stack}:push" in caller.allowed,
@@ -864,8 +864,8 @@ def requested_digests(fields: Dict[str, Any]) -> Dict[str, str]:
     return digests
 
 
-def open_stack(machine: "Machine", name: str, request: str) -> "Stack":
-    """The stack of that name; its folder must exist, and belong to the user who runs this."""
+def open_stack(machine: "Machine", name: str, command: str) -> "Stack":
+    """The stack of that name; its folder must exist, and belong to the user who runs `command`."""
     folder = ROOT / name
     if not folder.is_dir():
         raise Failed(
@@ -875,8 +875,9 @@ def open_stack(machine: "Machine", name: str, request: str) -> "Stack":
     if owner != os.geteuid():
         # For example root: it would leave files that the deploy user cannot replace later.
         login = name_of_user(owner)
-        command = f"sudo -u {login} {ROOT}/bin/deploy {request}"
-        raise Failed(NOT_READY, f"{folder} belongs to {login}. On the server: {command}")
+        raise Failed(
+            NOT_READY, f"{folder} belongs to {login}. On the server: sudo -u {login} {command}"
+        )
     return Stack(machine, folder)
 
 
@@ -1047,6 +1048,11 @@ def read_json(path: Path) -> Json:
     return {}
 
 
+def write_json(path: Path, content: Json) -> None:
+    """Write a JSON object, for `read_json`."""
+    write_file(path, json.dumps(content).encode(), 0o600)
+
+
 def is_locked(path: Path) -> bool:
     """Whether a process holds the lock of a file."""
     if not path.exists():
@@ -1136,30 +1142,53 @@ def arguments_of(process: int) -> List[str]:
 
 def is_this_program(process: int) -> bool:
     """Whether a process runs this program; an old process number may belong to another one now."""
-    return any(os.path.basename(argument) == "deploy" for argument in arguments_of(process)[:4])
+    names = [os.path.basename(argument) for argument in arguments_of(process)[:4]]
+    return "deploy" in names or "rotate" in names
 
 
 # 4. Recover: finish or undo a deploy that was killed, or that a power cut ended.
 
 
-def recover(stack: "Stack", verb: str) -> None:
-    """Finish the interrupted deploy of each service, or undo it.
+def undo_interrupted_rotation(stack: "Stack", verb: str) -> None:
+    """Let bin/rotate undo a rotation that was killed: its old env files come back first.
+
+    A rollback, the way out of trouble, leaves it to a later request if that is not possible, for
+    example because PostgreSQL does not run.
+    """
+    if not stack.rotation_note.exists():
+        return
+    try:
+        program = installed_program("rotate", "rotations that were interrupted")
+        output = stack.machine.show([program, "undo", stack.name], SCRIPT_SECONDS)
+        if output.code == LOCKED:
+            raise Failed(
+                LOCKED,
+                f"a rotation of {stack.name} is still running, and this request waited for its lock."
+                f" {ROOT}/bin/deploy cancel {stack.name} ends it",
+            )
+        if output.code != 0:
+            raise Failed(
+                NOT_READY,
+                f"a rotation of {stack.name} was interrupted, and could not be undone: bin/rotate"
+                " says why",
+            )
+    except Cancelled:
+        raise
+    except Failed as failure:
+        if verb != "rollback":
+            raise
+        progress(f"note: {failure.message}; the rollback goes on all the same")
+
+
+def recover(stack: "Stack") -> None:
+    """Finish or undo the interrupted deploys of all services of the stack.
 
     A new container goes on serving if it is recorded, or if no old container is left to come back.
     Else the old one comes back; the temporary container serves if no other is healthy.
-
-    A rollback, the way out of trouble, leaves a rotation to a later request if PostgreSQL is down.
     """
     stack.state.mkdir(exist_ok=True)
     remove_stale_tokens(stack)
     remove_stale_files(stack)
-    with undone_rotation(stack, may_wait=verb == "rollback"):
-        recover_services(stack)
-    run_owed_hook(stack)
-
-
-def recover_services(stack: "Stack") -> None:
-    """Recover all services of the stack."""
     if not read_json(stack.replaced_note).get("is_installed"):
         restore_files(stack)  # before anything reads them: old and new ones are mixed
     try:
@@ -1174,9 +1203,9 @@ def recover_services(stack: "Stack") -> None:
         stack.write_pins()
     restore_files(stack)
     for service in stack.services.values():
-        if not service.accessory:
+        if not service.is_accessory:
             wait_for_interrupted_one_off(stack, service)
-        if not service.accessory and not service.runs_once:
+        if not service.is_accessory and not service.runs_once:
             with uninterrupted(), cleaning_up():
                 recover_service(stack, service)
     restore_files(stack)
@@ -1187,17 +1216,17 @@ def recover_service(stack: "Stack", service: Service) -> None:
     """Recover one service, so that exactly one of its containers goes on serving."""
     repair_half_created_containers(stack, service)
     note = stack.set_aside_note(service)
-    if not note and not stack.temporary(service):
+    if not note.id and not stack.temporary(service):
         return  # no deploy was replacing it
     if not has_recorded_its_image(stack, service):
         stack.unrecorded.add(service.name)
     wait_until_started(stack, service)
     own = stack.find(service.container_name)
-    if own and own.id == note.get("id"):
+    if own and own.id == note.id:
         # The rename of the set-aside container was the last thing that happened.
         progress(f"an interrupted deploy was bringing back {service.name}: starting it")
         resume_old_container(stack, service)
-    elif note.get("is_replaced") or (
+    elif note.is_replaced or (
         own
         and own.image == stack.newest_record(service.name).image
         and stays_healthy(stack, service)
@@ -1220,10 +1249,10 @@ def has_recorded_its_image(stack: "Stack", service: Service) -> bool:
     recorded = stack.newest_record(service.name).image
     own, temporary = stack.find(service.container_name), stack.temporary(service)
     note = stack.set_aside_note(service)
-    if not note:
+    if not note.id:
         return temporary is not None and temporary.image == recorded
-    is_own_recorded = own and own.id != note.get("id") and own.image == recorded
-    return bool(note.get("is_replaced") or is_own_recorded)
+    is_own_recorded = own is not None and own.id != note.id and own.image == recorded
+    return note.is_replaced or is_own_recorded
 
 
 def wait_until_started(stack: "Stack", service: Service) -> None:
@@ -1231,8 +1260,7 @@ def wait_until_started(stack: "Stack", service: Service) -> None:
 
     After a boot, for example, a container that answers nothing yet may be the only one that works.
     """
-    end = stack.machine.now() + service.start_seconds
-    while stack.machine.now() <= end:
+    for _ in stack.machine.each_second(service.start_seconds):
         containers = [stack.find(service.container_name)]
         if service.can_temporary_serve:
             containers.append(stack.temporary(service))
@@ -1241,7 +1269,6 @@ def wait_until_started(stack: "Stack", service: Service) -> None:
         ]
         if not starting or any(is_healthy(stack, service, name) for name in starting):
             return
-        stack.machine.wait(1)
 
 
 def let_temporary_container_answer(stack: "Stack", service: Service) -> None:
@@ -1337,9 +1364,8 @@ def repair_half_created_containers(stack: "Stack", service: Service) -> None:
 def set_aside_container(stack: "Stack", service: Service) -> Optional[Container]:
     """The set-aside container; the note has its id, for the name alone could be anybody's."""
     container = stack.find(service.set_aside_name)
-    return (
-        container if container and container.id == stack.set_aside_note(service).get("id") else None
-    )
+    is_noted = container is not None and container.id == stack.set_aside_note(service).id
+    return container if is_noted else None
 
 
 def wait_for_interrupted_one_off(stack: "Stack", service: Service) -> None:
@@ -1407,8 +1433,6 @@ def read_delivery(request: Request) -> Delivery:
 
     A person may leave out the second line.
     """
-    if request.verb == "rotate":
-        return Delivery(secret=read_secret(request))
     if request.verb != "deploy":
         return Delivery()
     with without_echo():
@@ -1599,23 +1623,22 @@ class Files:
     """The files of a stack: the compose file, its env files, and the files beside it.
 
     "Beside it" are files such as hooks and mounted configuration, which a comment at the top of the
-    compose file names. `overlay` is a folder with sent files that are not installed yet.
+    compose file names. `incoming` is a folder with sent files that are not installed yet.
     """
 
     def __init__(
-        self, folder: Path, overlay: Optional[Path] = None, are_newer: bool = False
+        self, installed: Path, incoming: Optional[Path] = None, are_newer: bool = False
     ) -> None:
+        self.installed = installed
+        self.folder = incoming or installed
         # Whether they are of a newer commit than the request: its checksum then cannot match.
         self.are_newer = are_newer
-        self.installed = folder
-        self.overlay = overlay
-        self.folder = overlay or folder
 
     def text(self) -> str:
         """The compose file; empty if there is none."""
         for folder in (self.folder, self.installed):
             if (folder / COMPOSE_FILE).is_file():
-                return (folder / COMPOSE_FILE).read_text(errors="replace")
+                return (folder / COMPOSE_FILE).read_text("utf-8", "replace")
         return ""
 
     def beside(self) -> List[str]:
@@ -1641,12 +1664,10 @@ class Files:
 
     def sent(self) -> List[str]:
         """The names of the files that were sent."""
-        assert self.overlay
-        return sorted(
-            str(path.relative_to(self.overlay))
-            for path in self.overlay.rglob("*")
-            if path.is_file()
-        )
+        if self.folder == self.installed:
+            return []
+        files = (path for path in self.folder.rglob("*") if path.is_file())
+        return sorted(str(path.relative_to(self.folder)) for path in files)
 
     def complete(self) -> None:
         """Copy the files that were not sent to the sent ones: Compose reads them together."""
@@ -1658,10 +1679,7 @@ class Files:
 
     def checksum(self) -> str:
         """The checksum that `sha256sum docker-compose.yml FILES_BESIDE | sha256sum` prints."""
-        lines = ""
-        for name in [COMPOSE_FILE, *self.beside()]:
-            lines += f"{checksum_of(self.folder / name)}  {name}\n"
-        return hashlib.sha256(lines.encode()).hexdigest()
+        return checksum_of_files(self.folder, [COMPOSE_FILE, *self.beside()])
 
     def changed(self) -> List[str]:
         """The names of the files that were sent, and that differ from those of the server.
@@ -1670,7 +1688,7 @@ class Files:
         """
         return [
             name
-            for name in (self.sent() if self.overlay else [])
+            for name in self.sent()
             if not is_same_file(self.folder / name, self.installed / name)
         ]
 
@@ -1708,17 +1726,16 @@ def resolve_services(stack: "Stack", request: Request, files: Files) -> List[Ser
     services = []
     for name, digest in request.images.items():
         service = stack.service(name)
-        service.previous_image = stack.newest_record(name).image
         service.image = f"{service.repository}@{digest}"
         services.append(service)
     return services
 
 
-def mark_if_superseded(stack: "Stack", service: Service, sequence: int) -> bool:
-    """Whether a newer commit serves; then the service gets the result `superseded`."""
+def mark_if_superseded(stack: "Stack", service: Service, sequence: int) -> None:
+    """Give a service the result `superseded` if a newer commit serves."""
     newest = stack.newest_record(service.name)
     if sequence >= newest.sequence:
-        return False
+        return
     if not service.runs_once and not runs_image(stack, service, newest.image):
         # The newer commit fails, but only a person may decide that an older one replaces it.
         raise Failed(
@@ -1736,7 +1753,6 @@ def mark_if_superseded(stack: "Stack", service: Service, sequence: int) -> bool:
         f" {rollback_command(stack, service)} goes back to the image before it"
     )
     service.result = "superseded"
-    return True
 
 
 def runs_image(stack: "Stack", service: Service, image: str) -> bool:
@@ -1783,12 +1799,17 @@ def findings_of(stack: "Stack", services: Sequence[Service], files: Files) -> It
     yield from check_networks_and_volumes(stack)
     containers = stack.containers()
     for service in services:
+        yield from check_settings(service)
         yield from check_labels(service)
         yield from check_temporary_names(stack, service, containers)
         yield from check_holder_of_name(stack, service, containers)
         yield from check_ports(stack, service, containers)
         yield from check_one_shots(stack, service, services)
-    accessories = [service for service in stack.services.values() if service.accessory]
+    accessories = [service for service in stack.services.values() if service.is_accessory]
+    needed = needed_by(stack, services)
+    for accessory in accessories:
+        if accessory.name in needed:
+            yield from check_ports(stack, accessory, containers)
     for service in [*services, *accessories]:
         yield from check_volumes_in_use(stack, service, containers)
 
@@ -1796,7 +1817,7 @@ def findings_of(stack: "Stack", services: Sequence[Service], files: Files) -> It
 def print_findings(stack: "Stack") -> int:
     """`check`: print why a deploy of the whole stack would fail."""
     stack.read_compose_file()
-    services = [service for service in stack.services.values() if not service.accessory]
+    services = [service for service in stack.services.values() if not service.is_accessory]
     findings = [*findings_of(stack, services, stack.files), *check_disk(stack)]
     for finding in findings:
         print_error(str(finding))
@@ -1815,13 +1836,15 @@ def check_versions(stack: "Stack") -> Iterator[Finding]:
     engine = stack.machine.json("version", "--format", "{{json .}}").get("Server") or {}
     if version_of(str(engine.get("Version", ""))) < OLDEST_ENGINE:
         yield Finding(
-            f"Docker Engine is {engine.get('Version') or 'unknown'}", "20.10 or newer is needed"
+            f"Docker Engine is {engine.get('Version') or 'unknown'}",
+            f"{version_text(OLDEST_ENGINE)} or newer is needed",
         )
     output = stack.machine.docker("compose", "version", "--short")
     if output.code != 0 or version_of(output.out.strip()) < OLDEST_COMPOSE:
         yield Finding(
             f"Docker Compose is {output.out.strip() or 'missing'}",
-            "2.20 or newer is needed: install the package docker-compose-plugin",
+            f"{version_text(OLDEST_COMPOSE)} or newer is needed: install the package"
+            " docker-compose-plugin",
         )
 
 
@@ -1840,7 +1863,7 @@ def check_pins(stack: "Stack") -> Iterator[Finding]:
     path = stack.folder / PINS_FILE
     if not os.path.lexists(path):
         return
-    text = path.read_text(errors="replace")
+    text = path.read_text("utf-8", "replace")
     lines = text[len(PINS_HEAD) :].splitlines(keepends=True)
     if not text.startswith(PINS_HEAD) or not all(PINS_LINE.fullmatch(line) for line in lines):
         yield Finding(
@@ -1889,9 +1912,7 @@ class EnvLine:
 def read_env_lines(path: Path) -> List[EnvLine]:
     """The lines of an env file, without empty ones and comments."""
     lines = []
-    for number, line in enumerate(
-        path.read_text(encoding="utf-8-sig", errors="replace").split("\n"), 1
-    ):
+    for number, line in enumerate(path.read_text("utf-8-sig", "replace").split("\n"), 1):
         text = line.strip()
         if not text or text.startswith("#"):
             continue
@@ -2000,8 +2021,6 @@ def check_holder_of_name(
     stack: "Stack", service: Service, containers: Sequence[Container]
 ) -> Iterator[Finding]:
     """The container that has the service's name must be one that a deploy can replace."""
-    if not service.model.get("container_name"):
-        yield Finding(f"{service.name} has no container_name", "Add it to the compose file")
     holder = find_container(containers, service.container_name)
     if not holder or service.runs_once:
         return  # a one-shot runs in a container of another name
@@ -2055,6 +2074,18 @@ def check_one_shots(
                 f"{service.name} depends on {name}, which has never run to its end",
                 f"Deploy {name} first, then run the job again",
             )
+
+
+def check_settings(service: Service) -> Iterator[Finding]:
+    """The service must be one container, with a name by which deploys find it."""
+    if not service.model.get("container_name"):
+        yield Finding(f"{service.name} has no container_name", "Add it to the compose file")
+    replicas = (service.model.get("deploy") or {}).get("replicas", service.model.get("scale", 1))
+    if replicas != 1:
+        yield Finding(
+            f"{service.name} has {replicas} replicas in the compose file, and a deploy starts one",
+            "Remove `replicas` and `scale` there",
+        )
 
 
 def check_labels(service: Service) -> Iterator[Finding]:
@@ -2152,20 +2183,39 @@ def is_anonymous_volume(mount: Json) -> bool:
 def check_ports(
     stack: "Stack", service: Service, containers: Sequence[Container]
 ) -> Iterator[Finding]:
-    """No other container may hold a port that the service publishes."""
-    for container in containers:
-        if (
-            not container.is_running
-            or container.name == service.container_name
-            or stack.owns(container, service)
-        ):
-            continue
-        for port in service.published:
-            if any(port.conflicts_with(other) for other in container.ports):
+    """No other container, and no program of the server, may hold a port that the service publishes.
+
+    Docker would notice only when it starts the new container, perhaps after the old one was stopped.
+    """
+    holding = [container for container in containers if container.has_processes]
+    own = find_container(holding, service.container_name)
+    for port in service.published:
+        for container in holding:
+            is_other = container is not own and not stack.owns(container, service)
+            if is_other and any(port.conflicts_with(other) for other in container.ports):
                 yield Finding(
                     f"{service.name} publishes port {port.number}, which {container.name} uses",
                     f"Stop that container, or publish another port: docker stop {container.name}",
                 )
+    if own and "host" in own.networks:
+        return  # it may hold the port itself, without publishing it, and it is replaced
+    published = [port for container in holding for port in container.ports]
+    for port in service.published:
+        if is_held_by_program(port, stack.machine.listening_ports(), published):
+            yield Finding(
+                f"{service.name} publishes port {port.number}/{port.protocol}, on which a program"
+                " listens that is not in a container",
+                "Stop that program, or publish another port. This names it: sudo ss -lnptu"
+                f" 'sport = :{port.number}'",
+            )
+
+
+def is_held_by_program(port: Port, listening: List[Port], published: List[Port]) -> bool:
+    """Whether something else than Docker, which listens for its containers, holds a port."""
+    return any(
+        port.conflicts_with(other) and not any(map(other.conflicts_with, published))
+        for other in listening
+    )
 
 
 def check_volumes_in_use(
@@ -2177,9 +2227,11 @@ def check_volumes_in_use(
     adds no second one to what is there.
     """
     own = find_container(containers, service.container_name)
-    if not service.must_run_alone or (own and own.has_processes and service.accessory != "once"):
+    if not service.must_run_alone or (
+        own and own.has_processes and not service.is_accessory_that_ends
+    ):
         return
-    if own and service.accessory and not stack.owns(own, service):
+    if own and service.is_accessory and not stack.owns(own, service):
         yield Finding(
             f"{own.name} exists, does not run, and was not made by this stack",
             f"If you need its data, start it: docker start {own.name}."
@@ -2340,7 +2392,7 @@ def install_file(source: Path, folder: Path, name: str) -> None:
                 " again",
             )
     content, mode = source.read_bytes(), source.stat().st_mode & 0o777
-    with folder_of(folder, name) as parent:
+    with named_in_errors(folder / name), folder_of(folder, name) as parent:
         target = parent / Path(name).name
         if not target.exists() or name == COMPOSE_FILE or is_env_file(name):
             write_file(target, content, mode)
@@ -2462,7 +2514,7 @@ def files_to_restore(stack: "Stack") -> List[str]:
 
 def may_need_new_files(stack: "Stack", service: Service) -> bool:
     """Whether a service runs the new version, or will be started with it later."""
-    if service.accessory:
+    if service.is_accessory:
         return False
     if service.result == "serving" or (service.can_temporary_serve and stack.temporary(service)):
         return True
@@ -2498,7 +2550,7 @@ def is_new_container_kept(stack: "Stack", service: Service) -> bool:
 def pull_images(stack: "Stack", services: List[Service], token: str) -> None:
     """Pull the images of these services."""
     stack.write_trial_pins()
-    with stack.login(services, token) as login:
+    with stack.login(services[0], token) as login:  # the preflight allows one registry only
         for image in dict.fromkeys(service.image for service in services):
             progress(f"pulling {image}")
             pull(stack, image, login)
@@ -2509,9 +2561,7 @@ def pull_images(stack: "Stack", services: List[Service], token: str) -> None:
 def pull(stack: "Stack", image: str, login: Path) -> None:
     """Pull one image; try again if the registry has trouble."""
     for pause in PULL_PAUSES:
-        output = stack.machine.docker(
-            "--config", str(login), "pull", "-q", image, seconds=PULL_SECONDS
-        )
+        output = pull_once(stack, image, "--config", str(login))
         if output.code == 0:
             return
         refuse_if_final(image, output)
@@ -2521,6 +2571,13 @@ def pull(stack: "Stack", image: str, login: Path) -> None:
     raise Failed(
         NOT_READY,
         f"{image} could not be pulled; the registry did not reject the token: {output.last_line}",
+    )
+
+
+def pull_once(stack: "Stack", image: str, *options: str) -> Output:
+    """Try to pull an image."""
+    return stack.machine.docker(
+        *options, "pull", "-q", image, seconds=PULL_SECONDS, can_be_cancelled=True
     )
 
 
@@ -2548,7 +2605,7 @@ def ensure_rollback_image(stack: "Stack", service: Service) -> None:
     """Pull the image of a rollback if the server has it no more; a rollback brings no token."""
     if stack.machine.docker("image", "inspect", service.image).code != 0:
         progress(f"pulling {service.image}")
-        output = stack.machine.docker("pull", "-q", service.image, seconds=PULL_SECONDS)
+        output = pull_once(stack, service.image)
         if output.code != 0:
             raise Failed(
                 BAD_IMAGE,
@@ -2593,28 +2650,42 @@ def check_image(stack: "Stack", service: Service) -> None:
 
 def start_accessories(stack: "Stack", services: List[Service]) -> None:
     """Start the accessories that are missing, and wait for those that these services need."""
-    accessories = [service for service in stack.services.values() if service.accessory]
-    missing = [accessory for accessory in accessories if is_to_be_started(stack, accessory)]
+    accessories = [service for service in stack.services.values() if service.is_accessory]
+    missing = [accessory for accessory in accessories if not has_processes(stack, accessory)]
     if missing:
-        refuse_shared_data(stack, missing)
-        names = [accessory.name for accessory in missing]
-        progress(f"starting {', '.join(names)}")
-        for accessory in missing:
-            if stack.find(accessory.container_name):
-                progress(
-                    f"note: {accessory.name} was stopped, and a deploy starts it again, as `docker"
-                    " compose up` does. While it must not run, keep deploys away in a shell with"
-                    f" the stack's lock: flock {stack.lock_file} bash"
-                )
-        output = stack.compose("up", "-d", "--no-deps", "--no-recreate", *names)
-        if output.code != 0:
-            # Only those that a service of this request needs make it fail, below.
-            progress(f"note: some accessories could not be started: {output.last_line}")
+        start_missing_accessories(stack, missing)
     needed = needed_by(stack, services)
     for accessory in accessories:
         if accessory.name in needed:
             wait_for_accessory(stack, accessory)
         report_differences(stack, accessory)
+
+
+def has_processes(stack: "Stack", accessory: Service) -> bool:
+    """Whether the container of an accessory exists, and may write to its data."""
+    container = stack.find(accessory.container_name)
+    return container is not None and container.has_processes
+
+
+def start_missing_accessories(stack: "Stack", missing: List[Service]) -> None:
+    """Let Compose create and start accessories; one that has ended runs again."""
+    refuse_shared_data(stack, missing)
+    names = [accessory.name for accessory in missing]
+    progress(f"starting {', '.join(names)}")
+    for accessory in missing:
+        container = stack.find(accessory.container_name)
+        if container and accessory.is_accessory_that_ends and stack.owns(container, accessory):
+            stack.remove_with_volumes(container.name)
+        elif container:
+            progress(
+                f"note: {accessory.name} was stopped, and a deploy starts it again, as `docker"
+                " compose up` does. While it must not run, keep deploys away in a shell with the"
+                f" stack's lock: flock {stack.lock_file} bash"
+            )
+    output = stack.compose("up", "-d", "--no-deps", "--no-recreate", *names)
+    if output.code != 0:
+        # Only those that a service of this request needs make it fail, when they are waited for.
+        progress(f"note: some accessories could not be started: {output.last_line}")
 
 
 def refuse_shared_data(stack: "Stack", services: List[Service]) -> None:
@@ -2625,17 +2696,7 @@ def refuse_shared_data(stack: "Stack", services: List[Service]) -> None:
             raise Failed(finding.code, str(finding))
 
 
-def is_to_be_started(stack: "Stack", accessory: Service) -> bool:
-    """Whether Compose has to start it; a finished one that runs once is removed, to run again."""
-    container = stack.find(accessory.container_name)
-    if container and container.has_processes:
-        return False
-    if container and accessory.accessory == "once" and stack.owns(container, accessory):
-        stack.remove_with_volumes(accessory.container_name)
-    return True
-
-
-def needed_by(stack: "Stack", services: List[Service]) -> Set[str]:
+def needed_by(stack: "Stack", services: Sequence[Service]) -> Set[str]:
     """The names of all services that these depend on, directly or indirectly."""
     needed: Set[str] = set()
     pending = [name for service in services for name in service.dependencies]
@@ -2649,23 +2710,21 @@ def needed_by(stack: "Stack", services: List[Service]) -> Set[str]:
 
 def wait_for_accessory(stack: "Stack", accessory: Service) -> None:
     """Wait until an accessory is healthy."""
-    end = stack.machine.now() + HEALTHCHECK_SECONDS
-    while True:
+    for _ in stack.machine.each_second(HEALTHCHECK_SECONDS):
         container = stack.find(accessory.container_name)
         if container and is_accessory_healthy(accessory, container):
             return
-        is_starting = container and container.is_running and container.docker_health != "unhealthy"
-        if not is_starting or stack.machine.now() > end:
-            print_end_of_log(stack, accessory)
-            raise Failed(
-                NOT_READY, f"{accessory.name} is not healthy, and a deployed service depends on it"
-            )
-        stack.machine.wait(1)
+        if not container or not container.is_running or container.docker_health == "unhealthy":
+            break
+    print_end_of_log(stack, accessory)
+    raise Failed(
+        NOT_READY, f"{accessory.name} is not healthy, and a deployed service depends on it"
+    )
 
 
 def is_accessory_healthy(accessory: Service, container: Container) -> bool:
     """Whether it runs and Docker's health check passes, or ran once and ended with exit code 0."""
-    if accessory.accessory == "once":
+    if accessory.is_accessory_that_ends:
         return container.status == "exited" and container.exit_code == 0
     return container.is_running and container.docker_health in ("", "healthy")
 
@@ -2749,9 +2808,9 @@ def run_one_off(stack: "Stack", service: Service, command: Sequence[str]) -> Out
 
 def back_up_databases(stack: "Stack", services: List[Service]) -> None:
     """Dump the databases that these services migrate, each once; bin/database does it."""
-    databases = dict.fromkeys(tuple(service.backup) for service in services)
-    for server, database in (pair for pair in databases if len(pair) == 2):
-        program = database_program("dumps before migrations")
+    databases = dict.fromkeys(service.backup for service in services if service.backup)
+    for server, database in databases:
+        program = installed_program("database", "dumps before migrations")
         output = stack.machine.show(
             [program, "backup", server, database, "before-migration"], DUMP_SECONDS
         )
@@ -2763,13 +2822,13 @@ def back_up_databases(stack: "Stack", services: List[Service]) -> None:
             )
 
 
-def database_program(purpose: str) -> str:
-    """The path of bin/database, which must be there."""
-    program = str(ROOT / "bin/database")
+def installed_program(name: str, purpose: str) -> str:
+    """The path of bin/NAME, another program of kiwari-ci, which must be there."""
+    program = str(ROOT / "bin" / name)
     if not os.access(program, os.X_OK):
         raise Failed(
             NOT_READY,
-            f"{program} is missing, and {purpose} need it. Copy it: {copy_command('bin/database')}",
+            f"{program} is missing, and {purpose} need it. Copy it: {copy_command(f'bin/{name}')}",
         )
     return program
 
@@ -2795,7 +2854,7 @@ def hooks(stack: "Stack", verb: str, services: List[Service]) -> Iterator[None]:
         "IMAGE": " ".join(service.image for service in services),
     }
     # If this deploy is killed, the next one sees from this file that hooks/after has to run.
-    write_file(stack.owed_hook, json.dumps(settings).encode(), 0o600)
+    write_json(stack.owed_hook, settings)
     code = NOT_SERVING
     try:
         if run_hook(stack, "before", settings) != 0:
@@ -2814,7 +2873,7 @@ def hooks(stack: "Stack", verb: str, services: List[Service]) -> Iterator[None]:
             stack.owed_hook.unlink()
         else:
             with cleaning_up():
-                write_file(stack.owed_hook, json.dumps(settings).encode(), 0o600)
+                write_json(stack.owed_hook, settings)
     if not is_done:
         outcome = "the new version serves, but " if code == SERVING else ""
         raise Failed(
@@ -2840,7 +2899,7 @@ def run_hook(stack: "Stack", name: str, settings: Dict[str, str]) -> int:
     return stack.machine.script(["bash", f"hooks/{name}"], stack.folder, settings)
 
 
-# 11. and 12. Replace the containers. A service that can run twice goes through these steps:
+# 11. Replace the containers. A service that can run twice goes through these steps:
 #
 #   start_beside         The temporary container starts, without the service's names on any network.
 #                        If it does not become healthy, no request has ever reached it.
@@ -2877,15 +2936,13 @@ def dependency_levels(services: List[Service]) -> List[List[Service]]:
     return groups
 
 
-def mark_if_dependency_failed(service: Service, services: List[Service]) -> bool:
-    """Whether it depends on a failed service; then it gets the result `not started`."""
+def mark_if_dependency_failed(service: Service, services: List[Service]) -> None:
+    """Give a service the result `not started` if it depends on one that has failed."""
     failed = {other.name for other in services if other.result in ("failed", "not started")}
-    if not service.dependencies & failed:
-        return False
-    names = ", ".join(sorted(service.dependencies & failed))
-    progress(f"{service.name} is not started: it depends on {names}")
-    service.result = "not started"
-    return True
+    if service.dependencies & failed:
+        names = ", ".join(sorted(service.dependencies & failed))
+        progress(f"{service.name} is not started: it depends on {names}")
+        service.result = "not started"
 
 
 def replace_containers(stack: "Stack", request: Request, services: List[Service]) -> None:
@@ -2903,8 +2960,8 @@ def replace_containers(stack: "Stack", request: Request, services: List[Service]
         try:
             replace_batch(stack, request, batch)
         except Exception as error:  # a cancel, for example: nothing may stay half replaced
-            for service in not_failed(batch):
-                fail(stack, service, str(error))
+            for service in undecided(batch):
+                fail(stack, service, as_failure(error).message)
             raise
 
 
@@ -2967,15 +3024,15 @@ def replace_batch(stack: "Stack", request: Request, services: List[Service]) -> 
     stack.write_trial_pins()
     beside = [service for service in services if can_start_beside(stack, service)]
     start_beside(stack, beside)
-    hand_over(stack, not_failed(beside))
-    replace_own(stack, not_failed(beside), set_foreign_container_aside)
+    hand_over(stack, undecided(beside))
+    replace_own(stack, undecided(beside), set_foreign_container_aside)
     stopped_first = [service for service in services if service not in beside]
     replace_own(stack, stopped_first, stop_and_set_aside)
-    watch_and_record(stack, request, not_failed(services))
+    watch_and_record(stack, request, undecided(services))
 
 
-def not_failed(services: List[Service]) -> List[Service]:
-    """The services without a result: nothing has gone wrong with them so far."""
+def undecided(services: List[Service]) -> List[Service]:
+    """The services without a result: they are to be replaced, and nothing has gone wrong so far."""
     return [service for service in services if not service.result]
 
 
@@ -3027,7 +3084,7 @@ def hand_over(stack: "Stack", services: List[Service]) -> None:
             stack.set_restart_policy(service.temporary_name, service.restart_policy)
             give_service_names(stack, service)
             watched[service.name] = stack.get(service.temporary_name)
-    seconds = announced_name_cache_seconds(not_failed(services))
+    seconds = announced_name_cache_seconds(undecided(services))
     watch_containers(stack, services, watched, seconds)
 
 
@@ -3058,12 +3115,12 @@ def watch_and_record(stack: "Stack", request: Request, services: List[Service]) 
             temporary = stack.temporary(service)
             if temporary and temporary.image == service.image:
                 remove_service_names(stack, service)
-    seconds = max((service.watched_seconds for service in not_failed(services)), default=0)
+    seconds = max((service.watched_seconds for service in undecided(services)), default=0)
     if seconds:
         progress(f"watching the new containers for {seconds} seconds")
     watch_containers(stack, services, watched, seconds)
     try:
-        for service in not_failed(services):
+        for service in undecided(services):
             with service_may_fail(stack, service):
                 finish(stack, request, service, "serving")
     finally:
@@ -3089,21 +3146,20 @@ def cleaning_up() -> Iterator[None]:
     except Cancelled:
         raise
     except Exception as error:
-        progress(f"note: the clean-up failed, and the next deploy does it: {error}")
+        problem = as_failure(error).message
+        progress(f"note: the clean-up failed, and the next deploy does it: {problem}")
 
 
 def watch_containers(
     stack: "Stack", services: List[Service], watched: Dict[str, Container], seconds: int
 ) -> None:
     """Check new containers each second, so that one that fails late is undone at once."""
-    end = stack.machine.now() + seconds
-    while not_failed(services):
-        for service in not_failed(services):
+    for _ in stack.machine.each_second(seconds):
+        for service in undecided(services):
             with service_may_fail(stack, service):
                 refuse_change(stack, service, watched[service.name])
-        if stack.machine.now() >= end:
+        if not undecided(services):
             return
-        stack.machine.wait(1)
 
 
 def finish(stack: "Stack", request: Request, service: Service, result: str) -> None:
@@ -3226,12 +3282,8 @@ def set_aside(stack: "Stack", service: Service, container: Container) -> None:
     container to bring back, and does not mistake another one for it.
     """
     refuse_left_over_set_aside(stack, service)
-    note = {
-        "id": container.id,
-        "restart": container.restart_policy,
-        "was_running": container.is_running,
-    }
-    write_file(stack.set_aside_file(service), json.dumps(note).encode(), 0o600)
+    note = SetAside(container.id, container.restart_policy, container.is_running)
+    stack.write_set_aside_note(service, note)
     stack.rename(container.name, service.set_aside_name)
 
 
@@ -3267,9 +3319,8 @@ def bring_back_set_aside_container(stack: "Stack", service: Service) -> None:
 def resume_old_container(stack: "Stack", service: Service) -> None:
     """Start a container that was set aside and has its old name again, if it ran before."""
     note = stack.set_aside_note(service)
-    policy = note.get("restart") or service.restart_policy
-    stack.set_restart_policy(service.container_name, policy)
-    if note.get("was_running"):
+    stack.set_restart_policy(service.container_name, note.restart or service.restart_policy)
+    if note.was_running:
         stack.change("start", service.container_name)
         if not stack.get(service.container_name).is_running:
             raise Failed(NOT_SERVING, f"{service.container_name} did not start again")
@@ -3309,7 +3360,7 @@ def retire_set_aside_container(stack: "Stack", service: Service) -> None:
     stack.forget_set_aside(service)
 
 
-# 12., when it fails: undo what was done for a service, and let its old container serve again.
+# 12. Undo: when a service fails, let its old container serve again.
 
 
 @contextlib.contextmanager
@@ -3350,12 +3401,10 @@ def fail(stack: "Stack", service: Service, problem: str) -> None:
 
 def wait_until_docker_answers(stack: "Stack") -> None:
     """Wait while Docker restarts, for example for an update: nothing could be undone meanwhile."""
-    end = stack.machine.now() + DOCKER_SECONDS
-    while stack.machine.now() < end:
+    for _ in stack.machine.each_second(DOCKER_SECONDS):
         with contextlib.suppress(Failed):
             if stack.machine.docker("version", "--format", "{{json .}}").code == 0:
                 return
-        stack.machine.wait(1)
 
 
 def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
@@ -3412,7 +3461,7 @@ def remove_temporary_container(stack: "Stack", service: Service) -> None:
     stack.remove_with_volumes(service.temporary_name)
 
 
-# 12., the names of a service on its networks: who has them gets its requests.
+# 13. Names: the container that has the names of a service on its networks gets its requests.
 
 
 def has_service_names(stack: "Stack", service: Service) -> bool:
@@ -3481,7 +3530,7 @@ def announced_name_cache_seconds(services: List[Service]) -> int:
     return seconds
 
 
-# 11. and 12., health: a container serves if it runs and answers its health check.
+# 14. Health: a container serves if it runs and answers its health check.
 
 
 def refuse_failed_start(name: str, output: Output) -> None:
@@ -3495,8 +3544,8 @@ def wait_until_healthy(stack: "Stack", service: Service, name: str) -> None:
     first = stack.get(name)
     if service.image_id and first.image_id != service.image_id:
         raise Failed(BAD_IMAGE, f"{name} does not run {service.image}")
-    end = stack.machine.now() + service.start_seconds
-    while True:
+    problem = ""
+    for _ in stack.machine.each_second(service.start_seconds):
         container = stack.get(name)
         if not container.is_same_run(first) or not container.is_running:
             raise Failed(NOT_SERVING, f"{name} did not stay up: {container.state_text}")
@@ -3505,12 +3554,10 @@ def wait_until_healthy(stack: "Stack", service: Service, name: str) -> None:
             problem = "Docker's health check has not passed yet"
         if not problem:
             return
-        if stack.machine.now() > end:
-            raise Failed(
-                NOT_SERVING,
-                f"{name} did not become healthy within {service.start_seconds} seconds: {problem}",
-            )
-        stack.machine.wait(1)
+    raise Failed(
+        NOT_SERVING,
+        f"{name} did not become healthy within {service.start_seconds} seconds: {problem}",
+    )
 
 
 def refuse_change(stack: "Stack", service: Service, watched: Container) -> None:
@@ -3576,14 +3623,16 @@ def problem_at(stack: "Stack", health: Health, address: str) -> str:
     return "" if status == health.status else f"{health}: the answer was {status}"
 
 
-# 13. Record, pin, clean up. Records are append-only, and the pins are written from them.
+# 15. Record what serves, pin it, clean up. Records are append-only; pins are made from them.
 
 
 def read_record(path: Path) -> List[Record]:
     """The lines of a record, oldest first; notes of a person and incomplete lines are skipped."""
     if not path.is_file():
         return []
-    matches = (RECORD_LINE.fullmatch(line) for line in path.read_text(errors="replace").split("\n"))
+    matches = (
+        RECORD_LINE.fullmatch(line) for line in path.read_text("utf-8", "replace").split("\n")
+    )
     return [Record(match[1], int(match[2]), match[3], match[4]) for match in matches if match]
 
 
@@ -3623,7 +3672,8 @@ def images_without_undone_ones(records: List[Record]) -> List[str]:
     images: List[str] = []
     for record in records:
         if record.run == "rollback" and record.image in images:
-            del images[len(images) - images[::-1].index(record.image) :]
+            while images[-1] != record.image:
+                images.pop()
         elif not images or images[-1] != record.image:
             images.append(record.image)
     return images
@@ -3664,636 +3714,17 @@ def remove_unneeded_image(stack: "Stack", image: str) -> None:
 
 def needed_images() -> Set[str]:
     """The images that the stacks of this server serve, go back to, or have just pulled."""
-    records = [read_record(path) for path in ROOT.glob("*/.deploys/*")]
-    needed = {image for record in records for image in newest_images(record)}
+    needed: Set[str] = set()
+    for path in ROOT.glob("*/.deploys/*"):
+        newest_first = [record.image for record in reversed(read_record(path))]
+        needed.update(list(dict.fromkeys(newest_first))[:IMAGES_TO_KEEP])
     for path in ROOT.glob("*/.deploys/trial.yml"):
         # An image that another stack has just pulled is not in a record yet.
-        needed |= set(PINNED_IMAGE.findall(path.read_text(errors="replace")))
+        needed.update(PINNED_IMAGE.findall(path.read_text("utf-8", "replace")))
     return needed
 
 
-def newest_images(records: List[Record]) -> List[str]:
-    """The last images that served, newest first, without repetitions."""
-    return list(dict.fromkeys(record.image for record in reversed(records)))[:IMAGES_TO_KEEP]
-
-
-# 14. Rotate: change a secret where it is stored, and redeploy the services that read it.
-#
-# First the env files change, then the role's password in PostgreSQL, then the services. Containers
-# that run keep their variables, and their sessions with PostgreSQL, until they are replaced.
-#
-# A note has all old and new values. It is written before the first change, and removed when all
-# services run with the new value. While it is there, everything can be undone: at once if a service
-# fails, or by the next request of the stack after a kill or a power cut.
-
-ROTATION_NOTE = ".rotation.json"
-SUPERUSER_KEY = (
-    "POSTGRES_PASSWORD"  # in the env file of a PostgreSQL server, with those of its roles
-)
-HIDDEN_VALUES: List[str] = []  # texts that are not printed while a rotation goes on
-LONGEST_SECRET = 16_000  # characters; more would not fit into one line of standard input
-SECRET_SECONDS = 300  # a person types the new value
-# For bin/database to change the password of a role. Its queries end before this: one that goes on
-# could change the password after the rotation was undone.
-PASSWORD_SECONDS = 300
-LINE_END = re.compile(r"(\r\n|\r|\n)")
-URL_WITH_PASSWORD = re.compile(
-    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<user>[^:/@?#]*):(?P<password>.*?)"
-    r"@(?P<rest>(?P<host>[^@/?#]*)(?:[/?#].*)?)"
-)
-# In the text of a connection, such as `host=db password=x`, and in the query of a URL.
-PASSWORD_SETTING = re.compile(r"((?:^|[\s;?&])(?:password|pwd)\s*=\s*)([^\s;&]+)", re.IGNORECASE)
-USER_SETTING = re.compile(
-    r"(?:^|[\s;?&])(?:user|username|user id|uid)\s*=\s*([^\s;&]+)", re.IGNORECASE
-)
-HOST_SETTING = re.compile(
-    r"(?:^|[\s;?&])(?:host|server|data source)\s*=\s*([^\s;&]+)", re.IGNORECASE
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Change:
-    """A line of an env file, before and after a rotation."""
-
-    path: str  # of the env file, below ROOT
-    key: str
-    before: str
-    after: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Role:
-    """A role of a PostgreSQL server, and its password before and after a rotation."""
-
-    server: str
-    name: str
-    before: str
-    after: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Rotation:
-    """What a rotation changes: lines of env files, and perhaps the password of a role."""
-
-    changes: Tuple[Change, ...]
-    role: Optional[Role] = None
-    services: Tuple[str, ...] = ()  # those that are redeployed
-
-    @property
-    def places(self) -> List[str]:
-        """The keys that change, with their files, for a message."""
-        return [f"{change.key} in {change.path}" for change in self.changes]
-
-
-def rotate(stack: "Stack", request: Request, secret: str, services: List[Service]) -> None:
-    """Change a secret, and put the services that read it into service with the new value."""
-    if stack.rotation_note.exists():
-        raise Failed(
-            NOT_READY,
-            f"an earlier rotation of {stack.name} is not undone yet, and its values would be lost."
-            " Nothing was changed",
-        )
-    rotation = plan_rotation(stack, request, secret)
-    services += consumers(stack, rotation)
-    for service in services:
-        ensure_rollback_image(stack, service)
-    names = tuple(service.name for service in services)
-    rotation = dataclasses.replace(rotation, services=names)
-    with values_are_hidden(rotation):
-        if rotation.role:
-            # The role must have the old password: another one could not be brought back.
-            set_password(stack, rotation.role, rotation.role.before, rotation.role.before)
-        start_accessories(stack, services)
-        # The hooks enclose the undoing, too: hooks/after may end a maintenance mode.
-        undoing = rotation_is_undone_after_failure(stack, services)
-        with hooks(stack, request.verb, services), undoing:
-            apply_rotation(stack, rotation)
-            stack.read_compose_file()
-            replace_in_order(stack, request, services)
-            check_again(stack, services)
-    if exit_code_of(services) == SERVING:
-        progress(f"rotated: {', '.join(rotation.places)}")
-
-
-def print_consumers(stack: "Stack", request: Request) -> int:
-    """`consumers`: print what a rotation would change, and the services that it would redeploy."""
-    stack.state.mkdir(exist_ok=True)
-    with stack.locked(request):
-        rotation = plan_rotation(stack, request, base64.b16encode(os.urandom(16)).decode())
-        services = consumers(stack, rotation)
-    for place in rotation.places:
-        print(f"changes: {place}")
-    if rotation.role:
-        print(f"changes: the password of the role {rotation.role.name} of {rotation.role.server}")
-    for service in services:
-        has_no_gap = service.is_start_first and service.can_temporary_serve
-        way = "start-first" if has_no_gap else "with a short gap"
-        print(f"redeploys: {service.name}, {way}, with the image that it runs")
-    if not services:
-        print("redeploys: nothing, because no service of the stack that was deployed reads it")
-    return OK
-
-
-def read_secret(request: Request) -> str:
-    """Read the new value from standard input."""
-    if os.isatty(0):
-        print_line(f"the new value of {' '.join(request.keys)}, which is not shown:", sys.stderr)
-    with without_echo():
-        secret, line_break, _ = read_line(SECRET_SECONDS).partition("\n")
-    problem = problem_of_secret(secret, is_password=bool(request.role))
-    if not problem and not line_break:
-        # A connection that breaks would otherwise store half of the value.
-        problem = "has no line break at its end, so the rest of it may be missing"
-    if problem:
-        raise Failed(BAD_REQUEST, f"the new value {problem}. Nothing was changed")
-    return secret
-
-
-def problem_of_secret(secret: str, is_password: bool) -> str:
-    """Why a value cannot be stored between single quotes on a line of an env file; or empty."""
-    if not secret:
-        return "is empty"
-    if secret != secret.strip():
-        return "has a blank at its beginning or end"
-    if not secret.isprintable() or "\ufffd" in secret:
-        return "has a line break, or another character that cannot be printed"
-    if "'" in secret or secret.endswith("\\"):
-        return "has a single quote, or a backslash at its end, which an env file cannot hold"
-    if len(secret) > LONGEST_SECRET:
-        return f"is longer than {LONGEST_SECRET} characters"
-    if "change-me" in secret:
-        return "has change-me in it, with which nothing is deployed"
-    if is_password and not re.fullmatch(r"[!-~]+", secret):
-        # PostgreSQL and its clients would have to agree on how such characters are normalized.
-        return "has a blank, or a character that is not of ASCII, which no password should have"
-    return ""
-
-
-def plan_rotation(stack: "Stack", request: Request, secret: str) -> Rotation:
-    """Find the lines of env files that have the secret; it raises Failed if there are none."""
-    stack.read_compose_file()
-    refuse_missing_env_files(stack)
-    if request.role:
-        return plan_password_rotation(stack, request, secret)
-    keys = ", ".join(request.keys)
-    names = stack.files.env_files()
-    if request.env_file:
-        names = [name for name in names if name == request.env_file]
-    values: Dict[str, str] = {}
-    changes: List[Change] = []
-    for name in names:
-        path = stack.folder / name
-        for line in env_lines_to_change(path):
-            if line.key in request.keys:
-                values[name] = line.env_value
-        changes += changes_in(path, partial(with_new_value, keys=request.keys, secret=secret))
-    if not values:
-        raise Failed(BAD_REQUEST, f"no env file of {stack.name} has {keys}")
-    if len(set(values.values())) > 1:
-        raise Failed(
-            BAD_REQUEST,
-            f"{keys} has different values in {', '.join(values)}. Name the file whose value is to"
-            f" change: rotate {stack.name} {keys} FILE",
-        )
-    if not changes:
-        raise Failed(BAD_REQUEST, f"{keys} has this value already. Nothing was changed")
-    refuse_password_of_role(stack, keys, set(values.values()))
-    return Rotation(tuple(changes))
-
-
-def refuse_password_of_role(stack: "Stack", key: str, values: Set[str]) -> None:
-    """Fail if a value is a password of a PostgreSQL server, where the role would keep the old one."""
-    for path in sorted(ROOT.glob(f"*/{SERVER_ENV_FILE}")):
-        if path.parent == stack.folder or not os.access(path, os.R_OK):
-            continue
-        lines = {line.key: line.env_value for line in read_env_lines(path)}
-        if SUPERUSER_KEY not in lines:
-            continue  # it is the file of a stack that is no PostgreSQL server
-        for server_key, value in lines.items():
-            if value in values and server_key.endswith("_PASSWORD"):
-                raise Failed(
-                    BAD_REQUEST,
-                    f"{key} has the password that {path.parent.name}/{path.name} has as"
-                    f" {server_key}, and the role would keep the old one. Name the database"
-                    " instead, which changes both: kiwari-ci rotate ENV DATABASE. Nothing was"
-                    " changed",
-                )
-
-
-def plan_password_rotation(stack: "Stack", request: Request, secret: str) -> Rotation:
-    """Find the password of a role in the server's env file, and in the env files of the stack."""
-    path = ROOT / request.server / SERVER_ENV_FILE
-    lines = [line for line in env_lines_to_change(path) if line.key == request.password_key]
-    if not lines or not lines[0].env_value:
-        raise Failed(
-            BAD_REQUEST, f"{request.server}/{SERVER_ENV_FILE} has no {request.password_key}"
-        )
-    role = Role(request.server, request.role, lines[0].env_value, secret)
-    if role.before == role.after:
-        raise Failed(BAD_REQUEST, f"{role.name} has this password already. Nothing was changed")
-    password_keys = (request.password_key,)
-    changes = changes_in(path, partial(with_new_value, keys=password_keys, secret=secret))
-    for name in stack.files.env_files():
-        place = f"{stack.name}/{name}"
-        new_value = partial(with_new_password, keys=request.keys, role=role, place=place)
-        changes += changes_in(stack.folder / name, new_value)
-    if all(change.path == f"{role.server}/{SERVER_ENV_FILE}" for change in changes):
-        raise Failed(
-            NOT_READY,
-            f"no value of {stack.name} has the password of {role.name} that"
-            f" {role.server}/{SERVER_ENV_FILE} has, so its services would keep another one."
-            " Nothing was changed",
-        )
-    return Rotation(tuple(changes), role)
-
-
-def with_new_value(line: EnvLine, keys: Sequence[str], secret: str) -> str:
-    """The value of a line with one of these keys is the new one; others stay."""
-    return secret if line.key in keys else line.env_value
-
-
-def with_new_password(line: EnvLine, keys: Sequence[str], role: Role, place: str) -> str:
-    """The value of a line with the new password in place of the old one; or the value as it is."""
-    value = line.env_value
-    if line.key not in keys:
-        return value
-    if value == role.before:
-        return role.after
-    user, host = user_and_host(value)
-    if user not in ("", role.name):
-        return value  # the credentials of somebody else, which may be the same text
-    shown = f"{line.shown_key} in {place}"
-    is_of_server = re.fullmatch(rf"{re.escape(role.server)}(?:[:,][0-9]+)?", host)
-    encoded = urllib.parse.quote(role.after, safe="")
-    changed = with_password_replaced(value, role.before, encoded)
-    if not has_password(value, role):
-        if is_of_server and URL_WITH_PASSWORD.fullmatch(value):
-            raise Failed(
-                NOT_READY,
-                f"{shown} has another password for {role.name} than"
-                f" {role.server}/{SERVER_ENV_FILE}. Correct the wrong one first. Nothing was"
-                " changed",
-            )
-        return value
-    if host and not is_of_server:
-        raise Failed(
-            NOT_READY,
-            f"{shown} has the password of {role.name}, and names another host than {role.server}."
-            " Give one of the two another password by hand. Nothing was changed",
-        )
-    # What is left without the password; the name of the role, or of its database, may contain it.
-    rest = with_password_replaced(value, role.before, "").replace(role.name, "")
-    if changed == value or has_password(rest, role):
-        raise Failed(
-            NOT_READY,
-            f"{shown} has the password of {role.name} in a form that rotate does not know. Write it"
-            " as a URL, or change the password by hand. Nothing was changed",
-        )
-    if "://" not in value and encoded != role.after:
-        raise Failed(
-            BAD_REQUEST,
-            f"{shown} takes no such password: use letters and digits only. Nothing was changed",
-        )
-    return changed
-
-
-def user_and_host(value: str) -> Tuple[str, str]:
-    """The user and the host of a URL, or of the text of a connection; empty if it has none."""
-    url = URL_WITH_PASSWORD.fullmatch(value)
-    if url:
-        return urllib.parse.unquote(url["user"]), url["host"]
-    user, host = USER_SETTING.search(value), HOST_SETTING.search(value)
-    return user[1].strip("'\"") if user else "", host[1].strip("'\"") if host else ""
-
-
-def with_password_replaced(value: str, old: str, new: str) -> str:
-    """A URL, or the text of a connection, with another password wherever it has this one."""
-    url = URL_WITH_PASSWORD.fullmatch(value)
-    if url and old in (url["password"], urllib.parse.unquote(url["password"])):
-        value = f"{url['scheme']}{url['user']}:{new}@{url['rest']}"
-
-    def replaced(match: "re.Match[str]") -> str:
-        is_old = old in (match[2], urllib.parse.unquote(match[2]))
-        return match[1] + new if is_old else match[0]
-
-    return PASSWORD_SETTING.sub(replaced, value)
-
-
-def has_password(text: str, role: Role) -> bool:
-    """Whether a text has the old password of a role somewhere, perhaps percent-encoded."""
-    return role.before in text or role.before in urllib.parse.unquote(text)
-
-
-def env_lines_to_change(path: Path) -> List[EnvLine]:
-    """The lines of an env file that is a plain file of this user."""
-    shown = f"{path.parent.name}/{path.name}"
-    if path.is_symlink() or not path.is_file():
-        raise Failed(NOT_READY, f"{shown} is missing, or is a symbolic link, which is not followed")
-    owner = path.stat().st_uid
-    if owner != os.geteuid():
-        raise Failed(
-            NOT_READY,
-            f"{shown} belongs to {name_of_user(owner)}. Give it to the user of the stack: sudo chown"
-            f" {name_of_user(os.geteuid())} {path}",
-        )
-    return read_env_lines(path)
-
-
-def changes_in(path: Path, new_value: Callable[[EnvLine], str]) -> List[Change]:
-    """The lines of an env file that get another value."""
-    texts = LINE_END.split(read_env_text(path))[::2]
-    changes = []
-    for line in env_lines_to_change(path):
-        value = new_value(line)
-        if value == line.env_value:
-            continue
-        if "\ufffd" in line.env_value:
-            raise Failed(
-                NOT_READY,
-                f"{path.parent.name}/{path.name}:{line.number}: {line.shown_key} has bytes that are"
-                " not UTF-8, and would lose them. Write the line in UTF-8. Nothing was changed",
-            )
-        before = texts[line.number - 1]
-        export = "export " if before.lstrip().startswith("export ") else ""
-        after = f"{export}{line.key}='{value}'"
-        changes.append(Change(f"{path.parent.name}/{path.name}", line.key, before, after))
-    return changes
-
-
-def read_env_text(path: Path) -> str:
-    """The text of an env file, from which the same bytes can be made again."""
-    return path.read_bytes().decode("utf-8", "surrogateescape")
-
-
-def with_changes(path: Path, changes: Iterable[Change], is_undone: bool = False) -> bytes:
-    """The content of an env file after these changes, or before them."""
-    parts = LINE_END.split(read_env_text(path))
-    for change in changes:
-        old, new = change.before, change.after
-        if is_undone:
-            old, new = new, old
-        parts = [new if part == old else part for part in parts]
-    return "".join(parts).encode("utf-8", "surrogateescape")
-
-
-def consumers(stack: "Stack", rotation: Rotation) -> List[Service]:
-    """The services whose environment a rotation changes, as Compose reads it.
-
-    The rotation is refused if a deploy of these services with the changed files would be.
-    """
-    environments = {
-        name: service.model.get("environment") for name, service in stack.services.items()
-    }
-    folder = Path(tempfile.mkdtemp(prefix="incoming-", dir=stack.state))
-    try:
-        files = Files(stack.folder, folder)
-        for name, changes in changes_by_file(rotation).items():
-            if ROOT / name == stack.folder / Path(name).name:
-                content = with_changes(ROOT / name, changes)
-                write_file(folder / Path(name).name, content, 0o600)
-        files.complete()
-        stack.read_compose_file(files)
-        refuse_missing_env_files(stack)
-        services = [
-            service
-            for service in stack.services.values()
-            if service.model.get("environment") != environments[service.name]
-        ]
-        services = deployed_consumers(stack, rotation, services)
-        refuse_findings(list(findings_of(stack, services, files)))
-    finally:
-        remove_folder(folder)
-        stack.read_compose_file()
-    for service in services:
-        report_other_changes(stack, service)
-    return services
-
-
-def report_other_changes(stack: "Stack", service: Service) -> None:
-    """Say if a service also gets other settings than those with which it was deployed."""
-    container = stack.find(service.container_name)
-    if not container or not stack.owns(container, service):
-        return
-    if container.labels.get("com.docker.compose.config-hash") not in stack.hashes(
-        service, container
-    ):
-        progress(f"note: {service.name} also gets what else has changed since its last deploy")
-
-
-def deployed_consumers(
-    stack: "Stack", rotation: Rotation, services: List[Service]
-) -> List[Service]:
-    """Those of the services that were deployed, each with the image that it runs."""
-    for service in services:
-        if service.accessory:
-            names = " ".join(other.name for other in services)
-            raise Failed(
-                NOT_READY,
-                f"{service.name} reads {', '.join(rotation.places)}, and a deploy never replaces"
-                " an accessory. Edit the file by hand, then: cd"
-                f" {stack.folder} && docker compose up -d {names}",
-            )
-        service.image = service.previous_image = stack.newest_record(service.name).image
-        if not service.image:
-            progress(f"note: {service.name} was never deployed: its first deploy has the new value")
-        elif serving_image(stack, service) not in ("", service.image):
-            raise Failed(
-                NOT_READY,
-                f"{service.name} runs another image than the recorded one. Deploy it, or go back"
-                f" first: {rollback_command(stack, service)}",
-            )
-    return [service for service in services if service.image]
-
-
-def changes_by_file(rotation: Rotation) -> Dict[str, List[Change]]:
-    """The changes of each env file."""
-    files: Dict[str, List[Change]] = {}
-    for change in rotation.changes:
-        files.setdefault(change.path, []).append(change)
-    return files
-
-
-def apply_rotation(stack: "Stack", rotation: Rotation) -> None:
-    """Write the note, then change the env files, then the password of the role."""
-    with uninterrupted():
-        note = json.dumps(dataclasses.asdict(rotation))
-        write_file(stack.rotation_note, note.encode(), 0o600)
-        write_env_files(stack, rotation)
-        if rotation.role:
-            set_password(stack, rotation.role, rotation.role.before, rotation.role.after)
-
-
-def write_env_files(stack: "Stack", rotation: Rotation, is_undone: bool = False) -> None:
-    """Change the lines of the env files, or bring back the old ones. Other lines stay.
-
-    The lock of the whole server is held: the env file of a PostgreSQL server belongs to all stacks.
-    """
-    with locked(ROOT / ".host.lock", "changing env files"):
-        for name, changes in changes_by_file(rotation).items():
-            path = ROOT / name
-            remove_half_written_files(path.parent, path.parent / stack.state.name)
-            if not path.is_file():
-                progress(f"note: {name} is missing")
-                continue
-            if not is_undone:
-                (path.parent / stack.state.name).mkdir(exist_ok=True)
-                Files(path.parent).back_up(path.name)
-            settings = path.stat()
-            content = with_changes(path, changes, is_undone)
-            write_file(path, content, settings.st_mode & 0o777, group=settings.st_gid)
-
-
-def set_password(stack: "Stack", role: Role, old: str, new: str) -> None:
-    """Let bin/database change the password of a role; it gets both passwords on standard input."""
-    program = database_program("passwords of databases")
-    command = [program, "set-password", role.server, role.name]
-    output = stack.machine.show(command, PASSWORD_SECONDS, stdin=f"{old}\n{new}\n")
-    if output.code != 0:
-        raise Failed(
-            NOT_READY,
-            f"the password of {role.name} on {role.server} was not changed: bin/database ended with"
-            f" exit code {output.code}",
-        )
-
-
-@contextlib.contextmanager
-def rotation_is_undone_after_failure(stack: "Stack", services: List[Service]) -> Iterator[None]:
-    """Bring back the old secret if a service does not run with the new one."""
-    try:
-        yield
-    except Exception:
-        undo_after_failure(stack, services)
-        raise
-    if exit_code_of(services) == SERVING:
-        remove_rotation_note(stack)
-    else:
-        undo_after_failure(stack, services)
-
-
-def undo_after_failure(stack: "Stack", services: List[Service]) -> None:
-    """Undo a rotation; an error in this leaves the rest to the next request of the stack."""
-    with uninterrupted():
-        try:
-            with undone_rotation(stack):
-                stack.services = {}  # what they have learned belongs to the new value
-                stack.read_compose_file()
-        except (Failed, OSError) as error:
-            print_error(f"the rotation is not undone, and the next request tries again: {error}")
-        outcome = "went back to the old value, with the others."
-        if stack.rotation_note.exists():
-            outcome = "may still have the new value, because the rotation is not undone."
-        for service in services:
-            if result_of(service) in ("serving", "unchanged"):
-                service.result = "failed"
-                service.problem = f"{service.name} {outcome}"
-
-
-@contextlib.contextmanager
-def undone_rotation(stack: "Stack", may_wait: bool = False) -> Iterator[None]:
-    """Undo a rotation that was not finished, around a step that needs the old files.
-
-    The old env files and the old password come before that step. The services that run with the
-    new value are replaced after it, because containers that are half replaced stand in the way.
-    If the password cannot be changed and this `may_wait`, the next request tries again.
-    """
-    note = read_json(stack.rotation_note)
-    if not note:
-        yield
-        return
-    rotation = Rotation(
-        tuple(Change(**change) for change in note["changes"]),
-        Role(**note["role"]) if note["role"] else None,
-        tuple(note["services"]),
-    )
-    progress(f"undoing a rotation: {', '.join(rotation.places)}")
-    with values_are_hidden(rotation):
-        failure = None
-        try:
-            write_env_files(stack, rotation, is_undone=True)
-        finally:
-            # Also if the disk is full: the containers that still serve have the old password.
-            if rotation.role:
-                failure = change_password_back(stack, rotation.role)
-        if failure and not may_wait:
-            raise failure
-        yield
-        if failure:
-            progress(f"note: {failure.message}")
-            return
-        if not stack.services:
-            return  # Compose could not read its file; the next request goes on here
-        if replace_with_old_value(stack, rotation):
-            remove_rotation_note(stack)
-
-
-def change_password_back(stack: "Stack", role: Role) -> Optional[Failed]:
-    """Give a role its old password; the failure, with the way out, if that is not possible."""
-    try:
-        set_password(stack, role, role.after, role.before)
-    except Cancelled:
-        raise
-    except Failed:
-        return Failed(
-            NOT_READY,
-            f"the password of {role.name} on {role.server} is half rotated, and was not changed"
-            f" back: bin/database says why. Start the server: cd {ROOT / role.server} && docker"
-            " compose up -d. Then run this again. If somebody has changed the password meanwhile,"
-            f" write it into the env files, and end the rotation: rm {stack.rotation_note}",
-        )
-    return None
-
-
-def replace_with_old_value(stack: "Stack", rotation: Rotation) -> bool:
-    """Replace the containers that run with the new value; whether all serve with the old one."""
-    request = Request("rotate", stack.name, run="rotate")
-    names = [name for name in rotation.services if name in stack.services]
-    services = [stack.services[name] for name in names]
-    for service in services:
-        service.image = service.previous_image = stack.newest_record(service.name).image
-    for level in dependency_levels(services):
-        replace_containers(stack, request, level)
-    for service in services:
-        if service.result not in ("serving", "unchanged"):
-            print_error(
-                f"{service.name} does not serve with the old value either. The next request of the"
-                " stack tries again"
-            )
-    stack.services = {}  # what they have learned is of no use to the request that goes on
-    stack.read_compose_file()
-    return exit_code_of(services) == SERVING
-
-
-def remove_rotation_note(stack: "Stack") -> None:
-    """Forget a rotation; a note that came back after a power cut would undo it."""
-    stack.rotation_note.unlink()
-    sync_folder(stack.state)
-
-
-def unfinished_rotation(stack: "Stack") -> str:
-    """A sentence about a rotation that is not undone yet."""
-    return (
-        f"A rotation of {stack.name} failed or was interrupted, and is not undone yet: the next"
-        " deploy, rollback or rotation does it first."
-    )
-
-
-@contextlib.contextmanager
-def values_are_hidden(rotation: Rotation) -> Iterator[None]:
-    """Replace the old and new values by stars in what other programs print meanwhile."""
-    assignments = [text for change in rotation.changes for text in (change.before, change.after)]
-    values = [without_quotes(re.split("[=:]", text, maxsplit=1)[1].strip()) for text in assignments]
-    if rotation.role:
-        values += [rotation.role.before, rotation.role.after]
-    values += [urllib.parse.quote(value, safe="") for value in values]
-    hidden_before = list(HIDDEN_VALUES)
-    HIDDEN_VALUES[:] = sorted({*hidden_before, *filter(None, values)}, key=len, reverse=True)
-    try:
-        yield
-    finally:
-        HIDDEN_VALUES[:] = hidden_before
-
-
-# The output at the end of a request, and of `status`.
+# 16. Report: the output at the end of a request, and of `status`.
 
 
 def exit_code_of(services: List[Service]) -> int:
@@ -4418,6 +3849,14 @@ def result_of(service: Service) -> str:
     return service.result or "not started"
 
 
+def unfinished_rotation(stack: "Stack") -> str:
+    """A sentence about a rotation that is not undone yet."""
+    return (
+        f"A rotation of {stack.name} failed or was interrupted, and is not undone yet: the next"
+        " deploy, rollback or rotation does it first."
+    )
+
+
 def print_status(machine: "Machine", only: str) -> int:
     """`status`: print the version of this program, and what serves in each stack."""
     checksum = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
@@ -4464,7 +3903,7 @@ def print_end_of_log(stack: "Stack", service: Service) -> None:
             quote(output.out + output.err)
 
 
-# The stack: its files, and its containers as Docker knows them.
+# 17. The stack: its files, and its containers as Docker knows them.
 
 
 class Stack:
@@ -4501,14 +3940,14 @@ class Stack:
     @contextlib.contextmanager
     def locked(self, request: Request) -> Iterator[None]:
         """Hold the stack's lock."""
-        names = " ".join(request.images or request.keys)
-        purpose = f"{request.verb} {self.name} {names}, run {request.run}"
+        words = [request.verb, self.name, *request.images]
+        purpose = f"{' '.join(words)}, run {request.run}"
         with locked(self.lock_file, purpose, self.machine, request.is_from_key):
             yield
 
     @contextlib.contextmanager
-    def login(self, services: List[Service], token: str) -> Iterator[Path]:
-        """Write a Docker configuration with the token into memory, and remove it afterwards.
+    def login(self, service: Service, token: str) -> Iterator[Path]:
+        """Write a Docker configuration for its registry into memory, and remove it afterwards.
 
         `docker login` is not used: it may write the token to a credential store on the disk.
         """
@@ -4520,12 +3959,10 @@ class Stack:
                 f"the token cannot be written to memory, in {MEMORY_FOLDER}: {error.strerror}",
             ) from error
         try:
-            accounts = {}
-            for service in services:
-                user = service.labels.get("deploy.user") or "x-access-token"
-                account = base64.b64encode(f"{user}:{token}".encode()).decode()
-                accounts[registry_key(service.image)] = {"auth": account}
-            write_file(folder / "config.json", json.dumps({"auths": accounts}).encode(), 0o600)
+            user = service.labels.get("deploy.user") or "x-access-token"
+            account = base64.b64encode(f"{user}:{token}".encode()).decode()
+            accounts = {registry_key(service.image): {"auth": account}}
+            write_json(folder / "config.json", {"auths": accounts})
             yield folder
         finally:
             remove_folder(folder)
@@ -4548,6 +3985,7 @@ class Stack:
             text = ENV_FILE_LINE.sub("", files.text())
             output = self.compose_text(text, *config, folder=files.folder)
         if output.code != 0:
+            refuse_findings(list(check_versions(self)))  # perhaps Compose is missing
             # The error of Compose is not shown, because it may quote a password of an env file.
             raise Failed(
                 NOT_READY,
@@ -4575,12 +4013,13 @@ class Stack:
                 f"there is no service '{name}' in: {', '.join(self.services)}. If it is new, copy"
                 f" the compose file: {copy_command(self.name)}",
             )
-        if service.accessory:
+        if service.is_accessory:
             raise Failed(
                 BAD_REQUEST,
                 f"{name} is an accessory, which a deploy never replaces: its image is the one in"
                 " the compose file",
             )
+        service.previous_image = self.newest_record(name).image
         return service
 
     def compose(
@@ -4721,21 +4160,23 @@ class Stack:
         """The file that says which container is set aside."""
         return self.state / f".set-aside-{service.name}"
 
-    def set_aside_note(self, service: Service) -> Json:
-        """The id of the set-aside container, its old restart policy, and whether it ran."""
-        return read_json(self.set_aside_file(service))
+    def set_aside_note(self, service: Service) -> SetAside:
+        """The note about the set-aside container of a service; an empty one if there is none."""
+        return SetAside(**read_json(self.set_aside_file(service)))
+
+    def write_set_aside_note(self, service: Service, note: SetAside) -> None:
+        """Write the note about the set-aside container of a service."""
+        write_json(self.set_aside_file(service), dataclasses.asdict(note))
 
     def mark_set_aside_as_replaced(self, service: Service) -> None:
         """Note that the new container is recorded: the set-aside one never comes back."""
         note = self.set_aside_note(service)
-        if note:
-            text = json.dumps({**note, "is_replaced": True})
-            write_file(self.set_aside_file(service), text.encode(), 0o600)
+        if note.id:
+            self.write_set_aside_note(service, dataclasses.replace(note, is_replaced=True))
 
     def forget_set_aside(self, service: Service) -> None:
         """Remove the note: no container is set aside any more."""
-        with contextlib.suppress(FileNotFoundError):
-            self.set_aside_file(service).unlink()
+        self.set_aside_file(service).unlink(missing_ok=True)
 
     def get(self, name: str) -> Container:
         """The container of that name, which must exist."""
@@ -4749,8 +4190,32 @@ class Stack:
         self.change("rename", name, new_name)
 
     def stop(self, name: str) -> None:
-        """Stop a container; Docker kills it after its stop_grace_period."""
-        self.change("stop", name, seconds=self.change_seconds(name))
+        """Stop a container; Docker kills it after its stop_grace_period.
+
+        Docker gives up if a process cannot be killed, for example because it waits for a disk. Such
+        a container may end at any moment, and then nothing starts it again. So it is waited for.
+        """
+        try:
+            self.change("stop", name, seconds=self.change_seconds(name))
+        except Cancelled:
+            raise
+        except Failed as failure:
+            if not self.ends_in_time(name):
+                raise Failed(
+                    NOT_READY,
+                    f"{name} does not end, although it was stopped and killed: {failure.message}. It"
+                    " may still end later, and then nothing starts it again. To see what serves:"
+                    f" {ROOT}/bin/deploy status {self.name}",
+                ) from failure
+            progress(f"note: {name} has ended, although Docker reported: {failure.message}")
+
+    def ends_in_time(self, name: str) -> bool:
+        """Whether a container that Docker could not stop ends within a minute."""
+        for _ in self.machine.each_second(END_SECONDS):
+            container = self.find(name)
+            if not container or not container.has_processes:
+                return True
+        return False
 
     def change_seconds(self, name: str) -> int:
         """The time limit of a command that stops a container, which may take a long time to end."""
@@ -4799,7 +4264,7 @@ class Stack:
             path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
         )
         # Without a buffer: after an error, its rest would be written when the file is closed.
-        with os.fdopen(handle, "r+b", buffering=0) as stream:
+        with named_in_errors(path), os.fdopen(handle, "r+b", buffering=0) as stream:
             size = stream.seek(0, os.SEEK_END)
             is_incomplete = size > 0 and os.pread(stream.fileno(), 1, size - 1) != b"\n"
             try:
@@ -4818,13 +4283,11 @@ class Stack:
     def write_replaced_note(self, names: List[str], is_installed: bool = True) -> None:
         """Note which files a deploy has replaced, and whether all of them are installed."""
         if names or self.replaced_note.exists():
-            note = {"names": names, "is_installed": is_installed}
-            write_file(self.replaced_note, json.dumps(note).encode(), 0o600)
+            write_json(self.replaced_note, {"names": names, "is_installed": is_installed})
 
     def forget_replaced_files(self) -> None:
         """Remove the copies of the replaced files: the new ones stay."""
-        with contextlib.suppress(FileNotFoundError):
-            self.replaced_note.unlink()
+        self.replaced_note.unlink(missing_ok=True)
         remove_folder(self.replaced_files)
 
     def mounts(self, service: Service, name: str) -> bool:
@@ -4836,11 +4299,8 @@ class Stack:
 
     def mounted_checksum(self, service: Service) -> str:
         """One checksum of the files beside the compose file that a service mounts; or empty."""
-        lines = ""
-        for name in self.files.beside():
-            if self.mounts(service, name):
-                lines += f"{checksum_of(self.folder / name)}  {name}\n"
-        return hashlib.sha256(lines.encode()).hexdigest() if lines else ""
+        names = [name for name in self.files.beside() if self.mounts(service, name)]
+        return checksum_of_files(self.folder, names) if names else ""
 
     def recorded_mounts(self, service: Service) -> str:
         """The checksum of the mounted files when the own container was created."""
@@ -4868,12 +4328,14 @@ class Stack:
     def _write_pins(self, path: Path, images: Dict[str, str]) -> None:
         text = PINS_HEAD
         for name, service in self.services.items():
-            image = "" if service.accessory else images.get(name) or self.newest_record(name).image
+            image = (
+                "" if service.is_accessory else images.get(name) or self.newest_record(name).image
+            )
             text += f'  {name}: {{image: "{image}"}}\n' if image else f"  {name}: {{}}\n"
         write_file(path, text.encode(), 0o644)
 
 
-# Everything outside of this program. Tests replace this class.
+# 18. The machine: everything outside of this program. Tests replace this class.
 
 
 class Machine:
@@ -4887,15 +4349,15 @@ class Machine:
         stdin: str = "",
         seconds: int = QUERY_SECONDS,
         prints_output: bool = False,
+        can_be_cancelled: bool = False,
     ) -> Output:
         """Run docker; with `prints_output`, its output goes to the log while it runs."""
         command = ["docker", *arguments]
         if prints_output:
             return self.show(command, seconds)
         try:
-            # A pull may be interrupted; half of a change would be hard to undo.
-            is_pull = arguments[0] in ("pull", "--config")  # only pulls are called with --config
-            until_its_end = contextlib.nullcontext() if is_pull else uninterrupted()
+            # Half of a change would be hard to undo.
+            until_its_end = contextlib.nullcontext() if can_be_cancelled else uninterrupted()
             with memory_file() as out, memory_file() as err, until_its_end:
                 # Files: with a pipe, docker would die if this program is killed.
                 process = subprocess.Popen(
@@ -4997,6 +4459,16 @@ class Machine:
             raise ValueError("the answer is not HTTP")
         return int(match[1])
 
+    def listening_ports(self) -> List[Port]:
+        """The ports of the server on which a program listens, or Docker for a container."""
+        ports: List[Port] = []
+        for protocol in ("tcp", "udp"):
+            for table in (protocol, f"{protocol}6"):
+                with contextlib.suppress(OSError):  # there is no table without IPv6
+                    rows = Path("/proc/net", table).read_text().splitlines()[1:]
+                    ports += ports_from(rows, protocol)
+        return ports
+
     def now(self) -> float:
         """Seconds of a clock that is never set."""
         return time.monotonic()
@@ -5022,6 +4494,14 @@ class Machine:
         """Sleep."""
         time.sleep(seconds)
 
+    def each_second(self, seconds: float) -> Iterator[None]:
+        """Yield at once, and then each second, the last time when so many seconds have passed."""
+        end = self.now() + seconds
+        yield
+        while self.now() < end:
+            self.wait(1)
+            yield
+
     def free_megabytes(self, folder: str) -> int:
         """The free space on the disk of a folder."""
         try:
@@ -5030,7 +4510,7 @@ class Machine:
             return shutil.disk_usage("/").free // 1_000_000
 
 
-# Small helpers.
+# 19. Helpers.
 
 
 def as_failure(error: Exception) -> Failed:
@@ -5090,6 +4570,24 @@ def port_from(address: Any, number: Any, protocol: Any) -> Port:
     """A published port, with the same empty address for all forms of "on all addresses"."""
     is_everywhere = address in (None, "0.0.0.0", "::")  # noqa: S104 - it is compared, not used
     return Port("" if is_everywhere else str(address), str(number), str(protocol or "tcp"))
+
+
+def ports_from(rows: Iterable[str], protocol: str) -> Iterator[Port]:
+    """The ports on which somebody listens, from the rows of /proc/net/tcp or /proc/net/udp."""
+    listening = "0A" if protocol == "tcp" else "07"
+    for row in rows:
+        _, local, _, state, *_ = row.split()
+        if state == listening:
+            address, _, number = local.partition(":")
+            yield port_from(address_from(address), int(number, 16), protocol)
+
+
+def address_from(digits: str) -> str:
+    """An address in the form of /proc/net: words of 32 bits, each in the byte order of the CPU."""
+    words = re.findall("[0-9A-F]{8}", digits)
+    packed = b"".join(int(word, 16).to_bytes(4, sys.byteorder) for word in words)
+    address = ipaddress.ip_address(packed)
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def restart_policy_from(settings: Optional[Json]) -> str:
@@ -5179,6 +4677,11 @@ def version_of(text: str) -> Tuple[int, int]:
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
+def version_text(version: Tuple[int, int]) -> str:
+    """A version, for a message."""
+    return f"{version[0]}.{version[1]}"
+
+
 def copy_command(folder: str) -> str:
     """The command that copies a folder of the repository's deploy/ to this server."""
     unpacking = f"umask 022; tar -x --strip-components=1 -C {ROOT}"
@@ -5214,7 +4717,9 @@ def name_of_user(number: int) -> str:
 def os_error_text(error: OSError) -> str:
     """An error of the operating system, as text."""
     place = f": {error.filename}" if error.filename else ""
-    return f"{error.strerror or type(error).__name__}{place}"
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    cure = ". Free some space (df -h, docker system df), then run the job again" if is_full else ""
+    return f"{error.strerror or error or type(error).__name__}{place}{cure}"
 
 
 def places_below(folder: Path, name: str) -> List[Path]:
@@ -5226,6 +4731,12 @@ def places_below(folder: Path, name: str) -> List[Path]:
 def checksum_of(path: Path) -> str:
     """The SHA-256 of a file; a missing file counts as an empty one."""
     return hashlib.sha256(path.read_bytes() if path.is_file() else b"").hexdigest()
+
+
+def checksum_of_files(folder: Path, names: Iterable[str]) -> str:
+    """One checksum of several files, as `sha256sum NAME... | sha256sum` in their folder prints it."""
+    lines = [f"{checksum_of(folder / name)}  {name}\n" for name in names]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def is_same_file(first: Path, second: Path) -> bool:
@@ -5243,7 +4754,7 @@ def write_file(path: Path, content: bytes, mode: int, group: int = -1) -> None:
     """
     handle, temporary = tempfile.mkstemp(prefix=".new-", dir=path.parent)
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with named_in_errors(path), os.fdopen(handle, "wb") as stream:
             stream.write(content)
             sync(stream)
         with contextlib.suppress(PermissionError):
@@ -5254,6 +4765,16 @@ def write_file(path: Path, content: bytes, mode: int, group: int = -1) -> None:
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+        raise
+
+
+@contextlib.contextmanager
+def named_in_errors(path: Path) -> Iterator[None]:
+    """Let an error name this file: that of a full disk names none."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
         raise
 
 

@@ -252,7 +252,7 @@ def problems_of_words(command_line: CommandLine) -> Iterator[str]:
         elif not shapes.get(option, VARIABLE).fullmatch(word):
             yield f"{option} {word!r} is not valid"
     if command_line.has_jump and "--proxy-command" in command_line.options:
-        yield "--proxy-command and --jump-address are two ways to the server: there is one"
+        yield "--proxy-command and --jump-address cannot be used together"
     for name in command_line.proxy_variables:
         if not is_variable(name):
             yield f"--proxy-variable {name!r} is not valid"

@@ -1,0 +1,78 @@
+"""A disk that is full, at each place where the program writes: no traceback, and what served goes on."""
+
+import errno
+import os
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kiwari_ci.engines.compose import host
+from tests.host.world import WEB, WORKER, World, compose_file
+
+MOUNTING = WEB.replace("    networks:", '    volumes: ["./conf:/conf:ro"]\n    networks:')
+FILES = {
+    "docker-compose.yml": "# Files beside it: conf/x.conf\n" + compose_file(MOUNTING, WORKER),
+    "conf/x.conf": "new\n",
+    ".env": "SECRET='other'\n",
+}
+NAMES = ("web", "worker")
+
+
+class Disk:
+    """A disk that is full at one write, or from that one on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.writes = 0
+        self.is_full: Callable[[int], bool] = lambda number: False
+        for module, name in (
+            (os, "posix_fallocate"),
+            (host, "write_all"),
+            (host, "write_file"),
+            (tempfile, "mkdtemp"),
+        ):
+            monkeypatch.setattr(module, name, self.limited(getattr(module, name)))
+
+    def limited(self, write: Callable[..., Any]) -> Callable[..., Any]:
+        def written(*arguments: Any, **options: Any) -> Any:
+            self.writes += 1
+            if self.is_full(self.writes):
+                place = str(next(iter(arguments), "a new file"))
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), place)
+            return write(*arguments, **options)
+
+        return written
+
+
+def images(world: World, version: int) -> dict[str, str]:
+    return {name: world.image(name, version) for name in NAMES}
+
+
+@pytest.mark.parametrize("stays_full", [False, True])
+def test_at_each_write_of_a_deploy(world: World, stays_full: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = Disk(monkeypatch)
+    assert world.deploy(images(world, 1), 1).code == 0
+    before = world.snapshot()
+    disk.writes = 0
+    assert world.deploy(images(world, 2), 2, files=FILES).code == 0
+    count = disk.writes
+    assert count > 20
+    for number in range(1, count + 1):
+        world.restore(before)
+        disk.writes = 0
+        disk.is_full = lambda write, at=number: write >= at if stays_full else write == at  # type: ignore[misc]
+
+        outcome = world.deploy(images(world, 2), 2, files=FILES)
+
+        disk.is_full = lambda write: False
+        world.machine.wait(2)
+        serving = {
+            name: next(version for version in (1, 2) if world.serves(name, world.image(name, version)))
+            for name in NAMES
+        }
+        assert "Traceback" not in outcome.text and "/proc/self" not in outcome.text
+        assert outcome.says("No space left on device: ") or outcome.says("the token cannot be written to memory")
+        assert outcome.code != 0 or set(serving.values()) == {2}, f"write {number}: {serving}"
+        assert world.deploy(images(world, 3), 3, files=FILES).code == 0, f"after write {number}"
+        assert world.names() == ["web", "worker"]
