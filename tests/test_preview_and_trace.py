@@ -19,7 +19,7 @@ from tests.repository import Repository
 SPEC = Path(__file__).parents[1] / "specs/kiwari.yaml"
 ROUTES = Path(__file__).parent / "cases/ok/routes-caddy/spec.yaml"
 PLAN = generator.load_spec(SPEC).plan
-API, ADMIN = (each.source for each in PLAN.workflows)
+API, ADMIN = (image.source for workflow in PLAN.workflows for image in workflow.images)
 
 
 @pytest.fixture

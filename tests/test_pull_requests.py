@@ -146,7 +146,7 @@ def test_the_services_that_a_change_touches(
         service.service
         for service in planned_workflow.services
         for name in files
-        if path_filters.is_included([each.pattern for each in service.filters], name) or name == WORKFLOW_PATH
+        if path_filters.is_included([each.pattern for each in service.changed.filters], name) or name == WORKFLOW_PATH
     }
     pull_request(repository, **files)
     by_git = touched_services(workflow, repository.folder, "HEAD^1")

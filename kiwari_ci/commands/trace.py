@@ -79,7 +79,7 @@ def trace_container(
 
 
 def _find_image_source(plan: Plan, instance: PlannedService) -> ImageSource:
-    image_sources = [workflow.source for workflow in plan.workflows]
+    image_sources = [image.source for workflow in plan.workflows for image in workflow.images]
     for promotion in plan.promotions:
         image_sources += promotion.sources
     return next(source for source in image_sources if source.image == instance.source)

@@ -207,25 +207,12 @@ class ImageSource:
 
 
 @dataclass(frozen=True)
-class BaseImage:
-    """An image of ours that another is built from: the argument that names it, the output and variable of its key.
-
-    `maker` is the branch or workflow that builds it, as a word of the shell.
-    """
-
-    argument: str
-    source: ImageSource
-    output: str
-    variable: str
-    maker: str
-
-
-@dataclass(frozen=True)
 class ImageBuild:
     """How an image is built; `secrets` are ids and names, `cache` is an image.
 
     `arguments` has a line for each: plain text, or an expression of one of `variables`; `platforms` is as the action
-    takes it; `emulated`: one of them is not the runner's. `scan` are the words of a scanner's `docker run`, of the
+    takes it; `emulated`: one of them is not the runner's. `base_jobs` are the jobs of the same workflow that have the
+    images that it is built from. `scan` are the words of a scanner's `docker run`, of the
     image for `scanned`; `attested` is the image's name as GitHub signs it.
     """
 
@@ -241,42 +228,48 @@ class ImageBuild:
     scan: tuple[str, ...]
     scanned: str
     attested: str
-    bases: tuple[BaseImage, ...]
+    base_jobs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class DeployTarget:
-    """One environment that a service's workflow deploys to: containers of one image, the service's own first.
+    """One environment that a push deploys to: containers of the images of one workflow, in the order of the services.
 
-    `condition`: on which runs, where not all of those that build are its.
+    `gate` or `gates`: the jobs that it waits for; `condition`: on which runs, where not on all of them.
     """
 
     deploy: EnvironmentDeploy
+    gate: str
+    gates: tuple[str, ...]
     condition: str
     tag: str
     instances: tuple[PlannedService, ...]
+    after_deploy: tuple[CustomStep, ...]
+
+    @property
+    def job(self) -> str:
+        """The job that deploys."""
+        return f"deploy-{self.deploy.environment}"
 
 
 @dataclass(frozen=True)
-class ServiceWorkflow:
-    """Test, build and deploy one image.
+class ImageJobs:
+    """The jobs that test and build one image.
 
-    `branches`: those whose pushes it runs on; `stack_filters`: what starts it on a push though it is no part of the
-    image: the files of the stacks that its deploys send. `gate` or `gates`: what the build waits for;
-    `condition`: which runs build; `is_embedded`: it is a part of an environment's workflow.
-    `maker`: what builds the image, a word of the shell, where the key says that. `reuses`: when a person starts it, an
-    image of the same source is taken as it is; `tags`: what an image gets, a line each. `seen` is what the build sees
-    of the repository.
+    `gate` or `gates`: what the build waits for; `condition`: which runs build. `has_outputs`: another job reads the
+    digest. `counts_commits`: the job also has the sequence number of the deploy.
+    `maker`: what builds the image, a word of the shell, where the key says that. `reuses`: an image of the same source
+    is taken as it is, in runs for which `reused_when` is true (in all, if it is empty), and `reports_reuse`: a deploy
+    asks for that. `tags`: what an image gets, a line each. `seen` is what the build sees of the repository.
     """
 
     source: ImageSource
-    branches: tuple[str, ...]
-    stack_filters: tuple[PathFilter, ...]
-    is_embedded: bool
     build_job: str
     condition: str
     maker: str
     reuses: bool
+    reused_when: str
+    reports_reuse: bool
     tags: str
     seen: str
     tests: tuple[TestJob, ...]
@@ -285,24 +278,70 @@ class ServiceWorkflow:
     build: ImageBuild
     build_minutes: int
     has_secrets: bool
+    has_outputs: bool
+    counts_commits: bool
     before_build: tuple[CustomStep, ...]
-    after_deploy: tuple[CustomStep, ...]
-    targets: tuple[DeployTarget, ...]
-
-    @property
-    def push_filters(self) -> tuple[PathFilter, ...]:
-        """The path filters of its pushes, in their order."""
-        return (*self.source.filters, *self.stack_filters)
-
-    @property
-    def has_outputs(self) -> bool:
-        """Whether another job reads what the build job found out."""
-        return bool(self.targets) or self.is_embedded
 
     def jobs(self) -> tuple[str, ...]:
         """Its jobs, in their order."""
-        deploys = [f"deploy-{target.deploy.environment}" for target in self.targets]
-        return (*(test.job for test in self.tests), self.build_job, *deploys)
+        return (*(test.job for test in self.tests), self.build_job)
+
+
+@dataclass(frozen=True)
+class ChangedService:
+    """A service of which a job tells whether a change touches it: by its path filters, which git takes as pathspecs."""
+
+    service: str
+    filters: tuple[PathFilter, ...]
+    pathspecs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ChangesJob:
+    """The job that tells which services a change touches: an output for each, `true` or `false`.
+
+    `base` is the expression of the commit to compare with, and `depth` how much of the history is fetched for that,
+    with the reason. A change of `touches_all`, a path, touches all services. `sequence` is the output with the number
+    of the commit. Both are empty for none.
+    """
+
+    job: str
+    base: str
+    depth: int | str
+    depth_reason: str
+    touches_all: str
+    sequence: str
+    services: tuple[ChangedService, ...]
+
+
+@dataclass(frozen=True)
+class ServiceWorkflow:
+    """Test, build and deploy the image of one service, or those of several that wait for one another.
+
+    `branches`: those whose pushes it runs on; `push_filters`: the files that start it. `changes` is the job that tells
+    which of several images are built; a workflow of one image needs none. `images` are in the order in which they are
+    built.
+    """
+
+    name: str
+    root: str
+    branches: tuple[str, ...]
+    push_filters: tuple[PathFilter, ...]
+    changes: tuple[ChangesJob, ...]
+    images: tuple[ImageJobs, ...]
+    targets: tuple[DeployTarget, ...]
+
+    def jobs(self) -> tuple[str, ...]:
+        """Its jobs, in their order."""
+        changes = [changes.job for changes in self.changes]
+        tests = dict.fromkeys(test.job for image in self.images for test in image.tests)
+        builds = [image.build_job for image in self.images]
+        return (*changes, *tests, *builds, *(target.job for target in self.targets))
+
+    @property
+    def tests(self) -> tuple[TestJob, ...]:
+        """The tests of its images; two images of one service have the same."""
+        return tuple({test.job: test for image in self.images for test in image.tests}.values())
 
 
 @dataclass(frozen=True)
@@ -319,13 +358,16 @@ class TriedBuild:
 
 @dataclass(frozen=True)
 class PullRequestService:
-    """What a pull request runs of a service that it touches; `filters` and `pathspecs` say which files are its own."""
+    """What a pull request runs of a service that it touches."""
 
-    service: str
-    filters: tuple[PathFilter, ...]
-    pathspecs: tuple[str, ...]
+    changed: ChangedService
     tests: tuple[TestJob, ...]
     builds: tuple[TriedBuild, ...]
+
+    @property
+    def service(self) -> str:
+        """The name of the service."""
+        return self.changed.service
 
     @property
     def job_names(self) -> tuple[str, ...]:
@@ -337,19 +379,19 @@ class PullRequestService:
 class PullRequestWorkflow:
     """The workflow of pull requests and merge queues, for all services.
 
-    `changes_job` says which services a change touches, `check` is the job that always reports, a name that branch
-    protection can require. A change of `path`, the workflow itself, touches every service.
+    `changes` tells which services a change touches: one of `path`, the workflow itself, touches all. `check` is the
+    job that always reports, a name that branch protection can require.
     """
 
     name: str
     path: str
-    changes_job: str
+    changes: ChangesJob
     check: str
     services: tuple[PullRequestService, ...]
 
     def jobs(self) -> tuple[str, ...]:
         """Its jobs, in their order."""
-        return (self.changes_job, *(job for service in self.services for job in service.job_names), self.check)
+        return (self.changes.job, *(job for service in self.services for job in service.job_names), self.check)
 
 
 @dataclass(frozen=True)
@@ -397,7 +439,7 @@ class EnvironmentWorkflow:
     signed_ref: str
     checks_signatures: bool
     find_environment: tuple[KeyValue, ...]
-    builds: tuple[ServiceWorkflow, ...]
+    builds: tuple[ImageJobs, ...]
     sources: tuple[ImageSource, ...]
     deploy: EnvironmentDeploy
     after_deploy: tuple[CustomStep, ...]

@@ -24,7 +24,7 @@ def check_deploys(source: YamlSource, spec: EffectiveSpec) -> Problems:
             yield report_at_key(source, loc, "unused", message, 'deploy_on: {tag: "v*"}; or leave it out')
     yield from _check_tag_conflicts(source, spec)
     yield from _check_duplicate_builds(source, spec)
-    yield from _check_base_builds(source, spec)
+    yield from _check_bases(source, spec)
 
 
 def _check_commit_order(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
@@ -93,8 +93,8 @@ def _list_tagged_environments(spec: EffectiveSpec) -> list[EffectiveEnvironment]
     return [environment for environment in spec.environments.values() if environment.tag_pattern]
 
 
-def _check_base_builds(source: YamlSource, spec: EffectiveSpec) -> Problems:
-    """A service waits for the base that it is built from, so each of its builds needs one of the base."""
+def _check_bases(source: YamlSource, spec: EffectiveSpec) -> Problems:
+    """An image that others are built from is one image, the same in all environments."""
     for service, model in spec.services.items():
         for argument, base in model.build.base.items():
             loc: YamlPath = ("services", service, "build", "base", argument)
@@ -102,38 +102,3 @@ def _check_base_builds(source: YamlSource, spec: EffectiveSpec) -> Problems:
             if spec.has_environment_specific_build(base):
                 message = f"{where}: the build of `{base}` differs by environment: there is no one image of it"
                 yield report_at_value(source, loc, "base", message, "leave out `build` in its `overrides`")
-                continue
-            missing = _list_builds_without_base(spec, service, base)
-            if missing:
-                message = f"{where}: {service} is built for {' and '.join(missing)}, and `{base}` is not"
-                yield report_at_value(source, loc, "branches", message, "hold both in the same environments")
-
-
-def _list_builds_without_base(spec: EffectiveSpec, service: str, base: str) -> list[str]:
-    """List the branches and environments that a service is built for, and its base is not."""
-    base_branches = _list_service_branches(spec, base)
-    base_environments = _list_release_environments(spec, base)
-    missing = [f"`{branch}`" for branch in _list_service_branches(spec, service) if branch not in base_branches]
-    # A release finds a base that the default branch has built.
-    if spec.project.default_branch not in base_branches:
-        missing += [
-            f"environments.{name}"
-            for name in _list_release_environments(spec, service)
-            if name not in base_environments
-        ]
-    return missing
-
-
-def _list_service_branches(spec: EffectiveSpec, service: str) -> list[str]:
-    """List the branches whose pushes build some image of a service."""
-    branches = [branch for image in spec.images_of(service) for branch in image.build_branches]
-    return list(dict.fromkeys(branches))
-
-
-def _list_release_environments(spec: EffectiveSpec, service: str) -> list[str]:
-    """List the environments whose own workflow builds a service."""
-    return [
-        environment.name
-        for environment in spec.environments.values()
-        if service in environment.services and environment.has_own_builds
-    ]
