@@ -175,6 +175,16 @@ class EffectiveEnvironment:
         return self.model.deploy_on.push or self.spec.project.default_branch
 
     @property
+    def release_branches(self) -> list[str]:
+        """The branches, or patterns of branches, whose commits a tag or a person may deploy."""
+        return self.model.deploy_on.branches or [self.deploy_branch]
+
+    @property
+    def is_ordered_by_version(self) -> bool:
+        """Whether its deploys have the order of version numbers: the commits of several branches have none."""
+        return self.model.deploy_on.branches is not None
+
+    @property
     def image_maker(self) -> str:
         """What builds the images that it runs first: its branch, or its own workflow."""
         return f"refs/heads/{self.deploy_branch}" if self.is_deployed_on_push else self.workflow

@@ -211,6 +211,7 @@ class Plan:
     pulls_with_job_token: bool
     needs: tuple[RequiredSetting, ...]
     first_tags: tuple[str, ...]
+    tagged_branches: str
     by_hand: tuple[EnvironmentWorkflow, ...]
     released: bool
     domains: tuple[str, ...]

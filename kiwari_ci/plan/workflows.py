@@ -1,5 +1,7 @@
 """Workflows: test, build, deploy, promote, and the check."""
 
+import re
+
 from kiwari_ci.frozen import dataclass
 from kiwari_ci.plan.base import GitHubSetting, KeyValue, PinnedAction
 from kiwari_ci.plan.hosts import JumpHost, ProxyCommand, SshPort
@@ -142,7 +144,8 @@ class EnvironmentDeploy:
     `superseded` is the condition that a host has something newer. `values` are what each step's env has from earlier
     jobs, as expressions. `goes_back`: an older commit that a person chose is put back. `shows_output`: of containers,
     also in a public log. `released_tags` and `released_regex` match the tags of which a newer one may overtake this
-    deploy; empty for a deploy of no tag. `first_steps` are the user's own, which a host is reached by.
+    deploy; empty for a deploy of no tag. `served_version` is the version that serves, by its number in `NEWER`, as a
+    word of the shell; empty where commits are counted. `first_steps` are the user's own, which a host is reached by.
     """
 
     environment: str
@@ -164,6 +167,7 @@ class EnvironmentDeploy:
     shows_output: bool
     released_tags: str
     released_regex: str
+    served_version: str
 
     @property
     def settings(self) -> tuple[GitHubSetting, ...]:
@@ -411,7 +415,8 @@ class EnvironmentWorkflow:
     cure for one that is not there; `moves`: the environment's tag is moved here, whatever the commit. `maker` is the
     branch or workflow that built the images, a word of the shell; `signed_ref` matches the refs on which it did.
     `find_environment` is what the step that finds images reads. Images are called like the tag, without
-    `removed_prefix`.
+    `removed_prefix`. A tagged commit is on one of `branches`; where these are several or a pattern, `orders_by_version`:
+    the number of the version orders the deploys, and `branch_refs` are the patterns of the branches for git.
     """
 
     name: str
@@ -427,6 +432,9 @@ class EnvironmentWorkflow:
     by_commit: bool
     commands: tuple[str, ...]
     branch: str
+    branches: str
+    branch_refs: tuple[str, ...]
+    orders_by_version: bool
     tag: str
     moves: bool
     from_environment: str
@@ -443,6 +451,21 @@ class EnvironmentWorkflow:
     sources: tuple[ImageSource, ...]
     deploy: EnvironmentDeploy
     after_deploy: tuple[CustomStep, ...]
+
+    def number_of(self, tag: str) -> int:
+        """The number of a version, as the workflow computes it: three digits for each of its numbers."""
+        match = re.fullmatch(self.regex, tag)
+        number = 0
+        for group in match.groups() if match else ():
+            number = number * 1000 + int(group)
+        return number
+
+    def tag_of(self, number: int) -> str:
+        """The tag of a version with this number."""
+        prefix, _, suffix = self.pattern.partition("*")
+        numbers = [number // 1000**place % 1000 for place in reversed(range(4 if suffix else 3))]
+        version = ".".join(map(str, numbers[:3]))
+        return prefix + version + suffix.replace("*", str(numbers[-1]))
 
     @property
     def version_word(self) -> str:

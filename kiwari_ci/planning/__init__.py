@@ -101,6 +101,9 @@ def build_plan(
         pulls_with_job_token=spec.registry.pull_token.secret is None,
         needs=needs,
         first_tags=tuple(dict.fromkeys(examples)),
+        tagged_branches=" or ".join(
+            dict.fromkeys(workflow.branches for workflow in environment_workflows if workflow.pattern)
+        ),
         released=any(workflow.builds and workflow.pattern for workflow in environment_workflows),
         by_hand=tuple(workflow for workflow in environment_workflows if workflow.by_hand),
         domains=_list_domains(every_host),

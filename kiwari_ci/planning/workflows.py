@@ -6,7 +6,14 @@ from dataclasses import replace
 from http import HTTPStatus
 
 from kiwari_ci import schema
-from kiwari_ci.effective import EffectiveEnvironment, EffectiveHost, EffectiveImage, EffectiveService, ImageGroup
+from kiwari_ci.effective import (
+    EffectiveEnvironment,
+    EffectiveHost,
+    EffectiveImage,
+    EffectiveService,
+    ImageGroup,
+    VersionTagPattern,
+)
 from kiwari_ci.effective.values import parse_duration
 from kiwari_ci.engines.all_engines import find_engine
 from kiwari_ci.engines.base import StepOfDeploy
@@ -401,6 +408,13 @@ def plan_environment_workflow(
         by_commit=_accepts_commit(environment),
         commands=_list_run_commands(environment) if deploy_on.dispatch else (),
         branch=environment.deploy_branch,
+        branches=" or ".join(environment.release_branches),
+        branch_refs=tuple(
+            f"refs/remotes/origin/{branch}"
+            for branch in environment.release_branches
+            if environment.is_ordered_by_version
+        ),
+        orders_by_version=environment.is_ordered_by_version,
         tag=environment.image_tag,
         moves=moves_tags,
         from_environment=image_environment.name,
@@ -520,7 +534,15 @@ def _plan_environment_deploy(
         goes_back=bool(environment.model.deploy_on.dispatch),
         released_tags=pattern.text if pattern else "",
         released_regex=pattern.regex if pattern else "",
+        served_version=_format_served_version(pattern) if pattern and environment.is_ordered_by_version else "",
     )
+
+
+def _format_served_version(pattern: VersionTagPattern) -> str:
+    """Format the tag of a version whose number is in `NEWER`, as a word of the shell."""
+    places = reversed(range(pattern.number_count))
+    numbers = [f"$((NEWER / {1000**place} % 1000))" for place in places]
+    return pattern.prefix + ".".join(numbers[:3]) + pattern.suffix.replace("*", numbers[-1])
 
 
 def _accepts_commit(environment: EffectiveEnvironment) -> bool:
@@ -565,6 +587,7 @@ def _plan_deploy(
         shows_output=environment.spec.project.public_logs,
         released_tags="",
         released_regex="",
+        served_version="",
     )
 
 

@@ -14,6 +14,7 @@ Problems = Iterator[Problem]
 def check_deploys(source: YamlSource, spec: EffectiveSpec) -> Problems:
     """Find problems in what starts the deploys of environments."""
     for environment in spec.environments.values():
+        yield from _check_release_branches(source, environment)
         if environment.model.promote:
             yield from _check_promotion(source, environment, spec.environments[environment.model.promote])
         else:
@@ -37,6 +38,41 @@ def _check_commit_order(source: YamlSource, environment: EffectiveEnvironment) -
         yield report_at_value(source, loc, "branches", f"{format_yaml_path(loc)}: {orders}", hint)
 
 
+def _check_release_branches(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
+    """Tags on several branches have the order of versions, which pushes do not have."""
+    deploy_on = environment.model.deploy_on
+    if not deploy_on.branches:
+        return
+    loc: YamlPath = ("environments", environment.name, "deploy_on", "branches")
+    where = format_yaml_path(loc)
+    if not deploy_on.tag:
+        message = f"{where}: these are branches of tagged commits, and no tag starts its deploys"
+        yield report_at_key(source, loc, "branches", message, "tag: 'v*'; or push: BRANCH in place of `branches`")
+    elif deploy_on.push:
+        message = f"{where}: tags of several branches have the order of versions, and pushes have none"
+        yield report_at_key(source, loc, "branches", message, "leave out `push`: an environment for each")
+    for index, branch in enumerate(deploy_on.branches):
+        if branch in deploy_on.branches[:index]:
+            message = f"{where}: `{branch}` stands in this list twice"
+            yield report_at_value(source, (*loc, index), "duplicate", message, "leave out one of the two")
+
+
+def _check_promoted_branches(
+    source: YamlSource, environment: EffectiveEnvironment, origin: EffectiveEnvironment
+) -> Problems:
+    """What is promoted was built: by a push to the one branch of the origin, or by a tag on one of its branches."""
+    for index, branch in enumerate(environment.model.deploy_on.branches or []):
+        if branch not in origin.release_branches:
+            loc: YamlPath = ("environments", environment.name, "deploy_on", "branches", index)
+            message = f"{format_yaml_path(loc)}: `{origin.name}` builds no commit of `{branch}`, so there is no image"
+            branches = ", ".join(f"'{name}'" if "*" in name else name for name in environment.release_branches)
+            hint = (
+                f"leave out `promote`, so that a tag tests and builds; or"
+                f" environments.{origin.name}.deploy_on: {{tag: 'v*-rc.*', branches: [{branches}]}}"
+            )
+            yield report_at_value(source, loc, "promotion", message, hint)
+
+
 def _check_promotion(source: YamlSource, environment: EffectiveEnvironment, origin: EffectiveEnvironment) -> Problems:
     name = environment.name
     loc: YamlPath = ("environments", name, "promote")
@@ -48,6 +84,7 @@ def _check_promotion(source: YamlSource, environment: EffectiveEnvironment, orig
     if origin is environment or origin.is_promoted:
         message = f"{where}: `{origin.name}` builds nothing"
         yield report_at_value(source, loc, "promotion", message, "promote an environment that is built")
+    yield from _check_promoted_branches(source, environment, origin)
     for service in environment.services:
         if environment.spec.has_environment_specific_build(service):
             message = f"{where}: the build of `{service}` differs by environment, and a promoted image does not"

@@ -12,6 +12,7 @@ from kiwari_ci.schema.services import Override
 from kiwari_ci.schema.steps import Step
 from kiwari_ci.schema.text_formats import (
     BranchName,
+    BranchPattern,
     ContainerName,
     DomainName,
     EmailAddress,
@@ -249,9 +250,15 @@ class DeployOn(AnyOf):
     push: Omittable[BranchName] = Field(None, description="A push to this branch, which also builds the images.")
     tag: Omittable[TagPattern] = Field(
         None,
-        description="A tag on a commit of the default branch: `v*` matches `v1.2.0`, and `v*-rc.*` matches "
-        "`v1.2.0-rc.1`, which `v*` does not match. Without `promote`, a workflow of its own tests the "
+        description="A tag on a commit of the default branch, or of `branches`: `v*` matches `v1.2.0`, and `v*-rc.*` "
+        "matches `v1.2.0-rc.1`, which `v*` does not match. Without `promote`, a workflow of its own tests the "
         "tagged commit and builds the images that do not exist yet.",
+    )
+    branches: Omittable[Annotated[list[BranchPattern], Field(min_length=1)]] = Field(
+        None,
+        description="With `tag`, the branches whose commits may be tagged: `[main, 'release/*']` for a hotfix of an "
+        "older version. The order of the deploys is then that of the version numbers. Default: the default branch, in "
+        "the order of its commits.",
     )
     dispatch: Omittable[Annotated[Literal[True], BeforeValidator(require_true)]] = Field(
         None,

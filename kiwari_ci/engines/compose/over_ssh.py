@@ -68,7 +68,7 @@ SSH_FAILED = 255  # ssh's own exit code: no connection, or a connection that bro
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 UNCHANGED = "unchanged"  # in place of a digest
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-SEQUENCE = re.compile(r"[1-9][0-9]{0,8}")
+SEQUENCE = re.compile(r"[1-9][0-9]{0,11}")
 RUN = re.compile(r"[0-9]{1,20}")
 PORT = re.compile(r"[1-9][0-9]{0,4}")
 # The user's shell reads the command, so that its words have no character that means something there.
