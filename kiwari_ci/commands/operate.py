@@ -223,7 +223,10 @@ def _describe_container(
 def add_commits(plan: Plan, git: GitRepository, statuses: Iterable[StackStatus]) -> list[StackStatus]:
     """The same statuses, with the commits of those deploys that this clone knows."""
     return [
-        replace(status, containers=tuple(_add_commit(plan, status.environment, git, container) for container in status.containers))
+        replace(
+            status,
+            containers=tuple(_add_commit(plan, status.environment, git, container) for container in status.containers),
+        )
         for status in statuses
     ]
 
@@ -255,7 +258,10 @@ def format_status(plan: Plan, statuses: Iterable[StackStatus]) -> str:
             mark = " " if container.is_serving else "!"
             lines.append(f"{mark} {container.container}: {container.state}")
             if container.deployed:
-                lines += [f"    {detail}" for detail in _list_deploy_details(plan, status.environment, container, container.deployed)]
+                lines += [
+                    f"    {detail}"
+                    for detail in _list_deploy_details(plan, status.environment, container, container.deployed)
+                ]
         if status.schedule:
             lines.append(f"{'!' if status.schedule_code else ' '} backups and jobs of {status.host}:")
             lines += [f"    {line}" for line in status.schedule]

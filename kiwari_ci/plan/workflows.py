@@ -415,8 +415,8 @@ class EnvironmentWorkflow:
     cure for one that is not there; `moves`: the environment's tag is moved here, whatever the commit. `maker` is the
     branch or workflow that built the images, a word of the shell; `signed_ref` matches the refs on which it did.
     `find_environment` is what the step that finds images reads. Images are called like the tag, without
-    `removed_prefix`. A tagged commit is on one of `branches`; where these are several or a pattern, `orders_by_version`:
-    the number of the version orders the deploys, and `branch_refs` are the patterns of the branches for git.
+    `removed_prefix`. A tagged commit is on one of `branches`, in words. `orders_by_version`: the number of the version
+    orders the deploys, for several branches; then `branch_refs` are the patterns of these for git.
     """
 
     name: str
