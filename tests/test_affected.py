@@ -291,3 +291,18 @@ def test_a_page_overwrites_pages_only(tmp_path: Path) -> None:
     assert "is there, and is no page" in kiwari_ci("graph", spec, "--html", spec).err
     assert spec.read_bytes() == SPEC.read_bytes()
     assert kiwari_ci("graph", spec, "--html", html).code == kiwari_ci("graph", spec, "--html", html).code == 0
+
+
+def test_services_of_one_workflow() -> None:
+    """The workflow runs, with the jobs of the services that a push touches."""
+    plan = generator.load_spec(Path(__file__).parent / "cases/ok/depends-on-services/spec.yaml").plan
+    answer = rules.find_affected_by_files(plan, ChangedFiles(("api/main.go",)), pushed=True, branch="main")
+    [run] = [each for each in answer.touched if each.workflow == "schema-ci"]
+    assert run.jobs == ("changes", "test-api_unit", "test-api_types", "build-api", "deploy-staging")
+    assert run.images == ("ghcr.io/example/shop-api:staging", "ghcr.io/example/shop-api:src-…")
+    assert [place.container for place in run.places] == ["shop-api-staging", "shop-clock-staging"]
+    plan = generator.load_spec(Path(__file__).parent / "cases/ok/build-base/spec.yaml").plan
+    answer = rules.find_affected_by_files(plan, ChangedFiles(("web/main.go",)), pushed=True)
+    [run] = [each for each in answer.touched if each.workflow == "php-base-ci"]
+    assert run.jobs == ("changes", "build-php-base", "build-tools", "build-web", "deploy-production")
+    assert {image.partition(":")[0] for image in run.images} == {"ghcr.io/example/shop-web"}
