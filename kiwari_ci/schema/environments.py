@@ -1,6 +1,6 @@
 """Where services run: hosts, databases, environments."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, create_model
 from pydantic_core import CoreSchema, core_schema
@@ -246,6 +246,8 @@ class DatabaseServer(SpecModel):
 
 class DeployOn(AnyOf):
     """What starts a deploy: one or several of these."""
+
+    supplements: ClassVar[frozenset[str]] = frozenset({"branches"})
 
     push: Omittable[BranchName] = Field(None, description="A push to this branch, which also builds the images.")
     tag: Omittable[TagPattern] = Field(
