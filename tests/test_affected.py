@@ -58,7 +58,7 @@ def run_affected(*words: object) -> dict[str, Any]:
 
 
 def test_the_jobs_and_triggers_are_those_of_the_workflows() -> None:
-    services = {workflow.source.workflow: workflow.jobs() for workflow in PLAN.workflows}
+    services = {workflow.name: workflow.jobs() for workflow in PLAN.workflows}
     promotions = {promotion.name: promotion.jobs() for promotion in PLAN.promotions}
     for name, jobs in {**services, **promotions, "pipeline-drift": ("drift",)}.items():
         written = yaml.safe_load(TREE[f".github/workflows/{name}.yml"].text)
@@ -74,12 +74,12 @@ def test_the_jobs_and_triggers_are_those_of_the_workflows() -> None:
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda v: f"{','.join(v['patterns'])} {v['name']}")
 def test_a_filter_of_githubs_own_examples(vector: dict[str, Any]) -> None:
     first = PLAN.workflows[0]
-    filters = tuple(type(first.source.filters[0])(pattern, "") for pattern in vector["patterns"])
-    workflow = replace(first, source=replace(first.source, filters=filters))
+    filters = tuple(type(first.push_filters[0])(pattern, "") for pattern in vector["patterns"])
+    workflow = replace(first, push_filters=filters)
     answer = rules.find_affected_by_files(
         replace(PLAN, workflows=(workflow,)), ChangedFiles((vector["name"],)), pushed=True
     )
-    assert (first.source.workflow in runs(answer)) is vector["included"]
+    assert (first.name in runs(answer)) is vector["included"]
 
 
 def test_a_file_touches_its_service_and_no_other() -> None:
@@ -294,3 +294,18 @@ def test_a_page_overwrites_pages_only(tmp_path: Path) -> None:
     assert "is there, and is no page" in kiwari_ci("graph", spec, "--html", spec).err
     assert spec.read_bytes() == SPEC.read_bytes()
     assert kiwari_ci("graph", spec, "--html", html).code == kiwari_ci("graph", spec, "--html", html).code == 0
+
+
+def test_services_of_one_workflow() -> None:
+    """The workflow runs, with the jobs of the services that a push touches."""
+    plan = generator.load_spec(Path(__file__).parent / "cases/ok/depends-on-services/spec.yaml").plan
+    answer = rules.find_affected_by_files(plan, ChangedFiles(("api/main.go",)), pushed=True, branch="main")
+    [run] = [each for each in answer.touched if each.workflow == "schema-ci"]
+    assert run.jobs == ("changes", "test-api_unit", "test-api_types", "build-api", "deploy-staging")
+    assert run.images == ("ghcr.io/example/shop-api:staging", "ghcr.io/example/shop-api:src-…")
+    assert [place.container for place in run.places] == ["shop-api-staging", "shop-clock-staging"]
+    plan = generator.load_spec(Path(__file__).parent / "cases/ok/build-base/spec.yaml").plan
+    answer = rules.find_affected_by_files(plan, ChangedFiles(("web/main.go",)), pushed=True)
+    [run] = [each for each in answer.touched if each.workflow == "php-base-ci"]
+    assert run.jobs == ("changes", "build-php-base", "build-tools", "build-web", "deploy-production")
+    assert {image.partition(":")[0] for image in run.images} == {"ghcr.io/example/shop-web"}

@@ -402,7 +402,7 @@ def test_values_that_would_say_something_else(job: Job, variable: str, value: st
         (["--stack", "../x", f"web={TWO}"], "--stack '../x' is not valid"),
         (["--stack", "-x", f"web={TWO}"], "--stack '-x' is not valid"),
         (["--sequence", "0", f"web={TWO}"], "--sequence '0' is not valid"),
-        (["--sequence", "1000000000", f"web={TWO}"], "--sequence '1000000000' is not valid"),
+        (["--sequence", "1000000000000", f"web={TWO}"], "--sequence '1000000000000' is not valid"),
         (["--port", "22 x", f"web={TWO}"], "--port '22 x' is not valid"),
         (["--port", "65536", f"web={TWO}"], "--port '65536' is not valid: a port is a number from 1 to 65535"),
         (["--proxy-command", "nc %h; id", f"web={TWO}"], "--proxy-command 'nc %25h; id' is not valid"),
@@ -415,6 +415,7 @@ def test_values_that_would_say_something_else(job: Job, variable: str, value: st
         ([f"web={TWO}", "--port"], "--port needs 1 word behind it"),
         ([f"web={TWO}", "--env", ".env", "A"], "--env needs 3 words behind it"),
         (["--put-back"], "there is nothing to deploy"),
+        (["web=unchanged", "api=unchanged"], "there is nothing to deploy"),
         (["web="], "web: '' is not the digest of an image"),
         (["web=latest"], "web: 'latest' is not the digest of an image"),
         ([f"web={TWO};reboot"], "is not the digest of an image"),
@@ -494,6 +495,13 @@ def test_it_fails_without_a_message(job: Job) -> None:
 
 
 SUPERSEDED = verdict("superseded", 3, [row(result="superseded", before=THREE, now=THREE)], newest_sequence=14)
+
+
+def test_a_service_without_a_new_image_is_not_in_the_request(job: Job) -> None:
+    assert job.run(f"web={TWO}", "api=unchanged", answers=[answer(verdict())]) == 0
+    [call] = job.calls
+    request = call["arguments"][call["arguments"].index("server") + 1 :]
+    assert request[6:] == [f"web={TWO}"]
 
 
 def test_superseded(job: Job) -> None:

@@ -19,7 +19,7 @@ from tests.repository import Repository
 SPEC = Path(__file__).parents[1] / "specs/kiwari.yaml"
 ROUTES = Path(__file__).parent / "cases/ok/routes-caddy/spec.yaml"
 PLAN = generator.load_spec(SPEC).plan
-API, ADMIN = (workflow.source for workflow in PLAN.workflows)
+API, ADMIN = (image.source for workflow in PLAN.workflows for image in workflow.images)
 
 
 @pytest.fixture
@@ -116,6 +116,32 @@ def test_what_a_tag_would_do(released: Repository) -> None:
     assert "! pos-production/.env: missing: JWT_SECRET" in text and text.endswith("1 would stop it (!)")
 
 
+def test_a_version_that_is_older_than_the_one_that_serves(tmp_path: Path) -> None:
+    """Where a tag may be on several branches, the number in the record is that of the version."""
+    plan = generator.load_spec(Path(__file__).parent / "cases/ok/tag-branches/spec.yaml").plan
+    made = Repository(tmp_path / "repository")
+    made.commit("first", web__page="1")
+    made.git("branch", "release/1.4")
+    made.commit("second", web__page="2")
+    made.git("tag", "v1.5.0")
+    made.git("checkout", "-q", "release/1.4")
+    made.commit("hotfix", web__page="3")
+    row = f"ghcr.io/example/shop-web@{digest('a')} 1005000 2026-01-01T10:00:00Z 77"
+    world = means(HostFacts((("served", "shop-production", "shop-web-production", row),)))
+    finals = plan.promotions[1]
+    text = report.format_sections("", release_preview.preview_release(plan, finals, "v1.4.1", made.read(), world))
+    assert "! v1.5.0 serves, which is newer: the deploy of v1.4.1 changes nothing" in text
+    assert "it is not on" not in text
+    made.git("checkout", "-q", "-b", "feature")
+    made.commit("not merged")
+    text = report.format_sections("", release_preview.preview_release(plan, finals, "v1.6.0", made.read(), world))
+    assert "! it is not on main or release/*: merge it first" in text and "which is newer" not in text
+    place = trace.find_container_by_address(plan, "shop-web-production")
+    assert place
+    text = report.format_sections("", trace.trace_container(plan, place, made.read(), world))
+    assert "version v1.5.0: " in text and "second" in text
+
+
 def test_what_stops_a_tag(released: Repository) -> None:
     key = released.read().key("HEAD", API.pathspecs)
     known = {f"kiwari-api:{key}": digest("b"), "kiwari-api:v1.11": digest("e")}
@@ -186,7 +212,7 @@ def test_a_rollback_is_traced_to_the_deploy_that_it_went_back_to(released: Repos
 def test_what_a_trace_cannot_know(released: Repository) -> None:
     assert "? vps: ssh: gone" in trace_as_text(released, preview_sources(HostFacts(why="ssh: gone")))
     assert "nothing was deployed yet" in trace_as_text(released, preview_sources(host_facts()))
-    assert "no commit of main is number 9" in trace_as_text(
+    assert "commit number 9 is not in main and its tags" in trace_as_text(
         released, preview_sources(host_facts(pos_api=[line("a", 9)]))
     )
     for address in ("", "https://", "example.com", "http://[::1", "https://api.nasibakarkiwari.com.evil.example"):

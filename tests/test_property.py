@@ -340,7 +340,7 @@ def runbook(plan: Plan, text: str) -> None:
 
 
 def service_workflow(workflow: ServiceWorkflow, tree: GeneratedFiles) -> None:
-    text = tree[f".github/workflows/{workflow.source.workflow}.yml"].text
+    text = tree[f".github/workflows/{workflow.name}.yml"].text
     document = read(text)
     assert document["on"]["push"] == {
         "branches": list(workflow.branches),
@@ -351,9 +351,10 @@ def service_workflow(workflow: ServiceWorkflow, tree: GeneratedFiles) -> None:
         assert (step["run"], step["working-directory"]) == (test.run, test.working_directory)
         assert setup["with"][test.setups[0].option] == test.setups[0].value
     build = next(step for step in jobs(text)["build-and-push"]["steps"] if step.get("id") == "build")["with"]
-    assert (build["context"], build["file"]) == (workflow.build.context, workflow.build.dockerfile)
+    [image] = workflow.images
+    assert (build["context"], build["file"]) == (image.build.context, image.build.dockerfile)
     for target in workflow.targets:
-        assert f"{workflow.source.repository}:{target.tag}" in build["tags"].splitlines()
+        assert f"{image.source.repository}:{target.tag}" in build["tags"].splitlines()
         job = jobs(text)[f"deploy-{target.deploy.environment}"]
         assert job["environment"]["name"] == target.deploy.environment
         step = next(step for step in job["steps"] if step.get("id") == "deploy")

@@ -116,7 +116,7 @@ def test_status_says_what_serves_and_since_when(vps: Host, tmp_path: Path) -> No
     assert done.code == 0, done.err
     assert done.out.startswith("production on vps: pos-production\n  pos-api: Up 3 hours (healthy)\n")
     assert f"    image   ghcr.io/iqbalmuhyiddin/kiwari-api@{DIGEST}\n" in done.out
-    assert "    commit  number 1 of the branch: " in done.out and "feat: the first\n" in done.out
+    assert "    source  commit number 1: " in done.out and "feat: the first\n" in done.out
     assert "/actions/runs/77\n" in done.out and "since   2026-01-02T10:00:00Z, run https://github.com/iqbal" in done.out
     assert "  pos-admin: ghcr.io/old/admin:latest, Up 3 weeks, of the Compose project shop: never deployed" in done.out
     assert "  postgres: postgres:16, Up 3 weeks (healthy)\n" in done.out

@@ -91,9 +91,10 @@ def find_step(workflow: Workflow, step_id: str, job: str = "") -> Any:
     return steps[0]
 
 
-def name_source(runner: Runner, workflow: str, ref: str = "refs/heads/main", **variables: str) -> dict[str, str]:
-    """The outputs of the step that computes the keys; it removes `.git`, which the test keeps."""
-    script = find_step(read_workflow("source-keys", workflow), "source")["run"].replace("rm -rf .git", "true")
+def name_source(runner: Runner, service: str, ref: str = "refs/heads/main", **variables: str) -> dict[str, str]:
+    """The outputs of the step that computes the key of an image; it removes `.git`, which the test keeps."""
+    workflow = read_workflow("source-keys", "base-ci")
+    script = find_step(workflow, "source", f"build-{service}")["run"].replace("rm -rf .git", "true")
     environment = {"VARIABLE_API_URL": "", "VARIABLE_MIRROR": "", "GITHUB_REF": ref, **variables}
     exit_code, text, outputs = runner.run(script, **environment)
     assert exit_code == 0, text
@@ -108,47 +109,56 @@ def promote(runner: Runner, **environment: str) -> tuple[int, str, dict[str, str
 
 def push_both_images(runner: Runner, **variables: str) -> str:
     """What the pushes to main have built; the digest of the web service's image."""
-    key = name_source(runner, "base-ci", **variables)["key"]
+    key = name_source(runner, "base", **variables)["key"]
     runner.push_image(f"ghcr.io/example/shop-base:{key}", "base")
-    key = name_source(runner, "web-ci", **variables)["key"]
+    key = name_source(runner, "web", **variables)["key"]
     return runner.push_image(f"ghcr.io/example/shop-web:{key}", "web")
 
 
 def test_a_key_has_all_digits(runner: Runner) -> None:
-    assert re.fullmatch("src-[0-9a-f]{64}", name_source(runner, "web-ci")["key"])
+    assert re.fullmatch("src-[0-9a-f]{64}", name_source(runner, "web")["key"])
 
 
 def test_a_variable_of_a_build_is_in_the_key(runner: Runner) -> None:
-    key = name_source(runner, "web-ci")["key"]
-    assert name_source(runner, "web-ci", VARIABLE_API_URL="https://new.example.com")["key"] != key
-    assert name_source(runner, "web-ci", VARIABLE_MIRROR="mirror.example.com")["key"] != key, "that of its base"
+    key = name_source(runner, "web")["key"]
+    assert name_source(runner, "web", VARIABLE_API_URL="https://new.example.com")["key"] != key
+    assert name_source(runner, "web", VARIABLE_MIRROR="mirror.example.com")["key"] != key, "that of its base"
     # Two variables cannot change places, whatever line ends they have.
-    one = name_source(runner, "web-ci", VARIABLE_API_URL="a\nMIRROR=b", VARIABLE_MIRROR="")
-    other = name_source(runner, "web-ci", VARIABLE_API_URL="a", VARIABLE_MIRROR="b")
+    one = name_source(runner, "web", VARIABLE_API_URL="a\nMIRROR=b", VARIABLE_MIRROR="")
+    other = name_source(runner, "web", VARIABLE_API_URL="a", VARIABLE_MIRROR="b")
     assert one["key"] != other["key"]
 
 
 def test_a_file_with_the_name_of_a_commit_is_no_commit(runner: Runner) -> None:
     """Git refuses a word that is both, unless it is told which of them is meant."""
-    before = name_source(runner, "web-ci")["sequence"]
+    count = find_step(read_workflow("source-keys", "base-ci"), "count")["run"]
+    _, _, before = runner.run(count)
     runner.repository.commit("second", HEAD="a file")
     for branch in ("main", "develop"):
         runner.repository.git("update-ref", f"refs/remotes/origin/{branch}", "@")
-    assert int(name_source(runner, "web-ci")["sequence"]) == int(before) + 1
+    _, _, after = runner.run(count)
+    assert int(after["sequence_number"]) == int(before["sequence_number"]) + 1
 
 
 def test_branches_do_not_share_a_tag(runner: Runner) -> None:
     """A push always builds; what another branch builds of the same source later must not take the place."""
-    keys = {name_source(runner, "web-ci", f"refs/heads/{branch}")["key"] for branch in ("main", "develop")}
+    keys = {name_source(runner, "web", f"refs/heads/{branch}")["key"] for branch in ("main", "develop")}
     assert len(keys) == 2
-    assert not [step for _, _, step in read_workflow("source-keys", "web-ci").steps if step.get("id") == "found"]
+    workflow = read_workflow("source-keys", "base-ci")
+    [(_, job, *_)] = [where for where, _, step in workflow.steps if step.get("id") == "found"]
+    assert job == "build-base", "the image that others are built from, when no commit of the push touches it"
 
 
-def test_a_base_is_found_by_the_key_that_its_workflow_makes(runner: Runner) -> None:
-    variables = {"VARIABLE_MIRROR": "mirror.example.com"}
-    for ref in ("refs/heads/main", "refs/heads/develop"):
-        built = name_source(runner, "base-ci", ref, **variables)["key"]
-        assert name_source(runner, "web-ci", ref, **variables)["base-base"] == built
+def test_a_base_that_a_push_does_not_touch_is_found_by_its_key(runner: Runner) -> None:
+    step = find_step(read_workflow("source-keys", "base-ci"), "found")
+    assert step["if"] == "needs.changes.outputs.base == 'false'"
+    key = name_source(runner, "base")["key"]
+    digest = runner.push_image(f"ghcr.io/example/shop-base:{key}", "base")
+    image = step["env"]["IMAGE"].replace("${{ steps.source.outputs.key }}", key)
+    folder = {"RUNNER_TEMP": str(runner.registry.parent)}
+    assert runner.run(step["run"], IMAGE=image, **folder)[2] == {"digest": digest}
+    exit_code, _, outputs = runner.run(step["run"], IMAGE=f"{image}-of-another-source", **folder)
+    assert (exit_code, outputs) == (0, {}), "then it is built"
 
 
 def test_a_promotion_finds_what_the_branch_of_staging_built(runner: Runner) -> None:
@@ -170,11 +180,11 @@ def test_a_promotion_stops_when_a_variable_changed_since_staging(runner: Runner)
 def test_an_image_without_its_signature_is_not_promoted(runner: Runner) -> None:
     push_both_images(runner)
     exit_code, text, _ = promote(runner)
-    assert exit_code == 1 and "has no signature of web-ci: something else pushed it" in text
+    assert exit_code == 1 and "has no signature of base-ci: something else pushed it" in text
     assert not list(runner.registry.glob("*v1.2.0")), "nothing was tagged"
     words = (runner.registry.parent / "registry.signatures").read_text().split("\n")
     identity = words[words.index("--cert-identity-regex") + 1]
-    signer = "https://github.com/example/shop/.github/workflows/web-ci.yml@refs/heads/"
+    signer = "https://github.com/example/shop/.github/workflows/base-ci.yml@refs/heads/"
     assert re.search(identity, f"{signer}main")
     assert not re.search(identity, f"{signer}main2") and not re.search(identity, f"{signer}develop")
     assert not re.search(identity, f"https://evil.example/{signer}main")

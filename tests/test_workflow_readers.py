@@ -7,7 +7,10 @@ import pytest
 from kiwari_ci.readers.docker_build import parse_docker_build
 from kiwari_ci.readers.workflow import ReferenceContext, parse_workflow
 from kiwari_ci.readers.workflow_matrix import MAX_MATRIX_COMBINATIONS, expand_matrix
+from kiwari_ci.readers.workflow_triggers import narrow_triggers
 from kiwari_ci.readers.yaml_document import parse_yaml_document
+
+TRIGGERS = ("on push to `main`", "on push to `develop`", "by hand")
 
 
 @pytest.mark.parametrize(
@@ -73,3 +76,20 @@ def test_a_called_workflow_has_the_inputs_of_its_caller(expression: str, environ
     workflow = parse_workflow(documents[".github/workflows/main.yml"], ReferenceContext(documents))
     assert [job.environment for job in workflow.jobs] == [environment]
     assert [step.run for step in workflow.jobs[0].steps] == ["echo full"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("github.ref == 'refs/heads/main'", ("on push to `main`", "by hand")),
+        (
+            "!failure() && (needs.a == 'true' || b == 'x && y') && github.ref == 'refs/heads/main'",
+            ("on push to `main`", "by hand"),
+        ),
+        ("needs.a == 'true' || b && github.ref == 'refs/heads/main'", TRIGGERS),
+        ("(github.ref == 'refs/heads/main' || github.ref == 'refs/heads/develop') && needs.a == 'true'", TRIGGERS),
+    ],
+)
+def test_the_triggers_that_a_condition_leaves(condition: str, expected: tuple[str, ...]) -> None:
+    """Of several conditions that must all be true, each may name the branch."""
+    assert narrow_triggers(TRIGGERS, condition) == expected

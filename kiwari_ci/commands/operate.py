@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from kiwari_ci.commands.deployed_commits import find_deployed_commit, format_deployed_number
 from kiwari_ci.commands.preview.release_preview import find_default_branch_ref
 from kiwari_ci.plan import DeployHost, Plan
 from kiwari_ci.probes import ssh_host
@@ -222,17 +223,21 @@ def _describe_container(
 def add_commits(plan: Plan, git: GitRepository, statuses: Iterable[StackStatus]) -> list[StackStatus]:
     """The same statuses, with the commits of those deploys that this clone knows."""
     return [
-        replace(status, containers=tuple(_add_commit(plan, git, container) for container in status.containers))
+        replace(
+            status,
+            containers=tuple(_add_commit(plan, status.environment, git, container) for container in status.containers),
+        )
         for status in statuses
     ]
 
 
-def _add_commit(plan: Plan, git: GitRepository, container: ContainerStatus) -> ContainerStatus:
+def _add_commit(plan: Plan, environment: str, git: GitRepository, container: ContainerStatus) -> ContainerStatus:
     """A rollback by hand has the number of the deploy that it went back to, so that its commit is found, too."""
     if container.deployed is None:
         return container
     try:
-        commit = git.at_number(container.deployed.number, find_default_branch_ref(plan, git))
+        head = find_default_branch_ref(plan, git)
+        commit = find_deployed_commit(plan, environment, container.deployed.number, git, head)
         shown = git.commits(commit, most=1) if commit and not git.is_shallow else []
     except GitError:
         return container
@@ -253,16 +258,22 @@ def format_status(plan: Plan, statuses: Iterable[StackStatus]) -> str:
             mark = " " if container.is_serving else "!"
             lines.append(f"{mark} {container.container}: {container.state}")
             if container.deployed:
-                lines += [f"    {detail}" for detail in _list_deploy_details(plan, container, container.deployed)]
+                lines += [
+                    f"    {detail}"
+                    for detail in _list_deploy_details(plan, status.environment, container, container.deployed)
+                ]
         if status.schedule:
             lines.append(f"{'!' if status.schedule_code else ' '} backups and jobs of {status.host}:")
             lines += [f"    {line}" for line in status.schedule]
     return "\n".join(lines)
 
 
-def _list_deploy_details(plan: Plan, container: ContainerStatus, deployed: DeployRecord) -> Iterator[str]:
+def _list_deploy_details(
+    plan: Plan, environment: str, container: ContainerStatus, deployed: DeployRecord
+) -> Iterator[str]:
+    number = format_deployed_number(plan, environment, deployed.number)
     yield f"image   {deployed.image}@{deployed.digest}"
-    yield f"commit  number {deployed.number} of the branch{f': {container.commit}' if container.commit else ''}"
+    yield f"source  {number}{f': {container.commit}' if container.commit else ''}"
     if deployed.run == "rollback":
         origin = "by hand, a rollback"
     elif deployed.run.isdigit():

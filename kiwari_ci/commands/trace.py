@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from kiwari_ci.commands.deployed_commits import find_deployed_commit, format_deployed_number
 from kiwari_ci.commands.preview.release_preview import (
     MAX_LISTED_COMMITS,
     PreviewSources,
@@ -70,16 +71,17 @@ def trace_container(
     sections.append(ReportSection("image", tuple(image_lines)))
     source = _find_image_source(plan, instance)
     try:
-        source_lines = tuple(_trace_source_commit(plan, source, _find_maker(plan, stack), records, git, sources))
+        maker = _find_maker(plan, stack)
+        source_lines = tuple(_trace_source_commit(plan, stack.environment, source, maker, records, git, sources))
     except GitError as error:
         source_lines = (create_unknown_line(str(error)),)
     sections.append(ReportSection("source", source_lines))
-    sections.append(ReportSection("before it", tuple(_list_earlier_deploys(records))))
+    sections.append(ReportSection("before it", tuple(_list_earlier_deploys(plan, stack.environment, records))))
     return sections
 
 
 def _find_image_source(plan: Plan, instance: PlannedService) -> ImageSource:
-    image_sources = [workflow.source for workflow in plan.workflows]
+    image_sources = [image.source for workflow in plan.workflows for image in workflow.images]
     for promotion in plan.promotions:
         image_sources += promotion.sources
     return next(source for source in image_sources if source.image == instance.source)
@@ -104,6 +106,7 @@ def _format_run_link(plan: Plan, run: str) -> str:
 
 def _trace_source_commit(
     plan: Plan,
+    environment: str,
     source: ImageSource,
     maker: str,
     records: list[DeployRecord],
@@ -121,12 +124,12 @@ def _trace_source_commit(
         return
     head = find_default_branch_ref(plan, git)
     branch = format_branch(head)
-    commit = git.at_number(deploy.number, head)
+    number = format_deployed_number(plan, environment, deploy.number)
+    commit = find_deployed_commit(plan, environment, deploy.number, git, head)
     if not commit:
-        message = f"no commit of {branch} is number {deploy.number}: git fetch, or its history was rewritten"
-        yield create_unknown_line(message)
+        yield create_unknown_line(f"{number} is not in {branch} and its tags: git fetch --tags, or it was removed")
         return
-    yield from _describe_source_commit(source, maker, commit, deploy, git, sources)
+    yield from _describe_source_commit(source, maker, commit, number, deploy, git, sources)
     newer_commits = git.commits(head, f"^{commit}", paths=source.pathspecs)
     yield ReportLine(f"commits of its source that {branch} has and that are not in it: {len(newer_commits)}")
     for newer in newer_commits[:MAX_LISTED_COMMITS]:
@@ -145,6 +148,7 @@ def _describe_source_commit(
     source: ImageSource,
     maker: str,
     commit_id: str,
+    number: str,
     deploy: DeployRecord,
     git: GitRepository,
     sources: PreviewSources,
@@ -152,7 +156,7 @@ def _describe_source_commit(
     (commit,) = git.commits(commit_id, most=1)
     tags = git.ask("tag", "--points-at", commit_id).split()
     tag_names = f" ({', '.join(tags)})" if tags else ""
-    yield ReportLine(f"commit number {deploy.number}: {commit.name} {commit.date} {commit.title}{tag_names}")
+    yield ReportLine(f"{number}: {commit.name} {commit.date} {commit.title}{tag_names}")
     if source.variables:
         yield create_unknown_line(describe_unknown_key(source))
     else:
@@ -187,9 +191,10 @@ def _find_maker(plan: Plan, stack: Stack) -> str:
     return ""
 
 
-def _list_earlier_deploys(records: list[DeployRecord]) -> Iterator[ReportLine]:
+def _list_earlier_deploys(plan: Plan, environment: str, records: list[DeployRecord]) -> Iterator[ReportLine]:
     earlier = records[:-1][::-1][:5]
     if not earlier:
         yield ReportLine("nothing, as far as the record goes")
     for record in earlier:
-        yield ReportLine(f"{record.digest[:19]} {record.time}, commit number {record.number}, run {record.run}")
+        number = format_deployed_number(plan, environment, record.number)
+        yield ReportLine(f"{record.digest[:19]} {record.time}, {number}, run {record.run}")

@@ -4,7 +4,7 @@ from kiwari_ci.effective.containers import EffectiveAccessory, EffectiveContaine
 from kiwari_ci.effective.databases import EffectiveDatabase, EffectiveDatabaseServer
 from kiwari_ci.effective.environments import EffectiveEnvironment
 from kiwari_ci.effective.hosts import EffectiveHost
-from kiwari_ci.effective.images import EffectiveImage
+from kiwari_ci.effective.images import EffectiveImage, ImageGroup
 from kiwari_ci.effective.routes import find_outside_health_path
 from kiwari_ci.effective.spec import EffectiveSpec
 from kiwari_ci.effective.tag_patterns import VersionTagPattern
@@ -19,6 +19,7 @@ __all__ = [
     "EffectiveImage",
     "EffectiveService",
     "EffectiveSpec",
+    "ImageGroup",
     "VersionTagPattern",
     "find_outside_health_path",
 ]

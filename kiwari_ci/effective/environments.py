@@ -13,6 +13,7 @@ from kiwari_ci.effective.containers import (
 )
 from kiwari_ci.effective.databases import EffectiveDatabase
 from kiwari_ci.effective.hosts import EffectiveHost, pull_token_setting
+from kiwari_ci.effective.images import EffectiveImage
 from kiwari_ci.effective.tag_patterns import VersionTagPattern
 from kiwari_ci.github import path_filters
 from kiwari_ci.plan import GitHubSetting
@@ -63,6 +64,16 @@ class EffectiveEnvironment:
     def accessory(self, name: str) -> EffectiveAccessory:
         """An accessory as it is here, whether or not the environment holds it."""
         return EffectiveAccessory(self, name)
+
+    def list_awaited_images(self, image: EffectiveImage) -> list[EffectiveImage]:
+        """List the images of the services that those of an image wait for, by `depends_on`."""
+        return [
+            self.services[name].image
+            for service in self.services.values()
+            if service.image == image
+            for name in service.options.depends_on
+            if name in self.services
+        ]
 
     # Where it runs.
 
@@ -162,6 +173,16 @@ class EffectiveEnvironment:
     def deploy_branch(self) -> str:
         """The one branch that its commits are on, in whose order it moves."""
         return self.model.deploy_on.push or self.spec.project.default_branch
+
+    @property
+    def release_branches(self) -> list[str]:
+        """The branches, or patterns of branches, whose commits a tag or a person may deploy."""
+        return self.model.deploy_on.branches or [self.deploy_branch]
+
+    @property
+    def is_ordered_by_version(self) -> bool:
+        """Whether its deploys have the order of version numbers: the commits of several branches have none."""
+        return self.model.deploy_on.branches is not None
 
     @property
     def image_maker(self) -> str:

@@ -31,8 +31,11 @@ class EffectiveImage:
 
     @property
     def workflow(self) -> str:
-        """The workflow that tests, builds and deploys it."""
-        return f"{self.name}-ci"
+        """The workflow that tests, builds and deploys it when its branch is pushed."""
+        for group in self.spec.image_groups:
+            if self in group.images:
+                return group.workflow
+        return f"{self.name}-ci"  # a base that differs by environment, which the rules refuse
 
     @property
     def registry_name(self) -> str:
@@ -78,10 +81,10 @@ class EffectiveImage:
         filters.setdefault(".dockerignore" if context == "." else f"{context}/.dockerignore", "shapes the image, too")
         for workflow in self.building_workflows:
             filters.setdefault(f".github/workflows/{workflow}.yml", "holds the build settings")
-        for base in dict.fromkeys(self._model.build.base.values()):
-            for pattern in self.spec.image(base).path_filters:
+        for base in self.bases:
+            for pattern in base.path_filters:
                 if not pattern.startswith("!"):  # what is left out of the base may be the service's own
-                    filters.setdefault(pattern, f"shapes {base}, which it is built from")
+                    filters.setdefault(pattern, f"shapes {base.name}, which it is built from")
         return dict(sorted(filters.items(), key=lambda item: item[0].startswith("!")))
 
     @property
@@ -95,43 +98,115 @@ class EffectiveImage:
 
     @cached_property
     def build_branches(self) -> list[str]:
-        """The branches whose pushes build it; for one that only others are built from, the branches of these."""
-        environments = self.environments
-        if environments:
-            branches = [environment.deploy_branch for environment in environments if environment.is_deployed_on_push]
-        else:
-            branches = self._branches_of_dependents() or [self.spec.project.default_branch]
+        """The branches whose pushes build it, also those whose pushes build an image from it."""
+        branches = [environment.deploy_branch for environment in self.environments if environment.is_deployed_on_push]
+        for dependent in self._dependents:
+            branches += dependent.build_branches
+        if not branches and not self.environments and not self.building_environments:
+            branches = [self.spec.project.default_branch]
         return list(dict.fromkeys(branches))
 
-    def _branches_of_dependents(self) -> list[str]:
-        branches: list[str] = []
-        for name, service in self.spec.services.items():
-            if self.service in service.build.base.values():
-                for image in self.spec.images_of(name):
-                    branches += image.build_branches
-        return branches
+    @cached_property
+    def building_environments(self) -> list["EffectiveEnvironment"]:
+        """The environments whose own workflow builds it: those that run it, or an image that is built from it."""
+        images = [self, *self._dependents]
+        return [
+            environment
+            for environment in self.spec.environments.values()
+            if environment.has_own_builds and any(image.is_built_for(environment) for image in images)
+        ]
+
+    def is_built_for(self, environment: "EffectiveEnvironment") -> bool:
+        """Whether the own workflow of an environment builds it."""
+        return environment in self.environments or any(image.is_built_for(environment) for image in self._dependents)
+
+    @cached_property
+    def _dependents(self) -> list["EffectiveImage"]:
+        """The images that are built from it, directly."""
+        return [image for image in self.spec.images if self in image.bases]
+
+    @property
+    def bases(self) -> list["EffectiveImage"]:
+        """The images of other services that it is built from, directly."""
+        return [self.spec.image(base) for base in dict.fromkeys(self._model.build.base.values())]
 
     @property
     def building_workflows(self) -> list[str]:
         """The workflows that hold its build settings: its own, or those of environments that no push reaches."""
         if self.build_branches:
             return [self.workflow]
-        return [environment.workflow for environment in self.environments if environment.has_own_builds]
+        return [environment.workflow for environment in self.building_environments]
 
     @property
     def makers(self) -> list[str]:
         """What builds it: the refs of branches, and the workflows of environments that build by themselves."""
         refs = [f"refs/heads/{branch}" for branch in self.build_branches]
-        return refs + [environment.workflow for environment in self.environments if environment.has_own_builds]
+        return refs + [environment.workflow for environment in self.building_environments]
 
     @property
     def variables(self) -> list[str]:
         """The variables of GitHub whose values are in it, also by the images that it is built from."""
         names = [argument.variable for argument in self.build.args.values() if argument.variable]
-        for base in self._model.build.base.values():
-            names += self.spec.image(base).variables
+        for base in self.bases:
+            names += base.variables
         return list(dict.fromkeys(names))
 
     @property
     def _model(self) -> schema.Service:
         return self.spec.services[self.service]
+
+
+@dataclass(frozen=True)
+class ImageGroup:
+    """Images that one workflow builds and deploys when a branch is pushed, in the spec's order.
+
+    They are built from one another, or their services wait for one another. `root` is the first that waits for none.
+    """
+
+    images: tuple[EffectiveImage, ...]
+    root: EffectiveImage
+
+    @property
+    def workflow(self) -> str:
+        """The name of its workflow."""
+        return f"{self.root.name}-ci"
+
+
+def group_images(images: list[EffectiveImage]) -> list[ImageGroup]:
+    """Group images so that none waits for an image of another group."""
+    awaited = {image: _list_awaited_images(image) for image in images}
+    groups: list[list[EffectiveImage]] = []
+    for image in images:
+        linked = [group for group in groups if any(_are_linked(image, other, awaited) for other in group)]
+        groups = [group for group in groups if group not in linked]
+        groups.append([*(member for group in linked for member in group), image])
+    ordered = [tuple(image for image in images if image in group) for group in groups]
+    ordered.sort(key=lambda members: images.index(members[0]))
+    return [ImageGroup(members, _find_root(members, awaited)) for members in ordered]
+
+
+def _list_awaited_images(image: EffectiveImage) -> list[EffectiveImage]:
+    """List what an image waits for on a push: the images that it is built from, and those of `depends_on`."""
+    if not image.build_branches:
+        return []
+    awaited = image.bases
+    for environment in image.environments:
+        if environment.is_deployed_on_push:
+            awaited += environment.list_awaited_images(image)
+    return awaited
+
+
+def _are_linked(
+    first: EffectiveImage, second: EffectiveImage, awaited: dict[EffectiveImage, list[EffectiveImage]]
+) -> bool:
+    return first in awaited[second] or second in awaited[first]
+
+
+def _find_root(
+    members: tuple[EffectiveImage, ...], awaited: dict[EffectiveImage, list[EffectiveImage]]
+) -> EffectiveImage:
+    """Find the first image that waits for no other; two may wait for each other by several services of an image."""
+    for image in members:
+        if set(awaited[image]) <= {image}:
+            return image
+    return members[0]

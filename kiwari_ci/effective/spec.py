@@ -7,7 +7,7 @@ from kiwari_ci import schema
 from kiwari_ci.effective.databases import EffectiveDatabaseServer
 from kiwari_ci.effective.environments import EffectiveEnvironment
 from kiwari_ci.effective.hosts import create_effective_host, detect_runner_platform
-from kiwari_ci.effective.images import EffectiveImage
+from kiwari_ci.effective.images import EffectiveImage, ImageGroup, group_images
 from kiwari_ci.loading.yaml_source import YamlPath
 from kiwari_ci.schema.environments import EngineKind
 
@@ -21,6 +21,7 @@ class EffectiveSpec:
     def __init__(self, spec: schema.Spec) -> None:
         """Wrap a spec whose types are right; `written` keeps it for rules that check what a person wrote."""
         self.written = spec
+        self._known_images: dict[EffectiveImage, EffectiveImage] = {}
         self.project = spec.project
         self.generator = spec.generator
         self.registry = spec.registry
@@ -56,12 +57,18 @@ class EffectiveSpec:
 
     @cached_property
     def images(self) -> list[EffectiveImage]:
-        """All images that are built, in the order of the services; each has a workflow."""
+        """All images that are built, in the order of the services."""
         return [image for service in self.built_services for image in self.images_of(service)]
+
+    @cached_property
+    def image_groups(self) -> list[ImageGroup]:
+        """All images, those together that one workflow builds and deploys when a branch is pushed."""
+        return group_images(self.images)
 
     def image(self, service: str, environment: str = "") -> EffectiveImage:
         """The image of a service for all environments, or for one."""
-        return EffectiveImage(self, service, environment)
+        image = EffectiveImage(self, service, environment)
+        return self._known_images.setdefault(image, image)  # what was worked out about it is kept
 
     def images_of(self, service: str) -> list[EffectiveImage]:
         """The images of a service that has its own: one, or one for each environment that holds it."""

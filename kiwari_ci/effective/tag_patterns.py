@@ -39,6 +39,11 @@ class VersionTagPattern:
         """The pattern as people read it."""
         return f"{self.prefix}MAJOR.MINOR.PATCH{self.suffix.replace('*', 'N')}"
 
+    @property
+    def number_count(self) -> int:
+        """How many numbers a tag has."""
+        return 4 if self.suffix else 3
+
     def example(self, version: str = "1.2.0", suffix: str | None = None) -> str:
         """Return a tag that the pattern matches."""
         example_suffix = self.suffix if suffix is None else suffix

@@ -67,8 +67,9 @@ from kiwari_ci.plan.stacks import (
     StackVolume,
 )
 from kiwari_ci.plan.workflows import (
-    BaseImage,
     BuiltBranch,
+    ChangedService,
+    ChangesJob,
     CustomStep,
     DeployStep,
     DeployTarget,
@@ -76,6 +77,7 @@ from kiwari_ci.plan.workflows import (
     EnvironmentDeploy,
     EnvironmentWorkflow,
     ImageBuild,
+    ImageJobs,
     ImageSource,
     MatrixAxis,
     PathFilter,
@@ -98,7 +100,9 @@ __all__ = [
     "TakenOverContainer",
     "Takeover",
     "MatrixAxis",
-    "BaseImage",
+    "ChangedService",
+    "ChangesJob",
+    "ImageJobs",
     "DependabotConfig",
     "ImageBuild",
     "PublicHealthCheck",
@@ -207,6 +211,7 @@ class Plan:
     pulls_with_job_token: bool
     needs: tuple[RequiredSetting, ...]
     first_tags: tuple[str, ...]
+    tagged_branches: str
     by_hand: tuple[EnvironmentWorkflow, ...]
     released: bool
     domains: tuple[str, ...]

@@ -1,5 +1,7 @@
 """Workflows: test, build, deploy, promote, and the check."""
 
+import re
+
 from kiwari_ci.frozen import dataclass
 from kiwari_ci.plan.base import GitHubSetting, KeyValue, PinnedAction
 from kiwari_ci.plan.hosts import JumpHost, ProxyCommand, SshPort
@@ -142,7 +144,8 @@ class EnvironmentDeploy:
     `superseded` is the condition that a host has something newer. `values` are what each step's env has from earlier
     jobs, as expressions. `goes_back`: an older commit that a person chose is put back. `shows_output`: of containers,
     also in a public log. `released_tags` and `released_regex` match the tags of which a newer one may overtake this
-    deploy; empty for a deploy of no tag. `first_steps` are the user's own, which a host is reached by.
+    deploy; empty for a deploy of no tag. `served_version` is the version that serves, by its number in `NEWER`, as a
+    word of the shell; empty where commits are counted. `first_steps` are the user's own, which a host is reached by.
     """
 
     environment: str
@@ -164,6 +167,7 @@ class EnvironmentDeploy:
     shows_output: bool
     released_tags: str
     released_regex: str
+    served_version: str
 
     @property
     def settings(self) -> tuple[GitHubSetting, ...]:
@@ -207,25 +211,12 @@ class ImageSource:
 
 
 @dataclass(frozen=True)
-class BaseImage:
-    """An image of ours that another is built from: the argument that names it, the output and variable of its key.
-
-    `maker` is the branch or workflow that builds it, as a word of the shell.
-    """
-
-    argument: str
-    source: ImageSource
-    output: str
-    variable: str
-    maker: str
-
-
-@dataclass(frozen=True)
 class ImageBuild:
     """How an image is built; `secrets` are ids and names, `cache` is an image.
 
     `arguments` has a line for each: plain text, or an expression of one of `variables`; `platforms` is as the action
-    takes it; `emulated`: one of them is not the runner's. `scan` are the words of a scanner's `docker run`, of the
+    takes it; `emulated`: one of them is not the runner's. `base_jobs` are the jobs of the same workflow that have the
+    images that it is built from. `scan` are the words of a scanner's `docker run`, of the
     image for `scanned`; `attested` is the image's name as GitHub signs it.
     """
 
@@ -241,42 +232,48 @@ class ImageBuild:
     scan: tuple[str, ...]
     scanned: str
     attested: str
-    bases: tuple[BaseImage, ...]
+    base_jobs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class DeployTarget:
-    """One environment that a service's workflow deploys to: containers of one image, the service's own first.
+    """One environment that a push deploys to: containers of the images of one workflow, in the order of the services.
 
-    `condition`: on which runs, where not all of those that build are its.
+    `gate` or `gates`: the jobs that it waits for; `condition`: on which runs, where not on all of them.
     """
 
     deploy: EnvironmentDeploy
+    gate: str
+    gates: tuple[str, ...]
     condition: str
     tag: str
     instances: tuple[PlannedService, ...]
+    after_deploy: tuple[CustomStep, ...]
+
+    @property
+    def job(self) -> str:
+        """The job that deploys."""
+        return f"deploy-{self.deploy.environment}"
 
 
 @dataclass(frozen=True)
-class ServiceWorkflow:
-    """Test, build and deploy one image.
+class ImageJobs:
+    """The jobs that test and build one image.
 
-    `branches`: those whose pushes it runs on; `stack_filters`: what starts it on a push though it is no part of the
-    image: the files of the stacks that its deploys send. `gate` or `gates`: what the build waits for;
-    `condition`: which runs build; `is_embedded`: it is a part of an environment's workflow.
-    `maker`: what builds the image, a word of the shell, where the key says that. `reuses`: when a person starts it, an
-    image of the same source is taken as it is; `tags`: what an image gets, a line each. `seen` is what the build sees
-    of the repository.
+    `gate` or `gates`: what the build waits for; `condition`: which runs build. `has_outputs`: another job reads the
+    digest. `counts_commits`: the job also has the sequence number of the deploy.
+    `maker`: what builds the image, a word of the shell, where the key says that. `reuses`: an image of the same source
+    is taken as it is, in runs for which `reused_when` is true (in all, if it is empty), and `reports_reuse`: a deploy
+    asks for that. `tags`: what an image gets, a line each. `seen` is what the build sees of the repository.
     """
 
     source: ImageSource
-    branches: tuple[str, ...]
-    stack_filters: tuple[PathFilter, ...]
-    is_embedded: bool
     build_job: str
     condition: str
     maker: str
     reuses: bool
+    reused_when: str
+    reports_reuse: bool
     tags: str
     seen: str
     tests: tuple[TestJob, ...]
@@ -285,24 +282,70 @@ class ServiceWorkflow:
     build: ImageBuild
     build_minutes: int
     has_secrets: bool
+    has_outputs: bool
+    counts_commits: bool
     before_build: tuple[CustomStep, ...]
-    after_deploy: tuple[CustomStep, ...]
-    targets: tuple[DeployTarget, ...]
-
-    @property
-    def push_filters(self) -> tuple[PathFilter, ...]:
-        """The path filters of its pushes, in their order."""
-        return (*self.source.filters, *self.stack_filters)
-
-    @property
-    def has_outputs(self) -> bool:
-        """Whether another job reads what the build job found out."""
-        return bool(self.targets) or self.is_embedded
 
     def jobs(self) -> tuple[str, ...]:
         """Its jobs, in their order."""
-        deploys = [f"deploy-{target.deploy.environment}" for target in self.targets]
-        return (*(test.job for test in self.tests), self.build_job, *deploys)
+        return (*(test.job for test in self.tests), self.build_job)
+
+
+@dataclass(frozen=True)
+class ChangedService:
+    """A service of which a job tells whether a change touches it: by its path filters, which git takes as pathspecs."""
+
+    service: str
+    filters: tuple[PathFilter, ...]
+    pathspecs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ChangesJob:
+    """The job that tells which services a change touches: an output for each, `true` or `false`.
+
+    `base` is the expression of the commit to compare with, and `depth` how much of the history is fetched for that,
+    with the reason. A change of `touches_all`, a path, touches all services. `sequence` is the output with the number
+    of the commit. Both are empty for none.
+    """
+
+    job: str
+    base: str
+    depth: int | str
+    depth_reason: str
+    touches_all: str
+    sequence: str
+    services: tuple[ChangedService, ...]
+
+
+@dataclass(frozen=True)
+class ServiceWorkflow:
+    """Test, build and deploy the image of one service, or those of several that wait for one another.
+
+    `branches`: those whose pushes it runs on; `push_filters`: the files that start it. `changes` is the job that tells
+    which of several images are built; a workflow of one image needs none. `images` are in the order in which they are
+    built.
+    """
+
+    name: str
+    root: str
+    branches: tuple[str, ...]
+    push_filters: tuple[PathFilter, ...]
+    changes: tuple[ChangesJob, ...]
+    images: tuple[ImageJobs, ...]
+    targets: tuple[DeployTarget, ...]
+
+    def jobs(self) -> tuple[str, ...]:
+        """Its jobs, in their order."""
+        changes = [changes.job for changes in self.changes]
+        tests = dict.fromkeys(test.job for image in self.images for test in image.tests)
+        builds = [image.build_job for image in self.images]
+        return (*changes, *tests, *builds, *(target.job for target in self.targets))
+
+    @property
+    def tests(self) -> tuple[TestJob, ...]:
+        """The tests of its images; two images of one service have the same."""
+        return tuple({test.job: test for image in self.images for test in image.tests}.values())
 
 
 @dataclass(frozen=True)
@@ -319,13 +362,16 @@ class TriedBuild:
 
 @dataclass(frozen=True)
 class PullRequestService:
-    """What a pull request runs of a service that it touches; `filters` and `pathspecs` say which files are its own."""
+    """What a pull request runs of a service that it touches."""
 
-    service: str
-    filters: tuple[PathFilter, ...]
-    pathspecs: tuple[str, ...]
+    changed: ChangedService
     tests: tuple[TestJob, ...]
     builds: tuple[TriedBuild, ...]
+
+    @property
+    def service(self) -> str:
+        """The name of the service."""
+        return self.changed.service
 
     @property
     def job_names(self) -> tuple[str, ...]:
@@ -337,19 +383,19 @@ class PullRequestService:
 class PullRequestWorkflow:
     """The workflow of pull requests and merge queues, for all services.
 
-    `changes_job` says which services a change touches, `check` is the job that always reports, a name that branch
-    protection can require. A change of `path`, the workflow itself, touches every service.
+    `changes` tells which services a change touches: one of `path`, the workflow itself, touches all. `check` is the
+    job that always reports, a name that branch protection can require.
     """
 
     name: str
     path: str
-    changes_job: str
+    changes: ChangesJob
     check: str
     services: tuple[PullRequestService, ...]
 
     def jobs(self) -> tuple[str, ...]:
         """Its jobs, in their order."""
-        return (self.changes_job, *(job for service in self.services for job in service.job_names), self.check)
+        return (self.changes.job, *(job for service in self.services for job in service.job_names), self.check)
 
 
 @dataclass(frozen=True)
@@ -369,7 +415,8 @@ class EnvironmentWorkflow:
     cure for one that is not there; `moves`: the environment's tag is moved here, whatever the commit. `maker` is the
     branch or workflow that built the images, a word of the shell; `signed_ref` matches the refs on which it did.
     `find_environment` is what the step that finds images reads. Images are called like the tag, without
-    `removed_prefix`.
+    `removed_prefix`. A tagged commit is on one of `branches`, in words. `orders_by_version`: the number of the version
+    orders the deploys, for several branches; then `branch_refs` are the patterns of these for git.
     """
 
     name: str
@@ -385,6 +432,9 @@ class EnvironmentWorkflow:
     by_commit: bool
     commands: tuple[str, ...]
     branch: str
+    branches: str
+    branch_refs: tuple[str, ...]
+    orders_by_version: bool
     tag: str
     moves: bool
     from_environment: str
@@ -397,10 +447,25 @@ class EnvironmentWorkflow:
     signed_ref: str
     checks_signatures: bool
     find_environment: tuple[KeyValue, ...]
-    builds: tuple[ServiceWorkflow, ...]
+    builds: tuple[ImageJobs, ...]
     sources: tuple[ImageSource, ...]
     deploy: EnvironmentDeploy
     after_deploy: tuple[CustomStep, ...]
+
+    def number_of(self, tag: str) -> int:
+        """The number of a version, as the workflow computes it: three digits for each of its numbers."""
+        match = re.fullmatch(self.regex, tag)
+        number = 0
+        for group in match.groups() if match else ():
+            number = number * 1000 + int(group)
+        return number
+
+    def tag_of(self, number: int) -> str:
+        """The tag of a version with this number."""
+        prefix, _, suffix = self.pattern.partition("*")
+        numbers = [number // 1000**place % 1000 for place in reversed(range(4 if suffix else 3))]
+        version = ".".join(map(str, numbers[:3]))
+        return prefix + version + suffix.replace("*", str(numbers[-1]))
 
     @property
     def version_word(self) -> str:

@@ -55,16 +55,20 @@ def build_plan(
     )
     every_host = tuple(_plan_host(spec, host, environment_stacks, servers) for host in spec.hosts.values())
     hosts = tuple(host for host in every_host if isinstance(host, DeployHost))
-    workflows = tuple(plan_service_workflow(image, environment_stacks, pins.pins) for image in spec.images)
+    workflows = tuple(
+        plan_service_workflow(group, environment_stacks, pins.pins)
+        for group in spec.image_groups
+        if group.root.build_branches
+    )
     environment_workflows = tuple(
-        plan_environment_workflow(environment, environment_stacks, workflows, pins.pins)
+        plan_environment_workflow(environment, environment_stacks, pins.pins)
         for environment in spec.environments.values()
         if environment.has_own_workflow
     )
     built_branches = _list_built_branches(workflows)
     tokens = _collect_pull_tokens(spec) if any(host.stacks for host in hosts) else ()
     login = builds.plan_registry_login(spec.registry)
-    build_settings = required_settings.collect_build_settings(workflows, login)
+    build_settings = required_settings.collect_build_settings(spec, login)
     needs = required_settings.collect_required_settings(every_host, tokens, build_settings, spec.registry.host)
     examples = [workflow.example for workflow in environment_workflows if workflow.example]
     pull_requests = plan_pull_request_workflows(spec, pins.pins)
@@ -85,7 +89,7 @@ def build_plan(
             name.split("/")[1].replace("-", "_"): action_pins.build_pinned_action(pins.pins[name])
             for name in action_pins.DEFAULT_PINS
         },
-        workflows=tuple(workflow for workflow in workflows if workflow.branches),
+        workflows=workflows,
         promotions=environment_workflows,
         pull_requests=pull_requests,
         required_checks=required_checks,
@@ -97,6 +101,9 @@ def build_plan(
         pulls_with_job_token=spec.registry.pull_token.secret is None,
         needs=needs,
         first_tags=tuple(dict.fromkeys(examples)),
+        tagged_branches=" or ".join(
+            dict.fromkeys(workflow.branches for workflow in environment_workflows if workflow.pattern)
+        ),
         released=any(workflow.builds and workflow.pattern for workflow in environment_workflows),
         by_hand=tuple(workflow for workflow in environment_workflows if workflow.by_hand),
         domains=_list_domains(every_host),
@@ -193,7 +200,7 @@ def _list_built_branches(workflows: tuple[ServiceWorkflow, ...]) -> tuple[BuiltB
     workflows_by_branch: dict[str, list[str]] = {}
     for workflow in workflows:
         for branch in workflow.branches:
-            workflows_by_branch.setdefault(branch, []).append(workflow.source.workflow)
+            workflows_by_branch.setdefault(branch, []).append(workflow.name)
     return tuple(BuiltBranch(branch, tuple(names)) for branch, names in workflows_by_branch.items())
 
 

@@ -1,11 +1,13 @@
 """Builds: what an image is made of, and how it is built."""
 
+from collections.abc import Iterator
+
 from kiwari_ci import schema
 from kiwari_ci.effective import EffectiveImage, EffectiveSpec
 from kiwari_ci.effective.images import CACHE_TAG
 from kiwari_ci.effective.values import format_variable_name
 from kiwari_ci.github import path_filters
-from kiwari_ci.plan import BaseImage, ImageBuild, ImageSource, KeyValue, PathFilter, RegistryLogin
+from kiwari_ci.plan import ImageBuild, ImageSource, KeyValue, PathFilter, RegistryLogin
 
 BRANCH_OF_RUN = '"$GITHUB_REF"'  # a word of the shell
 
@@ -31,12 +33,32 @@ def plan_image_source(image: EffectiveImage) -> ImageSource:
     )
 
 
-def plan_image_build(image: EffectiveImage, maker: str) -> ImageBuild:
-    """Plan how an image is built; `maker` is what builds it, as a word of the shell."""
+def name_build_job(image: EffectiveImage) -> str:
+    """Name the build of an image: `build-web`, or `build-web_staging`; no name of a spec has a `_`."""
+    return f"build-{image.service}_{image.environment}" if image.environment else f"build-{image.service}"
+
+
+def list_all_bases(image: EffectiveImage) -> list[EffectiveImage]:
+    """List the images that an image is built from, also those that these are built from, which come first."""
+    found: list[EffectiveImage] = []
+    for base in image.bases:
+        found += [*list_all_bases(base), base]
+    return list(dict.fromkeys(found))
+
+
+def order_for_builds(images: tuple[EffectiveImage, ...]) -> tuple[EffectiveImage, ...]:
+    """Order images so that each comes after those that it is built from."""
+    ordered: list[EffectiveImage] = []
+    for image in images:
+        ordered += [*list_all_bases(image), image]
+    return tuple(image for image in dict.fromkeys(ordered) if image in images)
+
+
+def plan_image_build(image: EffectiveImage) -> ImageBuild:
+    """Plan how an image is built."""
     build = image.build
     platforms = build.platforms or []
-    bases = tuple(_plan_base_image(image, maker, argument, base) for argument, base in build.base.items())
-    arguments = [*_format_build_arguments(build), *(_format_base_argument(base) for base in bases)]
+    arguments = [*_format_build_arguments(build), *_format_base_arguments(image)]
     return ImageBuild(
         context=build.context,
         dockerfile=image.dockerfile_path,
@@ -50,7 +72,7 @@ def plan_image_build(image: EffectiveImage, maker: str) -> ImageBuild:
         scan=(build.scan.image, *build.scan.command) if build.scan else (),
         scanned=platforms[0] if platforms else "",
         attested=_attested_name(image) if build.attest else "",
-        bases=bases,
+        base_jobs=tuple(name_build_job(base) for base in image.bases),
     )
 
 
@@ -60,29 +82,13 @@ def list_seen_paths(source: ImageSource) -> str:
 
 
 def estimate_build_minutes(build: ImageBuild) -> int:
-    """Estimate how long a build may take: longer when it waits for another, or is emulated."""
+    """Estimate how long a build may take: longer when it is scanned, or is emulated."""
     minutes = 20
-    if build.bases:
-        minutes += 20
     if build.scan:
         minutes += 10
     if build.emulated:
         minutes += 40
     return minutes
-
-
-def _plan_base_image(image: EffectiveImage, maker: str, argument: str, base: str) -> BaseImage:
-    base_image = image.spec.image(base)
-    variable = f"KEY_{format_variable_name(base)}"
-    base_maker = _find_base_maker(image, maker, base_image)
-    return BaseImage(argument, plan_image_source(base_image), f"base-{base}", variable, base_maker)
-
-
-def _find_base_maker(image: EffectiveImage, maker: str, base_image: EffectiveImage) -> str:
-    """Find what builds the image that another one is built from: the same branch or workflow, if it can."""
-    if maker == BRANCH_OF_RUN and set(image.build_branches) <= set(base_image.build_branches):
-        return maker
-    return maker if maker in base_image.makers else base_image.makers[0]
 
 
 def _format_build_arguments(build: schema.Build) -> list[str]:
@@ -93,8 +99,11 @@ def _format_build_arguments(build: schema.Build) -> list[str]:
     return lines
 
 
-def _format_base_argument(base: BaseImage) -> str:
-    return f"{base.argument}={base.source.repository}@${{{{ steps.bases.outputs.{base.output} }}}}"
+def _format_base_arguments(image: EffectiveImage) -> Iterator[str]:
+    """Format the arguments that name images of other services, as jobs of the same workflow built or found them."""
+    for argument, service in image.build.base.items():
+        base = image.spec.image(service)
+        yield f"{argument}={base.repository}@${{{{ needs.{name_build_job(base)}.outputs.digest }}}}"
 
 
 def _attested_name(image: EffectiveImage) -> str:

@@ -108,7 +108,7 @@ def _find_database(plan: Plan, stack: Stack) -> str:
 
 
 def _build_rows(plan: Plan, stack: Stack) -> Iterator[ServiceRow]:
-    workflows = {workflow.source.image: workflow for workflow in plan.workflows}
+    workflows = {image.source.image: workflow for workflow in plan.workflows for image in workflow.images}
     own_workflow = None if _find_push_branch(plan, stack) else _find_environment_workflow(plan, stack)
     for instance in stack.instances:
         if own_workflow:
@@ -135,9 +135,10 @@ def _describe_health(instance: PlannedService) -> str:
 
 
 def _list_service_jobs(workflow: ServiceWorkflow, stack: Stack) -> tuple[str, tuple[str, ...]]:
-    """List a service's own workflow, and its jobs on the way into one environment."""
-    jobs = [job for job in workflow.jobs() if not job.startswith("deploy-")]
-    return workflow.source.workflow, (*jobs, f"deploy-{stack.environment}")
+    """List the workflow of a service, and its jobs on the way into one environment."""
+    deploys = [target.job for target in workflow.targets]
+    jobs = [job for job in workflow.jobs() if job not in deploys]
+    return workflow.name, (*jobs, f"deploy-{stack.environment}")
 
 
 def render_mermaid(graph: PipelineGraph) -> str:

@@ -4,14 +4,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from kiwari_ci.effective import EffectiveImage, EffectiveSpec
-from kiwari_ci.github import path_filters
-from kiwari_ci.plan import ImageSource, PathFilter, PullRequestService, PullRequestWorkflow, TestJob, TriedBuild
-from kiwari_ci.planning import builds, test_jobs
+from kiwari_ci.plan import (
+    ChangesJob,
+    ImageSource,
+    PathFilter,
+    PullRequestService,
+    PullRequestWorkflow,
+    TestJob,
+    TriedBuild,
+)
+from kiwari_ci.planning import builds, changes_jobs, test_jobs
 from kiwari_ci.planning.steps import ActionPins
 
 WORKFLOW_NAME = "pull-requests"
 WORKFLOW_PATH = f".github/workflows/{WORKFLOW_NAME}.yml"
-CHANGES_JOB = "changes"
 CHECK_NAME = "all-passed"
 
 
@@ -25,42 +31,44 @@ def plan_pull_request_workflows(spec: EffectiveSpec, actions: ActionPins) -> tup
     checked_services = tuple(service for service in services if service.job_names)
     if not checked_services:
         return ()
-    return (PullRequestWorkflow(WORKFLOW_NAME, WORKFLOW_PATH, CHANGES_JOB, CHECK_NAME, checked_services),)
+    changes = ChangesJob(
+        job=changes_jobs.JOB,
+        base="github.event.merge_group.base_sha || 'HEAD^1'",
+        depth="${{ github.event_name == 'merge_group' && '0' || '2' }}",
+        depth_reason="a merge group can have several commits",
+        touches_all=WORKFLOW_PATH,
+        sequence="",
+        services=tuple(service.changed for service in checked_services),
+    )
+    return (PullRequestWorkflow(WORKFLOW_NAME, WORKFLOW_PATH, changes, CHECK_NAME, checked_services),)
 
 
 def _plan_service(image: EffectiveImage, actions: ActionPins) -> PullRequestService:
     service = image.service
     model = image.spec.services[service]
-    condition = f"needs.{CHANGES_JOB}.outputs.{service} == 'true'"
+    condition = changes_jobs.format_touched([service])
     source = builds.plan_image_source(image)
     tests = tuple(
-        replace(test, job=test_jobs.name_test_job(test.job, service), needs=CHANGES_JOB, condition=condition)
+        replace(test, job=test_jobs.name_test_job(test.job, service), needs=changes_jobs.JOB, condition=condition)
         for test in test_jobs.plan_test_jobs(model, actions)
     )
     # A pull request has no secrets, and no image of another service's new source.
     can_be_built = not model.build.secrets and not model.build.base
     tried_builds = (_plan_tried_build(image, source, condition),) if can_be_built else ()
-    filters = _list_filters(source, tests)
-    pathspecs = path_filters.build_git_pathspecs([path_filter.pattern for path_filter in filters])
-    return PullRequestService(service, filters, tuple(pathspecs), tests, tried_builds)
+    changed = changes_jobs.plan_changed_service(service, [*source.filters, *_list_called_workflows(tests)])
+    return PullRequestService(changed, tests, tried_builds)
 
 
 def _plan_tried_build(image: EffectiveImage, source: ImageSource, condition: str) -> TriedBuild:
-    build = builds.plan_image_build(image, builds.BRANCH_OF_RUN)
+    build = builds.plan_image_build(image)
     return TriedBuild(
         job=f"build-{image.service}",
-        needs=CHANGES_JOB,
+        needs=changes_jobs.JOB,
         condition=condition,
         build=build,
         minutes=builds.estimate_build_minutes(build),
         seen=builds.list_seen_paths(source),
     )
-
-
-def _list_filters(source: ImageSource, tests: tuple[TestJob, ...]) -> tuple[PathFilter, ...]:
-    """List the path filters of an image and of its tests; exclusions come last."""
-    filters = [*source.filters, *_list_called_workflows(tests)]
-    return tuple(sorted(filters, key=lambda path_filter: path_filter.pattern.startswith("!")))
 
 
 def _list_called_workflows(tests: tuple[TestJob, ...]) -> Iterator[PathFilter]:

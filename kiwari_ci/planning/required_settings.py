@@ -1,5 +1,6 @@
 """What a person must set before a deploy works: secrets and variables at GitHub, env files on the servers."""
 
+from kiwari_ci.effective import EffectiveSpec
 from kiwari_ci.engines.all_engines import find_engine
 from kiwari_ci.frozen import dataclass
 from kiwari_ci.plan import (
@@ -10,7 +11,6 @@ from kiwari_ci.plan import (
     Plan,
     RegistryLogin,
     RequiredSetting,
-    ServiceWorkflow,
 )
 
 BUILD_ENVIRONMENT = "build"  # GitHub's environment that a build with secrets runs in
@@ -67,9 +67,9 @@ def _collect_rendered_settings(hosts: tuple[Host, ...]) -> list[RequiredSetting]
     ]
 
 
-def collect_build_settings(workflows: tuple[ServiceWorkflow, ...], login: RegistryLogin) -> tuple[RequiredSetting, ...]:
+def collect_build_settings(spec: EffectiveSpec, login: RegistryLogin) -> tuple[RequiredSetting, ...]:
     """Collect what the jobs that build read: the token that pushes, then secrets and variables of images."""
-    settings = _collect_image_settings(workflows)
+    settings = _collect_image_settings(spec)
     if login.secret:
         purpose = f"token that may push to {login.registry}"
         settings.insert(0, RequiredSetting(login.secret, "secret", purpose, (BUILD_ENVIRONMENT,)))
@@ -121,13 +121,14 @@ def _merge_duplicates(settings: list[RequiredSetting]) -> tuple[RequiredSetting,
     return tuple(merged)
 
 
-def _collect_image_settings(workflows: tuple[ServiceWorkflow, ...]) -> list[RequiredSetting]:
+def _collect_image_settings(spec: EffectiveSpec) -> list[RequiredSetting]:
     images: dict[tuple[str, str], list[str]] = {}
-    for workflow in workflows:
-        for variable in workflow.build.variables:
-            images.setdefault((variable, "variable"), []).append(workflow.source.image)
-        for secret in workflow.build.secrets:
-            images.setdefault((secret.value, "secret"), []).append(workflow.source.image)
+    for image in spec.images:
+        for argument in image.build.args.values():
+            if argument.variable:
+                images.setdefault((argument.variable, "variable"), []).append(image.name)
+        for secret in image.build.secrets.values():
+            images.setdefault((secret, "secret"), []).append(image.name)
     settings = []
     for (name, kind), image_names in images.items():
         environments = (BUILD_ENVIRONMENT,) if kind == "secret" else ()

@@ -14,7 +14,7 @@ from kiwari_ci.probes.ssh_host import HostFacts
 
 TIMEOUT_REASON = f"no answer within {TOTAL_TIMEOUT} s"
 DEPLOY_RECORD_PATTERN = re.compile(
-    r"(?P<image>[^ @]+)@(?P<digest>sha256:[0-9a-f]{64}) (?P<number>[0-9]{1,9}) (?P<time>\S+) (?P<run>\S+)"
+    r"(?P<image>[^ @]+)@(?P<digest>sha256:[0-9a-f]{64}) (?P<number>[0-9]{1,12}) (?P<time>\S+) (?P<run>\S+)"
 )
 
 

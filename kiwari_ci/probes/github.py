@@ -145,7 +145,7 @@ def _build_ruleset_path(plan: Plan) -> str:
 
 
 def _list_workflow_names(plan: Plan) -> list[str]:
-    service_workflows = [workflow.source.workflow for workflow in plan.workflows]
+    service_workflows = [workflow.name for workflow in plan.workflows]
     return service_workflows + [promotion.name for promotion in plan.promotions]
 
 

@@ -61,6 +61,29 @@ def _describe_refs(event: str, options: dict[str, Any]) -> Iterator[str]:
 
 def narrow_triggers(triggers: tuple[str, ...], condition: str) -> tuple[str, ...]:
     """The triggers that a job's `if` leaves, when it names a branch or tags plainly; all of them when it does not."""
+    for term in _split_conjunction(condition):
+        triggers = _narrow_by_term(triggers, term)
+    return triggers
+
+
+def _split_conjunction(condition: str) -> list[str]:
+    """The terms of a condition that must all be true: those between `&&` outside of brackets and quotes."""
+    tokens = re.findall(r"'[^']*'|&&|\|\||[^'&|]+|[&|]", condition)
+    terms = [""]
+    depth = 0
+    for token in tokens:
+        if token == "||" and depth == 0:
+            return [condition]
+        if token == "&&" and depth == 0:
+            terms.append("")
+            continue
+        if not token.startswith("'"):
+            depth += token.count("(") - token.count(")")
+        terms[-1] += token
+    return [term.strip() for term in terms]
+
+
+def _narrow_by_term(triggers: tuple[str, ...], condition: str) -> tuple[str, ...]:
     if "refs/tags" in condition and "!" not in condition:
         return tuple(trigger for trigger in triggers if " tag " in trigger) or triggers
     branch = re.search(r"==\s*'refs/heads/([^']+)'|ref_name\s*==\s*'([^']+)'", condition)

@@ -14,6 +14,7 @@ _PLAIN_SCALAR = re.compile(
 _NUMBER_LIKE = re.compile(r"[-+.0-9][-+.,_:0-9a-fA-FxXoOeE]*|[-+]?\.(inf|nan)", re.IGNORECASE)
 _RESERVED_SCALARS = {"", "~", "y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_./~@][A-Za-z0-9_./~@:+-]*")
+_EXPRESSION = re.compile(r"[A-Za-z0-9_.()'=&|^ -]+")
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff\ufffe\uffff]")
 
 
@@ -117,6 +118,13 @@ def name(value: str) -> QuotedText:
     """An identifier, path or address, as it is; raises ValueError when it has any other character."""
     if not _IDENTIFIER.fullmatch(value):
         raise ValueError(f"{value!r} is not a name")
+    return QuotedText(value)
+
+
+def expression(value: str) -> QuotedText:
+    """What stands between `${{` and `}}`: names, comparisons and texts; raises ValueError for any other character."""
+    if not _EXPRESSION.fullmatch(value):
+        raise ValueError(f"{value!r} is not an expression")
     return QuotedText(value)
 
 

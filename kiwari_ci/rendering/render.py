@@ -47,7 +47,7 @@ def render_files(plan: Plan) -> GeneratedFiles:
 
 def _list_templates(plan: Plan) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for workflow in plan.workflows:
-        yield f".github/workflows/{workflow.source.workflow}.yml", "github/service-ci.yml.j2", {"workflow": workflow}
+        yield f".github/workflows/{workflow.name}.yml", "github/service-ci.yml.j2", {"workflow": workflow}
     for promotion in plan.promotions:
         yield f".github/workflows/{promotion.name}.yml", "github/promote.yml.j2", {"promotion": promotion}
     for pull_requests in plan.pull_requests:
@@ -106,6 +106,7 @@ def _create_jinja_environment() -> Environment:
         quoting.text,
         quoting.script,
         quoting.command,
+        quoting.expression,
     )
     environment.filters = {filter.__name__: filter for filter in filters}
     return environment

@@ -14,6 +14,7 @@ Problems = Iterator[Problem]
 def check_deploys(source: YamlSource, spec: EffectiveSpec) -> Problems:
     """Find problems in what starts the deploys of environments."""
     for environment in spec.environments.values():
+        yield from _check_release_branches(source, environment)
         if environment.model.promote:
             yield from _check_promotion(source, environment, spec.environments[environment.model.promote])
         else:
@@ -24,7 +25,7 @@ def check_deploys(source: YamlSource, spec: EffectiveSpec) -> Problems:
             yield report_at_key(source, loc, "unused", message, 'deploy_on: {tag: "v*"}; or leave it out')
     yield from _check_tag_conflicts(source, spec)
     yield from _check_duplicate_builds(source, spec)
-    yield from _check_base_builds(source, spec)
+    yield from _check_bases(source, spec)
 
 
 def _check_commit_order(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
@@ -35,6 +36,41 @@ def _check_commit_order(source: YamlSource, environment: EffectiveEnvironment) -
         orders = f"pushes to `{deploy_on.push}` and tags of `{default_branch}` have two orders: neither is the newer"
         hint = f"push: {default_branch}, or an environment for each"
         yield report_at_value(source, loc, "branches", f"{format_yaml_path(loc)}: {orders}", hint)
+
+
+def _check_release_branches(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
+    """Tags on several branches have the order of versions, which pushes do not have."""
+    deploy_on = environment.model.deploy_on
+    if not deploy_on.branches:
+        return
+    loc: YamlPath = ("environments", environment.name, "deploy_on", "branches")
+    where = format_yaml_path(loc)
+    if not deploy_on.tag:
+        message = f"{where}: these are branches of tagged commits, and no tag starts its deploys"
+        yield report_at_key(source, loc, "branches", message, "tag: 'v*'; or push: BRANCH in place of `branches`")
+    elif deploy_on.push:
+        message = f"{where}: tags of several branches have the order of versions, and pushes have none"
+        yield report_at_key(source, loc, "branches", message, "leave out `push`: an environment for each")
+    for index, branch in enumerate(deploy_on.branches):
+        if branch in deploy_on.branches[:index]:
+            message = f"{where}: `{branch}` stands in this list twice"
+            yield report_at_value(source, (*loc, index), "duplicate", message, "leave out one of the two")
+
+
+def _check_promoted_branches(
+    source: YamlSource, environment: EffectiveEnvironment, origin: EffectiveEnvironment
+) -> Problems:
+    """What is promoted was built: by a push to the one branch of the origin, or by a tag on one of its branches."""
+    for index, branch in enumerate(environment.model.deploy_on.branches or []):
+        if branch not in origin.release_branches:
+            loc: YamlPath = ("environments", environment.name, "deploy_on", "branches", index)
+            message = f"{format_yaml_path(loc)}: `{origin.name}` builds no commit of `{branch}`, so there is no image"
+            branches = ", ".join(f"'{name}'" if "*" in name else name for name in environment.release_branches)
+            hint = (
+                f"leave out `promote`, so that a tag tests and builds; or"
+                f" environments.{origin.name}.deploy_on: {{tag: 'v*-rc.*', branches: [{branches}]}}"
+            )
+            yield report_at_value(source, loc, "promotion", message, hint)
 
 
 def _check_promotion(source: YamlSource, environment: EffectiveEnvironment, origin: EffectiveEnvironment) -> Problems:
@@ -48,6 +84,7 @@ def _check_promotion(source: YamlSource, environment: EffectiveEnvironment, orig
     if origin is environment or origin.is_promoted:
         message = f"{where}: `{origin.name}` builds nothing"
         yield report_at_value(source, loc, "promotion", message, "promote an environment that is built")
+    yield from _check_promoted_branches(source, environment, origin)
     for service in environment.services:
         if environment.spec.has_environment_specific_build(service):
             message = f"{where}: the build of `{service}` differs by environment, and a promoted image does not"
@@ -93,8 +130,8 @@ def _list_tagged_environments(spec: EffectiveSpec) -> list[EffectiveEnvironment]
     return [environment for environment in spec.environments.values() if environment.tag_pattern]
 
 
-def _check_base_builds(source: YamlSource, spec: EffectiveSpec) -> Problems:
-    """A service waits for the base that it is built from, so each of its builds needs one of the base."""
+def _check_bases(source: YamlSource, spec: EffectiveSpec) -> Problems:
+    """An image that others are built from is one image, the same in all environments."""
     for service, model in spec.services.items():
         for argument, base in model.build.base.items():
             loc: YamlPath = ("services", service, "build", "base", argument)
@@ -102,38 +139,3 @@ def _check_base_builds(source: YamlSource, spec: EffectiveSpec) -> Problems:
             if spec.has_environment_specific_build(base):
                 message = f"{where}: `{base}` is built for each environment, so there is no single image to build from"
                 yield report_at_value(source, loc, "base", message, "leave out `build` in its `overrides`")
-                continue
-            missing = _list_builds_without_base(spec, service, base)
-            if missing:
-                message = f"{where}: {service} is built for {' and '.join(missing)}, and `{base}` is not"
-                yield report_at_value(source, loc, "branches", message, "hold both in the same environments")
-
-
-def _list_builds_without_base(spec: EffectiveSpec, service: str, base: str) -> list[str]:
-    """List the branches and environments that a service is built for, and its base is not."""
-    base_branches = _list_service_branches(spec, base)
-    base_environments = _list_release_environments(spec, base)
-    missing = [f"`{branch}`" for branch in _list_service_branches(spec, service) if branch not in base_branches]
-    # A release finds a base that the default branch has built.
-    if spec.project.default_branch not in base_branches:
-        missing += [
-            f"environments.{name}"
-            for name in _list_release_environments(spec, service)
-            if name not in base_environments
-        ]
-    return missing
-
-
-def _list_service_branches(spec: EffectiveSpec, service: str) -> list[str]:
-    """List the branches whose pushes build some image of a service."""
-    branches = [branch for image in spec.images_of(service) for branch in image.build_branches]
-    return list(dict.fromkeys(branches))
-
-
-def _list_release_environments(spec: EffectiveSpec, service: str) -> list[str]:
-    """List the environments whose own workflow builds a service."""
-    return [
-        environment.name
-        for environment in spec.environments.values()
-        if service in environment.services and environment.has_own_builds
-    ]

@@ -213,11 +213,13 @@ class _UniqueNames:
                 yield from self._claim(loc, owner, "container", name, stack_name)
 
     def _check_images(self, spec: EffectiveSpec) -> Problems:
+        for group in spec.image_groups:
+            service = group.root.service
+            yield from self._claim(("services", service), f"services.{service}", "workflow", group.workflow)
         for image in spec.images:
             loc: YamlPath = ("services", image.service)
             owner = f"services.{image.service}"
             yield from self._claim((*loc, "image"), owner, "image", image.registry_name)
-            yield from self._claim(loc, owner, "workflow", image.workflow)
 
     def _check_environment(self, environment: EffectiveEnvironment) -> Problems:
         loc: YamlPath = ("environments", environment.name)

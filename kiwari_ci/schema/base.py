@@ -61,12 +61,15 @@ class OneOf(SpecModel):
 
 
 class AnyOf(SpecModel):
-    """A mapping of which at least one key is written."""
+    """A mapping of which at least one key is written, except for those that only say more about another."""
+
+    supplements: ClassVar[frozenset[str]] = frozenset()
 
     @model_validator(mode="after")
     def _at_least_one(self) -> "AnyOf":
-        if not self.model_fields_set:
-            names = " or ".join(f"`{field}`" for field in type(self).model_fields)
+        if not self.model_fields_set - self.supplements:
+            fields = [field for field in type(self).model_fields if field not in self.supplements]
+            names = " or ".join(f"`{field}`" for field in fields)
             raise PydanticCustomError("some_of", "expected at least one of {names}", {"names": names})
         return self
 

@@ -1,6 +1,6 @@
 """Where services run: hosts, databases, environments."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, create_model
 from pydantic_core import CoreSchema, core_schema
@@ -12,6 +12,7 @@ from kiwari_ci.schema.services import Override
 from kiwari_ci.schema.steps import Step
 from kiwari_ci.schema.text_formats import (
     BranchName,
+    BranchPattern,
     ContainerName,
     DomainName,
     EmailAddress,
@@ -246,12 +247,20 @@ class DatabaseServer(SpecModel):
 class DeployOn(AnyOf):
     """What starts a deploy: one or several of these."""
 
+    supplements: ClassVar[frozenset[str]] = frozenset({"branches"})
+
     push: Omittable[BranchName] = Field(None, description="A push to this branch, which also builds the images.")
     tag: Omittable[TagPattern] = Field(
         None,
-        description="A tag on a commit of the default branch: `v*` matches `v1.2.0`, and `v*-rc.*` matches "
-        "`v1.2.0-rc.1`, which `v*` does not match. Without `promote`, a workflow of its own tests the "
+        description="A tag on a commit of the default branch, or of `branches`: `v*` matches `v1.2.0`, and `v*-rc.*` "
+        "matches `v1.2.0-rc.1`, which `v*` does not match. Without `promote`, a workflow of its own tests the "
         "tagged commit and builds the images that do not exist yet.",
+    )
+    branches: Omittable[Annotated[list[BranchPattern], Field(min_length=1)]] = Field(
+        None,
+        description="With `tag`, the branches whose commits may be tagged: `[main, 'release/*']` for a hotfix of an "
+        "older version. The order of the deploys is then that of the version numbers. Default: the default branch, in "
+        "the order of its commits.",
     )
     dispatch: Omittable[Annotated[Literal[True], BeforeValidator(require_true)]] = Field(
         None,

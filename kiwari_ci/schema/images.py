@@ -125,7 +125,7 @@ class _OwnBuild(SpecModel):
     base: dict[EnvKey, Slug] = Field(
         {},
         description="Images of other services from which it is built, by build argument: `{BASE: php-base}` for `ARG "
-        "BASE` and `FROM $BASE`. When one of them changes, it is built again.",
+        "BASE` and `FROM $BASE`. When one of them changes, it is built again, in the same workflow.",
     )
 
 

@@ -77,6 +77,13 @@ RepositoryName = Annotated[
 BranchName = Annotated[
     str, StringFormat(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*", "the name of one branch")
 ]
+BranchPattern = Annotated[
+    str,
+    StringFormat(
+        r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*(/?\*)?",
+        "the name of a branch, or its beginning and a star such as release/*",
+    ),
+]
 TagPattern = Annotated[
     str,
     StringFormat(

@@ -155,9 +155,12 @@ class Example:
         """What GitHub puts in an expression's place."""
         expression = text.removeprefix("${{ ").removesuffix(" }}")
         name, _, service = expression.rpartition(".outputs.")[2].partition("-")
+        shared = re.search(r"needs\.build-(.+)\.outputs\.digest$", expression)
+        if shared and shared[1] != "and-push":
+            return digests.get(shared[1], "unchanged")
         if name == "digest":
             return digests[service]
-        if name == "sequence":
+        if name in ("sequence", "sequence_number"):
             return str(self.sequence)
         return self.settings.get(expression, "")
 

@@ -18,8 +18,9 @@ from tests.engine.server import TOKEN, UID, USER, Result, Server, files_checksum
 from tests.repository import Repository
 
 SOURCES = {
-    workflow.source.service: workflow.source
+    image.source.service: image.source
     for workflow in generator.load_spec(generated("specs/kiwari.yaml")).plan.workflows
+    for image in workflow.images
 }
 KEYS = ("DATABASE_URL", "JWT_SECRET", "API_URL", "ORIGIN")
 API = "https://api.nasibakarkiwari.com"

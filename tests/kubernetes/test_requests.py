@@ -26,6 +26,7 @@ DEPLOY = ("deploy", "--stack", STACK, "--sequence", "1")
         (("rollback", STACK), "unknown request"),
         (("status",), "unknown request"),
         ((*DEPLOY,), "there is nothing to deploy"),
+        ((*DEPLOY, "web=unchanged"), "there is nothing to deploy"),
         ((*DEPLOY, "web="), "web: '' is not the digest of an image"),
         ((*DEPLOY, "web=sha256:12"), "is not the digest of an image"),
         ((*DEPLOY, "Web=" + digest("web", 1)), "'Web' is not the name of a service"),

@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from kiwari_ci.github import path_filters
 from kiwari_ci.output.generated_files import DATABASE_PROGRAM_PATH, HOST_PROGRAM_PATH, ROTATION_PROGRAM_PATH
 from kiwari_ci.plan import (
+    ChangedService,
+    ChangesJob,
+    DeployTarget,
     EnvironmentDeploy,
     EnvironmentWorkflow,
+    ImageJobs,
     Plan,
     PlannedService,
-    PullRequestService,
     PullRequestWorkflow,
     ServiceWorkflow,
 )
@@ -84,9 +87,9 @@ def find_affected_by_files(plan: Plan, change: ChangedFiles, pushed: bool, branc
     for workflow in plan.workflows:
         runs, reason = _check_service_trigger(workflow, change, branch)
         if runs:
-            affected.append(_build_affected_service(workflow, event, reason, branch))
+            affected.append(_build_affected_workflow(workflow, event, reason, change.files, branch))
         else:
-            unaffected.append(Unaffected(workflow.source.workflow, reason))
+            unaffected.append(Unaffected(workflow.name, reason))
     if branch != plan.default_branch and pushed:
         reason = f"runs on pull requests and on pushes to {plan.default_branch}"
         unaffected.append(Unaffected("pipeline-drift", reason))
@@ -109,9 +112,7 @@ def find_affected_by_files(plan: Plan, change: ChangedFiles, pushed: bool, branc
 def find_affected_by_tags(plan: Plan, tags: Sequence[str]) -> AffectedResult:
     """Find what pushing tags starts, all in one push; path filters do not apply to tags."""
     about = f"push of the {'tag' if len(tags) == 1 else 'tags'} {', '.join(tags)}"
-    unaffected = [
-        Unaffected(workflow.source.workflow, _explain_branch_trigger(workflow)) for workflow in plan.workflows
-    ]
+    unaffected = [Unaffected(workflow.name, _explain_branch_trigger(workflow)) for workflow in plan.workflows]
     unaffected.append(Unaffected("pipeline-drift", "runs on pull requests and on pushes to a branch"))
     unaffected += [Unaffected(workflow.name, _PULL_REQUEST_TRIGGER) for workflow in plan.pull_requests]
     if len(tags) > MAX_PUSH_TAGS:
@@ -171,9 +172,9 @@ def _find_drift_runs(plan: Plan, event: str, branch: str, pushed: bool) -> Itera
 def _build_pull_request_run(workflow: PullRequestWorkflow, files: Sequence[str]) -> AffectedWorkflow:
     """Build what a pull request runs: the jobs of the services that it touches, between those that always run."""
     reasons = ["runs on every pull request"]
-    jobs = [workflow.changes_job]
+    jobs = [workflow.changes.job]
     for service in workflow.services:
-        reason = _find_touching_file(workflow, service, files)
+        reason = _find_touching_file(workflow.changes, service.changed, files)
         if reason:
             reasons.append(f"{service.service}: {reason}")
             jobs += service.job_names
@@ -183,15 +184,15 @@ def _build_pull_request_run(workflow: PullRequestWorkflow, files: Sequence[str])
 
 def _find_untouched_services(workflow: PullRequestWorkflow, files: Sequence[str]) -> Iterator[Unaffected]:
     for service in workflow.services:
-        if not _find_touching_file(workflow, service, files):
-            patterns = [path_filter.pattern for path_filter in service.filters]
+        if not _find_touching_file(workflow.changes, service.changed, files):
+            patterns = [path_filter.pattern for path_filter in service.changed.filters]
             yield Unaffected(f"{workflow.name} for {service.service}", _explain_unmatched_files(patterns, files))
 
 
-def _find_touching_file(workflow: PullRequestWorkflow, service: PullRequestService, files: Sequence[str]) -> str:
+def _find_touching_file(changes: ChangesJob, service: ChangedService, files: Sequence[str]) -> str:
     """Why a service's jobs run, with the first file that it is for; empty when they do not run."""
-    if workflow.path in files:
-        return f"{workflow.path} changes, which is for every service"
+    if changes.touches_all in files:
+        return f"{changes.touches_all} changes, which is for every service"
     patterns = [path_filter.pattern for path_filter in service.filters]
     for path in files:
         if path_filters.is_included(patterns, path):
@@ -224,7 +225,7 @@ def _check_service_trigger(workflow: ServiceWorkflow, change: ChangedFiles, bran
     index, path = matching[0]
     if index >= MAX_DIFF_FILES:
         reason = f"its first match, {path}, is file {index + 1}, and GitHub looks at {MAX_DIFF_FILES}"
-        return False, f"{reason}; by hand: gh workflow run {workflow.source.workflow} --ref {branch}"
+        return False, f"{reason}; by hand: gh workflow run {workflow.name} --ref {branch}"
     more = f", and {len(matching) - 1} more" if len(matching) > 1 else ""
     return True, f"{path} matches {_find_deciding_pattern(patterns, path)}{more}"
 
@@ -249,21 +250,60 @@ def _explain_unmatched_files(patterns: Sequence[str], files: Sequence[str]) -> s
     return f"of {len(files)} files none matches {', '.join(patterns)}"
 
 
-def _build_affected_service(workflow: ServiceWorkflow, event: str, reason: str, branch: str) -> AffectedWorkflow:
+def _build_affected_workflow(
+    workflow: ServiceWorkflow, event: str, reason: str, files: Sequence[str], branch: str
+) -> AffectedWorkflow:
+    """Build what a push runs: all jobs of a workflow of one image, or those for the services that it touches."""
+    services = {image.source.service for image in workflow.images}
+    for changes in workflow.changes:
+        services = {each.service for each in changes.services if _find_touching_file(changes, each, files)}
     targets = [target for target in workflow.targets if target.deploy.branch == branch]
-    other_targets = [target for target in workflow.targets if target not in targets]
-    skipped_jobs = {f"deploy-{target.deploy.environment}" for target in other_targets}
-    tags = [*(target.tag for target in targets), "src-…"]
+    tests = dict.fromkeys(
+        test.job for image in workflow.images if image.source.service in services for test in image.tests
+    )
+    built_images = [image for image in workflow.images if image.source.service in services]
+    deployed = {target.job: _list_deployed(target, built_images) for target in targets}
     return AffectedWorkflow(
-        workflow=workflow.source.workflow,
+        workflow=workflow.name,
         on=event,
         why=reason,
-        jobs=tuple(job for job in workflow.jobs() if job not in skipped_jobs),
-        images=tuple(f"{workflow.source.repository}:{tag}" for tag in tags),
+        jobs=(
+            *(changes.job for changes in workflow.changes),
+            *tests,
+            *_list_build_jobs(workflow, built_images),
+            *(job for job, instances in deployed.items() if instances),
+        ),
+        images=tuple(
+            f"{image.source.repository}:{tag}"
+            for image in built_images
+            for tag in (*_list_tags(image, targets), "src-…")
+        ),
         places=tuple(
-            _build_affected_container(target.deploy, instance) for target in targets for instance in target.instances
+            _build_affected_container(target.deploy, instance)
+            for target in targets
+            for instance in deployed[target.job]
         ),
     )
+
+
+def _list_build_jobs(workflow: ServiceWorkflow, images: Sequence[ImageJobs]) -> list[str]:
+    """List the jobs that build images, or find those that they are built from."""
+    jobs: set[str] = set()
+    for image in reversed(workflow.images):  # an image comes after those that it is built from
+        if image in images or image.build_job in jobs:
+            jobs |= {image.build_job, *image.build.base_jobs}
+    return [image.build_job for image in workflow.images if image.build_job in jobs]
+
+
+def _list_deployed(target: DeployTarget, images: Sequence[ImageJobs]) -> list[PlannedService]:
+    """List what runs one of some images in an environment."""
+    names = {image.source.image for image in images}
+    return [instance for instance in target.instances if instance.source in names]
+
+
+def _list_tags(image: ImageJobs, targets: Sequence[DeployTarget]) -> list[str]:
+    """List the tags of the environments that run an image."""
+    return [target.tag for target in targets if _list_deployed(target, [image])]
 
 
 def _build_affected_promotion(promotion: EnvironmentWorkflow, tag: str) -> AffectedWorkflow:

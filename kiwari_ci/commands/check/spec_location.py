@@ -21,8 +21,8 @@ def find_spec_key(path: str, plan: Plan) -> YamlPath:
         if path == f".github/workflows/{promotion.name}.yml":
             return "environments", promotion.deploy.environment
     for workflow in plan.workflows:
-        if path == f".github/workflows/{workflow.source.workflow}.yml":
-            return "services", workflow.source.service
+        if path == f".github/workflows/{workflow.name}.yml":
+            return ("services", workflow.root) if len(workflow.images) == 1 else ("services",)
     parts = path.split("/")
     folder_key = _find_folder_key(parts[1], plan) if parts[0] == "deploy" else None
     return folder_key or ("project",)

@@ -85,8 +85,8 @@ def get_planned_names(plan: Plan) -> NameMatches:
         names.stacks[stack.name] = stack.environment
         for instance in stack.instances:
             names.containers[instance.container] = instance.service
-    workflows = [*plan.workflows, *(workflow for promotion in plan.promotions for workflow in promotion.builds)]
-    for source in (workflow.source for workflow in workflows):
+    built = [*(workflow.images for workflow in plan.workflows), *(promotion.builds for promotion in plan.promotions)]
+    for source in (image.source for images in built for image in images):
         names.images.setdefault(parse_image_repository(source.repository), source.service)
     return names
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from kiwari_ci.commands.affected.analysis import is_release_version
+from kiwari_ci.commands.deployed_commits import find_deployed_commit, format_deployed_number
 from kiwari_ci.commands.preview.report import ReportLine, ReportSection, create_blocking_line, create_unknown_line
 from kiwari_ci.github import path_filters
 from kiwari_ci.plan import ComposeStack, EnvironmentWorkflow, ImageSource, Plan, PlannedService, Stack
@@ -82,7 +83,7 @@ def preview_release(
                 lines += _describe_source_key(source, release, git, key)
             lines += _check_release_image(source, key, version, digests, promotion)
         digest = digests[f"{source.repository}:{key}"].digest if key else ""
-        lines += _check_environments(plan, promotion, source, digest, sources)
+        lines += _check_environments(plan, promotion, tag, source, digest, sources)
         sections.append(ReportSection(source.service, tuple(lines)))
     return [*sections, *_check_target_host(plan, promotion, release, git, sources)]
 
@@ -151,12 +152,21 @@ def _describe_tag(plan: Plan, release: ReleaseTag, git: GitRepository) -> Iterat
     yield ReportLine(f"{where}, {commit.name} {commit.date} {commit.title}")
     if not is_release_version(promotion, release.name):
         yield create_blocking_line(f"{release.name} is not {promotion.words}")
-    branch = find_default_branch_ref(plan, git)
-    if git.count(release.commit, f"^{branch}"):
-        yield create_blocking_line(f"it is not on {format_branch(branch)}: merge it first")
+    if not _is_on_release_branch(plan, release, git):
+        yield create_blocking_line(f"it is not on {promotion.branches}: merge it first")
     yield ReportLine(f"runs {promotion.name}: {describe_promotion(promotion)}")
     if git.is_shallow:
         yield create_unknown_line("this clone is shallow, so commits cannot be counted: git fetch --unshallow")
+
+
+def _is_on_release_branch(plan: Plan, release: ReleaseTag, git: GitRepository) -> bool:
+    """Whether the commit is on a branch from which the promotion takes it, as the remote has them where it is known."""
+    refs = release.promotion.branch_refs
+    if not refs:
+        return not git.count(release.commit, f"^{find_default_branch_ref(plan, git)}")
+    if not git.ask("for-each-ref", "--count=1", "refs/remotes/origin"):
+        refs = tuple(ref.replace("refs/remotes/origin/", "refs/heads/") for ref in refs)
+    return bool(git.ask("for-each-ref", "--count=1", "--contains", release.commit, *refs))
 
 
 def _describe_commits(release: ReleaseTag, git: GitRepository) -> Iterator[ReportLine]:
@@ -215,7 +225,12 @@ def _check_release_image(
 
 
 def _check_environments(
-    plan: Plan, promotion: EnvironmentWorkflow, source: ImageSource, digest: str, sources: PreviewSources
+    plan: Plan,
+    promotion: EnvironmentWorkflow,
+    tag: str,
+    source: ImageSource,
+    digest: str,
+    sources: PreviewSources,
 ) -> Iterator[ReportLine]:
     """What the environment before a promotion and the one that is deployed know of an image."""
     if not promotion.builds:
@@ -230,7 +245,8 @@ def _check_environments(
     if isinstance(records, ReportLine):
         yield records
     elif records is not None:
-        yield _describe_running_image(environment, records, digest)
+        yield _describe_running_image(plan, environment, records, digest)
+        yield from _check_version_order(promotion, tag, records)
 
 
 def _find_deploy_records(
@@ -263,12 +279,20 @@ def _check_served_before(environment: str, records: list[DeployRecord], digest: 
     return ReportLine(f"{environment} proved it: served since {first.time}, run {first.run}; {state}")
 
 
-def _describe_running_image(environment: str, records: list[DeployRecord], digest: str) -> ReportLine:
+def _check_version_order(promotion: EnvironmentWorkflow, tag: str, records: list[DeployRecord]) -> Iterator[ReportLine]:
+    """A host takes no older version, where versions are what orders the deploys."""
+    if promotion.orders_by_version and records and records[-1].number > promotion.number_of(tag):
+        newer = promotion.tag_of(records[-1].number)
+        yield create_blocking_line(f"{newer} serves, which is newer: the deploy of {tag} changes nothing")
+
+
+def _describe_running_image(plan: Plan, environment: str, records: list[DeployRecord], digest: str) -> ReportLine:
     if not records:
         return ReportLine(f"{environment} runs nothing yet")
     last = records[-1]
     same = ", the same image" if last.digest == digest else ""
-    return ReportLine(f"{environment} runs {last.digest[:19]} since {last.time}, commit number {last.number}{same}")
+    number = format_deployed_number(plan, environment, last.number)
+    return ReportLine(f"{environment} runs {last.digest[:19]} since {last.time}, {number}{same}")
 
 
 def _check_target_host(
@@ -309,19 +333,22 @@ def _find_new_migrations(
         for database in server.databases:
             if folder and database.environment == stack.environment:
                 try:
-                    yield from _compare_migrations(folder, release, stack, facts, git)
+                    yield from _compare_migrations(plan, folder, release, stack, facts, git)
                 except GitError as error:
                     yield create_unknown_line(str(error))
 
 
 def _compare_migrations(
-    folder: str, release: ReleaseTag, stack: ComposeStack, facts: HostFacts, git: GitRepository
+    plan: Plan, folder: str, release: ReleaseTag, stack: ComposeStack, facts: HostFacts, git: GitRepository
 ) -> list[ReportLine]:
     deployed_numbers: list[int] = []
     for instance in stack.instances:
         records = parse_deploy_records(facts, stack, instance.container)
         deployed_numbers += [record.number for record in records[-1:]]
-    deployed_commit = git.at_number(min(deployed_numbers), release.commit) if deployed_numbers else ""
+    deployed_commit = ""
+    if deployed_numbers:
+        oldest = min(deployed_numbers)
+        deployed_commit = find_deployed_commit(plan, stack.environment, oldest, git, release.commit)
     base = deployed_commit or release.ref_before
     known_files = set(git.files(base, folder)) if base else set()
     new_files = [file for file in git.files(release.commit, folder) if file not in known_files]

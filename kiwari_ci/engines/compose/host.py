@@ -181,7 +181,7 @@ DIGEST = r"sha256:[0-9a-f]{64}"
 REQUESTS = [
     re.compile(
         r"(?P<verb>deploy) (?P<protocol>[1-9][0-9]{0,3})"
-        rf" (?P<stack>{NAME}) (?P<sequence>[1-9][0-9]{{0,8}})"
+        rf" (?P<stack>{NAME}) (?P<sequence>[1-9][0-9]{{0,11}})"
         r" (?P<files>[0-9a-f]{64}) (?P<run>[0-9]{1,20})"
         rf"(?P<images>(?: {NAME}={DIGEST}){{1,100}})"
     ),

@@ -17,7 +17,7 @@ that the images serve, or that a newer commit does.
         [--env-value FILE KEY VALUE]... the same, with a value that is not a secret
         [--show-output]                 show output of containers also in a public repository
         [--put-back]                    if a person runs an older commit by hand, roll back to it
-        SERVICE=DIGEST...
+        SERVICE=DIGEST...               or SERVICE=unchanged: this run has no new image for it
 
 VAR is the name of an environment variable. Secrets are passed to this program in such variables. It
 passes them on by the standard input of ssh, or in a private folder that it removes at the end. They
@@ -66,8 +66,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SSH_FAILED = 255  # ssh's own exit code: no connection, or a connection that broke
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+UNCHANGED = "unchanged"  # in place of a digest
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-SEQUENCE = re.compile(r"[1-9][0-9]{0,8}")
+SEQUENCE = re.compile(r"[1-9][0-9]{0,11}")
 RUN = re.compile(r"[0-9]{1,20}")
 PORT = re.compile(r"[1-9][0-9]{0,4}")
 # The user's shell reads the command, so that its words have no character that means something there.
@@ -217,7 +218,8 @@ def read_command_line(arguments: Sequence[str]) -> CommandLine:
             raise Refused(f"{word} is not an option of deploy-over-ssh")
         else:
             service, _, digest = word.partition("=")
-            command_line.services.append((service, digest))
+            if digest != UNCHANGED:
+                command_line.services.append((service, digest))
     return command_line
 
 

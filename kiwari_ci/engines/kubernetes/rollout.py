@@ -93,8 +93,9 @@ MANIFESTS = "kubernetes.yaml"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # of a Kubernetes object
+UNCHANGED = "unchanged"  # in place of a digest
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-SEQUENCE = re.compile(r"[1-9][0-9]{0,8}")
+SEQUENCE = re.compile(r"[1-9][0-9]{0,11}")
 RUN = re.compile(r"[0-9]{1,20}")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 ENV_FILE = re.compile(r"([a-z0-9][a-z0-9.-]*)?\.env")
@@ -672,7 +673,8 @@ def read_words(request: Request, words: List[str]) -> None:
             service, _, digest = word.partition("=")
             if service in request.images:
                 raise Failed(BAD_REQUEST, f"{service} is on the command line more than once")
-            request.images[service] = digest
+            if digest != UNCHANGED:
+                request.images[service] = digest
     elif request.verb == "rollback" and len(words) in (2, 3):
         request.stack = words[0]
         request.images[words[1]] = words[2] if len(words) == 3 else ""
@@ -715,7 +717,9 @@ def refuse_unset_variables(request: Request, environment: Mapping[str, str]) -> 
     missing = [name for name in request.variables() if not environment.get(name)]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
-        raise Failed(BAD_REQUEST, f"{', '.join(missing)} {verb} not set: runbook, the step about GitHub")
+        raise Failed(
+            BAD_REQUEST, f"{', '.join(missing)} {verb} not set: runbook, the step about GitHub"
+        )
 
 
 # 2. Look: one command reads the state of the stack. All decisions are made from such a state.

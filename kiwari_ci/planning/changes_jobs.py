@@ -1,0 +1,22 @@
+"""The job that tells which services a change touches, and the conditions of the jobs that depend on it."""
+
+from collections.abc import Sequence
+
+from kiwari_ci.github import path_filters
+from kiwari_ci.plan import ChangedService, PathFilter
+
+JOB = "changes"
+
+
+def plan_changed_service(service: str, filters: Sequence[PathFilter]) -> ChangedService:
+    """Plan what tells whether a change touches a service."""
+    patterns = dict.fromkeys(path_filter.pattern for path_filter in filters)
+    unique_filters = [next(each for each in filters if each.pattern == pattern) for pattern in patterns]
+    unique_filters.sort(key=lambda path_filter: path_filter.pattern.startswith("!"))  # exclusions come last
+    pathspecs = path_filters.build_git_pathspecs([path_filter.pattern for path_filter in unique_filters])
+    return ChangedService(service, tuple(unique_filters), tuple(pathspecs))
+
+
+def format_touched(services: Sequence[str]) -> str:
+    """Format the condition that a change touches one of some services."""
+    return " || ".join(f"needs.{JOB}.outputs.{service} == 'true'" for service in services)
