@@ -1,6 +1,6 @@
 """The decorator of classes that never change: a frozen dataclass that Python makes four times faster.
 
-`dataclasses.dataclass(frozen=True)` compiles six methods for each class, and a run loads some seventy of them: that
+`dataclasses.dataclass(frozen=True)` compiles six methods for each class, and a run loads some hundred of them: that
 was a seventh of its time. Here the methods that are the same for all classes are written once, and only `__init__` is
 compiled.
 """

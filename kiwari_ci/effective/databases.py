@@ -1,9 +1,8 @@
 """Database servers, and the database of an environment."""
 
-from dataclasses import dataclass
-
 from kiwari_ci import schema
 from kiwari_ci.effective.hosts import EffectiveHost
+from kiwari_ci.frozen import dataclass
 
 PLACEHOLDER = "change-me"  # in the example of an env file, for what a person fills in
 POSTGRES_PORT = "5432"

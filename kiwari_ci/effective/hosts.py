@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from kiwari_ci import schema
 from kiwari_ci.effective.values import format_variable_name
+from kiwari_ci.frozen import dataclass
 from kiwari_ci.plan import GitHubSetting
 from kiwari_ci.schema.environments import EngineKind
 

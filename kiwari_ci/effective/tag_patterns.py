@@ -1,6 +1,6 @@
 """Patterns of version tags: which tags reach an environment."""
 
-from dataclasses import dataclass
+from kiwari_ci.frozen import dataclass
 
 VERSION_NUMBER_PATTERN = r"(0|[1-9][0-9]*)"
 

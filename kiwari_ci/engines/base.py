@@ -5,11 +5,11 @@ order; answer which digest serves*. The jobs before it yield images, digests and
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from kiwari_ci.effective import EffectiveDatabaseServer, EffectiveEnvironment, EffectiveHost, EffectiveSpec
+from kiwari_ci.frozen import dataclass
 from kiwari_ci.loading.yaml_source import YamlSource
 from kiwari_ci.plan import DeployStep, Host, KeyValue, Plan, PostgresServer, RequiredSetting, Stack
 from kiwari_ci.problems import Problem

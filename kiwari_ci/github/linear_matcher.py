@@ -6,8 +6,9 @@ an automaton whose states are remembered.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from kiwari_ci.frozen import dataclass
 
 MAX_FAST_WILDCARDS = 2  # of a pattern that an ordinary regular expression may match
 MAX_REMEMBERED_STEPS = 20_000  # of one pattern

@@ -8,13 +8,14 @@ make a spec harder to read than its text is refused: anchors, aliases, merge key
 import errno
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 
+from kiwari_ci.frozen import dataclass
 from kiwari_ci.problems import Problem, RuleName, SpecError, escape_control_characters, escape_text
 from kiwari_ci.safe_files import read_plain_file
 

@@ -167,6 +167,7 @@ class ProxyStack:
     """A proxy with a stack that is generated; with `listen` it speaks plain HTTP there, to the host alone.
 
     `files` are its own, from the stack's folder; `reload` is the command that reads them again, without a gap.
+    `user_line_filter` is the command that turns the output of htpasswd into the line of a user, as the proxy reads it.
     """
 
     kind: str
@@ -188,15 +189,15 @@ class ProxyStack:
     sites: tuple[ProxySite, ...]
     redirects: tuple[ProxyRedirect, ...]
     auth_lists: tuple[str, ...]
+    user_line_filter: str
 
     @property
     def auth_commands(self) -> tuple[str, ...]:
-        """What a person types to add a user to each list; Caddy wants a blank between name and hash."""
-        keep_line = 'sed -n "s/:/ /p"' if self.kind == "caddy" else "grep :"
+        """What a person types to add a user to each list."""
         hash_password = "docker run --rm -i httpd:2.4-alpine htpasswd -niB USER"  # noqa: S105 - a command
         return tuple(
             f"read -rsp 'Password: ' password && printf '%s' \"$password\" | ssh \"${self.host_variable}\" "
-            f"'mkdir -p {self.folder}/auth && chmod 700 {self.folder} && {hash_password} | {keep_line} "
+            f"'mkdir -p {self.folder}/auth && chmod 700 {self.folder} && {hash_password} | {self.user_line_filter} "
             f">>{self.folder}/auth/{auth_list}'"
             for auth_list in self.auth_lists
         )

@@ -1,8 +1,8 @@
 """The runbook as data: its numbered steps, and those of its commands that other commands suggest as a cure."""
 
-from dataclasses import dataclass
 from typing import Literal
 
+from kiwari_ci.frozen import dataclass
 from kiwari_ci.plan.clusters import Cluster
 from kiwari_ci.plan.hosts import DeployHost, PostgresServer
 

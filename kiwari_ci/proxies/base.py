@@ -198,6 +198,7 @@ def plan_generated_stack(
     sites: tuple[ProxySite, ...] = (),
     redirects: tuple[ProxyRedirect, ...] = (),
     auth_lists: tuple[str, ...] = (),
+    user_line_filter: str = "grep :",
 ) -> ProxyStack:
     """Plan a generated stack from what is its kind's own."""
     options = host.proxy
@@ -223,4 +224,5 @@ def plan_generated_stack(
         sites=sites,
         redirects=redirects,
         auth_lists=auth_lists,
+        user_line_filter=user_line_filter,
     )

@@ -33,6 +33,7 @@ class Caddy(GeneratedProxy):
             sites=sites,
             redirects=redirects,
             auth_lists=list_auth_lists(sites),
+            user_line_filter='sed -n "s/:/ /p"',  # a blank between name and hash
         )
 
     def runs_image(self, image: str) -> bool:

@@ -1,6 +1,6 @@
 """Reads the reference of an image, `registry/path/name:tag@digest`, in which variables may stand."""
 
-from dataclasses import dataclass
+from kiwari_ci.frozen import dataclass
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from kiwari_ci.effective import EffectiveContainer, EffectiveSpec
+from kiwari_ci.frozen import dataclass
 from kiwari_ci.loading.validation import format_yaml_path, report_at_value
 from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
 from kiwari_ci.problems import Problem

@@ -1,9 +1,9 @@
 """Keys of a Compose service: which of them a spec may add below `compose:`, and with what values."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+from kiwari_ci.frozen import dataclass
 from kiwari_ci.schema.compose_mapping import list_written_compose_keys
 from kiwari_ci.schema.services import Accessory, Service
 

@@ -1,10 +1,11 @@
 """Which keys of a Compose service the fields of a spec write: declared once, at each field."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+
+from kiwari_ci.frozen import dataclass
 
 
 @dataclass(frozen=True)

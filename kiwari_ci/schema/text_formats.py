@@ -1,12 +1,13 @@
 """What may stand in a text of a spec: each kind with its character set, in words and as a pattern."""
 
 import re
-from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError
 from pydantic_core.core_schema import no_info_after_validator_function
+
+from kiwari_ci.frozen import dataclass
 
 MAX_NAME_LENGTH = 1_000  # characters: readers of YAML take no key of more than 1,024
 MAX_TEXT_LENGTH = 20_000  # characters of what stands as a value only

@@ -16,7 +16,7 @@ _MAX_ITEMS = 20
 
 
 @dataclass
-class ReportLine:
+class JoinedLine:
     """One line: which environments, services or files it concerns, its words, and where it stands."""
 
     subjects: dict[str, None]
@@ -31,7 +31,7 @@ class ReportLine:
         return ", ".join(self.subjects)
 
 
-def arrange_lines(changes: tuple[PipelineChange, ...]) -> Iterator[tuple[Stage, list[ReportLine]]]:
+def arrange_lines(changes: tuple[PipelineChange, ...]) -> Iterator[tuple[Stage, list[JoinedLine]]]:
     """The lines of each part that has any: dangerous ones first, then those that ask for care."""
     for stage in PART_TITLES:
         part_changes = [change for change in changes if change.stage == stage]
@@ -40,13 +40,13 @@ def arrange_lines(changes: tuple[PipelineChange, ...]) -> Iterator[tuple[Stage, 
             yield stage, sorted(lines, key=lambda line: (not line.is_dangerous, not line.risky))
 
 
-def _join_subjects(changes: list[PipelineChange]) -> Iterator[ReportLine]:
+def _join_subjects(changes: list[PipelineChange]) -> Iterator[JoinedLine]:
     """One line for the same words about several subjects."""
-    lines: dict[str, ReportLine] = {}
+    lines: dict[str, JoinedLine] = {}
     for change in changes:
         if change.summary:
             continue
-        line = lines.setdefault(change.words, ReportLine({}, change.words, False, False, change.where))
+        line = lines.setdefault(change.words, JoinedLine({}, change.words, False, False, change.where))
         if change.subject != HANDWRITTEN_FILES:
             line.subjects[f"{change.subject} ({change.part})" if change.part else change.subject] = None
         line.is_dangerous = line.is_dangerous or change.is_dangerous
@@ -54,7 +54,7 @@ def _join_subjects(changes: list[PipelineChange]) -> Iterator[ReportLine]:
     yield from lines.values()
 
 
-def _join_summaries(changes: list[PipelineChange]) -> Iterator[ReportLine]:
+def _join_summaries(changes: list[PipelineChange]) -> Iterator[JoinedLine]:
     """One line for each summary, with the items of all changes; what every adoption has in common comes last."""
     items: dict[str, dict[str, None]] = {}
     for change in changes:
@@ -65,4 +65,4 @@ def _join_summaries(changes: list[PipelineChange]) -> Iterator[ReportLine]:
             items_text = "; ".join(items[summary])
         else:
             items_text = join_with_limit(items[summary], _MAX_ITEMS)
-        yield ReportLine({}, f"{summary}: {items_text}", False, False, "")
+        yield JoinedLine({}, f"{summary}: {items_text}", False, False, "")

@@ -83,8 +83,8 @@ def _plan_container(
         keeps_privileges="security_opt" not in options.compose,
         drops_raw_sockets="cap_drop" not in options.compose,
         env_file=container.env_file,
-        entrypoint=tuple(escape_dollar_signs(word) for word in options.entrypoint or ()),
-        command=tuple(escape_dollar_signs(word) for word in options.command or ()),
+        entrypoint=tuple(double_dollar_signs(word) for word in options.entrypoint or ()),
+        command=tuple(double_dollar_signs(word) for word in options.command or ()),
         environment=_plan_environment(container),
         depends_on=_plan_dependencies(container),
         ports=tuple(options.ports or ()),
@@ -92,7 +92,7 @@ def _plan_container(
         healthcheck=_list_copied_attributes(options.healthcheck),
         limits=_list_copied_attributes(options),
         labels=_plan_labels(container, bool(routes), program_labels),
-        more=tuple(ComposeAttribute(key, escape_dollar_signs(value)) for key, value in options.compose.items()),
+        more=tuple(ComposeAttribute(key, double_dollar_signs(value)) for key, value in options.compose.items()),
         networks=() if has_aliases else tuple(attachment.name for attachment in attachments),
         aliased=attachments if has_aliases else (),
         docker_networks=tuple(attachment.docker_name for attachment in attachments),
@@ -107,7 +107,7 @@ def _list_copied_attributes(model: schema.SpecModel | None) -> tuple[ComposeAttr
     for field, key in list_copied_compose_keys(type(model)):
         value = getattr(model, field)
         if value is not None:
-            attributes.append(ComposeAttribute(key, escape_dollar_signs(value)))
+            attributes.append(ComposeAttribute(key, double_dollar_signs(value)))
     return tuple(attributes)
 
 
@@ -119,7 +119,7 @@ def _restart_policy(options: schema.Service | schema.Accessory) -> str:
 
 def _plan_environment(container: EffectiveContainer) -> tuple[KeyValue, ...]:
     return tuple(
-        KeyValue(key, escape_dollar_signs(container.resolve_variable(value)))
+        KeyValue(key, double_dollar_signs(container.resolve_variable(value)))
         for key, value in container.options.environment.items()
     )
 
@@ -141,7 +141,7 @@ def _plan_labels(
     proxy_labels = proxy.labels(container, options.port) if is_public and options.port else {}
     used_program_labels = {key: value for key, value in program_labels.items() if value}
     labels = used_program_labels | proxy_labels | options.labels
-    return tuple(KeyValue(key, escape_dollar_signs(value)) for key, value in labels.items())
+    return tuple(KeyValue(key, double_dollar_signs(value)) for key, value in labels.items())
 
 
 def _is_stopped_first(options: schema.Service) -> bool:
@@ -168,12 +168,12 @@ def _plan_health_labels(service: EffectiveService) -> dict[str, str]:
     }
 
 
-def escape_dollar_signs(value: Any) -> Any:
+def double_dollar_signs(value: Any) -> Any:
     """Double each dollar sign, so that Compose does not look for variables."""
     if isinstance(value, dict):
-        return FrozenMapping((escape_dollar_signs(key), escape_dollar_signs(inner)) for key, inner in value.items())
+        return FrozenMapping((double_dollar_signs(key), double_dollar_signs(inner)) for key, inner in value.items())
     if isinstance(value, list):
-        return tuple(escape_dollar_signs(inner) for inner in value)
+        return tuple(double_dollar_signs(inner) for inner in value)
     return value.replace("$", "$$") if isinstance(value, str) else value
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from kiwari_ci.effective import EffectiveDatabaseServer, EffectiveEnvironment
-from kiwari_ci.engines.compose.containers import escape_dollar_signs
+from kiwari_ci.engines.compose.containers import double_dollar_signs
 from kiwari_ci.plan import ComposeAttribute
 from kiwari_ci.plan.base import FrozenMapping
 
@@ -41,4 +41,4 @@ def plan_jobs(environment: EffectiveEnvironment) -> tuple[ComposeAttribute, ...]
 
 def _freeze_settings(settings: Mapping[str, object]) -> FrozenMapping:
     """Leave out what is not set."""
-    return FrozenMapping((key, escape_dollar_signs(value)) for key, value in settings.items() if value is not None)
+    return FrozenMapping((key, double_dollar_signs(value)) for key, value in settings.items() if value is not None)

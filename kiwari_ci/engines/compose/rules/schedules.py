@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from kiwari_ci.effective import EffectiveSpec
-from kiwari_ci.engines.compose import database
 from kiwari_ci.loading.validation import format_yaml_path, report_at_value
 from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
 from kiwari_ci.problems import Problem
@@ -13,6 +12,8 @@ from kiwari_ci.schema.schedules import Backup, Job
 def check_schedules(source: YamlSource, spec: EffectiveSpec) -> Iterator[Problem]:
     """Find schedules that never come, and time zones that do not exist."""
     for loc, scheduled in _iter_scheduled(spec):
+        from kiwari_ci.engines.compose import database  # the whole program, which few specs need
+
         try:
             database.parse_schedule(scheduled.schedule)
         except ValueError as error:
