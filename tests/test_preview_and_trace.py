@@ -119,26 +119,26 @@ def test_what_a_tag_would_do(released: Repository) -> None:
 def test_a_version_that_is_older_than_the_one_that_serves(tmp_path: Path) -> None:
     """Where a tag may be on several branches, the number in the record is that of the version."""
     plan = generator.load_spec(Path(__file__).parent / "cases/ok/tag-branches/spec.yaml").plan
-    made = Repository(tmp_path / "repository")
-    made.commit("first", web__page="1")
-    made.git("branch", "release/1.4")
-    made.commit("second", web__page="2")
-    made.git("tag", "v1.5.0")
-    made.git("checkout", "-q", "release/1.4")
-    made.commit("hotfix", web__page="3")
+    clone = Repository(tmp_path / "repository")
+    clone.commit("first", web__page="1")
+    clone.git("branch", "release/1.4")
+    clone.commit("second", web__page="2")
+    clone.git("tag", "v1.5.0")
+    clone.git("checkout", "-q", "release/1.4")
+    clone.commit("hotfix", web__page="3")
     row = f"ghcr.io/example/shop-web@{digest('a')} 1005000 2026-01-01T10:00:00Z 77"
-    world = means(HostFacts((("served", "shop-production", "shop-web-production", row),)))
+    world = preview_sources(HostFacts((("served", "shop-production", "shop-web-production", row),)))
     finals = plan.promotions[1]
-    text = report.format_sections("", release_preview.preview_release(plan, finals, "v1.4.1", made.read(), world))
+    text = report.format_sections("", release_preview.preview_release(plan, finals, "v1.4.1", clone.read(), world))
     assert "! v1.5.0 serves, which is newer: the deploy of v1.4.1 changes nothing" in text
     assert "it is not on" not in text
-    made.git("checkout", "-q", "-b", "feature")
-    made.commit("not merged")
-    text = report.format_sections("", release_preview.preview_release(plan, finals, "v1.6.0", made.read(), world))
+    clone.git("checkout", "-q", "-b", "feature")
+    clone.commit("not merged")
+    text = report.format_sections("", release_preview.preview_release(plan, finals, "v1.6.0", clone.read(), world))
     assert "! it is not on main or release/*: merge it first" in text and "which is newer" not in text
     place = trace.find_container_by_address(plan, "shop-web-production")
     assert place
-    text = report.format_sections("", trace.trace_container(plan, place, made.read(), world))
+    text = report.format_sections("", trace.trace_container(plan, place, clone.read(), world))
     assert "version v1.5.0: " in text and "second" in text
 
 
