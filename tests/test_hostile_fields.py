@@ -119,8 +119,9 @@ def _fits(node: Mapping[str, Any], value: Any) -> bool:
     if "enum" in node or "const" in node:
         return value in node.get("enum", [node.get("const")])
     if isinstance(value, dict):
-        return node.get("type") == "object" and value.keys() <= node.get("properties", value).keys()
-    return node.get("type") == {str: "string", list: "array"}.get(type(value))
+        return bool(node.get("type") == "object" and value.keys() <= node.get("properties", value).keys())
+    kind = "string" if isinstance(value, str) else "array" if isinstance(value, list) else ""
+    return bool(node.get("type") == kind)
 
 
 def write_spec(folder: Path, data: dict[str, Any]) -> Path:

@@ -249,7 +249,7 @@ def test_a_worktree_of_its_own_is_looked_at(tmp_path: Path) -> None:
     """There, .git is a file that names the git directory."""
     repository = Repository(tmp_path / "checkout")
     repository.commit("Start", a="b")
-    repository.git("worktree", "add", "-q", tmp_path / "other")
+    repository.git("worktree", "add", "-q", str(tmp_path / "other"))
     assert git.run_git(tmp_path / "other", "rev-parse", "HEAD")
     (repository.folder / ".git/info/exclude").unlink(missing_ok=True)
     os.mkfifo(repository.folder / ".git/info/exclude")
