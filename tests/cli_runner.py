@@ -9,6 +9,7 @@ from unittest.mock import patch
 import pytest
 
 from kiwari_ci.cli import app
+from kiwari_ci.readers import git
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class CommandResult:
 
 def kiwari_ci(*words: object) -> CommandResult:
     """Run `kiwari-ci` with these words; no exception but its exit gets out."""
+    git.forget_checkouts()
     out, err = io.StringIO(), io.StringIO()
     argv = patch.object(sys, "argv", ["kiwari-ci", *map(str, words)])
     with argv, redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:

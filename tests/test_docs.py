@@ -239,3 +239,28 @@ def refused_by_schema(files: list[Path]) -> set[Path]:
     report = json.loads(done.stdout)
     assert report.get("parse_errors", []) == [], report
     return {Path(error["filename"]) for error in report.get("errors", [])}
+
+
+def list_threats() -> list[str]:
+    """The rows of the tables of the threat model, without their heads."""
+    lines = (ROOT / "docs/security.md").read_text().splitlines()
+    rows = [line for line in lines if line.startswith("| ")]
+    return [row for row in rows if not row.startswith(("| Who |", "| --- |"))]
+
+
+@pytest.mark.parametrize("row", list_threats(), ids=lambda row: row[2:60])
+def test_each_threat_names_tests_that_exist(row: str) -> None:
+    """The last cell of a row names files of tests, each with functions in it, or says `none`."""
+    cell = row.rstrip(" |").rpartition(" | ")[2]
+    named = re.findall(r"`(tests/[\w/]+\.py)`: ((?:`test_\w+`(?: \([^)]*\))?(?:, )?)+)", cell)
+    assert named or cell.endswith("none")
+    assert cell.count("`tests/") == len(named), "a file without the name of a test"
+    for file, functions in named:
+        defined = re.findall(r"^def (test_\w+)", (ROOT / file).read_text(), re.MULTILINE)
+        assert set(re.findall(r"`(test_\w+)`", functions)) <= set(defined)
+    assert sum(functions.count("`test_") for _, functions in named) == cell.count("`test_")
+
+
+def test_each_file_that_the_threat_model_names_is_there() -> None:
+    for name in re.findall(r"`((?:tests|docs)/[\w./-]+)`", (ROOT / "docs/security.md").read_text()):
+        assert (ROOT / name).exists(), name

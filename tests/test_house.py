@@ -1,9 +1,11 @@
 """Rules for the source code that no linter has. Import directions are in pyproject.toml, for import-linter."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -112,3 +114,31 @@ def test_nothing_names_a_machine() -> None:
         if MACHINE.search(line)
     ]
     assert not places, "\n".join(places)
+
+
+def test_each_package_of_npm_has_a_hash() -> None:
+    packages = json.loads((ROOT / "tests/checkers/package-lock.json").read_text())["packages"]
+    without_hash = [name for name, package in packages.items() if name and "integrity" not in package]
+    assert len(packages) > 3 and not without_hash
+
+
+def test_no_package_of_npm_runs_a_script() -> None:
+    settings = (ROOT / "tests/checkers/.npmrc").read_text().split()
+    assert "ignore-scripts=true" in settings
+
+
+def test_what_code_owners_review_is_there() -> None:
+    """A path that was renamed would be reviewed by nobody."""
+    lines = (ROOT / ".github/CODEOWNERS").read_text().splitlines()
+    rules = [line.split() for line in lines if not line.startswith("#")]
+    assert {owner for _, *owners in rules for owner in owners} == {"@iqbalmuhyiddin"}
+    for pattern, *_ in rules:
+        assert list(ROOT.glob(pattern.strip("/"))), pattern
+    reviewed = {pattern.strip("/") for pattern, *_ in rules}
+    assert {".github", ".ci", "kiwari_ci", "Makefile", "action.yml", "pyproject.toml"} <= reviewed
+
+
+def test_the_readme_says_that_no_licence_is_chosen() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    says_none = "No licence is chosen yet" in (ROOT / "README.md").read_text()
+    assert says_none == ("license" not in project)

@@ -208,6 +208,18 @@ def test_the_login_comes_after_the_steps_of_your_own() -> None:
     assert names.index("Write down the licences") < login < names.index("Build and push")
 
 
+def test_a_push_builds_whatever_tags_exist() -> None:
+    """Whoever may push a branch can push a `src-` tag, so the job of a push builds without looking for one."""
+    workflow = read_workflow("steps", "web-ci")
+    job = workflow.data["jobs"]["build-and-push"]
+    build = find_step(workflow, "build")
+    assert "if" not in build and build["uses"].startswith("docker/build-push-action@")
+    assert not any("if" in step for step in job["steps"])
+    deploy = workflow.data["jobs"]["deploy-staging"]
+    used = [value for step in deploy["steps"] for value in step.get("env", {}).values()]
+    assert any("needs.build-and-push.outputs.digest" in str(value) for value in used), "the digest of this build"
+
+
 @pytest.mark.parametrize("case", ["reached-by-tags", "build-scanned"])
 def test_a_tag_that_builds_takes_no_image_from_the_registry(runner: Runner, case: str) -> None:
     """Whoever may push a branch can push a `src-` tag: the digest comes from the run's own build.

@@ -185,7 +185,7 @@ class _YamlReader:
         return replace(self.source, data=data)
 
     def characters(self) -> None:
-        hint = "leave it out; between double quotes it may stand as an escape"
+        hint = "leave it out"
         for number, line in enumerate(self.source.lines, 1):
             for match in _CONTROL_CHARACTER.finditer(line):
                 code = f"U+{ord(match[0]):04X}"

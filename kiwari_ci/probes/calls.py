@@ -2,6 +2,7 @@
 
 import contextlib
 import subprocess
+import tempfile
 import threading
 import time
 import urllib.error
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 REQUEST_TIMEOUT = 5  # seconds for one answer
 TOTAL_TIMEOUT = 20  # seconds for everything
 MAX_RESPONSE_BYTES = 5_000_000  # bytes of an answer
+MAX_PROCESS_OUTPUT = 20_000_000  # bytes that a program prints to one stream
 MAX_LINE_BYTES = 100_000  # bytes of a line that a program prints
 
 T = TypeVar("T")
@@ -46,7 +48,10 @@ class BackgroundCall(Generic[T]):
 
 @dataclass(frozen=True)
 class ProcessResult:
-    """The result of a program; `code` is -1 when it is not installed, -2 when it did not end in time."""
+    """The result of a program.
+
+    `code` is -1 when it is not installed, -2 when it did not end in time, and -3 when it printed too much.
+    """
 
     code: int
     out: str
@@ -54,15 +59,44 @@ class ProcessResult:
 
 
 def run_process(words: Sequence[str], stdin: str = "", seconds: float = REQUEST_TIMEOUT * 2) -> ProcessResult:
-    """Run a program, with a timeout."""
+    """Run a program, with a timeout, and keep only so much of what it prints that the memory is not filled."""
+    with tempfile.TemporaryFile() as question:
+        question.write(stdin.encode())
+        question.seek(0)
+        try:
+            process = subprocess.Popen(words, stdin=question, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        except OSError as error:
+            return ProcessResult(-1, "", f"{words[0]}: {error.strerror}")
+    deadline = time.monotonic() + seconds
+    out = BackgroundCall(lambda: _read_bounded(process, process.stdout))
+    err = BackgroundCall(lambda: _read_bounded(process, process.stderr))
+    code = None
     try:
-        process = subprocess.run(words, input=stdin.encode(), capture_output=True, timeout=seconds)
-    except subprocess.TimeoutExpired:
+        stdout, stderr = out.answer(deadline, None), err.answer(deadline, None)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = process.wait(max(0.0, deadline - time.monotonic()))
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    if code is None or stdout is None or stderr is None:  # without a text, a program that it started holds the pipe
         return ProcessResult(-2, "", f"no answer within {seconds:g} s")
-    except OSError as error:
-        return ProcessResult(-1, "", f"{words[0]}: {error.strerror}")
-    stdout, stderr = process.stdout.decode(errors="replace"), process.stderr.decode(errors="replace")
-    return ProcessResult(process.returncode, stdout, stderr)
+    if max(len(stdout), len(stderr)) > MAX_PROCESS_OUTPUT:
+        return ProcessResult(-3, "", f"{words[0]} printed more than {MAX_PROCESS_OUTPUT:,} bytes: too much to read")
+    return ProcessResult(code, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+
+
+def _read_bounded(process: "subprocess.Popen[bytes]", stream: IO[bytes] | None) -> bytes | None:
+    """All that a program prints to a stream; when it is too much, the program is ended.
+
+    The stream is closed, so that what the program has started ends, too, when it writes on.
+    """
+    assert stream  # noqa: S101 - it is a pipe
+    with stream:
+        content = stream.read(MAX_PROCESS_OUTPUT + 1)
+        if len(content) > MAX_PROCESS_OUTPUT:
+            process.kill()
+    return content
 
 
 def stream_process(

@@ -7,17 +7,27 @@ directory itself, so that git finds no bare repository that somebody has committ
 
 import os
 import shutil
+import stat
 import subprocess
 import tempfile
 import threading
 from collections.abc import Mapping
+from functools import cache
+from itertools import islice
 from pathlib import Path
+
+from kiwari_ci.safe_files import read_file_head
 
 GIT_TIMEOUT = 60  # seconds for one answer
 MAX_GIT_OUTPUT = 64_000_000  # bytes of one answer
 
-# Each setting names a program, or a file that git would wait for, and would otherwise come from the checkout.
+# Each setting names a program or a file that git would wait for, or changes an answer. It would otherwise come from the
+# checkout.
 _SAFE_SETTINGS = {
+    "column.ui": "never",
+    "color.ui": "false",
+    "core.abbrev": "auto",
+    "core.commitGraph": "false",  # a file beside the history, which nothing compares with it
     "core.fsmonitor": "false",
     "core.untrackedCache": "false",
     "core.splitIndex": "false",
@@ -33,28 +43,41 @@ _SAFE_SETTINGS = {
     "credential.helper": "",
     "diff.external": "",
     "diff.orderFile": os.devnull,
+    "diff.relative": "false",
     "gpg.program": "false",
     "gpg.openpgp.program": "false",
     "gpg.ssh.program": "false",
     "gpg.ssh.defaultKeyCommand": "false",
     "gpg.x509.program": "false",
+    "i18n.logOutputEncoding": "UTF-8",
     "interactive.diffFilter": "",
+    "log.follow": "false",
+    "log.mailmap": "false",
     "log.showSignature": "false",
     "protocol.allow": "never",
     "safe.bareRepository": "explicit",
     "sequence.editor": "false",
     "submodule.recurse": "false",
+    "tag.sort": "refname",
 }
 _SAFE_ENVIRONMENT = {
     "LC_ALL": "C",
     "GIT_ALLOW_PROTOCOL": "",  # no protocol at all; unlike protocol.allow, no setting of one protocol outdoes it
     "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_GRAFT_FILE": os.devnull,  # other parents for commits, which nobody else sees
     "GIT_NO_LAZY_FETCH": "1",
     "GIT_NO_REPLACE_OBJECTS": "1",
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_PAGER": "cat",
     "GIT_TERMINAL_PROMPT": "0",
 }
+# Where git opens each file before, or while, it answers: folders of the git directory, and files of the checkout.
+_READ_FOLDERS = (".", "info", "objects/info", "objects/pack")
+_READ_FILES = (".gitattributes", ".gitignore", ".gitmodules", ".mailmap")
+MAX_REFS = 100_000  # entries of `refs` that are looked at
+
+# Checkouts in which git gave no answer once, and why: it is not asked again, so that a command waits only once.
+_silent_checkouts: dict[Path, str] = {}
 
 
 class GitError(Exception):  # noqa: N818 - it is an answer, too
@@ -66,7 +89,7 @@ class GitMissing(GitError):
 
 
 class GitTimeout(GitError):
-    """Git gave no answer in time."""
+    """Git gave no answer in time, or would give none."""
 
 
 class NotACheckout(GitError):
@@ -95,7 +118,7 @@ def run_git(
     environment: Mapping[str, str] | None = None,
     stdin: bytes = b"",
     index: Path | None = None,
-    timeout: float = GIT_TIMEOUT,
+    timeout: float | None = None,
 ) -> bytes:
     """What git prints for a command that only reads, run in a folder of a checkout; raises GitError."""
     current = os.environ if environment is None else environment
@@ -103,6 +126,10 @@ def run_git(
     root = find_git_root(folder)
     if root is None:
         raise NotACheckout(f"{folder} is in no git checkout: go to one, or name it")
+    if root in _silent_checkouts:
+        raise GitTimeout(_silent_checkouts[root])
+    if endless := find_endless_file(root):
+        raise GitTimeout(f"{endless} is a pipe or a device, for which git would wait: remove it")
     variables = build_git_environment(current)
     if index:
         variables["GIT_INDEX_FILE"] = str(index)
@@ -110,7 +137,65 @@ def run_git(
     places = [f"--git-dir={root / '.git'}", f"--work-tree={root}"]
     command = [program, "--no-pager", "--no-optional-locks", *settings, *places, *arguments]
     name = next(argument for argument in arguments if not argument.startswith("-"))
-    return _run_bounded(command, folder, variables, stdin, timeout, name)
+    try:
+        return _run_bounded(command, folder, variables, stdin, timeout or GIT_TIMEOUT, name)
+    except GitTimeout as error:
+        _silent_checkouts[root] = str(error)
+        raise
+
+
+def forget_checkouts() -> None:
+    """Look at each checkout anew, as a new process does."""
+    _silent_checkouts.clear()
+    find_endless_file.cache_clear()
+
+
+@cache
+def find_endless_file(root: Path) -> str:
+    """The path of a pipe or a device in place of a file that git opens; empty when there is none."""
+    places = [root / name for name in _READ_FILES]
+    for folder in _find_git_directories(root):
+        for read_folder in _READ_FOLDERS:
+            places += _list_entries(folder / read_folder)
+        places += _list_refs(folder / "refs")
+    endless = next(filter(_is_endless, places), None)
+    return os.path.relpath(endless, root) if endless else ""
+
+
+def _find_git_directories(root: Path) -> list[Path]:
+    """The git directory; for a worktree or a submodule also where `.git` and `commondir` lead."""
+    folders = [root / ".git"]
+    for name, prefix in ((".git", "gitdir: "), ("commondir", "")):
+        base = folders[-1] if folders[-1].is_dir() else root
+        place = root / name if name == ".git" else base / name
+        try:
+            written = os.fsdecode(read_file_head(place)).rstrip("\n").removeprefix(prefix)
+        except OSError:
+            continue
+        folders.append(base / written)
+    return folders
+
+
+def _list_entries(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return [Path(entry.path) for entry in entries if not entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+
+
+def _list_refs(folder: Path) -> list[Path]:
+    places = (Path(above, name) for above, _, names in os.walk(folder) for name in names)
+    return list(islice(places, MAX_REFS))
+
+
+def _is_endless(path: Path) -> bool:
+    """Whether reading a file may never end; a socket cannot be opened, so git does not wait for it."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
 
 
 def _find_git_program(environment: Mapping[str, str]) -> str:

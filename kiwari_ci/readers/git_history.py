@@ -155,6 +155,16 @@ def _find_new_branch_base(git: GitRepository, new: str) -> tuple[str, str]:
 
 def _list_diff_files(git: GitRepository, base: str, span: tuple[str, str]) -> tuple[str, ...]:
     printed = git.ask(
-        "diff-tree", "-r", "-z", "--name-only", "--no-renames", "--no-ext-diff", "--no-textconv", *span, "--"
+        "diff-tree",
+        "-r",
+        "-z",
+        "--name-only",
+        "--no-renames",
+        "--no-relative",
+        "--no-ext-diff",
+        "--no-textconv",
+        "--ignore-submodules=none",  # .gitmodules may hide the change of a submodule
+        *span,
+        "--",
     )
     return tuple(sorted(filter(None, printed.split("\0"))))

@@ -147,7 +147,8 @@ class LocalRepository:
         try:
             return git.run_git(self.root, *arguments).decode(errors="replace")
         except git.GitTimeout as error:
-            self.troubles.append(str(error))
+            if str(error) not in self.troubles:
+                self.troubles.append(str(error))
             return None
         except git.GitError:
             return None

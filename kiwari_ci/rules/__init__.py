@@ -13,10 +13,16 @@ from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
 from kiwari_ci.problems import Problem
 from kiwari_ci.proxies import rules as proxy_rules
 from kiwari_ci.rules import container_registry, containers, deploys, images, names, stacks, steps, variables
-from kiwari_ci.schema.text_formats import CREDENTIAL_PATTERN, SECRET_NAME_PATTERN
+from kiwari_ci.schema.text_formats import (
+    CREDENTIAL_PATTERN,
+    FORBIDDEN_CHARACTERS,
+    MAX_NAME_LENGTH,
+    SECRET_NAME_PATTERN,
+)
 
 OLDEST_POSTGRES = 15  # the init script needs `\getenv`, which psql has since then
 
+_FORBIDDEN_CHARACTER = re.compile(f"[{FORBIDDEN_CHARACTERS}]")
 _FILE_NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")
 _USAGE_PHRASES = {
     "services": "that builds images holds",
@@ -43,7 +49,30 @@ def check_text(source: YamlSource) -> list[Problem]:
             message = f"{format_yaml_path(loc)}: this looks like a secret's value"
             hint = "a spec names secrets: `{secret: NAME}`; revoke this one"
             problems.append(report_at_value(source, loc, "secret-value", message, hint))
-    return problems
+    return [*problems, *_check_copied_text(source)]
+
+
+def _check_copied_text(source: YamlSource) -> Problems:
+    """What stands below `compose:` has no field whose format could refuse it."""
+    hint = "leave it out: it ends a line for some programs, or turns or hides text"
+    for loc in source.values:
+        if "compose" not in loc[:-1] or not isinstance(loc[-1], str):
+            continue
+        if name := _find_forbidden_character(loc[-1]):
+            message = f"{format_yaml_path(loc[:-1])}: a key contains {name}, which has no place in a spec"
+            yield report_at_key(source, loc, "control-character", message, hint)
+        if len(loc[-1]) > MAX_NAME_LENGTH:
+            message = f"{format_yaml_path(loc[:-1])}: a key has more than {MAX_NAME_LENGTH:,} characters"
+            yield report_at_key(source, loc, "too-long", message, "shorten it: not every program can read such a key")
+    for loc, text in _iter_strings(source.data):
+        if "compose" in loc[:-1] and (name := _find_forbidden_character(text)):
+            message = f"{format_yaml_path(loc)}: the text contains {name}, which has no place in a spec"
+            yield report_at_value(source, loc, "control-character", message, hint)
+
+
+def _find_forbidden_character(text: str) -> str:
+    found = _FORBIDDEN_CHARACTER.search(text)
+    return f"U+{ord(found[0]):04X}" if found else ""
 
 
 def check_spec(source: YamlSource, spec: EffectiveSpec, pinned_actions: Collection[str]) -> list[Problem]:

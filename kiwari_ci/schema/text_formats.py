@@ -11,8 +11,13 @@ from kiwari_ci.frozen import dataclass
 
 MAX_NAME_LENGTH = 1_000  # characters: readers of YAML take no key of more than 1,024
 MAX_TEXT_LENGTH = 20_000  # characters of what stands as a value only
-# What no text holds: control characters, all that ends a line for some reader, and what turns or hides text.
-_FORBIDDEN = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufffe\uffff\ud800-\udfff"
+# What no text holds: control characters, all that ends a line for some reader, and what turns or hides text. The last
+# characters are tags and variation selectors, which an escape of a regular expression cannot name everywhere.
+FORBIDDEN_CHARACTERS = (
+    r"\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    r"\u2060-\u206f\u2800\u3164\ufeff\uffa0\ufff9-\ufffb\ufffe\uffff\ud800-\udfff"
+    "\U000e0000-\U000e0fff"
+)
 
 
 @dataclass(frozen=True)
@@ -194,7 +199,7 @@ WorkflowFileName = Annotated[
 PostgresName = Annotated[
     str, StringFormat(r"[a-z_][a-z0-9_]{0,62}", "a PostgreSQL name: lower-case letters, digits and _, at most 63")
 ]
-_LINE_CHARACTER = rf"[^\t\n{_FORBIDDEN}]"
+_LINE_CHARACTER = rf"[^\t\n{FORBIDDEN_CHARACTERS}]"
 TextLine = Annotated[str, StringFormat(f"{_LINE_CHARACTER}+", "one line of text", MAX_TEXT_LENGTH)]
 TrimmedLine = Annotated[
     str,
@@ -293,7 +298,7 @@ GeneratorRequirement = Annotated[
 PlainText = Annotated[
     str,
     StringFormat(
-        rf"[^\t\n'{_FORBIDDEN}]*(?<!\\)",
+        rf"[^\t\n'{FORBIDDEN_CHARACTERS}]*(?<!\\)",
         "one line without a single quote, and without a backslash at its end",
         MAX_TEXT_LENGTH,
     ),
@@ -302,7 +307,7 @@ ShellScript = Annotated[
     str,
     StringFormat(
         r"(?=\S)(?![\s\S]*[ \t](\n|$))"
-        rf"[^{_FORBIDDEN}]{{1,20000}}",
+        rf"[^{FORBIDDEN_CHARACTERS}]{{1,20000}}",
         "a shell script of at most 20,000 characters that begins with a command, without blanks at a line's end",
         MAX_TEXT_LENGTH,
     ),

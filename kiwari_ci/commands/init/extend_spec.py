@@ -32,7 +32,15 @@ def add_missing_services(
     path = existing_paths[0]
     old_text = read_plain_file(root / path, yaml_source.MAX_SPEC_SIZE).decode()
     if not facts.services:
-        return InitResult(path, old_text, old_text, {}, file_counts, seen=facts.rejected_dockerfiles)
+        return InitResult(
+            path,
+            old_text,
+            old_text,
+            {},
+            file_counts,
+            seen=facts.rejected_dockerfiles,
+            troubles=facts.repository.troubles,
+        )
     if len(existing_paths) > 1:
         dockerfiles = ", ".join(service.image.dockerfile for service in facts.services)
         message = f"no service builds {dockerfiles}, and there are several specs: {', '.join(existing_paths)}"
