@@ -12,6 +12,7 @@ from kiwari_ci.cli.errors import EXIT_FAULTS, exit_with_code
 from kiwari_ci.cli.options import (
     NonEmptyPath,
     NonEmptyString,
+    context_option,
     find_output_root,
     find_repository_root,
     find_spec_file,
@@ -128,6 +129,7 @@ def _prepare_probes(plan: "Plan", hosts: "Sequence[DeployHost]", ssh: tuple[str,
     help="Check one environment. Default: all.",
 )
 @ssh_option
+@context_option
 @click.option(
     "--known-hosts",
     type=NonEmptyString(),
@@ -154,13 +156,14 @@ def doctor_command(
     spec: Path | None,
     environments: tuple[str, ...],
     ssh: tuple[str, ...],
+    contexts: tuple[str, ...],
     known_hosts: tuple[str, ...],
     npm: str | None,
     pull_token: str | None,
     style: str | None,
     quiet: bool,
 ) -> int:
-    """Check whether servers, DNS, certificates, GitHub and the registry are as the spec needs them.
+    """Check whether servers, clusters, DNS, certificates, GitHub and the registry are as the spec needs them.
 
     The doctor only reads. The exit code is 1 when something is wrong. A check that it cannot make is reported as not
     asked, and does not change the exit code. It sends a token only to a host that an option names, and prints that
@@ -176,7 +179,9 @@ def doctor_command(
     if pull_token and (error := doctor.find_token_error(plan, pull_token, token)):
         raise click.UsageError(error)
     npm_token = os.environ.get("NPM_TOKEN", "")
-    options = doctor.ProbeOptions(parse_pairs(ssh), known_hosts_files, npm or "", npm_token, token)
+    options = doctor.ProbeOptions(
+        parse_pairs(ssh), parse_pairs(contexts), known_hosts_files, npm or "", npm_token, token
+    )
     if error := doctor.find_option_error(plan, environments, options):
         raise click.UsageError(error)
     if token:

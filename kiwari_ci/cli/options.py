@@ -66,6 +66,14 @@ ssh_option = click.option(
     metavar="HOST=DESTINATION",
     help="Login and address of a host: server=deploy@192.0.2.10. Default: its name in the spec, as in ~/.ssh/config.",
 )
+context_option = click.option(
+    "--context",
+    "contexts",
+    type=NonEmptyString(),
+    multiple=True,
+    metavar="HOST=CONTEXT",
+    help="The context of kubectl for a cluster. Default: the current one, if the spec has one cluster.",
+)
 
 
 def find_repository_root() -> Path:

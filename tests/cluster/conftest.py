@@ -103,10 +103,9 @@ def issue_certificates(checkout: Checkout) -> None:
     cluster = checkout.world.cluster
     files = (f"--cert={cluster.folder}/tls.crt", f"--key={cluster.folder}/tls.key")
     for stack in checkout.plan.cluster_stacks:
-        for container in stack.containers:
-            if container.domain:
-                words = ("create", "secret", "tls", f"{container.container}-tls", "-n", stack.name, *files)
-                cluster.kubectl(*words)
+        routes = [route for container in stack.containers for route in container.routes]
+        for domain in dict.fromkeys(route.domain for route in routes):
+            cluster.kubectl("create", "secret", "tls", f"{domain}-tls", "-n", stack.name, *files)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
