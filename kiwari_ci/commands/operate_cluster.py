@@ -28,7 +28,7 @@ def build_exec_command(place: PlannedPlace, context: str, command: Sequence[str]
 
 def build_rollback_command(place: PlannedPlace, context: str, program: str, digest: str) -> list[str]:
     """Go back to an image, or to the one before when no digest is named."""
-    words = [program, *([f"--context={context}"] if context else []), "rollback", place.stack, place.container]
+    words = [program, *(["--context", context] if context else []), "rollback", place.stack, place.container]
     return [*words, digest] if digest else words
 
 

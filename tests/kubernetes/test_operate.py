@@ -130,7 +130,7 @@ def test_rollback_runs_the_program_of_the_checkout(shop: Shop) -> None:
     done = kiwari_ci("rollback", "production", "web", "--yes", "--context", "cluster=admin")
 
     assert done.code == 65
-    assert (shop.folder / "words").read_text().split() == ["--context=admin", "rollback", STACK, WEB]
+    assert (shop.folder / "words").read_text().split() == ["--context", "admin", "rollback", STACK, WEB]
 
 
 def test_rollback_shows_what_serves_and_asks(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
