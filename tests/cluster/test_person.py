@@ -103,12 +103,12 @@ def test_status_logs_exec_and_rollback(person: Person) -> None:
     assert code == 0, text
     assert len({line.partition("]")[0] for line in text.splitlines() if " starts (" in line}) == 3, text
 
-    words = ("exec", "production", "api", "--spec", str(SPEC), "--", "/app", "says", "a b", "$HOME")
-    assert person.types(*words) == (0, "[a b $HOME]\n")
+    said = person.types("exec", "production", "api", "--spec", str(SPEC), "--", "/app", "says", "a b", "$HOME")
+    assert said == (0, "[a b $HOME]\n")
 
     never = f"sha256:{'0' * 64}"
-    words = ("rollback", "production", "api", never, "--yes", "--context", "cluster=context", "--spec", str(SPEC))
-    code, text = person.types(*words)
+    options = ("--yes", "--context", "cluster=context", "--spec", str(SPEC))
+    code, text = person.types("rollback", "production", "api", never, *options)
     assert code == 65, text
     assert "the record of kiwari-api-production has no such image" in text
 

@@ -107,7 +107,7 @@ class PersonKubectl:
         rest = [word for word in words if word not in ("-n", namespace, "--ignore-not-found", "-o", style)]
         if rest == ["-f", "-"]:
             wanted = json.loads(stdin)["items"]
-            return as_json([found for document in wanted if (found := self.find(document))], style)
+            return as_json([document for each in wanted for document in self.find(each)], style)
         plurals, names = rest[0].split(","), rest[1:]
         for plural in plurals:
             self.refuse(plural)
@@ -125,10 +125,10 @@ class PersonKubectl:
             return json.dumps(found[0]) if found else ""
         return as_json(found, style)
 
-    def find(self, wanted: Json) -> Json | None:
-        self.refuse(PLURALS.get(wanted["kind"], wanted["kind"]))
-        key = key_of(wanted)
-        return next((document for document in self.objects if key_of(document) == key), None)
+    def find(self, wanted: Json) -> list[Json]:
+        kind = str(wanted["kind"])
+        self.refuse(PLURALS.get(kind, kind))
+        return [document for document in self.objects if key_of(document) == key_of(wanted)]
 
     def refuse(self, plural: str) -> None:
         if plural in self.missing_kinds:

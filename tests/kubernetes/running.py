@@ -41,7 +41,7 @@ def all_objects(world: World, plan: Plan) -> list[Json]:
 def written_secrets(stack: Any, objects: list[Json]) -> list[Json]:
     """The Secrets that a person or a deploy fills in; the cluster itself fills in that of the login of deploys."""
     place = {"namespace": stack.name}
-    filled = [
+    filled: list[Json] = [
         {
             "kind": "Secret",
             "type": "kubernetes.io/dockerconfigjson",

@@ -11,9 +11,11 @@ from kiwari_ci import generator
 from kiwari_ci.commands import doctor
 from kiwari_ci.probes import cluster, cluster_checks, container_registry, dns_tls, github
 from kiwari_ci.probes.calls import ProcessResult
-from kiwari_ci.probes.findings import Finding, format_findings_text
+from kiwari_ci.probes.findings import Finding, FindingGroup, format_findings_text
+from kiwari_ci.probes.runbook_index import RunbookIndex
 from tests.kubernetes import running
 from tests.kubernetes.person import PersonKubectl
+from tests.kubernetes.world import World
 
 CASES = Path(__file__).parents[1] / "cases/ok"
 PLAN, FILES = generator.generate_files(CASES / "kubernetes/spec.yaml")
@@ -208,7 +210,7 @@ def test_what_is_wrong_has_its_cure(person: PersonKubectl, break_it: Break, subj
 
 
 def test_before_the_first_deploy(root: Path) -> None:
-    set_up = [document for document in running.all_objects(running.World(root), PLAN) if document["kind"] != "Pod"]
+    set_up = [document for document in running.all_objects(World(root), PLAN) if document["kind"] != "Pod"]
     for document in set_up:
         if document["metadata"]["name"] == "shop-web-staging-env":
             document["data"] = {}
@@ -284,8 +286,8 @@ def test_the_way_to_the_database_is_compared(root: Path) -> None:
         return ProcessResult(*person.answer(words[1:], stdin))
 
     facts = cluster.probe_stack(stack, cluster.Kubectl("", run))  # type: ignore[arg-type]
-    runbook = doctor.RunbookIndex(plan.runbook, {}).for_cluster("cluster")
-    checked = cluster_checks.check_stack(doctor.FindingGroup("production"), stack, facts, runbook)
+    runbook = RunbookIndex(plan.runbook, {}).for_cluster("cluster")
+    checked = cluster_checks.check_stack(FindingGroup("production"), stack, facts, runbook)
     (finding,) = (finding for finding in checked if finding.state == "wrong")
 
     assert finding.subject == "EndpointSlice pos-production/postgres-vps"
