@@ -154,17 +154,16 @@ def test_an_older_commit_comes_late(plain: Plain, record_compose: Record) -> Non
 
 
 def test_two_rollbacks(plain: Plain, record_compose: Record) -> None:
-    versions = [plain.push(f"plain-back-{number}") for number in range(3)]
-    for digest in versions:
-        assert plain.deploy(digest).code == 0
+    served = [plain.server.digest(API)]
     seconds = []
     with plain.proxy.before(API), plain.proxy.asked() as answers:
-        for digest in (versions[1], versions[0]):
+        for _ in range(2):
             went = plain.server.by_hand(f"docker/bin/deploy rollback {STACK} {API}")
             assert went.returncode == 0, went.stdout + went.stderr
-            assert plain.server.digest(API) == digest
+            served.append(plain.server.digest(API))
             seconds.append(str(read_result(went.stdout)["seconds"]))
 
+    assert len(set(served)) == 3, "the image before, then the one before that"
     assert not answers.failed(), answers
     record_compose(11, "0 and 0", " and ".join(seconds), count(answers))
 
