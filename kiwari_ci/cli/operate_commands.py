@@ -19,6 +19,7 @@ from kiwari_ci.cli.options import (
     format_option,
     json_format_option,
     out_option,
+    parse_cluster_contexts,
     parse_pairs,
     quiet_option,
     repository_option,
@@ -33,21 +34,29 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kiwari_ci.commands.preview.release_preview import PreviewSources
-    from kiwari_ci.plan import DeployHost, Plan
+    from kiwari_ci.plan import Host, Plan
 
 
 @click.command("preview")
 @click.argument("tag", type=NonEmptyString())
 @spec_argument
 @ssh_option
+@context_option
 @repository_option
 @json_format_option
 @exit_with_code
-def preview_command(tag: str, spec: Path | None, ssh: tuple[str, ...], repository: Path | None, style: str) -> int:
+def preview_command(
+    tag: str,
+    spec: Path | None,
+    ssh: tuple[str, ...],
+    contexts: tuple[str, ...],
+    repository: Path | None,
+    style: str,
+) -> int:
     """Print what pushing the version TAG would do: commits, images, what staging has served, migrations, env keys.
 
-    The command asks git in this checkout, the registry with docker, and the hosts with ssh; it prints ? for what it
-    cannot find out. The exit code is 1 when something would stop the release.
+    The command asks git in this checkout, the registry with docker, servers with ssh, and clusters with kubectl; it
+    prints ? for what it cannot find out. The exit code is 1 when something would stop the release.
     """
     from kiwari_ci import generator
     from kiwari_ci.commands.preview import release_preview, report
@@ -60,10 +69,10 @@ def preview_command(tag: str, spec: Path | None, ssh: tuple[str, ...], repositor
         shown_tag = escape_control_characters(tag)
         raise click.UsageError(f"no workflow runs on the tag {shown_tag}: the spec promotes on {patterns}")
     environments = (promotion.from_environment, promotion.deploy.environment)
-    hosts = [host for host in plan.hosts if any(stack.environment in environments for stack in host.stacks)]
+    hosts = [host for host in plan.every_host if any(stack.environment in environments for stack in host.stacks)]
     git = GitRepository(repository or find_repository_root(), os.environ)
     with show_progress("Asking git, the registry and the hosts"):
-        sources = _prepare_probes(plan, hosts, ssh)
+        sources = _prepare_probes(plan, hosts, ssh, contexts)
         sections = release_preview.preview_release(plan, promotion, tag, git, sources)
     title = f"{tag}: {release_preview.describe_promotion(promotion)}"
     if style == "json":
@@ -77,10 +86,18 @@ def preview_command(tag: str, spec: Path | None, ssh: tuple[str, ...], repositor
 @click.argument("address", type=NonEmptyString())
 @spec_argument
 @ssh_option
+@context_option
 @repository_option
 @json_format_option
 @exit_with_code
-def trace_command(address: str, spec: Path | None, ssh: tuple[str, ...], repository: Path | None, style: str) -> int:
+def trace_command(
+    address: str,
+    spec: Path | None,
+    ssh: tuple[str, ...],
+    contexts: tuple[str, ...],
+    repository: Path | None,
+    style: str,
+) -> int:
     """Print which image and commit serve at ADDRESS (a URL, domain or container), and the run that deployed them."""
     from kiwari_ci import generator
     from kiwari_ci.commands import trace
@@ -94,8 +111,8 @@ def trace_command(address: str, spec: Path | None, ssh: tuple[str, ...], reposit
         raise click.UsageError(f"nothing of the spec answers at {escape_control_characters(address)}: it has {domains}")
     git = GitRepository(repository or find_repository_root(), os.environ)
     with show_progress("Asking git, the registry and the host"):
-        hosts = [host for host in plan.hosts if host == place[0]]
-        sections = trace.trace_container(plan, place, git, _prepare_probes(plan, hosts, ssh))
+        hosts = [host for host in plan.every_host if host == place[0]]
+        sections = trace.trace_container(plan, place, git, _prepare_probes(plan, hosts, ssh, contexts))
     if style == "json":
         terminal.print_text(problems.format_json(report.build_sections_json(address, sections)))
     else:
@@ -103,7 +120,9 @@ def trace_command(address: str, spec: Path | None, ssh: tuple[str, ...], reposit
     return 0
 
 
-def _prepare_probes(plan: "Plan", hosts: "Sequence[DeployHost]", ssh: tuple[str, ...]) -> "PreviewSources":
+def _prepare_probes(
+    plan: "Plan", hosts: "Sequence[Host]", ssh: tuple[str, ...], contexts: tuple[str, ...]
+) -> "PreviewSources":
     """Ask the registry when it is needed, and all hosts at once."""
     from kiwari_ci.commands.preview import release_preview
     from kiwari_ci.probes import deploy_records
@@ -112,7 +131,8 @@ def _prepare_probes(plan: "Plan", hosts: "Sequence[DeployHost]", ssh: tuple[str,
     destinations = parse_pairs(ssh)
     if unknown := sorted(set(destinations) - {host.name for host in plan.hosts}):
         raise click.UsageError(f"no host {', '.join(unknown)}: the spec has {', '.join(h.name for h in plan.hosts)}")
-    hosts_asked = deploy_records.query_hosts(list(hosts), destinations)
+    ways = deploy_records.WaysToHosts(destinations, parse_cluster_contexts(plan, contexts), plan.clusters)
+    hosts_asked = deploy_records.query_hosts(list(hosts), ways)
     return release_preview.PreviewSources(
         deploy_records.query_registry_digests, hosts_asked, RunbookIndex(plan.runbook, destinations)
     )

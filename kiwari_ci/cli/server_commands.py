@@ -19,6 +19,7 @@ from kiwari_ci.cli.options import (
     find_repository_root,
     find_spec_file,
     json_format_option,
+    parse_cluster_contexts,
     parse_pairs,
     repository_option,
     ssh_option,
@@ -506,11 +507,7 @@ def _plan_access(
     """How the hosts of these containers are reached; raises UsageError if nobody knows it for one of them."""
     from kiwari_ci.commands.engine_clients import Access, find_client
 
-    cluster_contexts = parse_pairs(contexts)
-    cluster_names = [cluster.name for cluster in plan.clusters]
-    if unknown := sorted(set(cluster_contexts) - set(cluster_names)):
-        known = ", ".join(cluster_names) or "none"
-        raise click.UsageError(f"no cluster {escape_control_characters(', '.join(unknown))}: the spec has {known}")
+    cluster_contexts = parse_cluster_contexts(plan, contexts)
     access = Access(plan, find_output_root(None), _parse_destinations(plan, ssh), cluster_contexts)
     for host in dict.fromkeys(container.host for container in containers):
         problem = find_client(host).find_problem(host, access)

@@ -7,7 +7,7 @@ from kiwari_ci.engines.kubernetes import rollout
 from kiwari_ci.plan import ClusterStack
 from kiwari_ci.probes import cluster_checks
 from kiwari_ci.probes.cluster import Kubectl, get_running, list_kubectl_options
-from kiwari_ci.probes.deploy_records import DeployRecord
+from kiwari_ci.probes.deploy_records import create_deploy_record
 
 PODS_FOLLOWED = 50  # kubectl refuses to read the logs of more than five pods, unless it is told
 
@@ -78,13 +78,6 @@ def _describe_service(
     problem = rollout.problem_of_serving(state, service) if deployment.is_settled else ""
     if problem:
         shown_state = problem
-    record = _create_record(newest)
+    record = create_deploy_record(newest)
     is_serving = bool(count) and not problem
     return ContainerStatus(place.container, place.kind, place.name, shown_state, is_serving, record)
-
-
-def _create_record(record: rollout.Record) -> DeployRecord:
-    """The record in the form of a host's: the mark of a rollout begins with its run, or says that it is a rollback."""
-    image = record.image.partition("@")[0]
-    run = record.mark.partition("-")[0]
-    return DeployRecord(image, record.digest, record.sequence, record.time, run)

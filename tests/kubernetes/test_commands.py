@@ -42,14 +42,6 @@ def test_a_file_that_a_person_applies(shop: Path) -> None:
     assert "deploy/cluster/setup.yaml: apply it to cluster" in words
 
 
-def test_trace_says_that_it_does_not_ask(shop: Path) -> None:
-    traced = kiwari_ci("trace", "example.com")
-
-    assert traced.code == 0
-    assert "shop-web-production, production on cluster" in traced.out
-    assert "? cluster is not asked; this command says what serves: deploy/bin/rollout status" in traced.out
-
-
 def test_eject_keeps_the_files_of_a_cluster(shop: Path) -> None:
     assert kiwari_ci("eject").code == 0
 

@@ -103,6 +103,31 @@ def test_status_of_a_cluster_that_does_not_answer(shop: Shop) -> None:
     assert "? kubectl: Unable to connect to the server\n" in done.out
 
 
+def test_trace_reads_the_record_of_the_cluster(shop: Shop) -> None:
+    traced = kiwari_ci("trace", "example.com")
+
+    assert traced.code == 0, traced.err
+    assert f"{WEB}, production on cluster" in traced.out
+    assert IMAGE in traced.out and "actions/runs/72" in traced.out
+
+
+def test_preview_reads_what_staging_served_from_the_cluster(shop: Shop) -> None:
+    previewed = kiwari_ci("preview", "v1.0.0")
+
+    served = running.first_digest("web")[:19]
+    assert f"staging serves {served} since " in previewed.out
+    assert f"production runs {served} since " in previewed.out
+    assert "? cluster: it is a cluster: kiwari-ci doctor compares the Secrets" in previewed.out
+
+
+def test_trace_and_preview_of_a_cluster_that_does_not_answer(shop: Shop) -> None:
+    shop.folder.joinpath("bin/kubectl").write_text("#!/bin/sh\necho 'Unable to connect to the server' >&2\nexit 1\n")
+
+    assert "? cluster: kubectl: Unable to connect to the server" in kiwari_ci("trace", "example.com").out
+    assert "staging: cluster: kubectl: Unable to connect to the server" in kiwari_ci("preview", "v1.0.0").out
+    assert kiwari_ci("trace", "example.com", "--context", "gone=x").code == 2
+
+
 def test_logs_are_those_of_all_pods(shop: Shop) -> None:
     done = kiwari_ci("logs", "production", "web", "--tail", "5", "--follow", "--context", "cluster=admin")
 
