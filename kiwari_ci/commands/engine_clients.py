@@ -165,9 +165,14 @@ def find_client(host: Host) -> EngineClient:
 
 
 def query_status(environment: str, places: Sequence[PlannedPlace], access: Access) -> list[StackStatus]:
-    """Ask each host for the state of its containers, one host after the other."""
+    """Ask each host for the state of its containers, one host after the other.
+
+    A host that has only the database of the environment is asked for that, without a stack.
+    """
     statuses = []
-    for host, stack in dict.fromkeys((place.host, place.stack) for place in places if place.stack):
+    stacks = {place.host.name: place.stack for place in places if place.stack}
+    for host in dict.fromkeys(place.host for place in places):
+        stack = stacks.get(host.name, "")
         on_this_host = [place for place in places if place.host == host and place.stack in ("", stack)]
         statuses.append(find_client(host).query_status(environment, host, stack, on_this_host, access))
     return statuses

@@ -22,11 +22,14 @@ DIGEST_PATTERN = re.compile(r"sha256:[0-9a-f]{64}")
 _BAD_STATES = ("DOES NOT RUN", "DOES NOT ANSWER", "UNKNOWN")
 _RUNNING_STATE = "Up "  # how `docker ps` begins the state of a container that runs
 _REQUEST_REFUSED = 64  # an exit code of the host program
-# $1 is the host's folder, $2 the stack, and $3 is not empty where backups or jobs run on a schedule.
-# $4 marks what the database program prints. The exit code is that of the host program.
+# $1 is the host's folder, $2 the stack, which is empty where the host has only a database, and $3 is not empty where
+# backups or jobs run on a schedule. $4 marks what the database program prints. The exit code is that of the host
+# program.
 _STATUS_SCRIPT = """
 code=0
-"$1/bin/deploy" status "$2" || code=$?
+if [ -n "$2" ]; then
+  "$1/bin/deploy" status "$2" || code=$?
+fi
 docker ps -a --format 'container\t{{.Names}}\t{{.Image}}\t{{.Status}}\t{{.Label "com.docker.compose.project"}}'
 if [ -n "$3" ]; then
   echo "$4"
@@ -232,7 +235,7 @@ def format_status(plan: Plan, statuses: Iterable[StackStatus]) -> str:
     for status in statuses:
         if lines:
             lines.append("")
-        lines.append(f"{status.environment} on {status.host}: {status.stack}")
+        lines.append(f"{status.environment} on {status.host}: {status.stack or 'its database'}")
         if status.problem:
             lines.append(f"? {status.problem}")
         for container in status.containers:

@@ -103,6 +103,22 @@ def test_status_of_a_cluster_that_does_not_answer(shop: Shop) -> None:
     assert "? kubectl: Unable to connect to the server\n" in done.out
 
 
+def test_a_database_on_a_server_is_asked_there(shop: Shop) -> None:
+    text = MOVE.read_text().replace("host: [vps, cluster]", "host: cluster")
+    (shop.folder / "specs/shop.yaml").write_text(text)
+    ssh = shop.folder / "bin/ssh"
+    row = "container\tpostgres\tpostgres:16\tUp 3 weeks (healthy)\tpostgres"
+    ssh.write_text(f"#!/bin/sh\necho '{row}'\n")
+    ssh.chmod(0o755)
+
+    done = kiwari_ci("status", "production", "postgres")
+
+    assert (done.code, done.out) == (
+        0,
+        "production on vps: its database\n  postgres: postgres:16, Up 3 weeks (healthy)\n",
+    )
+
+
 def test_trace_reads_the_record_of_the_cluster(shop: Shop) -> None:
     traced = kiwari_ci("trace", "example.com")
 
