@@ -172,5 +172,6 @@ def test_production_takes_only_what_staging_served(plain: Plain, record_compose:
     strange = {"api": plain.push("plain-strange"), "admin": f"sha256:{'0' * 64}"}
     refused = plain.checkout.deploy("promote.yml", "production", strange)
 
-    assert refused.code == 65, refused.log
+    assert refused.code != 0, refused.log
+    assert "never" in refused.log, refused.log
     record_compose(14, refused.code, refused.seconds, "not asked")
