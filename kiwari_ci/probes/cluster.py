@@ -4,12 +4,21 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from time import monotonic
 from typing import Any
 
 from kiwari_ci.engines.kubernetes import manifests, rollout
 from kiwari_ci.plan import Cluster, ClusterStack
 from kiwari_ci.plan.base import FrozenMapping
-from kiwari_ci.probes.calls import REQUEST_TIMEOUT, ProcessResult, find_last_line, run_process
+from kiwari_ci.probes.calls import (
+    REQUEST_TIMEOUT,
+    TOTAL_TIMEOUT,
+    BackgroundCall,
+    ProcessResult,
+    find_last_line,
+    run_process,
+)
 
 Json = dict[str, Any]
 
@@ -133,16 +142,27 @@ def probe_cluster(cluster: Cluster, kubectl: Kubectl) -> ClusterFacts:
     if result.code:
         return ClusterFacts(why=f"{explain_error(result)} (context {context}, {server})")
     versions = json.loads(result.out)
+    # Side by side, for each command may take a second on a cluster that is far away.
+    deadline = monotonic() + TOTAL_TIMEOUT - 4
+    nodes = BackgroundCall(partial(kubectl.get, "nodes"))
+    setup = BackgroundCall(partial(_get_objects, kubectl, list_setup_objects(cluster)))
+    ingress_class = BackgroundCall(partial(_get_ingress_class, cluster, kubectl))
+    issuer = BackgroundCall(partial(_get_issuer, cluster, kubectl))
+    stacks = {stack.name: BackgroundCall(partial(probe_stack, stack, kubectl)) for stack in cluster.stacks}
+    late = ClusterAnswer(why="kubectl: no answer in time")
     return ClusterFacts(
         context=context,
         server=server,
         version=versions.get("serverVersion", {}).get("gitVersion", ""),
         client_version=versions.get("clientVersion", {}).get("gitVersion", ""),
-        nodes=kubectl.get("nodes"),
-        setup=_get_objects(kubectl, _list_readable_objects(cluster.setup)),
-        ingress_class=_get_ingress_class(cluster, kubectl),
-        issuer=_get_issuer(cluster, kubectl),
-        stacks={stack.name: probe_stack(stack, kubectl) for stack in cluster.stacks},
+        nodes=nodes.answer(deadline, late),
+        setup=setup.answer(deadline, late),
+        ingress_class=ingress_class.answer(deadline, late),
+        issuer=issuer.answer(deadline, late),
+        stacks={
+            name: call.answer(deadline, StackFacts(running=late, by_hand=late, secrets_why=late.why))
+            for name, call in stacks.items()
+        },
     )
 
 
