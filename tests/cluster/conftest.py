@@ -153,5 +153,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if not FIGURES and not COMPOSE_FIGURES:
         return
     print(f"\n\n{figures.write_table(FIGURES, COMPOSE_FIGURES)}")
+    for figure in COMPOSE_FIGURES:  # a run of the server's trials alone has no row of the cluster
+        print(figure)
     if exitstatus == 0 and not session.config.option.keyword and session.config.args == ["tests/cluster"]:
         figures.write_page(FIGURES, COMPOSE_FIGURES)
