@@ -103,6 +103,7 @@ def command_texts() -> set[str]:
             "output/atomic_write",
             "cli/options",
             "cli/terminal",
+            "commands/engine_clients",
             "output/generated_files",
         )
     ]
@@ -286,13 +287,9 @@ def _reported(module: ast.Module) -> Iterator[str]:
     for node in ast.walk(module):
         if isinstance(node, ast.Call) and node.args and _refuses(node):
             yield from _texts(node.args[0])
-        elif isinstance(node, ast.FunctionDef) and node.name == "_explain_blocked_path":
-            yield from (
-                text
-                for statement in ast.walk(node)
-                if isinstance(statement, ast.Return)
-                for text in _texts(statement.value)
-            )
+        elif isinstance(node, ast.FunctionDef) and node.name in ("_explain_blocked_path", "explain_failure"):
+            returned = [statement.value for statement in ast.walk(node) if isinstance(statement, ast.Return)]
+            yield from filter(None, (text for value in returned for text in _texts(value)))
         elif isinstance(node, ast.Assign) and [getattr(target, "id", "") for target in node.targets] == ["title"]:
             yield from _texts(node.value)
 

@@ -26,9 +26,10 @@ import pytest
 from kiwari_ci import generator
 from kiwari_ci.commands import doctor
 from kiwari_ci.output.generated_files import GeneratedFiles
-from kiwari_ci.plan import DomainRedirect, Plan, RunbookCommand, SettingCommand, TakenOverContainer, Takeover
+from kiwari_ci.plan import Cluster, DomainRedirect, Plan, RunbookCommand, SettingCommand, TakenOverContainer, Takeover
 from kiwari_ci.probes import (
     calls,
+    cluster,
     container_registry,
     dns_tls,
     findings,
@@ -112,6 +113,7 @@ def examined(
     defaults: dict[str, Any] = {
         "facts": {"vps": ssh_host.HostFacts(tuple(lines))},
         "reached": {"vps": ssh_host.SshTarget(ADDRESS, (ADDRESS,), frozenset({("ssh-ed25519", KEY)}))},
+        "clusters": {},
         "seen": {address: dns_tls.DomainState((ADDRESS,), (response,)) for address in plan.domains},
         "github": seen_on_github(),
         "proxy": ({instance.domain: npm_host(instance.domain) for instance in PLAN.hosts[0].public}, ""),
@@ -328,6 +330,11 @@ def test_a_host_without_docker_or_without_a_way_to_it() -> None:
     }  # fmt: skip
 
 
+def empty_cluster(planned: Cluster) -> cluster.ClusterFacts:
+    """A cluster in which there is nothing."""
+    return cluster.ClusterFacts(stacks={stack.name: cluster.StackFacts() for stack in planned.stacks})
+
+
 def test_all_case_specs_have_their_cures() -> None:
     """Whatever is wrong with any of them, the runbook has the words."""
     for path in sorted(ROOT.glob("tests/cases/ok/*/spec.yaml")):
@@ -335,6 +342,7 @@ def test_all_case_specs_have_their_cures() -> None:
         facts = {host.name: ssh_host.HostFacts((("engine", "27"), ("compose", "1"))) for host in plan.hosts}
         targets = {host.name: ssh_host.SshTarget() for host in plan.hosts}
         world: dict[str, Any] = {"facts": facts, "reached": targets, "github": github.GitHubState(why="no gh")}
+        world["clusters"] = {each.name: empty_cluster(each) for each in plan.clusters}
         routes = [route for stack in plan.stacks for container in stack.containers for route in container.routes]
         addresses = {*plan.domains, *(route.address for route in routes)}
         world["seen"] = {address: dns_tls.DomainState() for address in addresses}

@@ -11,7 +11,7 @@ import pytest
 
 from kiwari_ci.commands.check import older_specs
 from kiwari_ci.readers import git
-from tests.cli_runner import Said, kiwari_ci
+from tests.cli_runner import CommandResult, kiwari_ci
 from tests.repository import Repository
 
 SPEC = (Path(__file__).parents[1] / "specs/kiwari.yaml").read_text()
@@ -118,7 +118,7 @@ def _add_submodule(repository: Repository, commit: str) -> None:
     repository.git("update-index", "--add", "--cacheinfo", f"{SUBMODULE[0]},{commit},api/vendor")
 
 
-def run_commands(names: Iterable[str]) -> dict[str, Said]:
+def run_commands(names: Iterable[str]) -> dict[str, CommandResult]:
     return {name: kiwari_ci(*COMMANDS[name]) for name in names}
 
 

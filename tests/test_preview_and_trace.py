@@ -263,7 +263,7 @@ case ${{@: -1}} in
   *pos-production) printf '%s\\n' {answer} ;;
 esac""")  # fmt: skip
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
-    seen = deploy_records.query_hosts(PLAN.hosts, {})["vps"]
+    seen = deploy_records.query_hosts(PLAN.hosts, deploy_records.WaysToHosts())["vps"]
     assert [
         record.digest for record in deploy_records.parse_deploy_records(seen, PLAN.compose_stacks[1], "pos-api")
     ] == [digest("a")]

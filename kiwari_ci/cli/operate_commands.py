@@ -12,12 +12,14 @@ from kiwari_ci.cli.errors import EXIT_FAULTS, exit_with_code
 from kiwari_ci.cli.options import (
     NonEmptyPath,
     NonEmptyString,
+    context_option,
     find_output_root,
     find_repository_root,
     find_spec_file,
     format_option,
     json_format_option,
     out_option,
+    parse_cluster_contexts,
     parse_pairs,
     quiet_option,
     repository_option,
@@ -32,21 +34,29 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kiwari_ci.commands.preview.release_preview import PreviewSources
-    from kiwari_ci.plan import DeployHost, Plan
+    from kiwari_ci.plan import Host, Plan
 
 
 @click.command("preview")
 @click.argument("tag", type=NonEmptyString())
 @spec_argument
 @ssh_option
+@context_option
 @repository_option
 @json_format_option
 @exit_with_code
-def preview_command(tag: str, spec: Path | None, ssh: tuple[str, ...], repository: Path | None, style: str) -> int:
+def preview_command(
+    tag: str,
+    spec: Path | None,
+    ssh: tuple[str, ...],
+    contexts: tuple[str, ...],
+    repository: Path | None,
+    style: str,
+) -> int:
     """Print what pushing the version TAG would do: commits, images, what staging has served, migrations, env keys.
 
-    The command asks git in this checkout, the registry with docker, and the hosts with ssh; it prints ? for what it
-    cannot find out. The exit code is 1 when something would stop the release.
+    The command asks git in this checkout, the registry with docker, servers with ssh, and clusters with kubectl; it
+    prints ? for what it cannot find out. The exit code is 1 when something would stop the release.
     """
     from kiwari_ci import generator
     from kiwari_ci.commands.preview import release_preview, report
@@ -59,10 +69,10 @@ def preview_command(tag: str, spec: Path | None, ssh: tuple[str, ...], repositor
         shown_tag = escape_control_characters(tag)
         raise click.UsageError(f"no workflow runs on the tag {shown_tag}: the spec promotes on {patterns}")
     environments = (promotion.from_environment, promotion.deploy.environment)
-    hosts = [host for host in plan.hosts if any(stack.environment in environments for stack in host.stacks)]
+    hosts = [host for host in plan.every_host if any(stack.environment in environments for stack in host.stacks)]
     git = GitRepository(repository or find_repository_root(), os.environ)
     with show_progress("Asking git, the registry and the hosts"):
-        sources = _prepare_probes(plan, hosts, ssh)
+        sources = _prepare_probes(plan, hosts, ssh, contexts)
         sections = release_preview.preview_release(plan, promotion, tag, git, sources)
     title = f"{tag}: {release_preview.describe_promotion(promotion)}"
     if style == "json":
@@ -76,10 +86,18 @@ def preview_command(tag: str, spec: Path | None, ssh: tuple[str, ...], repositor
 @click.argument("address", type=NonEmptyString())
 @spec_argument
 @ssh_option
+@context_option
 @repository_option
 @json_format_option
 @exit_with_code
-def trace_command(address: str, spec: Path | None, ssh: tuple[str, ...], repository: Path | None, style: str) -> int:
+def trace_command(
+    address: str,
+    spec: Path | None,
+    ssh: tuple[str, ...],
+    contexts: tuple[str, ...],
+    repository: Path | None,
+    style: str,
+) -> int:
     """Print which image and commit serve at ADDRESS (a URL, domain or container), and the run that deployed them."""
     from kiwari_ci import generator
     from kiwari_ci.commands import trace
@@ -93,8 +111,8 @@ def trace_command(address: str, spec: Path | None, ssh: tuple[str, ...], reposit
         raise click.UsageError(f"nothing of the spec answers at {escape_control_characters(address)}: it has {domains}")
     git = GitRepository(repository or find_repository_root(), os.environ)
     with show_progress("Asking git, the registry and the host"):
-        hosts = [host for host in plan.hosts if host == place[0]]
-        sections = trace.trace_container(plan, place, git, _prepare_probes(plan, hosts, ssh))
+        hosts = [host for host in plan.every_host if host == place[0]]
+        sections = trace.trace_container(plan, place, git, _prepare_probes(plan, hosts, ssh, contexts))
     if style == "json":
         terminal.print_text(problems.format_json(report.build_sections_json(address, sections)))
     else:
@@ -102,7 +120,9 @@ def trace_command(address: str, spec: Path | None, ssh: tuple[str, ...], reposit
     return 0
 
 
-def _prepare_probes(plan: "Plan", hosts: "Sequence[DeployHost]", ssh: tuple[str, ...]) -> "PreviewSources":
+def _prepare_probes(
+    plan: "Plan", hosts: "Sequence[Host]", ssh: tuple[str, ...], contexts: tuple[str, ...]
+) -> "PreviewSources":
     """Ask the registry when it is needed, and all hosts at once."""
     from kiwari_ci.commands.preview import release_preview
     from kiwari_ci.probes import deploy_records
@@ -111,7 +131,8 @@ def _prepare_probes(plan: "Plan", hosts: "Sequence[DeployHost]", ssh: tuple[str,
     destinations = parse_pairs(ssh)
     if unknown := sorted(set(destinations) - {host.name for host in plan.hosts}):
         raise click.UsageError(f"no host {', '.join(unknown)}: the spec has {', '.join(h.name for h in plan.hosts)}")
-    hosts_asked = deploy_records.query_hosts(list(hosts), destinations)
+    ways = deploy_records.WaysToHosts(destinations, parse_cluster_contexts(plan, contexts), plan.clusters)
+    hosts_asked = deploy_records.query_hosts(list(hosts), ways)
     return release_preview.PreviewSources(
         deploy_records.query_registry_digests, hosts_asked, RunbookIndex(plan.runbook, destinations)
     )
@@ -128,6 +149,7 @@ def _prepare_probes(plan: "Plan", hosts: "Sequence[DeployHost]", ssh: tuple[str,
     help="Check one environment. Default: all.",
 )
 @ssh_option
+@context_option
 @click.option(
     "--known-hosts",
     type=NonEmptyString(),
@@ -154,13 +176,14 @@ def doctor_command(
     spec: Path | None,
     environments: tuple[str, ...],
     ssh: tuple[str, ...],
+    contexts: tuple[str, ...],
     known_hosts: tuple[str, ...],
     npm: str | None,
     pull_token: str | None,
     style: str | None,
     quiet: bool,
 ) -> int:
-    """Check whether servers, DNS, certificates, GitHub and the registry are as the spec needs them.
+    """Check whether servers, clusters, DNS, certificates, GitHub and the registry are as the spec needs them.
 
     The doctor only reads. The exit code is 1 when something is wrong. A check that it cannot make is reported as not
     asked, and does not change the exit code. It sends a token only to a host that an option names, and prints that
@@ -176,7 +199,9 @@ def doctor_command(
     if pull_token and (error := doctor.find_token_error(plan, pull_token, token)):
         raise click.UsageError(error)
     npm_token = os.environ.get("NPM_TOKEN", "")
-    options = doctor.ProbeOptions(parse_pairs(ssh), known_hosts_files, npm or "", npm_token, token)
+    options = doctor.ProbeOptions(
+        parse_pairs(ssh), parse_pairs(contexts), known_hosts_files, npm or "", npm_token, token
+    )
     if error := doctor.find_option_error(plan, environments, options):
         raise click.UsageError(error)
     if token:

@@ -4,9 +4,14 @@ import os
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from kiwari_ci.problems import escape_control_characters
+
+if TYPE_CHECKING:
+    from kiwari_ci.plan import Plan
 
 
 class NonEmptyPath(click.Path):
@@ -66,6 +71,14 @@ ssh_option = click.option(
     metavar="HOST=DESTINATION",
     help="Login and address of a host: server=deploy@192.0.2.10. Default: its name in the spec, as in ~/.ssh/config.",
 )
+context_option = click.option(
+    "--context",
+    "contexts",
+    type=NonEmptyString(),
+    multiple=True,
+    metavar="HOST=CONTEXT",
+    help="The context of kubectl for a cluster. Default: the current one, if the spec has one cluster.",
+)
 
 
 def find_repository_root() -> Path:
@@ -110,6 +123,16 @@ def parse_pairs(options: Iterable[str]) -> dict[str, str]:
     if not all(name and value for name, value in pairs.items()):
         raise click.UsageError(f"expected HOST=…, met {' '.join(options)}")
     return pairs
+
+
+def parse_cluster_contexts(plan: "Plan", options: Iterable[str]) -> dict[str, str]:
+    """The contexts of kubectl, by the name of a cluster; raises UsageError for what is no cluster of the spec."""
+    contexts = parse_pairs(options)
+    cluster_names = [cluster.name for cluster in plan.clusters]
+    if unknown := sorted(set(contexts) - set(cluster_names)):
+        known = ", ".join(cluster_names) or "none"
+        raise click.UsageError(f"no cluster {escape_control_characters(', '.join(unknown))}: the spec has {known}")
+    return contexts
 
 
 def select_output_format(style: str | None) -> str:

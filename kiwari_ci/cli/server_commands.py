@@ -1,4 +1,4 @@
-"""The commands that a person runs on the servers of an environment, by the person's own ssh login."""
+"""The commands that a person runs where an environment runs, by the person's own ssh login or kubectl."""
 
 import os
 import re
@@ -14,9 +14,12 @@ from kiwari_ci.cli.errors import exit_with_code
 from kiwari_ci.cli.options import (
     NonEmptyPath,
     NonEmptyString,
+    context_option,
+    find_output_root,
     find_repository_root,
     find_spec_file,
     json_format_option,
+    parse_cluster_contexts,
     parse_pairs,
     repository_option,
     ssh_option,
@@ -27,9 +30,10 @@ from kiwari_ci.problems import escape_control_characters
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kiwari_ci.commands.operate import ContainerOnHost
+    from kiwari_ci.commands.engine_clients import Access
+    from kiwari_ci.commands.operate import PlannedPlace
     from kiwari_ci.commands.rotate import HostRotation
-    from kiwari_ci.plan import ComposeStack, Plan, Stack
+    from kiwari_ci.plan import ComposeStack, Host, Plan, Stack
     from kiwari_ci.probes.calls import ProcessResult
 
 EXIT_SSH_FAILED, EXIT_NOT_INSTALLED, EXIT_SIGNAL_BASE = 255, 127, 128
@@ -56,6 +60,7 @@ host_option = click.option(
 @spec_option
 @host_option
 @ssh_option
+@context_option
 @repository_option
 @json_format_option
 @exit_with_code
@@ -65,6 +70,7 @@ def status_command(
     spec: Path | None,
     host: str | None,
     ssh: tuple[str, ...],
+    contexts: tuple[str, ...],
     repository: Path | None,
     style: str,
 ) -> int:
@@ -74,14 +80,14 @@ def status_command(
     of ssh.
     """
     from kiwari_ci import generator
-    from kiwari_ci.commands import operate
+    from kiwari_ci.commands import engine_clients, operate
     from kiwari_ci.readers.git_history import GitRepository
 
     plan = generator.load_spec(find_spec_file(spec)).plan
     containers = _select_containers(plan, environment, service, host)
-    destinations = _parse_destinations(plan, ssh)
+    access = _plan_access(plan, containers, ssh, contexts)
     with show_progress("Asking the hosts"):
-        statuses = operate.query_status(environment, containers, destinations)
+        statuses = engine_clients.query_status(environment, containers, access)
         git = GitRepository(repository or find_repository_root(), os.environ)
         statuses = operate.add_commits(plan, git, statuses)
     if style == "json":
@@ -105,6 +111,7 @@ def status_command(
 @spec_option
 @host_option
 @ssh_option
+@context_option
 @exit_with_code
 def logs_command(
     environment: str,
@@ -114,26 +121,27 @@ def logs_command(
     spec: Path | None,
     host: str | None,
     ssh: tuple[str, ...],
+    contexts: tuple[str, ...],
 ) -> int:
     """Print the log of SERVICE in ENV.
 
     SERVICE is a service, an accessory, a database server, or the name of a container. The exit code is the one of
-    `docker logs` on the host, or of ssh.
+    `docker logs` on the host, of ssh, or of `kubectl logs`.
     """
     from kiwari_ci import generator
-    from kiwari_ci.commands import operate
+    from kiwari_ci.commands.engine_clients import find_client
 
     plan = generator.load_spec(find_spec_file(spec)).plan
     containers = _select_containers(plan, environment, service, host)
-    destinations = _parse_destinations(plan, ssh)
+    access = _plan_access(plan, containers, ssh, contexts)
     if follow:
         containers = [_require_one_container(containers)]
     exit_code = 0
     for container in containers:
         if len(containers) > 1:
             terminal.print_text(f"==> {container} <==")
-        command = operate.build_logs_command(container.container, tail, follow)
-        exit_code = _run_on_host(container, command, destinations) or exit_code
+        command = find_client(container.host).build_logs_command(container, access, tail, follow)
+        exit_code = _run_command(container, command) or exit_code
     return exit_code
 
 
@@ -144,6 +152,7 @@ def logs_command(
 @spec_option
 @host_option
 @ssh_option
+@context_option
 @exit_with_code
 def exec_command(
     environment: str,
@@ -152,21 +161,22 @@ def exec_command(
     spec: Path | None,
     host: str | None,
     ssh: tuple[str, ...],
+    contexts: tuple[str, ...],
 ) -> int:
     """Run COMMAND in the container that serves SERVICE in ENV, for example: exec production web -- sh.
 
     In a terminal, COMMAND gets a terminal, too; otherwise standard input and output are passed on unchanged. The exit
-    code is the one of COMMAND, or of ssh.
+    code is the one of COMMAND, of ssh, or of kubectl.
     """
     from kiwari_ci import generator
-    from kiwari_ci.commands import operate
+    from kiwari_ci.commands.engine_clients import find_client
 
     plan = generator.load_spec(find_spec_file(spec)).plan
     container = _require_one_container(_select_containers(plan, environment, service, host))
-    destinations = _parse_destinations(plan, ssh)
+    access = _plan_access(plan, [container], ssh, contexts)
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    remote_command = operate.build_exec_command(container.container, command, is_terminal)
-    return _run_on_host(container, remote_command, destinations, is_terminal=is_terminal, is_filter=not is_terminal)
+    words = find_client(container.host).build_exec_command(container, access, command, is_terminal)
+    return _run_command(container, words, is_terminal=is_terminal, is_filter=not is_terminal)
 
 
 @click.command("rollback")
@@ -177,6 +187,7 @@ def exec_command(
 @spec_option
 @host_option
 @ssh_option
+@context_option
 @exit_with_code
 def rollback_command(
     environment: str,
@@ -186,29 +197,33 @@ def rollback_command(
     spec: Path | None,
     host: str | None,
     ssh: tuple[str, ...],
+    contexts: tuple[str, ...],
 ) -> int:
     """Go back to the image that SERVICE served in ENV before, or to the one with DIGEST, which must have served there.
 
     Several hosts and replicas are rolled back one after the other, and the command stops at the first failure.
-    Migrations are not undone. The exit code is the one of `bin/deploy rollback` on the host, or of ssh.
+    Migrations are not undone. The exit code is the one of `bin/deploy rollback` on the host, of ssh, or of
+    `deploy/bin/rollout rollback` in this checkout, which goes back on a cluster.
     """
     from kiwari_ci import generator
     from kiwari_ci.commands import operate
+    from kiwari_ci.commands.engine_clients import find_client
 
     if digest and not operate.DIGEST_PATTERN.fullmatch(digest):
         shown_digest = escape_control_characters(digest)
         raise click.UsageError(f"{shown_digest} is no digest (sha256: and 64 digits): kiwari-ci status prints them")
     plan = generator.load_spec(find_spec_file(spec)).plan
     containers = _select_containers(plan, environment, service, host)
-    destinations = _parse_destinations(plan, ssh)
+    access = _plan_access(plan, containers, ssh, contexts)
     if any(container.kind != "service" for container in containers):
         raise click.UsageError(f"{service} is not a service: only services can be rolled back")
     if not yes:
-        _confirm_rollback(plan, environment, containers, destinations, digest)
+        _confirm_rollback(plan, environment, containers, access, digest)
     for number, container in enumerate(containers):
         if len(containers) > 1:
             terminal.print_text(f"==> {container} <==")
-        exit_code = _run_on_host(container, operate.build_rollback_command(container, digest or ""), destinations)
+        command = find_client(container.host).build_rollback_command(container, access, digest or "")
+        exit_code = _run_command(container, command)
         if exit_code:
             remaining = ", ".join(map(str, containers[number + 1 :]))
             if remaining:
@@ -332,7 +347,7 @@ def _rotate_on_host(
             " copy it"
         )
         terminal.print_text(hint, err=True)
-    return _explain_exit_code(host_name, result)
+    return _explain_exit_code(rotation.host, result)
 
 
 def _is_password(plan: "Plan", environment: str, name: str) -> bool:
@@ -429,15 +444,15 @@ def _refuse_secret_elsewhere(plan: "Plan", environment: str, stack: "Stack", nam
 def _confirm_rollback(
     plan: "Plan",
     environment: str,
-    containers: "Sequence[ContainerOnHost]",
-    destinations: "Mapping[str, str]",
+    containers: "Sequence[PlannedPlace]",
+    access: "Access",
     digest: str | None,
 ) -> None:
     """Show what serves, and ask whether to go back."""
-    from kiwari_ci.commands import operate
+    from kiwari_ci.commands import engine_clients, operate
 
     with show_progress("Asking the hosts"):
-        statuses = operate.query_status(environment, containers, destinations)
+        statuses = engine_clients.query_status(environment, containers, access)
     terminal.print_text(operate.format_status(plan, statuses))
     names = ", ".join(map(str, containers))
     target = digest or "the image that served before"
@@ -457,17 +472,12 @@ def _require_environment(plan: "Plan", environment: str) -> None:
 
 def _select_containers(
     plan: "Plan", environment: str, service: str | None, host: str | None
-) -> "list[ContainerOnHost]":
+) -> "list[PlannedPlace]":
     """The containers that the arguments name, in the order of the plan; raises UsageError when there are none."""
     from kiwari_ci.commands import operate
 
     _require_environment(plan, environment)
     containers = operate.list_containers(plan, environment)
-    if not containers:
-        stack = next(stack for stack in plan.stacks if stack.environment == environment)
-        raise click.UsageError(
-            f"{environment} is not on a host that ssh reaches; this command says what serves: {stack.status_command}"
-        )
     hosts = list(dict.fromkeys(container.host.name for container in containers))
     if host and host not in hosts:
         shown_host = escape_control_characters(host)
@@ -484,7 +494,7 @@ def _select_containers(
     return selected
 
 
-def _require_one_container(containers: "Sequence[ContainerOnHost]") -> "ContainerOnHost":
+def _require_one_container(containers: "Sequence[PlannedPlace]") -> "PlannedPlace":
     """The only container; raises UsageError when there are several."""
     if len(containers) > 1:
         names = ", ".join(map(str, containers))
@@ -501,27 +511,36 @@ def _parse_destinations(plan: "Plan", ssh: tuple[str, ...]) -> dict[str, str]:
     return destinations
 
 
-def _run_on_host(
-    container: "ContainerOnHost",
-    command: "Sequence[str]",
-    destinations: "Mapping[str, str]",
-    is_terminal: bool = False,
-    is_filter: bool = False,
+def _plan_access(
+    plan: "Plan", containers: "Sequence[PlannedPlace]", ssh: tuple[str, ...], contexts: tuple[str, ...]
+) -> "Access":
+    """How the hosts of these containers are reached; raises UsageError if nobody knows it for one of them."""
+    from kiwari_ci.commands.engine_clients import Access, find_client
+
+    cluster_contexts = parse_cluster_contexts(plan, contexts)
+    access = Access(plan, find_output_root(None), _parse_destinations(plan, ssh), cluster_contexts)
+    for host in dict.fromkeys(container.host for container in containers):
+        problem = find_client(host).find_problem(host, access)
+        if problem:
+            raise click.UsageError(problem)
+    return access
+
+
+def _run_command(
+    container: "PlannedPlace", command: "Sequence[str]", is_terminal: bool = False, is_filter: bool = False
 ) -> int:
-    """Run a command on the host of a container, print what it prints, and return its exit code.
+    """Run a command that reaches a container, print what it prints, and return its exit code.
 
     A filter reads standard input, and writes to standard output as it is, unless that is a terminal.
     """
-    from kiwari_ci.probes import calls, ssh_host
+    from kiwari_ci.probes import calls
 
-    host_name = container.host.name
-    ssh_command = ssh_host.build_ssh_command(destinations.get(host_name, host_name), command, is_terminal)
     if is_terminal:
-        result = calls.run_in_terminal(ssh_command)
+        result = calls.run_in_terminal(command)
     else:
         keeps_stdout = is_filter and not sys.stdout.isatty()
-        result = calls.stream_process(ssh_command, _print_line, keeps_stdin=is_filter, keeps_stdout=keeps_stdout)
-    return _explain_exit_code(host_name, result)
+        result = calls.stream_process(command, _print_line, keeps_stdin=is_filter, keeps_stdout=keeps_stdout)
+    return _explain_exit_code(container.host, result)
 
 
 def _print_line(line: str, is_error: bool) -> None:
@@ -529,17 +548,15 @@ def _print_line(line: str, is_error: bool) -> None:
     terminal.print_text(COLOUR_CODE.sub("", line), err=is_error)
 
 
-def _explain_exit_code(host_name: str, result: "ProcessResult") -> int:
-    """The exit code of a command on a host; where ssh is the reason for it, say so."""
-    from kiwari_ci.commands import operate
-    from kiwari_ci.probes import ssh_host
+def _explain_exit_code(host: "Host", result: "ProcessResult") -> int:
+    """The exit code of a command that reached a host; where the way to it is the reason for it, say so."""
+    from kiwari_ci.commands.engine_clients import find_client
 
-    if operate.is_refused_to_deploy_key(result):
-        terminal.print_text(f"{host_name}: {ssh_host.DEPLOY_KEY_REASON}", err=True)
-    if result.code == EXIT_SSH_FAILED:
-        hint = f"--ssh {host_name}=USER@ADDRESS says where it is"
-        terminal.print_text(f"ssh {host_name} ended with 255; if it did not get through: {hint}", err=True)
     if result.code == -1 and result.err:
         terminal.print_text(result.err, err=True)
+    explanation = find_client(host).explain_failure(host, result)
+    if explanation:
+        terminal.print_text(explanation, err=True)
+    if result.code == -1 and result.err:
         return EXIT_NOT_INSTALLED
     return result.code if result.code >= 0 else EXIT_SIGNAL_BASE - result.code

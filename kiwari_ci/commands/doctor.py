@@ -1,15 +1,18 @@
 """Probes hosts, domains, GitHub and the registry at the same time, then compares each answer with the plan."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import monotonic
+from typing import Protocol, TypedDict, cast
 
 from kiwari_ci.output.generated_files import GeneratedFiles
-from kiwari_ci.plan import ComposeStack, DeployHost, Host, Plan, PlannedContainer, Stack
+from kiwari_ci.plan import Cluster, ClusterStack, ComposeStack, DeployHost, Host, Plan, PlannedContainer, Stack
 from kiwari_ci.probes import (
+    cluster,
+    cluster_checks,
     container_registry,
     database_checks,
     dns_tls,
@@ -22,20 +25,22 @@ from kiwari_ci.probes import (
 )
 from kiwari_ci.probes.calls import TOTAL_TIMEOUT, BackgroundCall
 from kiwari_ci.probes.findings import Finding, FindingGroup
-from kiwari_ci.probes.runbook_index import HostRunbookIndex, RunbookIndex
+from kiwari_ci.probes.runbook_index import ClusterRunbookIndex, HostRunbookIndex, RunbookIndex
 from kiwari_ci.proxies.all_proxies import find_planned_proxy
+from kiwari_ci.schema.environments import EngineKind
 
 TIMEOUT_REASON = f"no answer within {TOTAL_TIMEOUT} s"
 
 
 @dataclass(frozen=True)
 class ProbeOptions:
-    """How to reach what is probed: SSH destinations by a host's name, known_hosts files, tokens, and the network.
+    """How to reach what is probed: SSH destinations and kubectl's contexts by a host's name, known_hosts files, tokens.
 
     Tests replace `net` and `registry`.
     """
 
     destinations: Mapping[str, str] = field(default_factory=dict)
+    contexts: Mapping[str, str] = field(default_factory=dict)
     known_hosts: Mapping[str, Path] = field(default_factory=dict)
     npm: str = ""
     npm_token: str = field(default="", repr=False)
@@ -50,10 +55,11 @@ class ProbeOptions:
 
 @dataclass(frozen=True)
 class ProbeResults:
-    """All answers: of hosts by their names, of domains, of GitHub, of the proxy, and of the registry by repository."""
+    """All answers: of servers and clusters by name, of domains, GitHub, the proxy, and the registry by repository."""
 
     facts: Mapping[str, ssh_host.HostFacts]
     reached: Mapping[str, ssh_host.SshTarget]
+    clusters: Mapping[str, cluster.ClusterFacts]
     seen: Mapping[str, dns_tls.DomainState]
     github: github.GitHubState
     proxy: tuple[nginx_proxy_manager.ProxyHosts, str]
@@ -76,12 +82,17 @@ def find_option_error(plan: Plan, environments: Sequence[str], options: ProbeOpt
     """Why the options do not fit the spec; empty when they do."""
     spec_environments = {stack.environment for stack in plan.stacks}
     spec_hosts = {host.name for host in plan.hosts}
+    spec_clusters = {cluster.name for cluster in plan.clusters}
     unknown_environments = sorted(set(environments) - spec_environments)
     if unknown_environments:
         return f"no environment {', '.join(unknown_environments)}: the spec has {', '.join(sorted(spec_environments))}"
     unknown_hosts = sorted((set(options.destinations) | set(options.known_hosts)) - spec_hosts)
     if unknown_hosts:
         return f"no host {', '.join(unknown_hosts)}: the spec has {', '.join(sorted(spec_hosts))}"
+    unknown_clusters = sorted(set(options.contexts) - spec_clusters)
+    if unknown_clusters:
+        known = ", ".join(sorted(spec_clusters)) or "none"
+        return f"no cluster {', '.join(unknown_clusters)}: the spec has {known}"
     unreadable = [f"{host}={file}" for host, file in options.known_hosts.items() if not _is_readable_file(file)]
     if unreadable:
         return f"--known-hosts {' '.join(unreadable)}: no file that can be read: ssh-keyscan HOST makes such lines"
@@ -97,10 +108,10 @@ def run_checks(plan: Plan, files: GeneratedFiles, environments: Sequence[str], o
     """Return every finding: hosts first, then environments (all when none is named), GitHub and the registry."""
     stacks = [stack for stack in plan.stacks if not environments or stack.environment in environments]
     names = {stack.environment for stack in stacks}
-    hosts = [host for host in plan.hosts if names & set(host.environments)]
+    hosts = [host for host in plan.every_host if names & set(host.environments)]
     runbook = RunbookIndex(plan.runbook, options.destinations)
     results = _run_probes(plan, hosts, stacks, options)
-    checks = [_HostCheck(plan, host, files, results, options, runbook.for_host(host.name)) for host in hosts]
+    checks = [_create_check(host)(plan, host, files, results, options, runbook) for host in hosts]
     findings: list[Finding] = []
     for check in checks:
         findings += check.check_host()
@@ -108,23 +119,24 @@ def run_checks(plan: Plan, files: GeneratedFiles, environments: Sequence[str], o
         for stack in check.host.stacks:
             if stack in stacks:
                 findings += check.check_environment(stack)
-    for other_host in plan.every_host:
-        for other_stack in other_host.stacks:
-            if other_stack in stacks and not isinstance(other_host, DeployHost):
-                findings += _check_unasked_environment(plan, other_host, other_stack, results, options, runbook)
     group = FindingGroup(f"GitHub {plan.repository}")
     findings += github.check_repository(group, plan, results.github, runbook)
     findings += _check_registry_images(plan, stacks, results, options, runbook)
     return findings
 
 
-def _run_probes(plan: Plan, hosts: list[DeployHost], stacks: list[Stack], options: ProbeOptions) -> ProbeResults:
+def _run_probes(plan: Plan, hosts: list[Host], stacks: list[Stack], options: ProbeOptions) -> ProbeResults:
     """Start all calls before the first answer is waited for."""
     deadline = monotonic() + TOTAL_TIMEOUT
     environments = [stack.environment for stack in stacks]
     fact_calls = {}
     target_calls = {}
+    cluster_calls = {}
     for host in hosts:
+        if isinstance(host, Cluster):
+            cluster_calls[host.name] = BackgroundCall(partial(_probe_cluster, plan, host, options))
+        if not isinstance(host, DeployHost):
+            continue
         destination = options.destination(host.name)
         fact_calls[host.name] = BackgroundCall(partial(ssh_host.probe_host, host, destination))
         target_calls[host.name] = BackgroundCall(partial(ssh_host.resolve_ssh_target, destination, options.net))
@@ -153,6 +165,10 @@ def _run_probes(plan: Plan, hosts: list[DeployHost], stacks: list[Stack], option
             for host_name, call in fact_calls.items()
         },
         reached={host_name: call.answer(deadline, ssh_host.SshTarget()) for host_name, call in target_calls.items()},
+        clusters={
+            host_name: call.answer(deadline, cluster.ClusterFacts(why=TIMEOUT_REASON))
+            for host_name, call in cluster_calls.items()
+        },
         seen={
             address: call.answer(deadline, dns_tls.DomainState(unknown=TIMEOUT_REASON))
             for address, call in domain_calls.items()
@@ -164,6 +180,13 @@ def _run_probes(plan: Plan, hosts: list[DeployHost], stacks: list[Stack], option
             for repository, call in image_calls.items()
         },
     )
+
+
+def _probe_cluster(plan: Plan, host: Cluster, options: ProbeOptions) -> cluster.ClusterFacts:
+    context, why = cluster.choose_context(plan.clusters, options.contexts, host.name)
+    if why:
+        return cluster.ClusterFacts(why=why)
+    return cluster.probe_cluster(host, cluster.Kubectl(context))
 
 
 def _collect_image_tags(stacks: list[Stack]) -> dict[str, str]:
@@ -184,9 +207,23 @@ def _probe_image(plan: Plan, repository: str, tag: str, options: ProbeOptions) -
     return container_registry.probe_image_tag(base_url, name, tag, user, options.pull_token)
 
 
+class _HostCheck(Protocol):
+    """The checks of a host, and of the environments on it. Each engine has its own."""
+
+    @property
+    def host(self) -> Host:
+        """The host that is checked."""
+
+    def check_host(self) -> Iterator[Finding]:
+        """Check the host itself."""
+
+    def check_environment(self, stack: Stack) -> Iterator[Finding]:
+        """Check a stack on it, its public domains, and what GitHub has for its environment."""
+
+
 @dataclass(frozen=True)
-class _HostCheck:
-    """The checks of one host, and of the environments on it."""
+class _ServerCheck:
+    """The checks of a server, and of the environments on it."""
 
     plan: Plan
     host: DeployHost
@@ -262,8 +299,9 @@ class _HostCheck:
             port = variables.get(("variable", setting.name), "")
         return f"[{address}]:{port}" if port else ""
 
-    def check_environment(self, stack: ComposeStack) -> Iterator[Finding]:
+    def check_environment(self, stack: Stack) -> Iterator[Finding]:
         """Check a stack, its public domains, and what GitHub has for its environment."""
+        assert isinstance(stack, ComposeStack)
         group = FindingGroup(f"environment {stack.environment}")
         if self.facts.why:
             yield group.not_asked(f"stack {stack.name}", f"{self.host.name} was not asked")
@@ -311,19 +349,87 @@ class _HostCheck:
                     yield nginx_proxy_manager.check_proxy_host(group, site, self.results.proxy, self.runbook)
 
 
-def _check_unasked_environment(
-    plan: Plan, host: Host, stack: Stack, results: ProbeResults, options: ProbeOptions, runbook: RunbookIndex
-) -> Iterator[Finding]:
-    """Check what can be seen of an environment from outside, on a host that ssh does not reach."""
-    group = FindingGroup(f"environment {stack.environment}")
-    reason = f"{host.name} is not asked; this command says what serves: {stack.status_command}"
-    yield group.not_asked(f"stack {stack.name}", reason)
-    for container in stack.containers:
+@dataclass(frozen=True)
+class _ClusterCheck:
+    """The checks of a cluster, and of the environments on it."""
+
+    plan: Plan
+    host: Cluster
+    results: ProbeResults
+    options: ProbeOptions
+    runbook: ClusterRunbookIndex
+
+    @property
+    def facts(self) -> cluster.ClusterFacts:
+        return self.results.clusters[self.host.name]
+
+    def check_host(self) -> Iterator[Finding]:
+        """Check the cluster, and what its administrator applies once."""
+        group = FindingGroup(f"cluster {self.host.name}")
+        if self.facts.why:
+            commands = ", ".join(stack.status_command for stack in self.host.stacks)
+            hint = f"; with a login, this says what serves: {commands}"
+            yield group.not_asked("everything in it", f"{self.facts.why}{hint}")
+            return
+        yield from cluster_checks.check_cluster(group, self.host, self.facts, self.runbook)
+
+    def check_environment(self, stack: Stack) -> Iterator[Finding]:
+        """Check a namespace, its public domains, and what GitHub has for its environment."""
+        assert isinstance(stack, ClusterStack)
+        group = FindingGroup(f"environment {stack.environment}")
+        facts = cluster.StackFacts(running=cluster.ClusterAnswer(why=self.facts.why))
+        if self.facts.why:
+            yield group.not_asked(f"stack {stack.name}", f"{self.host.name} was not asked")
+        else:
+            facts = self.facts.stacks[stack.name]
+            yield from cluster_checks.check_stack(group, stack, facts, self.runbook)
+        for container in stack.containers:
+            # Several paths of one domain have the same DNS and the same certificate.
+            yield from dict.fromkeys(self._check_public_routes(group, stack, container, facts))
+        yield from github.check_github_environment(
+            group, self.plan, stack.environment, self.results.github, self.runbook
+        )
+
+    def _check_public_routes(
+        self, group: FindingGroup, stack: ClusterStack, container: PlannedContainer, facts: cluster.StackFacts
+    ) -> Iterator[Finding]:
+        is_deployed = cluster_checks.is_deployed(stack, container.container, facts)
+        now = self.options.net.now()
         for route in container.routes:
-            state = results.seen[route.address]
-            addresses = dns_tls.HostAddresses()
-            yield from dns_tls.check_route(group, container, route, state, addresses, True, runbook, options.net.now())
-    yield from github.check_github_environment(group, plan, stack.environment, results.github, runbook)
+            state = self.results.seen[route.address]
+            addresses = dns_tls.HostAddresses()  # nobody knows those of what is in front of a cluster
+            yield from dns_tls.check_route(group, container, route, state, addresses, is_deployed, self.runbook, now)
+
+
+def _create_server_check(
+    plan: Plan, host: Host, files: GeneratedFiles, results: ProbeResults, options: ProbeOptions, runbook: RunbookIndex
+) -> _HostCheck:
+    assert isinstance(host, DeployHost)
+    return _ServerCheck(plan, host, files, results, options, runbook.for_host(host.name))
+
+
+def _create_cluster_check(
+    plan: Plan, host: Host, files: GeneratedFiles, results: ProbeResults, options: ProbeOptions, runbook: RunbookIndex
+) -> _HostCheck:
+    assert isinstance(host, Cluster)
+    return _ClusterCheck(plan, host, results, options, runbook.for_cluster(host.name))
+
+
+_CreateCheck = Callable[[Plan, Host, GeneratedFiles, ProbeResults, ProbeOptions, RunbookIndex], _HostCheck]
+
+
+class _Checks(TypedDict):
+    """An engine that a host may have and that is missing here is a type error."""
+
+    compose: _CreateCheck
+    kubernetes: _CreateCheck
+
+
+_CHECKS: _Checks = {"compose": _create_server_check, "kubernetes": _create_cluster_check}
+
+
+def _create_check(host: Host) -> _CreateCheck:
+    return _CHECKS[cast(EngineKind, host.engine)]
 
 
 def _check_registry_images(
@@ -340,12 +446,18 @@ def _check_registry_images(
 
 def _find_deployed_repositories(plan: Plan, results: ProbeResults) -> set[str]:
     """The image repositories that some host has put into service."""
-    deployed = set()
-    for host in plan.hosts:
-        if host.name not in results.facts:
-            continue
+    deployed: set[str] = set()
+    for host in plan.clusters:
+        asked = results.clusters.get(host.name, cluster.ClusterFacts()).stacks
         for stack in host.stacks:
             for instance in stack.instances:
-                if results.facts[host.name].first("record", stack.name, instance.container):
+                if stack.name in asked and cluster_checks.is_deployed(stack, instance.container, asked[stack.name]):
                     deployed.add(instance.repository)
+    for server in plan.hosts:
+        if server.name not in results.facts:
+            continue
+        for compose_stack in server.stacks:
+            for container in compose_stack.instances:
+                if results.facts[server.name].first("record", compose_stack.name, container.container):
+                    deployed.add(container.repository)
     return deployed

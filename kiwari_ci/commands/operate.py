@@ -1,19 +1,19 @@
-"""What a person does on a host by the person's own ssh login: which containers a name means, and what ssh runs there.
+"""What a person does with what runs: which containers a name means, and what ssh runs on a server for it.
 
 Each function that builds a command returns words for a shell on the host. `ssh_host.build_ssh_command` quotes them, so
 that no name of a spec and no word of a command line is read by that shell.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from kiwari_ci.commands.deployed_commits import find_deployed_commit, format_deployed_number
 from kiwari_ci.commands.preview.release_preview import find_default_branch_ref
-from kiwari_ci.plan import DeployHost, Plan
+from kiwari_ci.plan import DeployHost, Host, Plan
 from kiwari_ci.probes import ssh_host
-from kiwari_ci.probes.calls import TOTAL_TIMEOUT, ProcessResult, find_last_line, run_process
+from kiwari_ci.probes.calls import ProcessResult, find_last_line
 from kiwari_ci.probes.deploy_records import DEPLOY_RECORD_PATTERN, DeployRecord
 from kiwari_ci.readers.git import GitError
 from kiwari_ci.readers.git_history import GitRepository
@@ -23,11 +23,14 @@ DIGEST_PATTERN = re.compile(r"sha256:[0-9a-f]{64}")
 _BAD_STATES = ("DOES NOT RUN", "DOES NOT ANSWER", "UNKNOWN")
 _RUNNING_STATE = "Up "  # how `docker ps` begins the state of a container that runs
 _REQUEST_REFUSED = 64  # an exit code of the host program
-# $1 is the host's folder, $2 the stack, and $3 is not empty where backups or jobs run on a schedule.
-# $4 marks what the database program prints. The exit code is that of the host program.
+# $1 is the host's folder, $2 the stack, which is empty where the host has only a database, and $3 is not empty where
+# backups or jobs run on a schedule. $4 marks what the database program prints. The exit code is that of the host
+# program.
 _STATUS_SCRIPT = """
 code=0
-"$1/bin/deploy" status "$2" || code=$?
+if [ -n "$2" ]; then
+  "$1/bin/deploy" status "$2" || code=$?
+fi
 docker ps -a --format 'container\t{{.Names}}\t{{.Image}}\t{{.Status}}\t{{.Label "com.docker.compose.project"}}'
 if [ -n "$3" ]; then
   echo "$4"
@@ -41,10 +44,10 @@ _SCHEDULE_END = re.compile(rf"{_SCHEDULE_MARK} [0-9]{{1,3}}")
 
 
 @dataclass(frozen=True)
-class ContainerOnHost:
+class PlannedPlace:
     """A container that a spec plans; `kind` is service, accessory or database, `name` what the spec calls it."""
 
-    host: DeployHost
+    host: Host
     stack: str
     kind: str
     name: str
@@ -89,24 +92,24 @@ class StackStatus:
         return int(bool(self.problem) or not is_well)
 
 
-def list_containers(plan: Plan, environment: str) -> list[ContainerOnHost]:
+def list_containers(plan: Plan, environment: str) -> list[PlannedPlace]:
     """All containers of an environment, host by host; the servers of its databases come last on each host."""
     containers = []
-    for host in plan.hosts:
+    for host in plan.every_host:
         for stack in host.stacks:
             if stack.environment != environment:
                 continue
             for instance in stack.instances:
-                containers.append(ContainerOnHost(host, stack.name, "service", instance.service, instance.container))
+                containers.append(PlannedPlace(host, stack.name, "service", instance.service, instance.container))
             for accessory in stack.accessories:
-                containers.append(ContainerOnHost(host, stack.name, "accessory", accessory.name, accessory.container))
-        for server in host.servers:
+                containers.append(PlannedPlace(host, stack.name, "accessory", accessory.name, accessory.container))
+        for server in host.servers if isinstance(host, DeployHost) else ():
             if any(database.environment == environment for database in server.databases):
-                containers.append(ContainerOnHost(host, "", "database", server.name, server.name))
+                containers.append(PlannedPlace(host, "", "database", server.name, server.name))
     return containers
 
 
-def select_containers(containers: Iterable[ContainerOnHost], name: str) -> list[ContainerOnHost]:
+def select_containers(containers: Iterable[PlannedPlace], name: str) -> list[PlannedPlace]:
     """The containers that a person means by the name of a service, or by that of a container."""
     all_containers = list(containers)
     by_name = [container for container in all_containers if container.name == name]
@@ -130,29 +133,15 @@ def build_exec_command(container: str, command: Sequence[str], is_terminal: bool
     return ["docker", "exec", "-it" if is_terminal else "-i", "--", container, *command]
 
 
-def build_rollback_command(place: ContainerOnHost, digest: str) -> list[str]:
+def build_rollback_command(place: PlannedPlace, digest: str) -> list[str]:
     """Go back to an image, or to the one before when no digest is named."""
+    assert isinstance(place.host, DeployHost)
     words = [f"{place.host.folder}/bin/deploy", "rollback", place.stack, place.container]
     return [*words, digest] if digest else words
 
 
-def query_status(
-    environment: str, places: Sequence[ContainerOnHost], destinations: Mapping[str, str]
-) -> list[StackStatus]:
-    """Ask each host for the state of its containers, one host after the other."""
-    statuses = []
-    for host, stack in dict.fromkeys((place.host, place.stack) for place in places if place.stack):
-        destination = destinations.get(host.name, host.name)
-        status_command = build_status_command(host.folder, stack, host.has_schedule)
-        ssh_command = ssh_host.build_ssh_command(destination, status_command)
-        result = run_process(ssh_command, seconds=TOTAL_TIMEOUT)
-        on_this_host = [place for place in places if place.host == host and place.stack in ("", stack)]
-        statuses.append(parse_status(environment, host, stack, on_this_host, result))
-    return statuses
-
-
 def parse_status(
-    environment: str, host: DeployHost, stack: str, places: Sequence[ContainerOnHost], result: ProcessResult
+    environment: str, host: DeployHost, stack: str, places: Sequence[PlannedPlace], result: ProcessResult
 ) -> StackStatus:
     """Parse what the status command printed; a login shell may have printed something before it."""
     if is_refused_to_deploy_key(result):
@@ -199,7 +188,7 @@ def _parse_deploy_states(stack: str, lines: Sequence[str]) -> Iterator[tuple[str
 
 
 def _describe_container(
-    place: ContainerOnHost, deployed: tuple[str, DeployRecord] | None, docker_row: list[str] | None
+    place: PlannedPlace, deployed: tuple[str, DeployRecord] | None, docker_row: list[str] | None
 ) -> ContainerStatus:
     if deployed:
         state, record = deployed
@@ -251,7 +240,7 @@ def format_status(plan: Plan, statuses: Iterable[StackStatus]) -> str:
     for status in statuses:
         if lines:
             lines.append("")
-        lines.append(f"{status.environment} on {status.host}: {status.stack}")
+        lines.append(f"{status.environment} on {status.host}: {status.stack or 'its database'}")
         if status.problem:
             lines.append(f"? {status.problem}")
         for container in status.containers:

@@ -13,7 +13,7 @@ from kiwari_ci.commands.preview.release_preview import (
     format_branch,
 )
 from kiwari_ci.commands.preview.report import ReportLine, ReportSection, create_blocking_line, create_unknown_line
-from kiwari_ci.plan import ComposeStack, Host, ImageSource, Plan, PlannedService, Stack
+from kiwari_ci.plan import Host, ImageSource, Plan, PlannedService, Stack
 from kiwari_ci.probes.deploy_records import DeployRecord, RegistryDigest, parse_deploy_records
 from kiwari_ci.readers.git import GitError
 from kiwari_ci.readers.git_history import GitRepository
@@ -57,9 +57,6 @@ def trace_container(
     answers = f"{urls[0]} → " if urls else ""
     place_line = ReportLine(f"{answers}{instance.container}, {stack.environment} on {host.name}")
     sections = [ReportSection("place", (place_line,))]
-    if not isinstance(stack, ComposeStack):
-        reason = f"{host.name} is not asked; this command says what serves: {stack.status_command}"
-        return [*sections, ReportSection("image", (create_unknown_line(reason),))]
     facts = sources.facts[host.name]
     if facts.why:
         return [*sections, ReportSection("image", (create_unknown_line(f"{host.name}: {facts.why}"),))]

@@ -304,6 +304,11 @@ class Host:
         """The domains that lead to it."""
         return tuple(dict.fromkeys(route.domain for container in self.public for route in container.routes))
 
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """The environments that run there."""
+        return tuple(stack.environment for stack in self.stacks)
+
 
 @dataclass(frozen=True)
 class DeployHost(Host):

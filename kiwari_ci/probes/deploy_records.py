@@ -1,16 +1,20 @@
-"""What serves and served, by the hosts' own records; and the digests that the registry has for tags."""
+"""What serves and served, by the records of servers and clusters; and the digests that the registry has for tags."""
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 from time import monotonic
+from typing import TypedDict, cast
 
-from kiwari_ci.plan import ComposeStack, DeployHost
+from kiwari_ci.engines.kubernetes import rollout
+from kiwari_ci.plan import Cluster, ClusterStack, ComposeStack, DeployHost, Host, Stack
+from kiwari_ci.probes import cluster as clusters
 from kiwari_ci.probes import ssh_host
 from kiwari_ci.probes.calls import TOTAL_TIMEOUT, BackgroundCall, find_last_line, run_process
 from kiwari_ci.probes.ssh_host import HostFacts
+from kiwari_ci.schema.environments import EngineKind
 
 TIMEOUT_REASON = f"no answer within {TOTAL_TIMEOUT} s"
 DEPLOY_RECORD_PATTERN = re.compile(
@@ -37,11 +41,20 @@ class RegistryDigest:
     why: str = ""
 
 
-def query_hosts(hosts: Iterable[DeployHost], destinations: Mapping[str, str]) -> dict[str, HostFacts]:
+@dataclass(frozen=True)
+class WaysToHosts:
+    """What ssh calls servers, which context of kubectl is a cluster, by the names of hosts; and all clusters."""
+
+    destinations: Mapping[str, str] = field(default_factory=dict)
+    contexts: Mapping[str, str] = field(default_factory=dict)
+    clusters: tuple[Cluster, ...] = ()
+
+
+def query_hosts(hosts: Iterable[Host], ways: WaysToHosts) -> dict[str, HostFacts]:
     """What each host knows, side by side; one that does not answer says why."""
     until = monotonic() + TOTAL_TIMEOUT
     calls = {
-        host.name: BackgroundCall(partial(_query_host, host, destinations.get(host.name, host.name))) for host in hosts
+        host.name: BackgroundCall(partial(_QUERIES[cast(EngineKind, host.engine)], host, ways)) for host in hosts
     }
     return {name: call.answer(until, HostFacts(why=TIMEOUT_REASON)) for name, call in calls.items()}
 
@@ -53,7 +66,7 @@ def query_registry_digests(tags: Iterable[str]) -> dict[str, RegistryDigest]:
     return {tag: call.answer(until, RegistryDigest(why=TIMEOUT_REASON)) for tag, call in calls.items()}
 
 
-def parse_deploy_records(facts: HostFacts, stack: ComposeStack, container: str) -> list[DeployRecord]:
+def parse_deploy_records(facts: HostFacts, stack: Stack, container: str) -> list[DeployRecord]:
     """Every deploy of a container that the host still knows, the newest last."""
     lines = facts.all("served", stack.name, container) or facts.all("record", stack.name, container)
     matches = [DEPLOY_RECORD_PATTERN.fullmatch(line[0]) for line in lines if line]
@@ -64,7 +77,37 @@ def parse_deploy_records(facts: HostFacts, stack: ComposeStack, container: str) 
     ]
 
 
-def _query_host(host: DeployHost, destination: str) -> HostFacts:
+def create_deploy_record(record: rollout.Record) -> DeployRecord:
+    """A record of a cluster in the form of a server's: its mark begins with its run, or says that it is a rollback."""
+    image, run = record.image.partition("@")[0], record.mark.partition("-")[0]
+    return DeployRecord(image, record.digest, record.sequence, record.time, run)
+
+
+def _query_cluster(host: Host, ways: WaysToHosts) -> HostFacts:
+    """The records of a cluster's Deployments, as a server prints its own."""
+    assert isinstance(host, Cluster)
+    context, why = clusters.choose_context(ways.clusters, ways.contexts, host.name)
+    if why:
+        return HostFacts(why=why)
+    lines: list[tuple[str, ...]] = []
+    for stack in host.stacks:
+        answer = clusters.get_running(stack, clusters.Kubectl(context))
+        if answer.why:
+            return HostFacts(why=answer.why)
+        lines += _list_record_lines(stack, rollout.parse_state(answer.objects))
+    return HostFacts(tuple(lines))
+
+
+def _list_record_lines(stack: ClusterStack, state: rollout.State) -> Iterator[tuple[str, ...]]:
+    for name, deployment in state.deployments.items():
+        for line in map(create_deploy_record, deployment.records):
+            record = f"{line.image}@{line.digest} {line.number} {line.time} {line.run}"
+            yield "served", stack.name, name, record
+
+
+def _query_server(host: Host, ways: WaysToHosts) -> HostFacts:
+    assert isinstance(host, DeployHost)
+    destination = ways.destinations.get(host.name, host.name)
     facts = ssh_host.probe_host(host, destination)
     if "deploy key" not in facts.why:
         return facts
@@ -79,6 +122,16 @@ def _query_stack_status(destination: str, stack: ComposeStack) -> list[tuple[str
     ran = run_process(ssh_host.build_ssh_command(destination, ["status", stack.name]))
     pinned_lines = re.findall(rf"^{re.escape(stack.name)}/\.deploys/(\S+): .*\n  pinned: (.+)$", ran.out, re.MULTILINE)
     return [("record", stack.name, container, line) for container, line in pinned_lines]
+
+
+class _Queries(TypedDict):
+    """An engine that a host may have and that is missing here is a type error."""
+
+    compose: Callable[[Host, WaysToHosts], HostFacts]
+    kubernetes: Callable[[Host, WaysToHosts], HostFacts]
+
+
+_QUERIES: _Queries = {"compose": _query_server, "kubernetes": _query_cluster}
 
 
 def _query_digest(tag: str) -> RegistryDigest:

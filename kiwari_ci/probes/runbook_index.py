@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Iterable, Mapping
 
-from kiwari_ci.plan import Runbook, RunbookCommand, RunbookStepId, SettingCommand, SshPort
+from kiwari_ci.plan import NamespaceCommands, Runbook, RunbookCommand, RunbookStepId, SettingCommand, SshPort
 from kiwari_ci.plan.runbook import CREATE_ENV_FILES, EDIT_ENV_FILES
 
 
@@ -46,6 +46,10 @@ class RunbookIndex:
     def set_host_setting(self, kind: str, name: str, environment: str = "") -> str:
         """The command that sets a secret or variable, for a host where hosts have their own values."""
         return self.set_setting(kind, name, environment)
+
+    def for_cluster(self, cluster_name: str) -> "ClusterRunbookIndex":
+        """The same runbook, with the commands for one cluster."""
+        return ClusterRunbookIndex(self._runbook, self._destinations, cluster_name)
 
     def _find_command(self, commands: Iterable[RunbookCommand], subject: str) -> str:
         line = next(command.line for command in commands if command.subject == subject)
@@ -132,3 +136,43 @@ class HostRunbookIndex(RunbookIndex):
     def set_host_setting(self, kind: str, name: str, environment: str = "") -> str:
         """The command that sets a secret or variable, for this host where hosts have their own values."""
         return self.set_setting(kind, name, environment, self._host.host.name)
+
+
+class ClusterRunbookIndex(RunbookIndex):
+    """Looks up also the commands for one cluster."""
+
+    def __init__(self, runbook: Runbook, destinations: Mapping[str, str], cluster_name: str) -> None:
+        super().__init__(runbook, destinations)
+        self._cluster = next(commands for commands in runbook.clusters if commands.cluster.name == cluster_name)
+
+    def set_up_cluster(self) -> str:
+        """The command that applies what an administrator applies."""
+        return self._cluster.set_up.line
+
+    def create_pull_secret(self, stack_name: str) -> str:
+        """The command that writes what nodes pull images with; its function is in the runbook."""
+        return f"{self._namespace(stack_name).pull_secret.line}; {self.step('cluster')}"
+
+    def create_env_secret(self, stack_name: str, env_file: str) -> str:
+        """The command that writes the Secret of an env file; its function is in the runbook."""
+        line = self._find_command(self._namespace(stack_name).env_secrets, f"{stack_name}/{env_file}")
+        return f"{line}; {self.step('cluster')}"
+
+    def apply_database(self, stack_name: str) -> str:
+        """The command that applies what leads to a database."""
+        return "; ".join(command.line for command in self._namespace(stack_name).database)
+
+    def list_rights(self, stack_name: str) -> str:
+        """The command that lists what the login of deploys may do."""
+        return self._namespace(stack_name).rights.line
+
+    def cancel(self, stack_name: str) -> str:
+        """The command that takes back what a killed deploy began."""
+        return self._namespace(stack_name).cancel.line
+
+    def rollback(self, stack_name: str, container_name: str) -> str:
+        """The command that puts a service's previous image back."""
+        return self._find_command(self._namespace(stack_name).rollbacks, f"{stack_name} {container_name}")
+
+    def _namespace(self, stack_name: str) -> NamespaceCommands:
+        return next(commands for commands in self._cluster.namespaces if commands.stack_name == stack_name)

@@ -14,10 +14,15 @@ class Ingress(ExistingProxy):
     guide_template = ""
 
     def explain_unsupported_route(self, container: EffectiveContainer, route: schema.Route) -> tuple[str, str] | None:
-        """How it asks for a password depends on the controller."""
+        """How it asks for a password, and how it changes a path, depends on the controller."""
         if route.basic_auth:
             return (
                 "each Ingress controller asks for a password in its own way",
                 "leave it out, and set it up by hand with annotations or a middleware of your controller",
+            )
+        if route.strip_path:
+            return (
+                "an Ingress has no way to remove a path that each controller knows",
+                "leave it out, and let the service answer below its path; or give it a domain of its own",
             )
         return explain_middlewares(route)

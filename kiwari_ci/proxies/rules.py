@@ -156,13 +156,13 @@ def _group_traefik_labels(container: EffectiveContainer) -> dict[tuple[str, str]
 
 
 def _check_path(source: YamlSource, container: EffectiveContainer, loc: YamlPath, route: Route) -> Problems:
-    """An address is written once, and `strip_path` has something to strip."""
+    """An address is written once, every proxy can lead to it, and `strip_path` has something to strip."""
     where = format_yaml_path(loc[:-1])
-    proxy = find_proxy(container.environment.first_host.proxy.kind)
-    problem = proxy.explain_unsupported_route(container, route)
-    if problem:
-        reason, hint = problem
-        yield report_at_value(source, loc, "proxy", f"{where}: {reason}", hint)
+    for kind in dict.fromkeys(host.proxy.kind for host in _list_different_hosts(container.environment)):
+        problem = find_proxy(kind).explain_unsupported_route(container, route)
+        if problem:
+            reason, hint = problem
+            yield report_at_value(source, loc, "proxy", f"{where}: {reason}", hint)
     for other in container.routes[: int(loc[-1])]:
         if other.address == route.address:
             message = f"{where}: `{route.address}` stands in this list twice"

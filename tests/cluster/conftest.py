@@ -1,6 +1,7 @@
 """One cluster for all trials; each trial begins with what is healthy, whatever served before it."""
 
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +11,18 @@ import pytest
 from tests.cluster import figures
 from tests.cluster.checkout import FILLED, Checkout, Job
 from tests.cluster.cluster import PROGRAMS
-from tests.cluster.figures import Figure
+from tests.cluster.figures import ComposeFigure, Figure
 from tests.cluster.production import Environment
 from tests.cluster.world import World, throw_away
 from tests.engine.conftest import missing
-from tests.engine.server import UID
+from tests.engine.proxy import Proxy
+from tests.engine.server import TOKEN, UID, USER
+from tests.engine.shop import allow
 from tests.rehearsal import stand_ins
 
 SPECS = Path(__file__).parents[2] / "specs/examples"
 FIGURES: list[Figure] = []
+COMPOSE_FIGURES: list[ComposeFigure] = []
 Record = Callable[..., None]
 
 
@@ -98,21 +102,58 @@ def record() -> Record:
     return add
 
 
+@pytest.fixture
+def record_compose() -> Record:
+    """Adds what a server with Docker Compose came to, to a row of that table."""
+
+    def add(*words: object) -> None:
+        COMPOSE_FIGURES.append(ComposeFigure(*words))  # type: ignore[arg-type]
+
+    return add
+
+
+@pytest.fixture(scope="session")
+def proxy(world: World) -> Proxy:
+    """A proxy on the server, on the network that its services share with it."""
+    return Proxy(world.server, world.images)
+
+
+def place_on_server(checkout: Checkout) -> None:
+    """The runbook's steps about the server: files, env files and a deploy key."""
+    server = checkout.world.server
+    (host,) = [host for host in checkout.plan.hosts if host.name == "vps"]
+    for key in host.keys:
+        allow(server, key.secret, " ".join(key.words))
+        checkout.settings[key.secret] = (server.folder / "keys" / key.secret).read_text()
+    checkout.settings |= {
+        host.address.name: "127.0.0.1",
+        host.user.name: USER,
+        host.known_hosts.name: (server.folder / "known_hosts").read_text(),
+        "GHCR_TOKEN": TOKEN,
+    }
+    for name in ("bin", *(stack.name for stack in host.stacks)):
+        shutil.copytree(checkout.clone / "deploy" / name, server.docker_folder / name, dirs_exist_ok=True)
+    for example in server.docker_folder.glob("*/*.example"):
+        example.with_suffix("").write_text(example.read_text().replace("change-me", FILLED))
+    subprocess.run(["chown", "-R", f"{UID}:{UID}", server.docker_folder], check=True)
+
+
 def issue_certificates(checkout: Checkout) -> None:
     """What cert-manager does for an Ingress: it writes the certificate into the Secret that the Ingress names."""
     cluster = checkout.world.cluster
     files = (f"--cert={cluster.folder}/tls.crt", f"--key={cluster.folder}/tls.key")
     for stack in checkout.plan.cluster_stacks:
-        for container in stack.containers:
-            if container.domain:
-                words = ("create", "secret", "tls", f"{container.container}-tls", "-n", stack.name, *files)
-                cluster.kubectl(*words)
+        routes = [route for container in stack.containers for route in container.routes]
+        for domain in dict.fromkeys(route.domain for route in routes):
+            cluster.kubectl("create", "secret", "tls", f"{domain}-tls", "-n", stack.name, *files)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Prints the table; a whole run in which nothing failed writes it into the page."""
-    if not FIGURES:
+    if not FIGURES and not COMPOSE_FIGURES:
         return
-    print(f"\n\n{figures.write_table(FIGURES)}")
+    print(f"\n\n{figures.write_table(FIGURES, COMPOSE_FIGURES)}")
+    for figure in COMPOSE_FIGURES:  # a run of the server's trials alone has no row of the cluster
+        print(figure)
     if exitstatus == 0 and not session.config.option.keyword and session.config.args == ["tests/cluster"]:
-        figures.write_page(FIGURES)
+        figures.write_page(FIGURES, COMPOSE_FIGURES)

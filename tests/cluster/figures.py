@@ -8,12 +8,22 @@ from tests.engine.proxy import Answers
 
 PAGE = Path(__file__).parents[2] / "docs/kubernetes.md"
 TABLE = re.compile(r"(<!-- figures: written by make cluster-test -->\n).*?(<!-- end of figures -->)", re.DOTALL)
-HEAD = ("What happens", "Exit code", "Seconds", "Failed requests", "What serves then")
+HEAD = (
+    "What happens",
+    "Cluster: exit code",
+    "Seconds",
+    "Failed requests",
+    "What serves then",
+    "Compose: exit code",
+    "Seconds",
+    "Failed requests",
+)
+NOT_MEASURED = ("not measured", "", "")
 
 
 @dataclass(frozen=True)
 class Figure:
-    """What one trial came to."""
+    """What one trial came to on the cluster."""
 
     order: int  # of its row in the table
     trial: str
@@ -22,9 +32,15 @@ class Figure:
     requests: str
     serves: str
 
-    def row(self) -> str:
-        """Its row of the table."""
-        return f"| {self.trial} | {self.codes} | {self.seconds} | {self.requests} | {self.serves} |"
+
+@dataclass(frozen=True)
+class ComposeFigure:
+    """What the same trial came to on a server with Docker Compose; `order` is that of the row."""
+
+    order: int
+    codes: str
+    seconds: str
+    requests: str
 
 
 def count(answers: Answers) -> str:
@@ -32,13 +48,18 @@ def count(answers: Answers) -> str:
     return f"{len(answers.failed())} of {len(answers):,}"
 
 
-def write_table(figures: list[Figure]) -> str:
+def write_table(figures: list[Figure], compose: list[ComposeFigure]) -> str:
     """The table in Markdown."""
-    rows = [figure.row() for figure in sorted(figures, key=lambda figure: figure.order)]
-    return "\n".join([f"| {' | '.join(HEAD)} |", "| --- | --- | --- | --- | --- |", *rows, ""])
+    beside = {figure.order: (figure.codes, figure.seconds, figure.requests) for figure in compose}
+    rows = []
+    for figure in sorted(figures, key=lambda figure: figure.order):
+        of_cluster = (figure.trial, figure.codes, figure.seconds, figure.requests, figure.serves)
+        rows.append((*of_cluster, *beside.get(figure.order, NOT_MEASURED)))
+    lines = [f"| {' | '.join(map(str, row))} |" for row in (HEAD, ("---",) * len(HEAD), *rows)]
+    return "\n".join([*lines, ""])
 
 
-def write_page(figures: list[Figure]) -> None:
+def write_page(figures: list[Figure], compose: list[ComposeFigure]) -> None:
     """Puts the table into the page."""
     text = PAGE.read_text()
-    PAGE.write_text(TABLE.sub(lambda match: f"{match[1]}\n{write_table(figures)}\n{match[2]}", text))
+    PAGE.write_text(TABLE.sub(lambda match: f"{match[1]}\n{write_table(figures, compose)}\n{match[2]}", text))

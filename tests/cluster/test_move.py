@@ -1,21 +1,17 @@
 """An environment moves from a server to the cluster, while a client asks its domain all the time."""
 
-import shutil
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.checkout import FILLED, Checkout
+from tests.cluster.checkout import Checkout
 from tests.cluster.cluster import node_address
-from tests.cluster.conftest import SPECS, Record, issue_certificates
+from tests.cluster.conftest import SPECS, Record, issue_certificates, place_on_server
 from tests.cluster.figures import count
 from tests.cluster.production import Environment
 from tests.cluster.world import World
 from tests.engine.proxy import Proxy
-from tests.engine.server import TOKEN, UID, USER
-from tests.engine.shop import allow
 
 DOMAIN = "moved.example.com"
 CLUSTER = """\
@@ -49,7 +45,7 @@ http {{
 
 
 @pytest.mark.usefixtures("database")
-def test_the_move_from_a_server(world: World, tmp_path: Path, record: Record) -> None:
+def test_the_move_from_a_server(world: World, tmp_path: Path, proxy: Proxy, record: Record) -> None:
     on_the_server = checkout_with(world, tmp_path / "before", "vps")
     place_on_server(on_the_server)
     images = {"api": push(world, "kiwari-api", 8081), "admin": push(world, "kiwari-admin", 3000)}
@@ -59,7 +55,6 @@ def test_the_move_from_a_server(world: World, tmp_path: Path, record: Record) ->
     deployed = on_the_server.deploy("promote.yml", "production", images)
     assert deployed.code == 0, deployed.log
 
-    proxy = Proxy(world.server, world.images)
     with proxy.before("kiwari-api-production"), proxy.asked() as answers:
         on_both = checkout_with(world, tmp_path / "both", "[vps, cluster]")
         place_on_server(on_both)
@@ -78,7 +73,7 @@ def test_the_move_from_a_server(world: World, tmp_path: Path, record: Record) ->
     assert answers.versions() == ["moved"]
     assert not answers.failed(), answers
     record(
-        16,
+        18,
         "the move from a server: both serve, then the proxy leads to the cluster, then the server's stack stops",
         both.code,
         both.seconds,
@@ -106,26 +101,6 @@ def checkout_with(world: World, folder: Path, host: str) -> Checkout:
     spec = folder / "kiwari.yaml"
     spec.write_text(text)
     return Checkout(world, spec, folder / "repository")
-
-
-def place_on_server(checkout: Checkout) -> None:
-    """The runbook's steps about the server: files, env files and a deploy key."""
-    server = checkout.world.server
-    (host,) = [host for host in checkout.plan.hosts if host.name == "vps"]
-    for key in host.keys:
-        allow(server, key.secret, " ".join(key.words))
-        checkout.settings[key.secret] = (server.folder / "keys" / key.secret).read_text()
-    checkout.settings |= {
-        host.address.name: "127.0.0.1",
-        host.user.name: USER,
-        host.known_hosts.name: (server.folder / "known_hosts").read_text(),
-        "GHCR_TOKEN": TOKEN,
-    }
-    for name in ("bin", "pos-staging", "pos-moved"):
-        shutil.copytree(checkout.clone / "deploy" / name, server.docker_folder / name, dirs_exist_ok=True)
-    for example in server.docker_folder.glob("*/*.example"):
-        example.with_suffix("").write_text(example.read_text().replace("change-me", FILLED))
-    subprocess.run(["chown", "-R", f"{UID}:{UID}", server.docker_folder], check=True)
 
 
 def push(world: World, name: str, port: int) -> str:

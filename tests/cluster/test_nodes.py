@@ -37,7 +37,7 @@ def test_an_administrator_empties_a_node(production: Environment, record: Record
     assert f"node-{LOST}" not in nodes_of(production, "api")
     assert not answers.failed(), answers
     record(
-        14,
+        15,
         "an administrator empties a node (`kubectl drain`)",
         "not a deploy",
         seconds,
@@ -60,8 +60,23 @@ def test_the_power_of_a_node_goes(production: Environment, record: Record) -> No
 
     assert len(answers.failed()) <= len(answers) / 100, answers
     record(
-        15, "the power of a node goes, in the minute after it", "not a deploy", "60", count(answers), "the same image"
+        16, "the power of a node goes, in the minute after it", "not a deploy", "60", count(answers), "the same image"
     )
+
+
+def test_the_api_server_is_away(production: Environment, record: Record) -> None:
+    """It is stopped, and goes on later: what serves does not need it."""
+    cluster = production.checkout.world.cluster
+    with asking(production.checkout.world, API) as answers:
+        cluster.run("pkill", "-STOP", "-x", "kube-apiserver")
+        try:
+            time.sleep(12)
+        finally:
+            cluster.run("pkill", "-CONT", "-x", "kube-apiserver")
+    production.settle()
+
+    assert not answers.failed(), answers
+    record(17, "the API server is away for 12 seconds", "not a deploy", 12, count(answers), "the same image")
 
 
 def spread(production: Environment) -> Job | None:

@@ -12,7 +12,7 @@ from tests.cluster.production import Environment
 API = "api.example.com"
 
 
-@pytest.mark.parametrize(("order", "newer_begins"), [(7, False), (8, True)])
+@pytest.mark.parametrize(("order", "newer_begins"), [(8, False), (9, True)])
 def test_two_deploys_at_once(production: Environment, record: Record, order: int, newer_begins: bool) -> None:
     before = production.settle()
     name = "first" if newer_begins else "last"
@@ -60,7 +60,7 @@ def test_an_older_commit_comes_late(production: Environment, record: Record) -> 
     assert f"superseded-by={production.checkout.sequence}\n" in late.output
     assert production.settle() == newest
     record(
-        9, "an older commit comes late", "0, `SUPERSEDED`", late.seconds, "not asked", "the image of the newer commit"
+        10, "an older commit comes late", "0, `SUPERSEDED`", late.seconds, "not asked", "the image of the newer commit"
     )
 
 
@@ -81,5 +81,5 @@ def test_two_rollbacks(production: Environment, record: Record) -> None:
     assert not answers.failed(), answers
     seconds = f"{once.seconds} and {twice.seconds}"
     record(
-        10, "a rollback, and one more", "0 and 0", seconds, count(answers), "the image before, then the one before that"
+        11, "a rollback, and one more", "0 and 0", seconds, count(answers), "the image before, then the one before that"
     )

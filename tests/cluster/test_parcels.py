@@ -60,7 +60,7 @@ def test_a_migration_runs_before_the_pods(staging: Environment, record: Record) 
     assert serving == {"web": digest, "worker": digest}
     assert not answers.failed(), answers
     record(
-        11,
+        12,
         "a migration, then a good version with a worker, one replica",
         job.code,
         job.seconds,
@@ -79,7 +79,7 @@ def test_a_migration_that_fails(staging: Environment, record: Record) -> None:
     assert "failed: exit code 3 (Error). No pod of the services was changed" in job.log
     assert staging.settle() == before
     assert not answers.failed(), answers
-    record(12, "a migration that fails", job.code, job.seconds, count(answers), "the old image")
+    record(13, "a migration that fails", job.code, job.seconds, count(answers), "the old image")
 
 
 def test_production_takes_only_what_staging_served(staging: Environment, record: Record) -> None:
@@ -96,7 +96,7 @@ def test_production_takes_only_what_staging_served(staging: Environment, record:
     assert promoted.code == 0, promoted.log
     assert production.settle() == {"web": served, "worker": served}
     record(
-        13,
+        14,
         "a promotion of an image that staging never served",
         refused.code,
         refused.seconds,

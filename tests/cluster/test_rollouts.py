@@ -37,13 +37,25 @@ def test_a_good_version(production: Environment, record: Record) -> None:
     record(2, "a good version, three replicas", job.code, job.seconds, count(answers), "the new image")
 
 
+def test_a_version_that_answers_late(production: Environment, record: Record) -> None:
+    wanted = {**production.settle(), "api": production.push("api", "api-late-answer", "boots-in-8s")}
+    job, answers = deploy_while_asking(production, wanted)
+
+    assert job.code == 0, job.log
+    assert production.settle() == wanted
+    assert not answers.failed(), answers
+    record(
+        3, "a version that answers 8 seconds after its start", job.code, job.seconds, count(answers), "the new image"
+    )
+
+
 @pytest.mark.parametrize(
     ("order", "trial", "behaviour"),
     [
-        (3, "a version that exits at once", "exits"),
-        (4, "a version that hangs", "hangs"),
-        (5, "a version that answers 500", "answers-500"),
-        (6, "a version that dies 20 seconds after its start", "dies-in-20s"),
+        (4, "a version that exits at once", "exits"),
+        (5, "a version that hangs", "hangs"),
+        (6, "a version that answers 500", "answers-500"),
+        (7, "a version that dies 20 seconds after its start", "dies-in-20s"),
     ],
 )
 def test_a_bad_version(production: Environment, record: Record, order: int, trial: str, behaviour: str) -> None:

@@ -226,6 +226,24 @@ def test_the_kubeconfig_is_in_a_private_file_that_is_removed(tmp_path: Path) -> 
     assert "the secret" not in printed
 
 
+def test_a_person_chooses_the_context(tmp_path: Path) -> None:
+    for folder in (tmp_path / "programs", tmp_path / "deploy/bin", tmp_path / "deploy/shop"):
+        folder.mkdir(parents=True)
+    kubectl = tmp_path / "programs/kubectl"
+    kubectl.write_text('#!/bin/sh\necho "$@" >&2\nexit 1\n')
+    kubectl.chmod(0o755)
+    (tmp_path / "deploy/shop/kubernetes.yaml").write_text("")
+    program = tmp_path / "deploy/bin/rollout"
+    program.write_bytes(Path(rollout.__file__).read_bytes())
+
+    ended = subprocess.run(
+        [sys.executable, "-I", str(program), "--context", "admin@shop", "status", "shop"],
+        env={"PATH": f"{kubectl.parent}:{os.environ['PATH']}"}, capture_output=True, text=True,
+    )  # fmt: skip
+
+    assert "--context=admin@shop annotate" in ended.stderr
+
+
 def test_without_kubectl(tmp_path: Path) -> None:
     (tmp_path / "deploy/bin").mkdir(parents=True)
     (tmp_path / "deploy/shop").mkdir()

@@ -20,6 +20,7 @@ from kiwari_ci.readers.git_history import GitRepository
 
 EMPTY_SOURCE_KEY = f"src-{sha256(b'').hexdigest()}"
 MAX_LISTED_COMMITS = 20  # commits in one section
+SECRETS_REASON = "it is a cluster: kiwari-ci doctor compares the Secrets"
 STATUS_ONLY_REASON = "ssh used the deploy key, which may ask for the status only: name another login with --ssh"
 
 
@@ -254,8 +255,6 @@ def _find_deploy_records(
 ) -> list[DeployRecord] | ReportLine | None:
     """The deploys of a service, or a line that says why they are unknown; None where the service does not run."""
     stack, host_name = _find_environment_stack(plan, environment)
-    if not isinstance(stack, ComposeStack):
-        return create_unknown_line(_describe_unasked_host(environment, host_name, stack))
     instance = _find_service_instance(stack, source.service)
     if instance is None:
         return None
@@ -299,10 +298,6 @@ def _check_target_host(
     plan: Plan, promotion: EnvironmentWorkflow, release: ReleaseTag | None, git: GitRepository, sources: PreviewSources
 ) -> Iterator[ReportSection]:
     stack, host_name = _find_environment_stack(plan, promotion.deploy.environment)
-    if not isinstance(stack, ComposeStack):
-        unknown = create_unknown_line(_describe_unasked_host(stack.environment, host_name, stack))
-        yield ReportSection("env files", (unknown,))
-        return
     facts = sources.facts.get(host_name, HostFacts(why="was not asked"))
     migration_lines = tuple(_find_new_migrations(plan, release, stack, facts, git)) if release else ()
     if migration_lines:
@@ -310,6 +305,8 @@ def _check_target_host(
     if not stack.env_files:
         return
     reason = facts.why
+    if not reason and not isinstance(stack, ComposeStack):
+        reason = SECRETS_REASON
     if not reason and not facts.all("env"):
         reason = STATUS_ONLY_REASON
     if reason:
@@ -325,7 +322,7 @@ def _check_target_host(
 
 
 def _find_new_migrations(
-    plan: Plan, release: ReleaseTag, stack: ComposeStack, facts: HostFacts, git: GitRepository
+    plan: Plan, release: ReleaseTag, stack: Stack, facts: HostFacts, git: GitRepository
 ) -> Iterator[ReportLine]:
     """The migrations of the version that the oldest commit in production does not have."""
     for server in plan.servers:
@@ -339,7 +336,7 @@ def _find_new_migrations(
 
 
 def _compare_migrations(
-    plan: Plan, folder: str, release: ReleaseTag, stack: ComposeStack, facts: HostFacts, git: GitRepository
+    plan: Plan, folder: str, release: ReleaseTag, stack: Stack, facts: HostFacts, git: GitRepository
 ) -> list[ReportLine]:
     deployed_numbers: list[int] = []
     for instance in stack.instances:
@@ -368,9 +365,5 @@ def _find_environment_stack(plan: Plan, environment: str) -> tuple[Stack, str]:
     )
 
 
-def _describe_unasked_host(environment: str, host_name: str, stack: Stack) -> str:
-    return f"{environment}: {host_name} is not asked; this command says what serves: {stack.status_command}"
-
-
-def _find_service_instance(stack: ComposeStack, service: str) -> PlannedService | None:
+def _find_service_instance(stack: Stack, service: str) -> PlannedService | None:
     return next((instance for instance in stack.instances if instance.service == service), None)

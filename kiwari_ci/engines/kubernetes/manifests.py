@@ -21,6 +21,7 @@ NAME_LABEL = rollout.SERVICE_LABEL
 PART_LABEL = "app.kubernetes.io/part-of"
 REGISTRY_SECRET = "registry"  # what nodes pull images with
 DEPLOY_ACCOUNT = "deploy"
+DEPLOY_TOKEN = f"{DEPLOY_ACCOUNT}-token"  # the Secret with its token
 
 STEADY_SECONDS = 11  # a new pod still answers after that, before the next old one goes
 START_SECONDS = 60  # a new pod may take that long to answer
@@ -103,6 +104,15 @@ def freeze(part: Any) -> Any:
     return part
 
 
+def thaw(part: Any) -> Any:
+    """Turn what `freeze` made back into plain data."""
+    if isinstance(part, FrozenMapping):
+        return {key: thaw(entry) for key, entry in part}
+    if isinstance(part, tuple):
+        return [thaw(entry) for entry in part]
+    return part
+
+
 # Services and accessories
 
 
@@ -112,8 +122,8 @@ def _build_service(service: EffectiveService, cluster: ClusterSettings) -> list[
     documents.append(_build_service_deployment(service, cluster))
     if options.port:
         documents.append(_build_cluster_service(service, options.port))
-    if options.port and service.domain and cluster.ingress_class:
-        documents.append(_build_ingress(service, cluster))
+    if options.port and cluster.ingress_class:
+        documents += _build_ingresses(service, cluster)
     if options.replicas > 1:
         selector = {"matchLabels": {NAME_LABEL: name}}
         # An administrator who empties a node takes one pod at a time.
@@ -201,8 +211,8 @@ def _build_accessory(accessory: EffectiveAccessory, cluster: ClusterSettings) ->
     deployment = _build_deployment(accessory, image=options.image, replicas=1, strategy={"type": "Recreate"})
     deployment["metadata"]["annotations"] = {rollout.ACCESSORY_NOTE: "yes"}
     documents = [deployment, _build_cluster_service(accessory, options.port)]
-    if options.port and accessory.domain and cluster.ingress_class:
-        documents.append(_build_ingress(accessory, cluster))
+    if options.port and cluster.ingress_class:
+        documents += _build_ingresses(accessory, cluster)
     return documents
 
 
@@ -332,21 +342,60 @@ def _build_cluster_service(container: EffectiveContainer, port: int | None) -> D
     return _object("v1", "Service", container, {"selector": selector, "ports": ports})
 
 
-def _build_ingress(container: EffectiveContainer, cluster: ClusterSettings) -> Document:
-    name, domain = container.container_name, container.domain
-    backend = {"service": {"name": name, "port": {"name": "http"}}}
-    tls: Document = {"hosts": [domain]}
+def _build_ingresses(container: EffectiveContainer, cluster: ClusterSettings) -> list[Document]:
+    """What leads the domains of a container to it.
+
+    Where several containers share a domain, by its paths, the first one asks for the certificate, and the others use
+    it: cert-manager writes a certificate for one Ingress alone. So these domains have an Ingress of their own, with a
+    name that no container can have.
+    """
+    name, environment = container.container_name, container.environment
+    domains = list(dict.fromkeys(route.domain for route in container.routes))
+    own = [domain for domain in domains if environment.find_domain_owner(domain) == container.name]
+    shared = [domain for domain in domains if domain not in own]
+    ingresses = []
+    if own:
+        ingress = _build_ingress(container, cluster, name, own)
+        if cluster.issuer:
+            ingress["metadata"]["annotations"] = {"cert-manager.io/cluster-issuer": cluster.issuer}
+        ingresses.append(ingress)
+    if shared:
+        ingresses.append(_build_ingress(container, cluster, f"{name}.shared", shared))
+    return ingresses
+
+
+def _build_ingress(
+    container: EffectiveContainer, cluster: ClusterSettings, name: str, domains: Sequence[str]
+) -> Document:
+    """An Ingress with some of a container's domains; each domain has a certificate of its own."""
+    tls: list[Document] = [{"hosts": [domain]} for domain in domains]
     if cluster.issuer:
-        tls["secretName"] = f"{name}-tls"
+        tls = [{"hosts": [domain], "secretName": f"{domain}-tls"} for domain in domains]
     spec = {
         "ingressClassName": cluster.ingress_class,
-        "tls": [tls],
-        "rules": [{"host": domain, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}],
+        "tls": tls,
+        "rules": [{"host": domain, "http": {"paths": _list_ingress_paths(container, domain)}} for domain in domains],
     }
     ingress = _object("networking.k8s.io/v1", "Ingress", container, spec)
-    if cluster.issuer:
-        ingress["metadata"]["annotations"] = {"cert-manager.io/cluster-issuer": cluster.issuer}
+    ingress["metadata"]["name"] = name
     return ingress
+
+
+def _list_ingress_paths(container: EffectiveContainer, domain: str) -> list[Document]:
+    """The paths of a domain that lead to a container.
+
+    `/api` and all below it are two entries, because Traefik takes the prefix `/api` for `/apis`, too, unless it is
+    told otherwise.
+    """
+    backend = {"service": {"name": container.container_name, "port": {"name": "http"}}}
+    paths: list[Document] = []
+    for route in container.routes:
+        if route.domain != domain:
+            continue
+        if route.path:
+            paths.append({"path": route.path, "pathType": "Exact", "backend": backend})
+        paths.append({"path": f"{route.path or ''}/", "pathType": "Prefix", "backend": backend})
+    return paths
 
 
 def _promotion_source(service: EffectiveService, cluster: ClusterSettings) -> str:
@@ -410,7 +459,7 @@ def _build_account(environment: EffectiveEnvironment, role: str) -> list[Documen
             "apiVersion": "v1",
             "kind": "Secret",
             "type": "kubernetes.io/service-account-token",
-            "metadata": {"name": f"{DEPLOY_ACCOUNT}-token", "namespace": namespace, "annotations": notes},
+            "metadata": {"name": DEPLOY_TOKEN, "namespace": namespace, "annotations": notes},
         },
     ]
 

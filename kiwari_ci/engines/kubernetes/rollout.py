@@ -14,7 +14,8 @@ A GitHub workflow runs it in a checkout, and so does a person. These are the req
     status STACK                       print what serves
 
 With --kubeconfig VAR, the environment variable VAR has the kubeconfig. It is then written to a
-private folder, which is removed at the end. Without this option, kubectl uses what it always uses.
+private folder, which is removed at the end. Without this option, kubectl uses what it always uses;
+--context NAME then names a context that is not the current one.
 No secret is ever in the arguments of a process, nor in the log.
 
 STACK is a folder beside bin/ that has a kubernetes.yaml, and a namespace of the cluster.
@@ -230,6 +231,7 @@ class Request:
     sequence: int = 0
     images: Dict[str, str] = dataclasses.field(default_factory=dict)  # digests by service
     kubeconfig: str = ""  # the name of a variable
+    context: str = ""  # of kubectl; empty for the current one
     env_lines: List[EnvLine] = dataclasses.field(default_factory=list)
     puts_back: bool = False
     shows_output: bool = True  # of containers
@@ -614,7 +616,7 @@ def read_request(arguments: Sequence[str], environment: Mapping[str, str]) -> Re
     words: List[str] = []
     while remaining:
         word = remaining.popleft()
-        if word in ("--kubeconfig", "--stack", "--sequence"):
+        if word in ("--context", "--kubeconfig", "--stack", "--sequence"):
             read_option(request, word, *take_words(1, remaining, word))
         elif word == "--put-back":
             request.puts_back = True
@@ -662,6 +664,8 @@ def read_option(request: Request, option: str, word: str) -> None:
         if not VARIABLE.fullmatch(word):
             raise Failed(BAD_REQUEST, f"--kubeconfig {word!r} is not the name of a variable")
         request.kubeconfig = word
+    elif option == "--context":
+        request.context = word
     else:
         request.stack = word
 
@@ -1818,7 +1822,7 @@ def kubectl_for(request: Request, environment: Mapping[str, str]) -> Iterator["K
             write_private(path, environment[request.kubeconfig])
             settings["KUBECONFIG"] = str(path)
             settings["KUBECACHEDIR"] = str(Path(temporary.name, "cache"))
-        yield Kubectl(settings)
+        yield Kubectl(settings, request.context)
     finally:
         with signals_held_back():
             temporary.cleanup()
@@ -1834,12 +1838,15 @@ def write_private(path: Path, text: str) -> None:
 class Kubectl:
     """The program kubectl, and the clock."""
 
-    def __init__(self, settings: Dict[str, str]) -> None:
+    def __init__(self, settings: Dict[str, str], context: str = "") -> None:
         self.settings = settings
+        self.options = [f"--request-timeout={REQUEST_SECONDS}s"]
+        if context:
+            self.options.append(f"--context={context}")
 
     def run(self, *arguments: str, stdin: str = "") -> Output:
         """Run kubectl."""
-        command = ["kubectl", f"--request-timeout={REQUEST_SECONDS}s", *arguments]
+        command = ["kubectl", *self.options, *arguments]
         try:
             ended = subprocess.run(
                 command,

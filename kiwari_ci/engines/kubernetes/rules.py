@@ -101,7 +101,6 @@ def check_environment(source: YamlSource, environment: EffectiveEnvironment) -> 
     yield from _check_env_files(source, environment)
     for container in environment.containers.values():
         yield from _check_container(source, container)
-        yield from _check_routes(source, container)
         yield from _check_service(source, container)
         yield from _check_name(source, container)
         yield from _check_dependencies(source, container)
@@ -153,13 +152,6 @@ def _check_service(source: YamlSource, container: EffectiveContainer) -> Problem
     if options.health.by == "healthcheck" and not options.healthcheck:
         reason, hint = _CONTAINER_FIELDS["healthcheck"]
         yield _refuse(source, container.yaml_path("health", "by"), reason, hint)
-
-
-def _check_routes(source: YamlSource, container: EffectiveContainer) -> Problems:
-    if len(container.routes) > 1 or any(route.model_fields_set != {"domain"} for route in container.routes):
-        loc = ("environments", container.environment.name, "domains", container.name)
-        reason = "an Ingress of a cluster is generated for one whole domain"
-        yield _refuse(source, loc, reason, f"one domain without a path: `{container.name}: {container.domain}`")
 
 
 def _check_name(source: YamlSource, container: EffectiveContainer) -> Problems:

@@ -1,0 +1,80 @@
+"""Every generated tree with a cluster: its objects are valid, and what comes before and after a deploy is unchanged."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate  # type: ignore[import-untyped]
+import pytest
+import yaml
+
+from kiwari_ci import generator
+
+ROOT = Path(__file__).parents[2]
+OLDEST, NEWEST = "1.30", "1.35"
+SPECS = [
+    spec
+    for folder, pattern in (("tests/cases/ok", "*/spec.yaml"), ("specs/examples", "*.yaml"))
+    for spec in sorted((ROOT / folder).glob(pattern))
+    if "engine: kubernetes" in spec.read_text()
+]
+CLUSTER = """\
+  cluster:
+    engine: kubernetes
+    kubeconfig: {secret: CLUSTER_KUBECONFIG}
+    proxy: {kind: ingress, class: traefik, issuer: letsencrypt}
+"""
+WAY_BACK = re.compile("; to go back, .*")
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.relative_to(ROOT).as_posix())
+def test_every_object_of_the_tree_is_valid(spec: Path) -> None:
+    plan, files = generator.generate_files(spec)
+    paths = [path for stack in plan.cluster_stacks for path in stack.files]
+    paths += [cluster.setup_path for cluster in plan.clusters]
+    documents = [document for path in paths for document in yaml.safe_load_all(files[path].text)]
+
+    assert len(documents) > len(paths)
+    for document in documents:
+        for version in (OLDEST, NEWEST):
+            kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_only_the_step_that_deploys_differs_from_that_of_a_server(tmp_path: Path) -> None:
+    on_a_cluster = ROOT / "specs/examples/kiwari-cluster.yaml"
+    text = on_a_cluster.read_text()
+    assert CLUSTER in text
+    on_a_server = tmp_path / "kiwari-cluster.yaml"
+    on_a_server.write_text(text.replace(CLUSTER, "").replace("host: cluster", "host: vps").replace("replicas: 3, ", ""))
+
+    jobs, jobs_on_a_server = list_jobs(on_a_cluster), list_jobs(on_a_server)
+
+    assert jobs.keys() == jobs_on_a_server.keys()
+    differing = {name for name, job in jobs.items() if job != jobs_on_a_server[name]}
+    health_check = ("promote.yml", "health-check")
+    assert differing == {("promote.yml", "deploy-production"), health_check}
+    # The sentence for a person who has to go back names the command of the engine; nothing else differs.
+    assert WAY_BACK.sub("", jobs[health_check]) == WAY_BACK.sub("", jobs_on_a_server[health_check])
+
+
+def list_jobs(spec: Path) -> dict[tuple[str, str], str]:
+    """The text of each job, by workflow and name."""
+    _, files = generator.generate_files(spec)
+    jobs = {}
+    for path, file in files.items():
+        if path.startswith(".github/workflows/"):
+            for name, job in cut(file.text.partition("\njobs:\n")[2], "  ").items():
+                jobs[path.rpartition("/")[2], name] = job
+    return jobs
+
+
+def cut(text: str, indent: str) -> dict[str, str]:
+    """The parts of a mapping, by their keys, as they are written."""
+    parts: dict[str, Any] = {}
+    name = ""
+    for line in text.splitlines(keepends=True):
+        is_key = line.startswith(indent) and line[len(indent)] not in " #-" and line.rstrip().endswith(":")
+        if is_key:
+            name = line.strip().removesuffix(":")
+        parts[name] = parts.get(name, "") + line
+    return parts
