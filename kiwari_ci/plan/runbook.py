@@ -196,6 +196,28 @@ class Takeover:
         return self.host_variables[0]
 
     @property
+    def disable_number(self) -> int:
+        """The step that disables the old pipeline: before files of the new stack are in the folder that it uses."""
+        return 1 if self.has_same_folder else 3
+
+    @property
+    def prepare_number(self) -> int:
+        """The step that brings the new files to the server."""
+        return 2 if self.has_same_folder else 1
+
+    @property
+    def check_number(self) -> int:
+        """The step that asks what a deploy would refuse."""
+        return self.prepare_number + 1
+
+    @property
+    def environment_commands(self) -> tuple[str, ...]:
+        """The commands that print the environment of the services; an image without a shell has no program for it."""
+        form = "{{range .Config.Env}}{{println .}}{{end}}"
+        variable = self.first_host_variable
+        return tuple(f"ssh \"${variable}\" \"docker inspect -f '{form}' {each.today}\"" for each in self.services)
+
+    @property
     def services(self) -> tuple[TakenOverContainer, ...]:
         """The containers of services, which have an env file."""
         accessories = [container for container in self.containers if container.stays or container.is_started_again]

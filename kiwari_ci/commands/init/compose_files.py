@@ -64,6 +64,7 @@ class DetectedContainer:
     health: SourcedValue | None = None
     env: list[tuple[str, str | None, str]] = field(default_factory=list)  # key, value (None: not known here), place
     env_files: list[SourcedValue] = field(default_factory=list)
+    example_env: list[tuple[str, str, str]] = field(default_factory=list)  # key, value and place, by their examples
     container_name: SourcedValue | None = None
     domains: list[SourcedValue] = field(default_factory=list)  # with the path that a router's rule has
     networks: list[SourcedValue] = field(default_factory=list)  # those that others made
@@ -208,7 +209,9 @@ def _parse_containers(repository: LocalRepository, document: YamlDocument, kind:
     containers = []
     for service in project.services.values() if project else ():
         container = DetectedContainer(path, service.key, service.where, kind)
-        containers.append(_parse_container(container, service.table, variables, external_networks))
+        _parse_container(container, service.table, variables, external_networks)
+        container.example_env = _read_example_env(repository, container)
+        containers.append(container)
     for key, options in document.data.get_mapping("volumes").iter_mappings():
         existing_name = _find_existing_volume(key, options, variables)
         other_options = ", ".join(option for option in options if option not in ("external", "name"))
@@ -243,6 +246,32 @@ def iter_dependencies(container: DetectedContainer) -> Iterator[tuple[str, str]]
     """What a container waits for, and until when, in the words of the spec."""
     for name, condition in compose_file.iter_dependencies(container.table):
         yield name, _DEPENDS_ON_CONDITIONS.get(condition, "started")
+
+
+def list_example_paths(repository: LocalRepository, env_file: str) -> list[str]:
+    """The examples of an env file: those with its name and, where there is none, those of its whole folder."""
+    named = [f"{env_file}{ending}" for ending in (".example", ".sample", ".template", ".dist")]
+    of_folder = list_examples_in(get_parent_folder(env_file)) if env_file.endswith(".env") else []
+    for paths in (named, of_folder):
+        found = [path for path in paths if repository.has(path)]
+        if found:
+            return found
+    return []
+
+
+def list_examples_in(folder: str) -> list[str]:
+    """Where the example of a folder's env file may be."""
+    return [join_path(folder, name) or "" for name in ENV_EXAMPLE_NAMES]
+
+
+def _read_example_env(repository: LocalRepository, container: DetectedContainer) -> list[tuple[str, str, str]]:
+    """The variables that the examples of a container's env files have: key, value and place."""
+    variables = []
+    for env_file in container.env_files:
+        for path in list_example_paths(repository, str(env_file.value)):
+            for assignment in parse_env_assignments(repository.read(path)):
+                variables.append((assignment.key, assignment.value, f"{path}:{assignment.line}"))
+    return variables
 
 
 def find_one_shot_services(containers: Iterable[DetectedContainer]) -> set[str]:

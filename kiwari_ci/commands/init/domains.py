@@ -1,6 +1,7 @@
 """Domains: which of those that the repository speaks of leads to which service of which environment."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kiwari_ci.commands.init.environments import DetectedEnvironment
@@ -97,18 +98,21 @@ def _collect_domains(
             for name in vocabulary.find_domains(_extract_hostname(str(url.value))):
                 mentions.append(_DomainMention(name, "", environment.kind, url.where))
     for service in services:
-        for _, container in service.containers:
-            mentions += _find_env_domains(service, container.env)
+        for compose_file, container in service.containers:
+            mentions += _find_env_domains(service, container.env, "")
+            mentions += _find_env_domains(service, container.example_env, compose_file.kind)
     return mentions
 
 
-def _find_env_domains(service: DetectedService, env: list[tuple[str, str | None, str]]) -> list[_DomainMention]:
+def _find_env_domains(
+    service: DetectedService, env: Iterable[tuple[str, str | None, str]], kind: str
+) -> list[_DomainMention]:
     """The domains in variables that speak of the service's own address."""
     mentions = []
     for key, value, where in env:
         if value and _OWN_ADDRESS_KEY.fullmatch(key):
             for domain in vocabulary.find_domains(_extract_hostname(value)):
-                mentions.append(_DomainMention(domain, service.name, "", where))
+                mentions.append(_DomainMention(domain, service.name, kind, where))
     return mentions
 
 

@@ -8,7 +8,12 @@ from kiwari_ci.commands.init import container_entry
 from kiwari_ci.commands.init.callable_workflows import Callability
 from kiwari_ci.commands.init.compose_files import DetectedContainer, find_one_shot_services
 from kiwari_ci.commands.init.draft_text import MAX_FLOW_WIDTH, CommentedMapping, CommentedValue, render_flow_style
-from kiwari_ci.commands.init.env_variables import detect_variables, find_unlisted_env_files
+from kiwari_ci.commands.init.env_variables import (
+    EnvVariable,
+    detect_differing_variables,
+    detect_variables,
+    find_unlisted_env_files,
+)
 from kiwari_ci.commands.init.findings import RepositoryFindings, SpecDraft
 from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.commands.init.workflow_jobs import TestSteps
@@ -378,8 +383,7 @@ def _add_env_variables(facts: RepositoryFindings, table: CommentedMapping, servi
     """Add the variables; a service's own address is asked for where an environment has no domain for it."""
     env = CommentedMapping()
     is_public = all((environment.name, service.name) in facts.domains for environment in facts.environments)
-    variables = detect_variables(facts.repository, service, facts.services, facts.database_server)
-    for key, variable in variables.items():
+    for key, variable in detect_service_variables(facts, service).items():
         is_own_address = isinstance(variable.value, dict) and "domain" in variable.value
         if is_own_address and not is_public:
             note = f"{variable.note}, its own address: not every environment has a domain for it"
@@ -388,6 +392,35 @@ def _add_env_variables(facts: RepositoryFindings, table: CommentedMapping, servi
             env.put(key, variable.value, variable.note)
     if env:
         table["env"] = env
+
+
+def detect_service_variables(facts: RepositoryFindings, service: DetectedService) -> dict[str, EnvVariable]:
+    """The variables of a service; one whose value is the service's address in each environment is that address."""
+    variables = detect_variables(facts.repository, service, facts.services, facts.database_server)
+    urls = {
+        f"https://{facts.domains[environment.name, service.name].value}"
+        for environment in facts.environments
+        if (environment.name, service.name) in facts.domains
+    }
+    for variable in variables.values():
+        if isinstance(variable.value, str) and variable.value in urls:
+            variable.value = {"domain": "url"}
+    return variables
+
+
+def build_environment_overrides(facts: RepositoryFindings, kind: str) -> CommentedMapping:
+    """The variables that one kind of environment has with another value than the services."""
+    overrides = CommentedMapping()
+    for service in facts.services:
+        variables = detect_service_variables(facts, service)
+        differing = detect_differing_variables(service, kind, variables, facts.services)
+        env = CommentedMapping()
+        for key, variable in differing.items():
+            env.put(key, variable.value, variable.note)
+        if env:
+            entry = overrides[service.name] = CommentedMapping()
+            entry["env"] = env
+    return overrides
 
 
 def _format_sources(places: list[str]) -> str:

@@ -209,11 +209,21 @@ def _add_hosts(draft: SpecDraft, facts: RepositoryFindings) -> None:
 
 def _add_login_settings(table: CommentedMapping, host: DetectedHost) -> None:
     """Add the secrets and variables by which the workflows reach a host today."""
-    for role in ("address", "user", "key", "known_hosts"):
+    for role in ("address", "user", "known_hosts"):
         kind, name = host.settings.get(role, ("", ""))
-        is_allowed = role != "key" or kind == "secret"
-        if name and is_allowed:
+        if name:
             table.put(role, {kind: name}, host.where)
+    _, key_of_today = host.settings.get("key", ("", ""))
+    if key_of_today:
+        note = f"a new key, which can only deploy; today's workflows keep {key_of_today} ({host.where})"
+        table.put("key", {"secret": _choose_key_name(host.name, key_of_today)}, note)
+
+
+def _choose_key_name(host_name: str, key_of_today: str) -> str:
+    """The secret of the new deploy key: another one than today's, so that one can go back to the old workflows."""
+    prefix = host_name.upper().replace("-", "_")
+    name = f"{prefix}_DEPLOY_KEY"
+    return name if name != key_of_today else f"{prefix}_KIWARI_CI_KEY"
 
 
 def _build_stack_of_host(proxy_entry: dict[str, Any], host_name: str) -> dict[str, str]:
@@ -335,6 +345,9 @@ def _build_environment_entry(
     _add_existing_volumes(draft, facts, environment, table)
     if facts.database_server:
         _add_database(table, facts.database_server.databases[environment.name])
+    overrides = service_entry.build_environment_overrides(facts, environment.kind) if environment.kind else None
+    if overrides:
+        table["overrides"] = overrides
     if environment.workflows:
         table["takeover"] = build_takeover_entry(facts, environment)
     return table
