@@ -196,6 +196,19 @@ class Takeover:
         return self.host_variables[0]
 
     @property
+    def is_started_from_old_files(self) -> bool:
+        """Whether going back starts the old containers from their Compose file.
+
+        Compose removes a container of the same project and service when it replaces it.
+        """
+        return bool(self.replaced) and bool(self.folder) and self.project == self.stack
+
+    @property
+    def replaced_names(self) -> tuple[str, ...]:
+        """The names of the containers that are replaced, and those under which the old ones are kept."""
+        return tuple(name for each in self.replaced for name in (each.today, f"{each.today}-before"))
+
+    @property
     def disable_number(self) -> int:
         """The step that disables the old pipeline: before files of the new stack are in the folder that it uses."""
         return 1 if self.has_same_folder else 3

@@ -38,6 +38,11 @@ class RepositoryFindings:
     project_names: dict[str, SourcedValue]  # the Compose project of each environment, as its Compose file names it
 
     @property
+    def is_taken_over(self) -> bool:
+        """Whether a workflow deploys today, so that something serves already."""
+        return any(environment.workflows for environment in self.environments)
+
+    @property
     def shared_network(self) -> str:
         """The network that the proxy and the services share today; empty when nobody says."""
         return str(self.network.value) if self.network else ""

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from kiwari_ci.commands.init import container_entry
+from kiwari_ci.commands.init import container_entry, proxy_choice
 from kiwari_ci.commands.init.callable_workflows import Callability
 from kiwari_ci.commands.init.compose_files import DetectedContainer, find_one_shot_services
 from kiwari_ci.commands.init.draft_text import MAX_FLOW_WIDTH, CommentedMapping, CommentedValue, render_flow_style
@@ -114,6 +114,8 @@ def _add_container_options(
             continue
         names = map_container_names(facts) | {service.name: ""}
         options, unsupported = container_entry.build_service_options(container, names, facts.shared_network)
+        is_published = proxy_choice.choose_proxy_kind(facts) == "none"
+        unsupported += [f"port {port}" for port in container_entry.add_published_ports(container, options, is_published)]
         if number == 0:
             table.update(_simplify_depends_on(facts, options))
             container_entry.add_volume_decision(draft, ("services", service.name), container)
@@ -168,6 +170,7 @@ def build_process_entries(
         options, unsupported = container_entry.build_service_options(
             container, map_container_names(facts), facts.shared_network
         )
+        unsupported += [f"port {port}" for port in container_entry.add_published_ports(container, options, False)]
         if not _shares_env_file(container, service):
             process = replace(service, name=name, containers=[(compose_file, container)])
             _add_env_variables(facts, table, process)
@@ -417,10 +420,34 @@ def build_environment_overrides(facts: RepositoryFindings, kind: str) -> Comment
         env = CommentedMapping()
         for key, variable in differing.items():
             env.put(key, variable.value, variable.note)
+        entry = CommentedMapping()
         if env:
-            entry = overrides[service.name] = CommentedMapping()
             entry["env"] = env
+        _add_differing_ports(facts, entry, service, kind)
+        if entry:
+            overrides[service.name] = entry
     return overrides
+
+
+def _get_value(table: CommentedMapping) -> Any:
+    """The ports of an entry, without their place."""
+    entry = table.get("ports")
+    return entry.value if isinstance(entry, CommentedValue) else None
+
+
+def _add_differing_ports(
+    facts: RepositoryFindings, entry: CommentedMapping, service: DetectedService, kind: str
+) -> None:
+    """Add the ports of the server that one kind of environment has, where they differ from those of the service."""
+    if proxy_choice.choose_proxy_kind(facts) != "none" or not service.containers:
+        return
+    first = CommentedMapping()
+    container_entry.add_published_ports(service.containers[0][1], first, is_kept=True)
+    for compose_file, container in service.containers[1:]:
+        own = CommentedMapping()
+        container_entry.add_published_ports(container, own, is_kept=True)
+        if compose_file.kind == kind and _get_value(own) not in (None, _get_value(first)):
+            entry["ports"] = own["ports"]
 
 
 def _format_sources(places: list[str]) -> str:

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from kiwari_ci import schema
-from kiwari_ci.commands.init import container_entry, service_entry
+from kiwari_ci.commands.init import container_entry, proxy_choice, service_entry
 from kiwari_ci.commands.init.compose_files import find_one_shot_services, has_variable_version
 from kiwari_ci.commands.init.databases import DetectedDatabase, DetectedDatabaseServer
 from kiwari_ci.commands.init.draft_text import CommentedMapping, CommentedValue
@@ -18,11 +18,11 @@ from kiwari_ci.commands.init.takeover_entry import (
     build_takeover_entry,
     list_container_names,
 )
-from kiwari_ci.proxies.all_proxies import PROXIES, find_planned_proxy, find_proxy
+from kiwari_ci.loading.yaml_source import YamlPath
+from kiwari_ci.proxies.all_proxies import find_proxy
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.vocabulary import SourcedValue
-from kiwari_ci.schema.environments import ProxyKind
 from kiwari_ci.schema.text_formats import (
     ContainerName,
     ExistingName,
@@ -202,9 +202,14 @@ def _add_hosts(draft: SpecDraft, facts: RepositoryFindings) -> None:
             secrets = f"{prefix}_HOST, {prefix}_USER and {prefix}_SSH_KEY"
             table.above = [f"could not tell which server: GitHub's secrets {secrets} say it"]
             draft.decide(("hosts", host.name), "the server: its name here, and the secrets that reach it")
+    first_host = next(iter(hosts))
     if facts.proxies and "kind" in proxy_entry:
-        first_host = next(iter(hosts))
         draft.decide(("hosts", first_host, "proxy"), _describe_proxy_change(facts.proxies[0], proxy_entry))
+    elif not facts.proxies and facts.is_taken_over:
+        place: YamlPath = ("hosts", first_host, "proxy") if proxy_entry else ("hosts", first_host)
+        kind = proxy_choice.choose_proxy_kind(facts)
+        question = f"what stands in front of the services: no file says it, and `proxy: {{kind: {kind}}}` is a guess"
+        draft.decide(place, question)
 
 
 def _add_login_settings(table: CommentedMapping, host: DetectedHost) -> None:
@@ -242,15 +247,18 @@ def _build_proxy_entry(facts: RepositoryFindings) -> tuple[dict[str, Any], str]:
     entry: dict[str, Any] = {}
     if facts.network and _IS_SLUG(facts.network.value):
         entry["network"] = facts.network.value
-    if not facts.proxies or facts.proxies[0].value == schema.Proxy().kind:
+    kind = proxy_choice.choose_proxy_kind(facts)
+    if not facts.proxies or kind == schema.Proxy().kind:
+        if kind != schema.Proxy().kind:
+            entry = {"kind": kind, **entry}
         return entry, facts.network.where if facts.network else ""
     proxy = facts.proxies[0]
-    kind: ProxyKind = proxy.value if proxy.value in PROXIES else "none"
     entry = {"kind": kind, **entry}
     supported_keys = find_proxy(kind).supported_keys
-    if not _reads_labels(kind):
+    if not proxy_choice.reads_labels(kind):
         return entry, proxy.where
-    if any(container_proxy is proxy for container_proxy in facts.proxy_containers):
+    is_container = any(container_proxy is proxy for container_proxy in facts.proxy_containers)
+    if is_container and not facts.is_taken_over:
         return entry | {"stack": kind}, proxy.where
     for option, fact in _find_router_options(facts).items():
         if option in supported_keys:
@@ -258,17 +266,14 @@ def _build_proxy_entry(facts: RepositoryFindings) -> tuple[dict[str, Any], str]:
     return entry, proxy.where
 
 
-def _reads_labels(kind: str) -> bool:
-    """Whether a kind of proxy finds the services by the labels of their containers."""
-    return find_planned_proxy(kind).reads_labels
-
-
 def _describe_proxy_change(proxy: SourcedValue, entry: dict[str, Any]) -> str:
     """What the generated pipeline does in place of the proxy of today."""
     today = f"{proxy.value} stands in front today ({proxy.where})"
+    if entry["kind"] == "custom":
+        return f"{today}, and stays: it must lead to the new containers; `kind: caddy` and `nginx` generate one"
     if not find_proxy(entry["kind"]).is_on_shared_network:
         return f"{today}: `kind: none` keeps it, and it must lead to published `ports`"
-    if _reads_labels(entry["kind"]) and "stack" not in entry:
+    if proxy_choice.reads_labels(entry["kind"]) and "stack" not in entry:
         return f"{today}: it reads the labels of the new stacks, too, when it is on the network"
     return f"{today}: one with a generated configuration takes its place; `kind: none` keeps yours"
 
