@@ -43,6 +43,19 @@ class Commands:
     text: str
 
 
+@dataclass(frozen=True)
+class Step:
+    """A step of the chapter: its text, and the blocks of commands in it."""
+
+    text: str
+    blocks: tuple[Commands, ...]
+
+    def find(self, words: str) -> str:
+        """The only block that has these words before it."""
+        (block,) = [block for block in self.blocks if words in block.words]
+        return block.text
+
+
 def draft(case: str, folder: Path, slug: str) -> str:
     """Writes what init drafts and generate makes of it, without the workflows that init names; returns its words."""
     shutil.copytree(CASES / case / "repository", folder)
@@ -58,8 +71,8 @@ def draft(case: str, folder: Path, slug: str) -> str:
     return said.out
 
 
-def read_chapter(tree: Path, environment: str) -> dict[str, list[Commands]]:
-    """The commands of an environment's section, by the first word of their step; before the first step: `Copy`."""
+def read_chapter(tree: Path, environment: str) -> dict[str, Step]:
+    """An environment's section, by the first word of its steps; before the first step: `Copy`."""
     text = (tree / "deploy/RUNBOOK.md").read_text()
     (section,) = re.findall(rf"^### Take over {environment}\n(.*?)^##", text, re.MULTILINE | re.DOTALL)
     parts = ITEM.split(f"1. **Copy{section}")
@@ -69,7 +82,7 @@ def read_chapter(tree: Path, environment: str) -> dict[str, list[Commands]]:
         for block in BLOCK.finditer(body):
             words = body[: block.start()].rstrip().rpartition("\n\n")[2]
             blocks.append(Commands(words, textwrap.dedent(block[1])))
-        chapter[name] = blocks
+        chapter[name] = Step(body, tuple(blocks))
     return chapter
 
 
@@ -104,20 +117,20 @@ class Move:
 
     def types(self, command: str) -> Result:
         """Types a command of the runbook; it must succeed."""
-        done = self.person.types(f"set -e\n{command}")
+        done = self.person.types(f"set -e\n{self.host.variable}={USER}@127.0.0.1\n{command}")
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         return done
 
     def follows(self, number: int) -> None:
         """Does a step of the runbook that comes after the chapter; a person edits the env files in an editor."""
         commands, worked = step(number, self.person.clone)
-        lines = commands.replace("VPS=USER@ADDRESS", f"VPS={USER}@127.0.0.1").splitlines(keepends=True)
-        self.types("".join(line for line in lines if "editor " not in line))
+        lines = [line for line in commands.splitlines(keepends=True) if "editor " not in line]
+        self.types("".join(line for line in lines if "USER@ADDRESS" not in line))
         if number != 2:
             self.types(worked)
 
-    def chapter(self, environment: str) -> dict[str, list[Commands]]:
-        """The chapter's commands for an environment."""
+    def chapter(self, environment: str) -> dict[str, Step]:
+        """The chapter's steps for an environment."""
         return read_chapter(self.person.clone, environment)
 
     def prepares(self, environment: str, is_first: bool = True) -> None:
@@ -125,13 +138,11 @@ class Move:
         for number in (1, 2, 3, 4, 5, 6):
             if is_first or number in (1, 2, 6):
                 self.follows(number)
-        blocks = self.chapter(environment)["Prepare"]
-        (values,) = [block for block in blocks if "values of the running containers" in block.words]
-        for line in values.text.splitlines():
+        step = self.chapter(environment)["Prepare"]
+        for line in step.find("values of the running containers").splitlines():
             self._fill(environment, line.split()[-1].strip('"'), self.types(line).stdout)
-        for block in blocks:
-            if "Connect the containers" in block.words:
-                self.types(block.text)
+        if "Connect the containers" in step.text:
+            self.types(step.find("Connect the containers"))
         kept = self.person.home / "github"
         for kind, prefix in (("secret", "secrets"), ("variable", "vars")):
             for path in (kept / kind).iterdir():
@@ -151,19 +162,24 @@ class Move:
 
     def checks(self, environment: str) -> str:
         """Asks what a deploy would refuse."""
-        (block,) = self.chapter(environment)["Check"]
+        (block,) = self.chapter(environment)["Check"].blocks
         return self.types(block.text).stdout
 
     def deploys(self, environment: str, pattern: str, digests: Mapping[str, str]) -> str:
         """Merges: the new workflows deploy; then the person looks at what serves."""
         result = self.jobs.deploy(self.stacks[environment], pattern, digests)
         assert result.returncode == 0, result.stdout
-        status = self.chapter(environment)["Deploy"][0]
-        return result.stdout + self.types(status.text).stdout
+        status = self.chapter(environment)["Deploy"].find("this command prints what serves")
+        return result.stdout + self.types(status).stdout
+
+    def stops_old(self, environment: str) -> None:
+        """Stops the containers that the new ones run beside, as the chapter says."""
+        for command in re.findall(r"Stop the old container: `([^`]+)`", self.chapter(environment)["Deploy"].text):
+            self.server.by_hand(command, check=True)
 
     def goes_back(self, environment: str) -> None:
         """Types on the server what the chapter has for a deploy that turns out to be bad."""
-        for block in self.chapter(environment)["Deploy"]:
+        for block in self.chapter(environment)["Deploy"].blocks:
             if "To go back" not in block.words:
                 continue
             done = self.server.by_hand(f"set -e\n{block.text}")

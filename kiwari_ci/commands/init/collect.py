@@ -54,7 +54,8 @@ def collect_findings(
     separate_servers = databases.list_separate_servers(compose_files, own_files)
     database_server, database_notes = None, []
     if any(environment.workflows for environment in detected_environments):
-        database_notes = [databases.describe_separate_server(server) for server in separate_servers]
+        has_own = databases.has_own_server(compose_files, own_files)
+        database_notes = [databases.describe_separate_server(server, has_own) for server in separate_servers]
     else:
         separate_servers = []
         database_server, database_notes = databases.detect_database_server(
@@ -120,6 +121,10 @@ def _find_unused_files(
         own_folders = {get_parent_folder(file.path) for file in own_files}
         has_own_files = bool(kinds) and kinds <= {file.kind for file in own_files}
         own_paths = ", ".join(dict.fromkeys(file.path for file in own_files))
+        for kind in kinds:
+            first, *others = list(dict.fromkeys(file.path for file in files if file.kind == kind)) or [""]
+            for path in others:
+                unused.setdefault(path, f"{first} is for {kind}, too: another application needs a spec of its own")
         for file in files:
             if file.kind:
                 continue

@@ -97,6 +97,7 @@ class DetectedComposeFile:
     kind: str
     name: SourcedValue | None
     containers: list[DetectedContainer]
+    is_complete: bool = True  # whether each of its services has an image or a build, without another file
 
 
 def detect_proxy(image: str) -> str:
@@ -129,6 +130,7 @@ def read_compose_files(repository: LocalRepository) -> list[DetectedComposeFile]
         document = _read_document(repository, path)
         if document and not document.generated:
             documents[path] = document
+    complete_paths = {path for path, document in documents.items() if _is_complete(document)}
     _apply_override_files(documents)
     included = _read_included_documents(repository, documents)
     in_others = {document.path for others in included.values() for document in others}
@@ -137,8 +139,38 @@ def read_compose_files(repository: LocalRepository) -> list[DetectedComposeFile]
         for path, document in documents.items()
         if path not in in_others
     ]
+    for file in compose_files:
+        file.is_complete = file.path in complete_paths
     order = [vocabulary.PRODUCTION, vocabulary.STAGING, "", vocabulary.DEVELOPMENT]
     return sorted(compose_files, key=lambda file: (order.index(file.kind), file.path.count("/"), file.path))
+
+
+def leave_out_base_files(compose_files: list[DetectedComposeFile], scripts: str) -> dict[str, str]:
+    """Take out the files for all environments that the deploy of today does not use, and say why.
+
+    A complete file for production beside such a file stands alone, if no command names both files, and if the deploy
+    names the file or copies it: after `git pull` on the server, Compose would read the file with the usual name.
+    """
+    unused: dict[str, str] = {}
+    for base in compose_files:
+        for own in compose_files:
+            is_beside = get_parent_folder(own.path) == get_parent_folder(base.path)
+            is_for_environment = own.kind in (vocabulary.PRODUCTION, vocabulary.STAGING)
+            if base.kind or not is_beside or not is_for_environment or not own.is_complete:
+                continue
+            base_name, own_name = (re.escape(file.path.rpartition("/")[2]) for file in (base, own))
+            names_both = re.search(rf"-f[ =]\S*{base_name}\s+(-f|--file)[ =]\S*{own_name}", scripts)
+            names_own = re.search(rf"(?<![\w.-]){own_name}", scripts)
+            if not names_both and (names_own or not re.search(r"\bgit (pull|reset|checkout|clone)\b", scripts)):
+                unused[base.path] = f"{own.path} is complete without it"
+    compose_files[:] = [file for file in compose_files if file.path not in unused]
+    return unused
+
+
+def _is_complete(document: YamlDocument) -> bool:
+    """Whether each service of a compose file has an image or a build."""
+    services = [table for _, table in document.data.get_mapping("services").iter_mappings()]
+    return bool(services) and all({"image", "build", "extends"} & table.keys() for table in services)
 
 
 def _read_document(repository: LocalRepository, path: str) -> YamlDocument | None:
@@ -275,8 +307,14 @@ def _read_example_env(repository: LocalRepository, container: DetectedContainer)
 
 
 def find_one_shot_services(containers: Iterable[DetectedContainer]) -> set[str]:
-    """The names of those that others wait for until they have ended."""
-    return {name for each in containers for name, how in iter_dependencies(each) if how == "completed"}
+    """The names of those that end: others wait for that, or they serve nothing and are not started again."""
+    names: set[str] = set()
+    for container in containers:
+        names |= {name for name, how in iter_dependencies(container) if how == "completed"}
+        serves = bool({"ports", "expose", "healthcheck"} & container.table.keys()) or bool(container.ports)
+        if container.table.get_text("restart") == "no" and not serves:
+            names.add(container.name)
+    return names
 
 
 def iter_mounts(container: DetectedContainer) -> Iterator[tuple[str, str]]:

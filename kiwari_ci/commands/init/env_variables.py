@@ -63,17 +63,17 @@ def detect_differing_variables(
     services: list[DetectedService],
 ) -> dict[str, EnvVariable]:
     """The variables that the containers of one kind of environment have with another value than the service."""
-    differing: dict[str, EnvVariable] = {}
+    own: dict[str, EnvVariable] = {}
     for compose_file, container in service.containers:
-        if compose_file.kind != kind:
-            continue
-        for key, value, where in [*container.env, *container.example_env]:
-            if key not in variables or not isinstance(variables[key].value, str):
-                continue
-            variable = _classify_variable(key, value or "", where, service, services, None)
-            if variable.value != variables[key].value:
-                differing.setdefault(key, variable)
-    return differing
+        if compose_file.kind == kind:
+            for key, value, where in [*container.env, *container.example_env]:
+                if key not in own:
+                    own[key] = _classify_variable(key, value or "", where, service, services, None)
+    return {
+        key: variable
+        for key, variable in own.items()
+        if key in variables and isinstance(variables[key].value, str) and variable.value != variables[key].value
+    }
 
 
 def find_unlisted_env_files(

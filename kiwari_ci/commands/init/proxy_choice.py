@@ -3,8 +3,10 @@
 from typing import cast
 
 from kiwari_ci import schema
+from kiwari_ci.commands.init.compose_files import list_published_ports
 from kiwari_ci.commands.init.findings import RepositoryFindings
 from kiwari_ci.proxies.all_proxies import PROXIES, find_planned_proxy
+from kiwari_ci.readers import vocabulary
 from kiwari_ci.schema.environments import ProxyKind
 
 
@@ -29,7 +31,12 @@ def leads_to_ports(facts: RepositoryFindings) -> bool:
     """Whether a program of the server itself leads to services, by ports that their containers publish."""
     if facts.proxy_containers or facts.network:
         return False
-    return any(container.published for service in facts.services for _, container in service.containers)
+    return any(
+        list_published_ports(container.table)
+        for service in facts.services
+        for file, container in service.containers
+        if file.kind != vocabulary.DEVELOPMENT
+    )
 
 
 def reads_labels(kind: str) -> bool:

@@ -104,18 +104,21 @@ def _add_container_options(
     draft: SpecDraft, facts: RepositoryFindings, table: CommentedMapping, service: DetectedService
 ) -> None:
     """Add how the service runs, by the container that production has."""
-    one_shot = find_one_shot_services(container for _, container in service.containers)
+    one_shot = _find_one_shot_processes(service)
     for _, container in service.other_containers:
         command = container_entry.parse_command(container) if container.name in one_shot else []
         if command:
             table.put("migrate", command, container.where)
+        elif container.name in one_shot:
+            draft.leave(f"{container.name} ({container.where})", ["it ends: `migrate` of the service runs its command"])
     for number, (compose_file, container) in enumerate(service.containers):
         if compose_file.kind == vocabulary.DEVELOPMENT:
             continue
         names = map_container_names(facts) | {service.name: ""}
         options, unsupported = container_entry.build_service_options(container, names, facts.shared_network)
         is_published = proxy_choice.choose_proxy_kind(facts) == "none"
-        unsupported += [f"port {port}" for port in container_entry.add_published_ports(container, options, is_published)]
+        left_ports = container_entry.add_published_ports(container, options, is_published)
+        unsupported += [f"port {port}" for port in left_ports]
         if number == 0:
             table.update(_simplify_depends_on(facts, options))
             container_entry.add_volume_decision(draft, ("services", service.name), container)
@@ -123,6 +126,11 @@ def _add_container_options(
             unsupported.append(f"env_file {env_file}, of whose keys there is no example")
         draft.leave(f"{service.name} ({container.where})", unsupported)
     draft.seen += [f"{service.name}: {note}" for note in service.unsupported]
+
+
+def _find_one_shot_processes(service: DetectedService) -> set[str]:
+    """The names of the containers of a service's image that end."""
+    return find_one_shot_services(container for _, container in [*service.containers, *service.other_containers])
 
 
 def _simplify_depends_on(facts: RepositoryFindings, table: CommentedMapping) -> CommentedMapping:
@@ -151,7 +159,7 @@ def build_process_entries(
 ) -> dict[str, CommentedMapping]:
     """The other processes of a service's image, except for those that migrate and end."""
     entries: dict[str, CommentedMapping] = {}
-    one_shot = find_one_shot_services(container for _, container in service.containers)
+    one_shot = _find_one_shot_processes(service)
     for compose_file, container in service.other_containers:
         name = vocabulary.slugify(vocabulary.strip_environment(container.name))
         if container.name in one_shot or compose_file.kind == vocabulary.DEVELOPMENT or name in entries:

@@ -203,7 +203,8 @@ def _detect_service(
         deployed or building,
         image_names[0] if image_names else None,
     )
-    _add_build_settings(service, steps, building)
+    deploying = {job.workflow for job in workflows.deploys} | {job.started_by for job in workflows.deploys}
+    _add_build_settings(service, sorted(steps, key=lambda step: step.workflow not in deploying), building)
     _set_other_containers_apart(service, compose_files, one_shot)
     service.runs_once = any(container.name in one_shot for _, container in service.containers)
     return service

@@ -214,7 +214,7 @@ def _add_hosts(draft: SpecDraft, facts: RepositoryFindings) -> None:
 
 def _add_login_settings(table: CommentedMapping, host: DetectedHost) -> None:
     """Add the secrets and variables by which the workflows reach a host today."""
-    for role in ("address", "user", "known_hosts"):
+    for role in ("address", "user", "port", "known_hosts"):
         kind, name = host.settings.get(role, ("", ""))
         if name:
             table.put(role, {kind: name}, host.where)

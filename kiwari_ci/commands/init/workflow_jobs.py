@@ -30,7 +30,12 @@ _SSH_COMMAND = re.compile(r"(?:^|[\s;&|(])(?:ssh|scp|rsync)\s")
 _COMPOSE_UP_COMMAND = re.compile(r"docker[ -]compose\b[^\n]{0,200}\bup\b|docker stack deploy")
 _SSH_ACTION = re.compile(r"ssh|scp|rsync", re.IGNORECASE)
 _NON_SERVER_ENVIRONMENTS = {"github-pages", "pypi", "testpypi", "npm", "docs", "copilot"}
-_SETUP_ACTIONS = {"actions/setup-go": "go", "actions/setup-node": "node", "actions/setup-python": "python"}
+_SETUP_ACTIONS = {
+    "actions/setup-go": "go",
+    "actions/setup-java": "java",
+    "actions/setup-node": "node",
+    "actions/setup-python": "python",
+}
 _TOOL_INSTALL_COMMANDS = {  # what an action puts there, and a command that does it, too
     "pnpm/action-setup": "corepack enable", "astral-sh/setup-uv": "pip install uv",
     "snok/install-poetry": "pip install poetry", "oven-sh/setup-bun": "npm install --global bun",
@@ -39,6 +44,7 @@ _SETTING_ROLE_PATTERNS = {
     "address": re.compile(r"(^|_)(HOST|HOSTNAME|IP|ADDRESS|SERVER)$"),
     "user": re.compile(r"(^|_)(USER|USERNAME|LOGIN)$"),
     "key": re.compile(r"SSH.*KEY|PRIVATE_KEY$|DEPLOY_KEY"),
+    "port": re.compile(r"(^|_)(SSH|VPS|SERVER|HOST|DEPLOY)_?PORT$"),
     "known_hosts": re.compile(r"KNOWN_HOSTS|HOST_KEY$"),
     "token": re.compile(r"GHCR|CR_PAT|REGISTRY_(TOKEN|PASSWORD)|PACKAGES_TOKEN"),
 }
@@ -46,7 +52,7 @@ _UNRELATED_SETTING = re.compile(
     r"DOCKER|REGISTRY|GHCR|SMTP|MAIL|(^|_)(DB|DATABASE|POSTGRES|PG|REDIS|GIT|NPM|SUPERUSER|ADMIN)_"
 )
 _ACTION_INPUT_ROLES = {"host": "address", "username": "user", "user": "user", "key": "key", "ssh_private_key": "key"}
-_ACTION_INPUT_ROLES |= {"ssh-private-key": "key", "ssh_key": "key"}
+_ACTION_INPUT_ROLES |= {"ssh-private-key": "key", "ssh_key": "key", "port": "port"}
 _SETTING_KINDS = {"secrets": "secret", "vars": "variable"}
 _SECRET_OR_VARIABLE = re.compile(r"\b(secrets|vars)\.([A-Za-z_]\w*)")
 _COMPOSE_PROJECT_OPTION = re.compile(
@@ -56,6 +62,7 @@ _COMPOSE_PROJECT_OPTION = re.compile(
 )
 _CHANGE_DIRECTORY = re.compile(r"\bcd\s+[\"']?(~?/[\w./-]+)(?![\w./$" + UNKNOWN_TEXT + "-])")
 
+_NAMES_REF = re.compile(r"refs/|ref_name|ref_type|github\.ref\b|event_name\s*==\s*'(release|workflow_dispatch)'")
 
 @dataclass
 class WorkflowTrigger:
@@ -139,6 +146,11 @@ class DetectedWorkflows:
     container_options: list[str] = field(default_factory=list)  # in words, what `docker run` says on a server
     bakes: list[str] = field(default_factory=list)  # where `docker buildx bake` builds, whose file is not read
     pull_requests: str = ""  # where it says that pull requests are tested or built; empty if none are
+
+    def join_texts(self) -> str:
+        """All texts of the workflows: names, commands, and what actions are given."""
+        texts = [text for document in self.documents.values() for text, _ in collect_strings(document.data)]
+        return "\n".join(texts)
 
 
 class WorkflowJobReader:
@@ -520,7 +532,9 @@ def _find_setting_role(name: str) -> str:
 
 
 def narrow_trigger(trigger: WorkflowTrigger, condition: str) -> WorkflowTrigger:
-    """What is left of a trigger under a job's `if`."""
+    """What is left of a trigger under a job's `if`; all of it where one of several alternatives names no ref."""
+    if any(not _NAMES_REF.search(alternative) for alternative in condition.split("||")):
+        return trigger
     tag_part = re.search(r"(!\s*)?contains\(\s*github\.ref(?:_name)?\s*,\s*'(-[\w.]+)'\s*\)", condition)
     if tag_part:
         wants_candidates = not tag_part[1]
