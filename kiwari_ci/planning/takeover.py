@@ -60,10 +60,9 @@ def _list_connect_commands(environment: EffectiveEnvironment, stack: ComposeStac
         for name, alias, docker_name in zip(names, aliases, accessory.docker_networks, strict=True):
             if name not in stack.networks:
                 scripts.append(_format_create_network(stack, name, docker_name))
-            alias_option = f"--alias {alias} " if alias else ""
-            scripts.append(f"docker network connect {alias_option}{docker_name} {accessory.container}")
+            scripts.append(_format_connect(docker_name, accessory.container, alias))
     if today.ports:
-        scripts.append(f"docker network connect {environment.first_host.proxy.network} {today.ports}")
+        scripts.append(_format_connect(environment.first_host.proxy.network, today.ports))
     for host in environment.hosts:
         for script in scripts:
             yield f"ssh \"${host.variable}\" '{script}'"
@@ -73,6 +72,14 @@ def _format_create_network(stack: ComposeStack, name: str, docker_name: str) -> 
     labels = f"--label com.docker.compose.project={stack.name} --label com.docker.compose.network={name}"
     create = f"docker network create {labels} {docker_name}"
     return f"docker network inspect {docker_name} >/dev/null 2>&1 || {create}"
+
+
+def _format_connect(network: str, container: str, alias: str = "") -> str:
+    """Connect a container to a network, unless it is connected already, which Docker would refuse."""
+    networks = "{{range $name, $_ := .NetworkSettings.Networks}}{{println $name}}{{end}}"
+    alias_option = f"--alias {alias} " if alias else ""
+    connect = f"docker network connect {alias_option}{network} {container}"
+    return f'docker inspect -f "{networks}" {container} | grep -qx {network} || {connect}'
 
 
 def _plan_container(environment: EffectiveEnvironment, name: str, today: str) -> TakenOverContainer:

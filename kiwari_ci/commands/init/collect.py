@@ -12,7 +12,7 @@ from kiwari_ci.commands.init.compose_files import (
 )
 from kiwari_ci.commands.init.databases import DetectedDatabaseServer
 from kiwari_ci.commands.init.dockerfiles import ImageDetection
-from kiwari_ci.commands.init.domains import assign_domains
+from kiwari_ci.commands.init.domains import assign_domains, is_loopback
 from kiwari_ci.commands.init.environments import DetectedEnvironment
 from kiwari_ci.commands.init.findings import RepositoryFindings
 from kiwari_ci.commands.init.services import DetectedService, detect_services, leave_out_files
@@ -61,7 +61,7 @@ def collect_findings(
         database_server, database_notes = databases.detect_database_server(
             repository, compose_files, detected_environments, str(network.value) if network else "proxy"
         )
-    domains, unknown_domains = assign_domains(services, detected_environments, routes)
+    assignment = assign_domains(services, detected_environments, routes)
     name, _, _ = spec_draft.derive_project_names(services, str(slug.value))
     proxy_containers = _detect_proxy_containers(containers)
     accessories, rejected_images = _detect_accessories(
@@ -82,7 +82,9 @@ def collect_findings(
         environments=detected_environments,
         hosts=hosts,
         stack_names=environments.detect_stack_names(detected_environments, hosts, project_names),
-        domains=domains,
+        domains=assignment.domains,
+        stripped_addresses=assignment.stripped,
+        host_proxy=next((route.where for route in routes if is_loopback(route.container)), ""),
         database_server=database_server,
         proxies=[*proxy_containers, *_detect_proxies_by_configuration(containers, routes)],
         proxy_containers=proxy_containers,
@@ -97,7 +99,7 @@ def collect_findings(
     return facts, [
         *rejected_dockerfiles,
         *other_servers,
-        *unknown_domains,
+        *assignment.unknown,
         *rejected_images,
         *workflows.container_options,
         *(f"{path}: not used, because {reason}" for path, reason in unused_files.items()),
@@ -129,7 +131,7 @@ def _find_unused_files(
             if file.kind:
                 continue
             if has_own_files and get_parent_folder(file.path) not in own_folders:
-                unused.setdefault(file.path, f"{own_paths} have its services")
+                unused.setdefault(file.path, f"its services are in {own_paths}")
             else:
                 used.add(file.path)
     return {path: reason for path, reason in unused.items() if path not in used}

@@ -27,7 +27,7 @@ COVERED_COMPOSE_KEYS = {  # keys of a service that the spec says, or that the ge
     "platform", "stdin_open", "tty",
 }  # fmt: skip
 _SECRET_WORDS = re.compile(  # words, and options of clients that take a password
-    r"pass|secret|token|key|bearer|authorization|(mysql|maria)\w{0,20}\b.{0,200}\s-p[^\s-]|redis-cli\b.{0,200}\s-a\s"
+    r"pass|secret|token|(?<!all)key|bearer|authorization|(mysql|maria)\w{0,20}\b.{0,200}\s-p[^\s-]|redis-cli\b.{0,200}\s-a\s"
     r"|alias set\b",
     re.IGNORECASE,
 )
@@ -38,9 +38,11 @@ _DEPENDS_ON_CONDITIONS = {  # Compose's words, and the spec's
 }
 _TRAEFIK_PORT = re.compile(r"traefik\.http\.services\.[^.]+\.loadbalancer\.server\.port|VIRTUAL_PORT")
 _TRAEFIK_HEALTH_PATH = re.compile(r"traefik\.http\.services\.[^.]+\.loadbalancer\.healthcheck\.path")
-_TRAEFIK_ROUTER_OPTION = re.compile(r"traefik\.http\.routers\.([^.]+)\.(entrypoints|tls\.certresolver)")
+_TRAEFIK_ROUTER_OPTION = re.compile(r"traefik\.http\.routers\.([^.]+)\.(entrypoints|tls\.certresolver|tls)")
+_ROUTER_ROLES = {"entrypoints": "entrypoint", "tls.certresolver": "certresolver", "tls": "tls"}
 _TRAEFIK_RULE = re.compile(r"traefik\.http\.routers\.[^.]+\.rule")
 _PATH_PREFIX = re.compile(r"\bPathPrefix\(`(/[A-Za-z0-9._~/-]*)`\)")
+_TRAEFIK_STRIP_PREFIX = re.compile(r"traefik\.http\.middlewares\.[^.]+\.stripprefix\.prefixes")
 _UNSUPPORTED_PROXY_LABEL = re.compile(r"traefik\.(http\.middlewares|tcp|udp)\.|caddy(_\d+)?\.(?!reverse_proxy$)")
 MAX_SUMMARY_LENGTH = 80  # characters
 _OTHER_PROXY_IMAGES = ("nginxproxy", "jwilder", "haproxy")  # proxies that no spec can have
@@ -67,6 +69,7 @@ class DetectedContainer:
     example_env: list[tuple[str, str, str]] = field(default_factory=list)  # key, value and place, by their examples
     container_name: SourcedValue | None = None
     domains: list[SourcedValue] = field(default_factory=list)  # with the path that a router's rule has
+    stripped_addresses: set[str] = field(default_factory=set)  # those of them whose path Traefik takes away
     networks: list[SourcedValue] = field(default_factory=list)  # those that others made
     proxy: SourcedValue | None = None  # that its labels speak to
     routers: dict[str, dict[str, SourcedValue]] = field(default_factory=dict)  # what Traefik's labels say of each
@@ -450,6 +453,7 @@ def _parse_healthcheck(container: DetectedContainer) -> None:
 def _parse_labels(container: DetectedContainer) -> None:
     """What labels and well-known variables say to a proxy."""
     table = container.table
+    stripped_prefixes: list[tuple[str, str]] = []
     for key, value, place in [
         *table.iter_pairs("labels"),
         *table.get_mapping("deploy").iter_pairs("labels"),
@@ -461,7 +465,7 @@ def _parse_labels(container: DetectedContainer) -> None:
             container.proxy = SourcedValue(proxy[0], place)
         if router_option := _TRAEFIK_ROUTER_OPTION.fullmatch(key):
             router, option = router_option.groups()
-            role = "entrypoint" if option == "entrypoints" else "certresolver"
+            role = _ROUTER_ROLES[option]
             container.routers.setdefault(router, {})[role] = SourcedValue(text, place)
         elif _TRAEFIK_PORT.fullmatch(key):
             if text.isdecimal():
@@ -470,10 +474,27 @@ def _parse_labels(container: DetectedContainer) -> None:
             container.health = SourcedValue(text, place)
         elif _TRAEFIK_RULE.fullmatch(key):
             _parse_router_rule(container, value, text, place)
+        elif _TRAEFIK_STRIP_PREFIX.fullmatch(key):
+            stripped_prefixes.append((key, text.rstrip("/")))
         elif _UNSUPPORTED_PROXY_LABEL.match(key):
             container.unsupported.append(f"label {key}")
         elif key in ("caddy", "VIRTUAL_HOST"):
             container.domains += [SourcedValue(domain, place) for domain in vocabulary.find_domains(text)]
+    _strip_prefixes(container, stripped_prefixes)
+
+
+def _strip_prefixes(container: DetectedContainer, prefixes: list[tuple[str, str]]) -> None:
+    """Mark the addresses whose whole path a middleware takes away; another prefix has no place in the spec."""
+    for key, prefix in prefixes:
+        addresses = {str(domain.value) for domain in container.domains if _get_path(str(domain.value)) == prefix}
+        container.stripped_addresses |= addresses
+        if not addresses:
+            container.unsupported.append(f"label {key}")
+
+
+def _get_path(address: str) -> str:
+    _, slash, path = address.partition("/")
+    return f"{slash}{path}"
 
 
 def _parse_router_rule(container: DetectedContainer, written: str, rule: str, place: str) -> None:

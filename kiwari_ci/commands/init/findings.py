@@ -28,6 +28,8 @@ class RepositoryFindings:
     hosts: dict[str, DetectedHost]
     stack_names: dict[str, SourcedValue]
     domains: dict[tuple[str, str], SourcedValue]
+    stripped_addresses: set[str]  # those of the domains whose path the proxy takes away
+    host_proxy: str  # where a configuration of a proxy of the server itself leads to its ports; empty if none does
     database_server: DetectedDatabaseServer | None
     proxies: list[SourcedValue]
     proxy_containers: list[SourcedValue]  # those of them that are containers of a compose file here

@@ -118,7 +118,8 @@ def _add_container_options(
         options, unsupported = container_entry.build_service_options(container, names, facts.shared_network)
         is_published = proxy_choice.choose_proxy_kind(facts) == "none"
         left_ports = container_entry.add_published_ports(container, options, is_published)
-        unsupported += [f"port {port}" for port in left_ports]
+        if left_ports:
+            unsupported.append(f"ports {', '.join(left_ports)}")
         if number == 0:
             table.update(_simplify_depends_on(facts, options))
             container_entry.add_volume_decision(draft, ("services", service.name), container)
@@ -178,7 +179,9 @@ def build_process_entries(
         options, unsupported = container_entry.build_service_options(
             container, map_container_names(facts), facts.shared_network
         )
-        unsupported += [f"port {port}" for port in container_entry.add_published_ports(container, options, False)]
+        left_ports = container_entry.add_published_ports(container, options, is_kept=False)
+        if left_ports:
+            unsupported.append(f"ports {', '.join(left_ports)}")
         if not _shares_env_file(container, service):
             process = replace(service, name=name, containers=[(compose_file, container)])
             _add_env_variables(facts, table, process)
@@ -374,10 +377,20 @@ def _detect_health_path(facts: RepositoryFindings, service: DetectedService) -> 
     domains = {domain.value for (_, name), domain in facts.domains.items() if name == service.name}
     for environment in facts.environments:
         for url in environment.urls:
-            host, slash, path = re.sub(r"^https?://", "", str(url.value)).partition("/")
-            if host in domains and slash and re.search(r"health|ping|status|ready|live|up$", path):
+            address = re.sub(r"^https?://", "", str(url.value))
+            path = address.partition("/")[2]
+            is_asked = _find_served_address(facts, address) in domains
+            if is_asked and path and re.search(r"health|ping|status|ready|live|up$", path):
                 return SourcedValue(f"/{path}", url.where)
-    return _guess_health_below_path(sorted(map(str, domains)), service.health)
+    kept = [str(domain) for domain in domains if domain not in facts.stripped_addresses]
+    return _guess_health_below_path(sorted(kept), service.health)
+
+
+def _find_served_address(facts: RepositoryFindings, address: str) -> str:
+    """The longest of all addresses that a request for an address goes to; empty for none."""
+    known = {str(domain.value) for domain in facts.domains.values()}
+    serving = [other for other in known if address == other or address.startswith(f"{other}/")]
+    return max(serving, key=len, default="")
 
 
 def _guess_health_below_path(addresses: list[str], health: SourcedValue | None) -> SourcedValue | None:

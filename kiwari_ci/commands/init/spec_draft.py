@@ -5,7 +5,7 @@ from typing import Any
 
 from kiwari_ci import schema
 from kiwari_ci.commands.init import container_entry, proxy_choice, service_entry
-from kiwari_ci.commands.init.compose_files import find_one_shot_services, has_variable_version
+from kiwari_ci.commands.init.compose_files import detect_proxy, find_one_shot_services, has_variable_version
 from kiwari_ci.commands.init.databases import DetectedDatabase, DetectedDatabaseServer
 from kiwari_ci.commands.init.draft_text import CommentedMapping, CommentedValue
 from kiwari_ci.commands.init.environments import DetectedEnvironment, DetectedHost
@@ -23,6 +23,7 @@ from kiwari_ci.proxies.all_proxies import find_proxy
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.vocabulary import SourcedValue
+from kiwari_ci.readers.yaml_document import collect_strings
 from kiwari_ci.schema.text_formats import (
     ContainerName,
     ExistingName,
@@ -205,7 +206,7 @@ def _add_hosts(draft: SpecDraft, facts: RepositoryFindings) -> None:
     first_host = next(iter(hosts))
     if facts.proxies and "kind" in proxy_entry:
         draft.decide(("hosts", first_host, "proxy"), _describe_proxy_change(facts.proxies[0], proxy_entry))
-    elif not facts.proxies and facts.is_taken_over:
+    elif not facts.proxies and facts.is_taken_over and not facts.host_proxy:
         place: YamlPath = ("hosts", first_host, "proxy") if proxy_entry else ("hosts", first_host)
         kind = proxy_choice.choose_proxy_kind(facts)
         question = f"what stands in front of the services: no file says it, and `proxy: {{kind: {kind}}}` is a guess"
@@ -263,7 +264,25 @@ def _build_proxy_entry(facts: RepositoryFindings) -> tuple[dict[str, Any], str]:
     for option, fact in _find_router_options(facts).items():
         if option in supported_keys:
             entry[option] = fact.value
+    plain_port = _find_plain_port(facts) if is_container else 0
+    if plain_port:
+        entry["listen"] = f"127.0.0.1:{plain_port}"
     return entry, proxy.where
+
+
+def _find_plain_port(facts: RepositoryFindings) -> int:
+    """The port of the server on which Traefik takes plain HTTP, where its routers have no certificates; else 0."""
+    routers = [router for container in facts.containers for router in container.routers.values()]
+    entrypoints = [str(router["entrypoint"].value) for router in routers if "entrypoint" in router]
+    has_certificates = any({"tls", "certresolver"} & router.keys() for router in routers)
+    if not entrypoints or has_certificates or any(re.search("secure|https|tls", name) for name in entrypoints):
+        return 0
+    for container in facts.containers:
+        texts = " ".join(text for text, _ in collect_strings(container.table.get("command")))
+        is_traefik = detect_proxy(container.image) == "traefik"
+        if is_traefik and container.published and not re.search(r"tls|acme|redirections", texts):
+            return container.published[0]
+    return 0
 
 
 def _describe_proxy_change(proxy: SourcedValue, entry: dict[str, Any]) -> str:
@@ -274,7 +293,7 @@ def _describe_proxy_change(proxy: SourcedValue, entry: dict[str, Any]) -> str:
     if not find_proxy(entry["kind"]).is_on_shared_network:
         return f"{today}: `kind: none` keeps it, and it must lead to published `ports`"
     if proxy_choice.reads_labels(entry["kind"]) and "stack" not in entry:
-        return f"{today}: it reads the labels of the new stacks, too, when it is on the network"
+        return f"{today}, and stays: 3.6 or newer, with `--serversTransport.maxIdleConnsPerHost=-1`"
     return f"{today}: one with a generated configuration takes its place; `kind: none` keeps yours"
 
 
@@ -482,11 +501,18 @@ def _add_domains(facts: RepositoryFindings, environment: DetectedEnvironment, ta
     for service in facts.services:
         domain = facts.domains.get((environment.name, service.name))
         if domain:
-            domains.put(service.name, domain.value, format_source_note(domain))
+            value = _format_address(str(domain.value), str(domain.value) in facts.stripped_addresses)
+            domains.put(service.name, value, format_source_note(domain))
     if domains:
         table["domains"] = domains
     else:
         table.above.append(f"could not tell the domains; write: domains: {{{facts.services[0].name}: …}}")
+
+
+def _format_address(address: str, strips_path: bool) -> str | dict[str, Any]:
+    """An address as `domains` takes it."""
+    domain, _, path = address.partition("/")
+    return {"domain": domain, "path": f"/{path}", "strip_path": True} if strips_path else address
 
 
 def summarize_services(facts: RepositoryFindings) -> dict[str, str]:

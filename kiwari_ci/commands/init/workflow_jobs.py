@@ -62,6 +62,7 @@ _COMPOSE_PROJECT_OPTION = re.compile(
 )
 _CHANGE_DIRECTORY = re.compile(r"\bcd\s+[\"']?(~?/[\w./-]+)(?![\w./$" + UNKNOWN_TEXT + "-])")
 
+_PLAIN_LOGIN = re.compile(r"\bssh\s[^\n@]{0,200}?(?<![\w$}])([a-z_][\w-]*)@")
 _NAMES_REF = re.compile(r"refs/|ref_name|ref_type|github\.ref\b|event_name\s*==\s*'(release|workflow_dispatch)'")
 
 @dataclass
@@ -498,7 +499,7 @@ def _describe_login_options(step: YamlMapping) -> list[str]:
     inputs = step.get_mapping("with")
     script = step.get_text("run")
     script_without_jump = re.sub(r"-J\s*\S+", "", script)
-    users = [inputs.get_text("username"), *re.findall(r"\bssh\s[^\n@]{0,200}?([a-z_][\w-]*)@", script_without_jump)]
+    users = [inputs.get_text("username"), *_PLAIN_LOGIN.findall(script_without_jump)]
     ports = [inputs.get_text("port"), *re.findall(r"\b(?:ssh|scp)\s[^\n]{0,200}?-[pP]\s*(\d+)", script)]
     jumps = [inputs.get_text("proxy_host"), *re.findall(r"\bssh\s[^\n]{0,200}?-J\s*(\S+)", script)]
     options = [f"as {user}" for user in dict.fromkeys(users) if user and "${{" not in user]
