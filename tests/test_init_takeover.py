@@ -292,3 +292,22 @@ def test_each_environment_that_a_person_can_choose_is_one(tmp_path: Path, contex
     spec, _ = init(tmp_path, files)
     folders = {name: each["takeover"]["folder"] for name, each in spec["environments"].items()}
     assert folders == {"staging": "~/shop-staging", "production": "~/shop-production"}
+
+
+def test_a_folder_in_the_home_of_the_login(tmp_path: Path) -> None:
+    workflow = DEPLOY.replace("cd ~/shop", "cd shop").replace("COMMAND", "docker compose up -d")
+    spec, _ = init(tmp_path, {".github/workflows/deploy.yml": workflow})
+    assert spec["environments"]["production"]["takeover"]["folder"] == "~/shop"
+
+
+def test_a_container_that_copies_files_ends(tmp_path: Path) -> None:
+    compose = f"services:\n  {WEB}, command: cp -r /app/. /static/, volumes: ['static:/static/']}}\n"
+    spec, _ = init(tmp_path, {"docker-compose.yml": f"{compose}volumes: {{static: {{}}}}\n"})
+    assert spec["services"]["web"]["once"] is True
+    assert spec["services"]["web"]["volumes"] == ["static:/static"]
+
+
+def test_commands_in_a_container_after_the_deploy_are_said(tmp_path: Path) -> None:
+    command = "docker compose up -d && docker compose exec web python manage.py collectstatic"
+    _, result = init(tmp_path, {}, command)
+    assert "collectstatic" in format_init_result(result, tmp_path)

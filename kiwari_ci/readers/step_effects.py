@@ -249,7 +249,7 @@ def _find_compose_effects(arguments: list[str], line: str, place: _ScriptContext
     )
     if _MIGRATION_COMMAND.search(line):
         yield StepEffect("migrate", line, "", as_inline_code(line))
-    elif not place.remote and verb in ("build", "push"):
+    elif not place.remote and verb in ("build", "push") or place.remote and verb in ("exec", "run"):
         yield StepEffect("other", line, "", as_inline_code(line))
     elif place.remote and verb:
         project = next(iter(_parse_options(arguments, "-p", "--project-name")), "")

@@ -283,6 +283,13 @@ def iter_dependencies(container: DetectedContainer) -> Iterator[tuple[str, str]]
         yield name, _DEPENDS_ON_CONDITIONS.get(condition, "started")
 
 
+def _copies_files(container: DetectedContainer) -> bool:
+    """Whether the command of a container only copies files, such as those of a frontend into a volume."""
+    command = container.table.get("command")
+    words = [format_scalar(item) for item in command] if isinstance(command, YamlSequence) else [format_scalar(command)]
+    return bool(words) and re.match(r"(cp|rsync)\s", f"{' '.join(words)} ") is not None
+
+
 def list_example_paths(repository: LocalRepository, env_file: str) -> list[str]:
     """The examples of an env file: those with its name and, where there is none, those of its whole folder."""
     named = [f"{env_file}{ending}" for ending in (".example", ".sample", ".template", ".dist")]
@@ -315,7 +322,8 @@ def find_one_shot_services(containers: Iterable[DetectedContainer]) -> set[str]:
     for container in containers:
         names |= {name for name, how in iter_dependencies(container) if how == "completed"}
         serves = bool({"ports", "expose", "healthcheck"} & container.table.keys()) or bool(container.ports)
-        if container.table.get_text("restart") == "no" and not serves:
+        ends = container.table.get_text("restart") == "no" or _copies_files(container)
+        if ends and not serves:
             names.add(container.name)
     return names
 
@@ -325,7 +333,8 @@ def iter_mounts(container: DetectedContainer) -> Iterator[tuple[str, str]]:
     for mount in compose_file.list_mounts(container.table):
         source = mount.source or mount.kind
         mode = "" if mount.mode in ("rw", "z", "Z") else mount.mode
-        text = ":".join(filter(None, (source, mount.target, mode)))
+        target = mount.target.rstrip("/") or mount.target
+        text = ":".join(filter(None, (source, target, mode)))
         text = vocabulary.interpolate_variables(text, container.variables) or text
         yield text.partition(":")[0], text
 

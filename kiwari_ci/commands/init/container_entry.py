@@ -96,7 +96,7 @@ def build_accessory_entry(
     table = CommentedMapping()
     _add_image(container, table)
     if runs_once:
-        table.put("once", True, "others wait until it has ended")
+        table.put("once", True, "it runs to its end")
     unsupported = _add_environment_keys(container, table)
     common_options, unsupported_options = _build_common_options(container, names, network)
     table |= common_options

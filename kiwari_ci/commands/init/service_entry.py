@@ -66,7 +66,7 @@ def build_service_entry(
         if service.language.websocket:
             table.put("websocket", True, format_source_note(service.language.websocket))
     if service.runs_once:
-        table.put("once", True, "others wait until it has ended")
+        table.put("once", True, "it runs to its end")
     _add_env_variables(facts, table, service)
     _add_container_options(draft, facts, table, service)
     return table

@@ -62,6 +62,7 @@ _COMPOSE_PROJECT_OPTION = re.compile(
 )
 _CHANGE_DIRECTORY = re.compile(r"\bcd\s+[\"']?(~?/[\w./-]+)(?![\w./$" + UNKNOWN_TEXT + "-])")
 
+_FOLDER_IN_HOME = re.compile(r"(?:set [-\w ]+\s+)?cd\s+[\"']?(\w[\w./-]*)(?=[\"']?\s*($|\n|&&|;))")
 _PLAIN_LOGIN = re.compile(r"\bssh\s[^\n@]{0,200}?(?<![\w$}])([a-z_][\w-]*)@")
 _NAMES_REF = re.compile(r"refs/|ref_name|ref_type|github\.ref\b|event_name\s*==\s*'(release|workflow_dispatch)'")
 
@@ -417,12 +418,22 @@ class WorkflowJobReader:
             )
         self._collect_urls(deploy, environment)
         self._collect_logins(deploy)
-        for folder in _CHANGE_DIRECTORY.findall(self._substitute_in_script(scripts)):
+        for folder in self._list_server_folders(scripts):
             deploy.folders.append(SourcedValue(folder.rstrip("/"), self.where))
         for project in _COMPOSE_PROJECT_OPTION.findall(self._substitute_in_script(scripts)):
             deploy.projects.append(SourcedValue(project, self.where))
         self.workflows.container_options += self._describe_container_options()
         self.workflows.deploys.append(deploy)
+
+    def _list_server_folders(self, scripts: str) -> list[str]:
+        """The folders in which a deploy works; a script that an SSH action runs begins in the login's home."""
+        folders = _CHANGE_DIRECTORY.findall(self._substitute_in_script(scripts))
+        for step in self.steps:
+            inputs = step.get_mapping("with")
+            if _SSH_ACTION.search(get_action_name(step.get_text("uses"))):
+                first = _FOLDER_IN_HOME.match(self._substitute_in_script(inputs.get_text("script")).strip())
+                folders += [f"~/{first[1]}"] if first else []
+        return folders
 
     def _describe_container_options(self) -> list[str]:
         """In words, the options of containers that a deploy starts with `docker run`."""
