@@ -311,3 +311,10 @@ def test_commands_in_a_container_after_the_deploy_are_said(tmp_path: Path) -> No
     command = "docker compose up -d && docker compose exec web python manage.py collectstatic"
     _, result = init(tmp_path, {}, command)
     assert "collectstatic" in format_init_result(result, tmp_path)
+
+
+def test_several_paths_of_one_service(tmp_path: Path) -> None:
+    rule = "Host(`a.example.com`) && PathPrefix"
+    rules = [f"traefik.http.routers.{name}.rule={rule}(`/{name}`)" for name in ("api", "bot")]
+    spec, _ = init(tmp_path, {"docker-compose.yml": f"services:\n  {WEB}, labels: {rules}}}\n"})
+    assert spec["environments"]["production"]["domains"] == {"web": ["a.example.com/api", "a.example.com/bot"]}

@@ -24,7 +24,7 @@ _IGNORED_COMMANDS = re.compile(
 _SETUP_COMMANDS = re.compile(
     r"npm (ci|i|install)\b|yarn( install.*)?$|pnpm (i|install|fetch)\b|bun install|pip3? install"
     r"|python3? -m (pip|venv)|apt(-get)? |apk "
-    r"|git (config|fetch|checkout|rev-parse|log|diff|describe|clone|status)|go mod|docker (login|logout)"
+    r"|git (config|fetch|pull|reset|checkout|rev-parse|log|diff|describe|clone|status)|go mod|docker (login|logout)"
     r"|(nslookup|ping|journalctl|xargs|timeout|wait|kill|ss|df|free|du|dig) |systemctl status|npx prisma generate"
     r"|poetry install|uv sync|bundle install|composer install|corepack "
 )

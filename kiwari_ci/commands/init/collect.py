@@ -83,6 +83,7 @@ def collect_findings(
         hosts=hosts,
         stack_names=environments.detect_stack_names(detected_environments, hosts, project_names),
         domains=assignment.domains,
+        further_addresses=assignment.further,
         stripped_addresses=assignment.stripped,
         host_proxy=next((route.where for route in routes if is_loopback(route.container)), ""),
         database_server=database_server,

@@ -120,7 +120,7 @@ def list_separate_servers(compose_files: list[DetectedComposeFile], own_files: s
 def has_own_server(compose_files: list[DetectedComposeFile], own_files: set[str]) -> bool:
     """Whether PostgreSQL runs beside services of ours, so that they need no other server."""
     return any(
-        is_postgres_image(container.image)
+        is_postgres_image(container.image) and not container.profiles
         for compose_file in compose_files
         if compose_file.path in own_files
         for container in compose_file.containers

@@ -48,10 +48,12 @@ class _DomainMention:
 class DomainAssignment:
     """The addresses by environment and service, and in words those that could not be told.
 
+    `further`: more paths of the same domain that lead to the same service, as its own labels say.
     `stripped`: the addresses whose path the proxy takes away.
     """
 
     domains: dict[tuple[str, str], SourcedValue]
+    further: dict[tuple[str, str], list[SourcedValue]]
     unknown: list[str]
     stripped: set[str]
 
@@ -66,6 +68,7 @@ def assign_domains(
         ranked.append((rank, service_name, mention))
     ranked.sort(key=lambda entry: entry[0])
     assigned: dict[tuple[str, str], SourcedValue] = {}
+    further: dict[tuple[str, str], list[SourcedValue]] = {}
     stripped: set[str] = set()
     unknown: dict[str, str] = {}
     for _, service_name, mention in ranked:
@@ -73,7 +76,14 @@ def assign_domains(
         if is_assigned or _THIRD_PARTY_DOMAIN.search(mention.domain):
             continue
         environment = _match_environment(mention.domain, mention.kind, environments)
-        if not service_name or not environment or (environment.name, service_name) in assigned:
+        place = (environment.name, service_name) if environment else ("", "")
+        first = assigned.get(place)
+        if first and mention.service and mention.path and str(first.value).startswith(f"{mention.domain}/"):
+            addresses = further.setdefault(place, [])
+            if all(address.value != mention.address for address in addresses):
+                addresses.append(SourcedValue(mention.address, mention.where))
+            continue
+        if not service_name or not environment or first:
             message = f"the domain {mention.address} ({mention.where})"
             unknown.setdefault(message, mention.address)
         else:
@@ -83,7 +93,7 @@ def assign_domains(
                 stripped.add(mention.address)
     assigned_domains = {str(domain.value) for domain in assigned.values()}
     left_out = [message for message, domain in unknown.items() if domain not in assigned_domains]
-    return DomainAssignment(assigned, left_out, stripped)
+    return DomainAssignment(assigned, further, left_out, stripped)
 
 
 def _collect_domains(

@@ -28,6 +28,7 @@ class RepositoryFindings:
     hosts: dict[str, DetectedHost]
     stack_names: dict[str, SourcedValue]
     domains: dict[tuple[str, str], SourcedValue]
+    further_addresses: dict[tuple[str, str], list[SourcedValue]]  # more paths of the same domain
     stripped_addresses: set[str]  # those of the domains whose path the proxy takes away
     host_proxy: str  # where a configuration of a proxy of the server itself leads to its ports; empty if none does
     database_server: DetectedDatabaseServer | None

@@ -501,8 +501,12 @@ def _add_domains(facts: RepositoryFindings, environment: DetectedEnvironment, ta
     for service in facts.services:
         domain = facts.domains.get((environment.name, service.name))
         if domain:
-            value = _format_address(str(domain.value), str(domain.value) in facts.stripped_addresses)
-            domains.put(service.name, value, format_source_note(domain))
+            further = facts.further_addresses.get((environment.name, service.name), [])
+            addresses = [
+                _format_address(str(address.value), str(address.value) in facts.stripped_addresses)
+                for address in (domain, *further)
+            ]
+            domains.put(service.name, addresses if further else addresses[0], format_source_note(domain))
     if domains:
         table["domains"] = domains
     else:
