@@ -333,8 +333,7 @@ def iter_mounts(container: DetectedContainer) -> Iterator[tuple[str, str]]:
     for mount in compose_file.list_mounts(container.table):
         source = mount.source or mount.kind
         mode = "" if mount.mode in ("rw", "z", "Z") else mount.mode
-        target = mount.target.rstrip("/") or mount.target
-        text = ":".join(filter(None, (source, target, mode)))
+        text = ":".join(filter(None, (source, mount.target, mode)))
         text = vocabulary.interpolate_variables(text, container.variables) or text
         yield text.partition(":")[0], text
 
