@@ -318,3 +318,11 @@ def test_several_paths_of_one_service(tmp_path: Path) -> None:
     rules = [f"traefik.http.routers.{name}.rule={rule}(`/{name}`)" for name in ("api", "bot")]
     spec, _ = init(tmp_path, {"docker-compose.yml": f"services:\n  {WEB}, labels: {rules}}}\n"})
     assert spec["environments"]["production"]["domains"] == {"web": ["a.example.com/api", "a.example.com/bot"]}
+
+
+def test_another_process_of_the_image_is_taken_over_too(tmp_path: Path) -> None:
+    """It would run twice if the chapter did not name it."""
+    image = "image: 'ghcr.io/example/shop-web:latest'"
+    compose = f"services:\n  {WEB}}}\n  worker: {{{image}, command: [work]}}\n"
+    spec, _ = init(tmp_path, {"docker-compose.yml": compose})
+    assert spec["environments"]["production"]["takeover"]["containers"]["worker"] == "shop-worker-1"

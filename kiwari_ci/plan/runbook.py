@@ -174,7 +174,7 @@ class Takeover:
 
     `has_same_folder`: the new stack's files go into today's folder. `connect_commands` connect the proxy, and the
     accessories that stay, to the networks of the new containers; `moved_volumes` are the stack's volumes, if today's
-    have other names.
+    have other names. `proxy_reads_labels`: the proxy finds the new containers by their labels.
     """
 
     environment: str
@@ -189,6 +189,7 @@ class Takeover:
     containers: tuple[TakenOverContainer, ...]
     connect_commands: tuple[str, ...]
     moved_volumes: str
+    proxy_reads_labels: bool
 
     @property
     def first_host_variable(self) -> str:

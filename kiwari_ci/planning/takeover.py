@@ -6,6 +6,7 @@ from typing import Literal
 from kiwari_ci.effective import EffectiveEnvironment, EffectiveSpec
 from kiwari_ci.effective.containers import EffectiveService
 from kiwari_ci.plan import ComposeStack, Stack, TakenOverContainer, Takeover
+from kiwari_ci.proxies.all_proxies import find_proxy
 
 
 def plan_takeovers(spec: EffectiveSpec, all_stacks: Iterable[Stack]) -> tuple[Takeover, ...]:
@@ -35,6 +36,7 @@ def _plan_takeover(environment: EffectiveEnvironment, stack: ComposeStack) -> Ta
         ),
         connect_commands=tuple(_list_connect_commands(environment, stack)),
         moved_volumes=_list_moved_volumes(stack) if has_other_project else "",
+        proxy_reads_labels=find_proxy(environment.first_host.proxy.kind).reads_labels,
     )
 
 

@@ -86,6 +86,7 @@ def collect_findings(
         further_addresses=assignment.further,
         stripped_addresses=assignment.stripped,
         host_proxy=next((route.where for route in routes if is_loopback(route.container)), ""),
+        has_routes_to_names=any(route.container and not is_loopback(route.container) for route in routes),
         database_server=database_server,
         proxies=[*proxy_containers, *_detect_proxies_by_configuration(containers, routes)],
         proxy_containers=proxy_containers,

@@ -31,6 +31,7 @@ class RepositoryFindings:
     further_addresses: dict[tuple[str, str], list[SourcedValue]]  # more paths of the same domain
     stripped_addresses: set[str]  # those of the domains whose path the proxy takes away
     host_proxy: str  # where a configuration of a proxy of the server itself leads to its ports; empty if none does
+    has_routes_to_names: bool  # whether a configuration of a proxy leads to containers by their names
     database_server: DetectedDatabaseServer | None
     proxies: list[SourcedValue]
     proxy_containers: list[SourcedValue]  # those of them that are containers of a compose file here

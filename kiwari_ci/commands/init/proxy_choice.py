@@ -29,7 +29,8 @@ def choose_proxy_kind(facts: RepositoryFindings) -> ProxyKind:
 
 def leads_to_ports(facts: RepositoryFindings) -> bool:
     """Whether a program of the server itself leads to services, by ports that their containers publish."""
-    if facts.proxy_containers or facts.network:
+    is_by_name = facts.has_routes_to_names and not facts.host_proxy
+    if facts.proxy_containers or facts.network or is_by_name:
         return False
     return any(
         list_published_ports(container.table)

@@ -155,6 +155,16 @@ def _simplify_depends_on(facts: RepositoryFindings, table: CommentedMapping) -> 
     return table
 
 
+def list_processes(service: DetectedService) -> list[tuple[str, DetectedContainer]]:
+    """The other processes of a service's image that go on running, by the names that the spec gives them."""
+    one_shot = _find_one_shot_processes(service)
+    return [
+        (vocabulary.slugify(vocabulary.strip_environment(container.name)), container)
+        for file, container in service.other_containers
+        if container.name not in one_shot and file.kind != vocabulary.DEVELOPMENT and not container.profiles
+    ]
+
+
 def build_process_entries(
     draft: SpecDraft, facts: RepositoryFindings, service: DetectedService, taken_names: set[str]
 ) -> dict[str, CommentedMapping]:

@@ -95,6 +95,8 @@ def _iter_containers(
 ) -> Iterator[tuple[str, DetectedContainer]]:
     """The containers of services and accessories that are of an environment, or of the only one."""
     pairs = [(service.name, container) for service in facts.services for _, container in service.containers]
+    for service in facts.services:
+        pairs += [(name, container) for name, container in service_entry.list_processes(service) if name]
     accessory_names = service_entry.map_accessory_names(facts)
     accessories = set(facts.accessories)
     for container in facts.containers:
