@@ -78,7 +78,8 @@ def _format_create_network(stack: ComposeStack, name: str, docker_name: str) -> 
 
 def _format_connect(network: str, container: str, alias: str = "") -> str:
     """Connect a container to a network, unless it is connected already, which Docker would refuse."""
-    networks = "{{range $name, $_ := .NetworkSettings.Networks}}{{println $name}}{{end}}"
+    # The server's shell reads this in double quotes, where a dollar sign needs a backslash.
+    networks = "{{range \\$name, \\$settings := .NetworkSettings.Networks}}{{println \\$name}}{{end}}"
     alias_option = f"--alias {alias} " if alias else ""
     connect = f"docker network connect {alias_option}{network} {container}"
     return f'docker inspect -f "{networks}" {container} | grep -qx {network} || {connect}'
