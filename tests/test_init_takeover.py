@@ -84,7 +84,7 @@ def test_the_new_key_has_another_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "files", "proxy"),
     [
-        ("}\n  caddy: {image: 'caddy:2', ports: ['80:80']", {}, {"kind": "custom"}),
+        ("}\n  caddy: {image: 'caddy:2', ports: ['80:80']", {}, {"kind": "custom", "network": "shopproxy"}),
         (", ports: ['127.0.0.1:8000:8080']", {}, {"kind": "none"}),
         (
             ", ports: ['127.0.0.1:8000:8080']",
@@ -95,13 +95,13 @@ def test_the_new_key_has_another_name(tmp_path: Path) -> None:
             ", labels: ['traefik.http.routers.w.rule=Host(`a.example.com`)', traefik.http.routers.w.entrypoints=web]}\n"
             "  traefik: {image: 'traefik:v3.6', ports: ['80:80']",
             {},
-            {"kind": "traefik", "entrypoint": "web", "listen": "127.0.0.1:80"},
+            {"kind": "traefik", "network": "shopproxy", "entrypoint": "web", "listen": "127.0.0.1:80"},
         ),
         (
             ", labels: ['traefik.http.routers.w.rule=Host(`a.example.com`)', traefik.http.routers.w.tls=true]}\n"
             "  traefik: {image: 'traefik:v3.6', ports: ['443:443']",
             {},
-            {"kind": "traefik"},
+            {"kind": "traefik", "network": "shopproxy"},
         ),
     ],
 )

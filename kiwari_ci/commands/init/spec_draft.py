@@ -16,6 +16,7 @@ from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.commands.init.takeover_entry import (
     ask_about_folders,
     build_takeover_entry,
+    find_project,
     list_container_names,
 )
 from kiwari_ci.loading.yaml_source import YamlPath
@@ -248,6 +249,8 @@ def _build_proxy_entry(facts: RepositoryFindings) -> tuple[dict[str, Any], str]:
     entry: dict[str, Any] = {}
     if facts.network and _IS_SLUG(facts.network.value):
         entry["network"] = facts.network.value
+    elif facts.proxy_containers and facts.is_taken_over:
+        entry |= _choose_new_network(facts)
     kind = proxy_choice.choose_proxy_kind(facts)
     if not facts.proxies or kind == schema.Proxy().kind:
         if kind != schema.Proxy().kind:
@@ -268,6 +271,21 @@ def _build_proxy_entry(facts: RepositoryFindings) -> tuple[dict[str, Any], str]:
     if plain_port:
         entry["listen"] = f"127.0.0.1:{plain_port}"
     return entry, proxy.where
+
+
+def _choose_new_network(facts: RepositoryFindings) -> dict[str, str]:
+    """The network to which the proxy of today is connected: none for the usual one.
+
+    Docker leads the published ports of a container through the network whose name sorts first. If the new network were
+    that one, the ports would be closed for a moment while the proxy is connected.
+    """
+    default = schema.Proxy().network
+    for environment in facts.environments:
+        project = find_project(facts, environment)
+        if project and default < f"{project.value}_default":
+            name = f"{re.sub(r'[^a-z0-9]', '', str(project.value))}proxy"
+            return {"network": name} if _IS_SLUG(name) and name > f"{project.value}_default" else {}
+    return {}
 
 
 def _find_plain_port(facts: RepositoryFindings) -> int:

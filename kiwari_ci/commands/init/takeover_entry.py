@@ -25,7 +25,7 @@ def build_takeover_entry(facts: RepositoryFindings, environment: DetectedEnviron
     """The field of an environment that a hand-written workflow deploys."""
     table = CommentedMapping()
     folder = _find_only_value(environment.folders)
-    project = _find_project(facts, environment)
+    project = find_project(facts, environment)
     if project and _IS_EXISTING_NAME(project.value):
         table.put("project", project.value, project.where)
     if folder and _IS_HOST_FOLDER(folder.value):
@@ -79,7 +79,7 @@ def list_container_names(facts: RepositoryFindings, environment: DetectedEnviron
 
 def _list_names_of_today(facts: RepositoryFindings, environment: DetectedEnvironment) -> dict[str, SourcedValue]:
     """The names of the containers of an environment: those of the Compose files, else those that Compose gives."""
-    project = _find_project(facts, environment) if environment.workflows else None
+    project = find_project(facts, environment) if environment.workflows else None
     names: dict[str, SourcedValue] = {}
     for name, container in _iter_containers(facts, environment):
         if container.container_name:
@@ -114,7 +114,7 @@ def _find_only_value(values: list[SourcedValue]) -> SourcedValue | None:
     return values[0] if len({value.value for value in values}) == 1 else None
 
 
-def _find_project(facts: RepositoryFindings, environment: DetectedEnvironment) -> SourcedValue | None:
+def find_project(facts: RepositoryFindings, environment: DetectedEnvironment) -> SourcedValue | None:
     """The Compose project of today: the one that the deploy names, else the Compose file.
 
     Without a name Compose takes the folder on the server, if no variable there says otherwise. A Compose file that is
@@ -134,7 +134,7 @@ def _find_project(facts: RepositoryFindings, environment: DetectedEnvironment) -
 
 def _find_web_server(facts: RepositoryFindings, environment: DetectedEnvironment) -> SourcedValue | None:
     """The only container that a Compose file gives ports 80 or 443 of the server."""
-    project = _find_project(facts, environment)
+    project = find_project(facts, environment)
     names = []
     for container in facts.containers:
         is_for_all = not container.kind and len(facts.environments) == 1
