@@ -321,7 +321,7 @@ def draft_spec_with_tests(tmp_path: Path, on: str, job: str = "") -> tuple[dict[
     result = build_init_result(repository(tmp_path, files), "example/shop")
     [service] = parse_yaml(result.path, result.text).data["services"].values()
     [outcome] = result.workflows
-    return service | {"text": result.text}, outcome.jobs[0].describe()
+    return service | {"text": result.text}, "; ".join(outcome.jobs[0].list_parts())
 
 
 @pytest.mark.parametrize("on", ["workflow_call", "[push, workflow_call]", "{workflow_call: , push: }"])
@@ -813,7 +813,7 @@ def describe_workflows(folder: Path, workflows: dict[str, str]) -> tuple[dict[st
     """What becomes of each job of some workflows, and the workflows that may be removed."""
     files = {f".github/workflows/{name}": text for name, text in workflows.items()}
     result = build_init_result(repository(folder, {"web/Dockerfile": DOCKERFILE, "web/x": "", **files}), "example/shop")
-    jobs = {outcome.job: outcome.describe() for workflow in result.workflows for outcome in workflow.jobs}
+    jobs = {outcome.job: "; ".join(outcome.list_parts()) for workflow in result.workflows for outcome in workflow.jobs}
     removable = [workflow.path.rpartition("/")[2] for workflow in result.workflows if workflow.is_removable]
     return jobs, removable
 

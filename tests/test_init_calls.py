@@ -35,8 +35,8 @@ def test_an_action_of_the_repository_deploys(tmp_path: Path) -> None:
             "        script: cd ${{ inputs.folder }} && docker compose up -d\n",
         },
     )
-    login = {"address": {"secret": "PROD_HOST"}, "user": {"secret": "PROD_USER"}, "key": {"secret": "PROD_KEY"}}
-    assert spec["hosts"] == {"prod": {**login, "directory": "/srv"}}
+    login = {"address": {"secret": "PROD_HOST"}, "user": {"secret": "PROD_USER"}}
+    assert spec["hosts"] == {"prod": {**login, "key": {"secret": "PROD_DEPLOY_KEY"}, "directory": "/srv"}}
     assert list(spec["environments"]["prod"]["domains"].values()) == ["shop.example.com"]
     assert spec["environments"]["prod"]["takeover"]["folder"] == "/srv/shop"
 

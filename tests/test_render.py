@@ -62,7 +62,7 @@ NEVER = {
     "takeover.containers": {"none"},
     "takeover.host_variables": {"none"},
     "takeover.workflows": {"none"},  # asked before
-    "takeover.services": {"none"},  # asked before
+    "takeover.environment_commands": {"none"},  # asked before
     "plan.runbook.protect_environments": {"none", "one"},
     "plan.standing": {"none"},  # asked before
     "way.settings": {"none", "one"},

@@ -174,7 +174,7 @@ class Takeover:
 
     `has_same_folder`: the new stack's files go into today's folder. `connect_commands` connect the proxy, and the
     accessories that stay, to the networks of the new containers; `moved_volumes` are the stack's volumes, if today's
-    have other names.
+    have other names. `proxy_reads_labels`: the proxy finds the new containers by their labels.
     """
 
     environment: str
@@ -189,11 +189,47 @@ class Takeover:
     containers: tuple[TakenOverContainer, ...]
     connect_commands: tuple[str, ...]
     moved_volumes: str
+    proxy_reads_labels: bool
 
     @property
     def first_host_variable(self) -> str:
         """The shell variable with the address of the first host."""
         return self.host_variables[0]
+
+    @property
+    def is_started_from_old_files(self) -> bool:
+        """Whether going back starts the old containers from their Compose file.
+
+        Compose removes a container of the same project and service when it replaces it.
+        """
+        return bool(self.replaced) and bool(self.folder) and self.project == self.stack
+
+    @property
+    def replaced_names(self) -> tuple[str, ...]:
+        """The names of the containers that are replaced, and those under which the old ones are kept."""
+        return tuple(name for each in self.replaced for name in (each.today, f"{each.today}-before"))
+
+    @property
+    def disable_number(self) -> int:
+        """The step that disables the old pipeline: before files of the new stack are in the folder that it uses."""
+        return 1 if self.has_same_folder else 3
+
+    @property
+    def prepare_number(self) -> int:
+        """The step that brings the new files to the server."""
+        return 2 if self.has_same_folder else 1
+
+    @property
+    def check_number(self) -> int:
+        """The step that asks what a deploy would refuse."""
+        return self.prepare_number + 1
+
+    @property
+    def environment_commands(self) -> tuple[str, ...]:
+        """The commands that print the environment of the services; an image without a shell has no program for it."""
+        form = "{{range .Config.Env}}{{println .}}{{end}}"
+        variable = self.first_host_variable
+        return tuple(f"ssh \"${variable}\" \"docker inspect -f '{form}' {each.today}\"" for each in self.services)
 
     @property
     def services(self) -> tuple[TakenOverContainer, ...]:

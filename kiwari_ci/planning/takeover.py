@@ -6,6 +6,7 @@ from typing import Literal
 from kiwari_ci.effective import EffectiveEnvironment, EffectiveSpec
 from kiwari_ci.effective.containers import EffectiveService
 from kiwari_ci.plan import ComposeStack, Stack, TakenOverContainer, Takeover
+from kiwari_ci.proxies.all_proxies import find_proxy
 
 
 def plan_takeovers(spec: EffectiveSpec, all_stacks: Iterable[Stack]) -> tuple[Takeover, ...]:
@@ -35,6 +36,7 @@ def _plan_takeover(environment: EffectiveEnvironment, stack: ComposeStack) -> Ta
         ),
         connect_commands=tuple(_list_connect_commands(environment, stack)),
         moved_volumes=_list_moved_volumes(stack) if has_other_project else "",
+        proxy_reads_labels=find_proxy(environment.first_host.proxy.kind).reads_labels,
     )
 
 
@@ -60,10 +62,9 @@ def _list_connect_commands(environment: EffectiveEnvironment, stack: ComposeStac
         for name, alias, docker_name in zip(names, aliases, accessory.docker_networks, strict=True):
             if name not in stack.networks:
                 scripts.append(_format_create_network(stack, name, docker_name))
-            alias_option = f"--alias {alias} " if alias else ""
-            scripts.append(f"docker network connect {alias_option}{docker_name} {accessory.container}")
+            scripts.append(_format_connect(docker_name, accessory.container, alias))
     if today.ports:
-        scripts.append(f"docker network connect {environment.first_host.proxy.network} {today.ports}")
+        scripts.append(_format_connect(environment.first_host.proxy.network, today.ports))
     for host in environment.hosts:
         for script in scripts:
             yield f"ssh \"${host.variable}\" '{script}'"
@@ -73,6 +74,15 @@ def _format_create_network(stack: ComposeStack, name: str, docker_name: str) -> 
     labels = f"--label com.docker.compose.project={stack.name} --label com.docker.compose.network={name}"
     create = f"docker network create {labels} {docker_name}"
     return f"docker network inspect {docker_name} >/dev/null 2>&1 || {create}"
+
+
+def _format_connect(network: str, container: str, alias: str = "") -> str:
+    """Connect a container to a network, unless it is connected already, which Docker would refuse."""
+    # The server's shell reads this in double quotes, where a dollar sign needs a backslash.
+    networks = "{{range \\$name, \\$settings := .NetworkSettings.Networks}}{{println \\$name}}{{end}}"
+    alias_option = f"--alias {alias} " if alias else ""
+    connect = f"docker network connect {alias_option}{network} {container}"
+    return f'docker inspect -f "{networks}" {container} | grep -qx {network} || {connect}'
 
 
 def _plan_container(environment: EffectiveEnvironment, name: str, today: str) -> TakenOverContainer:

@@ -4,6 +4,7 @@ from typing import TypedDict, cast, get_args
 
 from kiwari_ci.proxies.base import Proxy
 from kiwari_ci.proxies.caddy import Caddy
+from kiwari_ci.proxies.custom import CustomProxy
 from kiwari_ci.proxies.external import ExternalProxy
 from kiwari_ci.proxies.ingress import Ingress
 from kiwari_ci.proxies.nginx import Nginx
@@ -13,7 +14,15 @@ from kiwari_ci.schema.environments import ProxyKind
 
 _Registry = TypedDict(
     "_Registry",
-    {"nginx-proxy-manager": Proxy, "traefik": Proxy, "caddy": Proxy, "nginx": Proxy, "none": Proxy, "ingress": Proxy},
+    {
+        "nginx-proxy-manager": Proxy,
+        "traefik": Proxy,
+        "caddy": Proxy,
+        "nginx": Proxy,
+        "custom": Proxy,
+        "none": Proxy,
+        "ingress": Proxy,
+    },
 )
 
 PROXIES: _Registry = {
@@ -21,6 +30,7 @@ PROXIES: _Registry = {
     "traefik": Traefik(),
     "caddy": Caddy(),
     "nginx": Nginx(),
+    "custom": CustomProxy(),
     "none": ExternalProxy(),
     "ingress": Ingress(),
 }

@@ -277,15 +277,21 @@ def list_mounts(table: YamlMapping) -> list[ComposeMount]:
         if isinstance(mount, YamlMapping):
             options = {key: value for key, value in mount.items() if key not in ("source", "target", "type")}
             kind, source, target = (mount.get_text(key) for key in ("type", "source", "target"))
+            target = _strip_slash(target)
             mode = "ro" if mount.get("read_only") is True else ""
             mounts.append(ComposeMount(kind, source, target, mode, options))
             continue
         parts = _COLON_OUTSIDE_VARIABLE.split(str(mount), maxsplit=2)
         if len(parts) == 1:
-            mounts.append(ComposeMount("", "", parts[0], "", {}))
+            mounts.append(ComposeMount("", "", _strip_slash(parts[0]), "", {}))
         else:
-            mounts.append(ComposeMount("", parts[0], parts[1], "".join(parts[2:]), {}))
+            mounts.append(ComposeMount("", parts[0], _strip_slash(parts[1]), "".join(parts[2:]), {}))
     return mounts
+
+
+def _strip_slash(path: str) -> str:
+    """A folder in a container as Docker calls it."""
+    return path.rstrip("/") or path
 
 
 def list_env_files(table: YamlMapping) -> list[tuple[str, str]]:

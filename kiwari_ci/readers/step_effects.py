@@ -24,7 +24,7 @@ _IGNORED_COMMANDS = re.compile(
 _SETUP_COMMANDS = re.compile(
     r"npm (ci|i|install)\b|yarn( install.*)?$|pnpm (i|install|fetch)\b|bun install|pip3? install"
     r"|python3? -m (pip|venv)|apt(-get)? |apk "
-    r"|git (config|fetch|checkout|rev-parse|log|diff|describe|clone|status)|go mod|docker (login|logout)"
+    r"|git (config|fetch|pull|reset|checkout|rev-parse|log|diff|describe|clone|status)|go mod|docker (login|logout)"
     r"|(nslookup|ping|journalctl|xargs|timeout|wait|kill|ss|df|free|du|dig) |systemctl status|npx prisma generate"
     r"|poetry install|uv sync|bundle install|composer install|corepack "
 )
@@ -249,7 +249,7 @@ def _find_compose_effects(arguments: list[str], line: str, place: _ScriptContext
     )
     if _MIGRATION_COMMAND.search(line):
         yield StepEffect("migrate", line, "", as_inline_code(line))
-    elif not place.remote and verb in ("build", "push"):
+    elif not place.remote and verb in ("build", "push") or place.remote and verb in ("exec", "run"):
         yield StepEffect("other", line, "", as_inline_code(line))
     elif place.remote and verb:
         project = next(iter(_parse_options(arguments, "-p", "--project-name")), "")

@@ -22,7 +22,7 @@ _ENVIRONMENT_WORDS = {  # the first kind of which a text has a word is the text'
 _SPLIT_STAGING_WORD = re.compile(r"\b(pre|non)[-_.](?=prod)")
 # A name with one of these holds a secret, wherever the word stands in it.
 _SECRET_NAME = re.compile(
-    r"PASS(WORD|WD|PHRASE)?(?![A-Z])|PWD(?![A-Z])|SECRETS?(?![A-Z])|TOKENS?(?![A-Z])|CRED(ENTIAL)?S?(?![A-Z])|DSN(?![A-Z])"
+    r"(?<!OVER)(?<!BY)(?<!COM)PASS(WORD|WD|PHRASE)?(?![A-Z])|PWD(?![A-Z])|SECRETS?(?![A-Z])|TOKENS?(?![A-Z])|CRED(ENTIAL)?S?(?![A-Z])|DSN(?![A-Z])"
     r"|PRIVATE_?KEY|API_?KEY|ACCESS_?KEY|WEB_?HOOKS?(?![A-Z])|JWT(?![A-Z])|BEARER|HMAC|MNEMONIC|CONN(ECTION)?_?STR(ING)?"
 )
 # These say so only as the last word: SESSION may be one, SESSION_DRIVER is none.
@@ -33,6 +33,7 @@ _SECRET_LAST_WORDS = frozenset(
         *("PIN", "OTP", "TOTP", "PW", "PASSCODE", "HTPASSWD", "KUBECONFIG", "NETRC", "KEYSTORE", "BASE"),
     }
 )
+_COUNT_OF_TOKENS = re.compile(r"(^|_)(MAX|MIN|NUM|LIMIT)_(\w+_)?TOKENS$")  # of a language model
 _HARMLESS_VALUE = re.compile(r"(?i)true|false|yes|no|on|off|none|[0-9]{1,5}|[0-9]{1,5}(ms|s|m|h|d)")
 _SECRET_FORM = re.compile(
     r"(?i)(?:^|[;&?\s])(?:password|pwd|accountkey|sharedaccesskey)\s*=\s*[^;&\s]"
@@ -134,6 +135,8 @@ def is_secret_name(key: str, value: str = "") -> bool:
     name = re.sub(r"[^A-Z0-9]+", "_", separated.upper()).strip("_")
     last = re.sub(r"[0-9]+$", "", name).strip("_").rpartition("_")[2]
     is_harmless = _HARMLESS_VALUE.fullmatch(value) is not None
+    if is_harmless and _COUNT_OF_TOKENS.search(name):
+        return False
     if matches := list(_SECRET_NAME.finditer(name)):
         return matches[-1].end() == len(name) or not is_harmless
     return last in _SECRET_LAST_WORDS and not is_harmless

@@ -18,7 +18,7 @@ from kiwari_ci.readers.workflow_calls import (
 from kiwari_ci.readers.workflow_matrix import list_matrix_values
 from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, as_dict, as_inline_code, as_list, iter_strings
 
-_SETTING_REFERENCE = re.compile(r"\b(secrets|vars)(?:\.([A-Za-z_]\w*)|\[\s*'([^']+)'\s*\])")
+_SETTING_REFERENCE = re.compile(r"(?<![\w.-])(secrets|vars)(?:\.([A-Za-z_]\w*)|\[\s*'([^']+)'\s*\])")
 # In generated workflows: the tag that only the image of one branch gets.
 _BRANCH_TAG_EXPRESSION = re.compile(r"github\.ref == '[^']+' && '([^'<>]+)' \|\| ''")
 _GENERATED_OUTPUTS = {"steps.source.outputs.key": "src-<key>"}

@@ -41,7 +41,7 @@ from kiwari_ci.schema.text_formats import (
 )
 
 EngineKind = Literal["compose", "kubernetes"]
-ProxyKind = Literal["nginx-proxy-manager", "traefik", "caddy", "nginx", "none", "ingress"]
+ProxyKind = Literal["nginx-proxy-manager", "traefik", "caddy", "nginx", "custom", "none", "ingress"]
 
 
 class Proxy(SpecModel):
@@ -50,7 +50,8 @@ class Proxy(SpecModel):
     kind: ProxyKind = Field(
         "nginx-proxy-manager",
         description="`nginx-proxy-manager`: the runbook has the values to enter; `traefik`: labels on the services; "
-        "`caddy` and `nginx`: a stack with its configuration; `none`: a proxy of your own, which sends "
+        "`caddy` and `nginx`: a stack with its configuration; `custom`: a proxy container of your own on "
+        "`network`, which sends requests to the names of containers; `none`: a proxy of your own, which sends "
         "requests to published `ports`; `ingress`: the Ingress controller of a cluster.",
     )
     network: Slug = Field("proxy", description="The Docker network that the proxy and the services share.")

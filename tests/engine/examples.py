@@ -1,7 +1,6 @@
 """An example spec on trial: all that it generates, in a checkout and on a server, and what deploys of it come to."""
 
 import contextlib
-import os
 import re
 import resource
 import shutil
@@ -10,11 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
 from kiwari_ci import generator
 from kiwari_ci.output.generated_files import write_files
 from kiwari_ci.plan import ComposeStack, ServiceContainer
+from tests.engine.deploy_jobs import DeployJobs
 from tests.engine.fronts import PROGRAMS
 from tests.engine.images import Images
 from tests.engine.proxy import Answers, Proxy
@@ -107,8 +105,7 @@ class Example:
             for path in stack.files:
                 if not (self.checkout / path).exists():
                     (self.checkout / path).write_text(f"; a file of one's own, for {stack.name}\n")
-        self.settings = {**SETTINGS, **self._access()}
-        self.sequence = 0
+        self.jobs = DeployJobs(server, self.checkout, self.folder, {**SETTINGS, **self._access()})
         self._place()
 
     def _access(self) -> dict[str, str]:
@@ -137,58 +134,7 @@ class Example:
 
     def deploy(self, stack: ComposeStack, digests: Mapping[str, str]) -> Result:
         """Runs the step of every workflow that deploys this stack, until one is red; digests: of each service built."""
-        self.sequence += 1
-        pattern = "*-ci.yml" if stack == self.staging else "promote.yml"
-        output = ""
-        for path in sorted((self.checkout / ".github/workflows").glob(pattern)):
-            job = yaml.safe_load(path.read_text())["jobs"][f"deploy-{stack.environment}"]
-            (step,) = [step for step in job["steps"] if step.get("id") == "deploy"]
-            own = digests.get(path.name.removesuffix("-ci.yml"), "")  # a promotion has none
-            env = {name: self._value(text, {**digests, "": own}) for name, text in step["env"].items()}
-            result = self._run(step["run"], env)
-            output += result.stdout
-            if result.returncode:
-                break
-        return Result(result.args, result.returncode, output)
-
-    def _value(self, text: str, digests: Mapping[str, str]) -> str:
-        """What GitHub puts in an expression's place."""
-        expression = text.removeprefix("${{ ").removesuffix(" }}")
-        name, _, service = expression.rpartition(".outputs.")[2].partition("-")
-        shared = re.search(r"needs\.build-(.+)\.outputs\.digest$", expression)
-        if shared and shared[1] != "and-push":
-            return digests.get(shared[1], "unchanged")
-        if name == "digest":
-            return digests[service]
-        if name in ("sequence", "sequence_number"):
-            return str(self.sequence)
-        return self.settings.get(expression, "")
-
-    def _run(self, script: str, env: Mapping[str, str]) -> Result:
-        """Runs a step as a runner does, in the checkout."""
-        folder = self.folder / f"runner-{len(list(self.folder.glob('runner-*')))}"
-        folder.mkdir()
-        runner = {
-            "GITHUB_RUN_ID": "7",
-            "GITHUB_RUN_ATTEMPT": "1",
-            "GITHUB_EVENT_NAME": "push",
-            "GITHUB_SHA": "0" * 40,
-            "GITHUB_WORKSPACE": str(self.checkout),
-            "GITHUB_OUTPUT": str(folder / "output"),
-            "GITHUB_STEP_SUMMARY": str(folder / "summary"),
-            "GITHUB_EVENT_PATH": str(folder / "event.json"),
-            "RUNNER_TEMP": str(folder),
-        }
-        # A run of a private repository shows what the containers print.
-        (folder / "event.json").write_text('{"repository": {"private": true}}')
-        return subprocess.run(
-            self.server.near("env", "-C", str(self.checkout), "bash", "-eo", "pipefail", "-c", script),
-            env={**os.environ, **runner, **env},
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=400,
-        )
+        return self.jobs.deploy(stack, "*-ci.yml" if stack == self.staging else "promote.yml", digests)
 
     def running(self, stack: ComposeStack) -> dict[str, str]:
         """The digest that each process of ours in a stack was made from, by its container."""
@@ -254,9 +200,9 @@ class Trial:
         self.build(images)
         example = self.example
         staging, production = example.staging, example.production
-        forgotten = example.settings.pop("secrets.DB_PASSWORD")
+        forgotten = example.jobs.settings.pop("secrets.DB_PASSWORD")
         self.see("forgotten", staging, lambda: example.deploy(staging, self.digests["one"]))
-        example.settings["secrets.DB_PASSWORD"] = forgotten
+        example.jobs.settings["secrets.DB_PASSWORD"] = forgotten
         example.fill()
         prepare(example)
         self.see("first", staging, lambda: example.deploy(staging, self.digests["one"]))

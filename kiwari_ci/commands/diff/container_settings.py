@@ -115,7 +115,7 @@ class ContainerComparison:
             message = f"container {as_inline_code(old)} renamed {as_inline_code(new)}: "
             message += "the old one must be removed by hand, and the proxy's host changed"
             yield PipelineChange("", message, True, self.where("container_name"), ((old, new),), stage="after")
-        elif new and not old:
+        elif new and not old and not re.fullmatch(rf"[a-z0-9][a-z0-9_-]*-{re.escape(self.before.key)}-1", new):
             message = f"its container is called {as_inline_code(new)} now, and no longer by Compose's own name: "
             message += "the old one must be removed by hand"
             yield PipelineChange("", message, True, self.where("container_name"), (("", new),), stage="after")

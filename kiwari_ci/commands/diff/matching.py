@@ -33,13 +33,15 @@ class _StackCandidate(NamedTuple):
     """A compose file that may be the stack of an environment, and the signs for it, the strongest first."""
 
     is_exact_match: bool
-    is_deployed: bool
+    is_named: bool  # by a deploy
+    stands_alone: bool  # for one kind of environment, and complete without another file
+    is_deployed: bool  # because it has the usual name, too
     known_services: int
     stack: ComposeProject
 
-    def rank(self) -> tuple[bool, bool, int]:
+    def rank(self) -> tuple[bool, bool, bool, bool, int]:
         """The signs, in the order in which candidates are compared."""
-        return self.is_exact_match, self.is_deployed, self.known_services
+        return self.is_exact_match, self.is_named, self.stands_alone, self.is_deployed, self.known_services
 
 
 @dataclass
@@ -177,6 +179,8 @@ def _match_container(service: ComposeService, names: NameMatches, planned_names:
     service_name = planned_names.containers.get(container_name)
     if not service_name and service.image:
         service_name = names.images.get(parse_image_repository(service.image))
+        if service_name and service.key in planned_names.containers.values():
+            service_name = service.key  # one of several services that run the image
     if not service_name and service.key in planned_names.images.values():
         service_name = service.key
     if service_name and container_name not in names.containers:
@@ -196,8 +200,14 @@ def _match_stacks(
         if environment:
             service_names = [names.service(stack, service) for service in stack.services.values()]
             known_services = sum(name in planned_names.images.values() for name in service_names)
-            is_deployed = _is_used_by_deploy(stack, before)
-            candidate = _StackCandidate(bool(exact_match), is_deployed, known_services, stack)
+            candidate = _StackCandidate(
+                bool(exact_match),
+                _is_used_by_deploy(stack, before, must_be_named=True),
+                _stands_alone(stack),
+                _is_used_by_deploy(stack, before),
+                known_services,
+                stack,
+            )
             candidates.setdefault(environment, []).append(candidate)
     for environment, stacks in candidates.items():
         stack = max(stacks, key=_StackCandidate.rank).stack
@@ -263,13 +273,23 @@ def is_deploy_of_file(effect: StepEffect, file_name: str) -> bool:
     return file_name in (files or _DEFAULT_COMPOSE_NAMES)
 
 
-def _is_used_by_deploy(stack: ComposeProject, snapshot: PipelineSnapshot) -> bool:
+def _is_used_by_deploy(stack: ComposeProject, snapshot: PipelineSnapshot, *, must_be_named: bool = False) -> bool:
+    """Whether a deploy reads a compose file: one that names it or, unless it must be named, one that names none."""
     name = stack.path.rpartition("/")[2]
     for workflow in snapshot.workflows.values():
         for _, effect in workflow.effects:
-            if effect.kind == "deploy" and is_deploy_of_file(effect, name):
+            names_a_file = "\n" in effect.what
+            if effect.kind == "deploy" and is_deploy_of_file(effect, name) and (names_a_file or not must_be_named):
                 return True
     return False
+
+
+def _stands_alone(stack: ComposeProject) -> bool:
+    """Whether a compose file is for one kind of environment, and each of its services has an image or a build."""
+    kind = vocabulary.classify_environment(stack.path)
+    if kind not in (vocabulary.PRODUCTION, vocabulary.STAGING):
+        return False
+    return all({"image", "build"} & service.table.keys() for service in stack.services.values())
 
 
 def guess_environment(text: str, planned_names: NameMatches) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from kiwari_ci import generator
 from kiwari_ci.commands.init import draft_text, extend_spec, spec_draft
 from kiwari_ci.commands.init.collect import collect_findings
-from kiwari_ci.commands.init.compose_files import read_compose_files
+from kiwari_ci.commands.init.compose_files import leave_out_base_files, read_compose_files
 from kiwari_ci.commands.init.dockerfiles import ImageDetection, detect_images
 from kiwari_ci.commands.init.draft_text import CommentedMapping, InitResult
 from kiwari_ci.commands.init.errors import build_init_error
@@ -47,6 +47,7 @@ def build_init_result(folder: Path, slug: str | None = None) -> InitResult:
         identity = _detect_slug_and_branch(folder, repository, slug_of_spec)
     compose_files = read_compose_files(repository)
     workflows = read_workflows(repository)
+    unused_files = leave_out_base_files(compose_files, workflows.join_texts()) if workflows.deploys else {}
     images = detect_images(repository, compose_files, workflows, has_spec=bool(existing_specs))
     if not images.images:
         raise _build_no_image_error(folder, images)
@@ -69,6 +70,7 @@ def build_init_result(folder: Path, slug: str | None = None) -> InitResult:
         message = f"no service: {'; '.join(left_out[:5])}"
         hint = "a Dockerfile for a program that runs on the server"
         raise build_init_error("no-service", message, folder.as_posix(), hint)
+    left_out += [f"{path}: not used, because {reason}" for path, reason in unused_files.items()]
     result = _draft_new_spec(facts, list(dict.fromkeys(left_out)), file_counts)
     result = _add_workflow_outcomes(result, [], workflows, services, str(facts.slug.value))
     return _add_not_replaced_comments(result)
@@ -91,10 +93,11 @@ def _add_workflow_outcomes(
 def _add_not_replaced_comments(result: InitResult) -> InitResult:
     """Write behind a new spec what the jobs of today do that nothing in it replaces."""
     notes = [
-        f"{outcome.where}: {outcome.job}: not replaced: {'; '.join(outcome.not_replaced)}"
+        line
         for workflow in result.workflows
         for outcome in workflow.jobs
-        if outcome.not_replaced and not outcome.is_kept
+        if not outcome.is_kept
+        for line in draft_text.join_in_lines(f"{outcome.where}: {outcome.job}: not replaced: ", outcome.not_replaced)
     ]
     if not notes:
         return result
@@ -159,6 +162,10 @@ def _list_next_commands(result: InitResult, folder: Path) -> list[str]:
             jobs = draft_text.to_single_line(", ".join(workflow.replaced_jobs))
             path = draft_text.to_single_line(workflow.path)
             commands.append(f"# remove from {path} what is replaced, which would go on beside the new ones: {jobs}")
+        for outcome in workflow.jobs:
+            if outcome.deploys_in_part:
+                place = draft_text.to_single_line(f"{workflow.path}: {outcome.job}")
+                commands.append(f"# {place} would deploy beside the new ones: keep only what is not replaced")
     commands.append(f"kiwari-ci generate{spec_argument}")
     return commands
 
@@ -172,7 +179,8 @@ def _describe_workflows(workflows: list[WorkflowOutcome]) -> list[str]:
             continue
         callers = f": needed by {', '.join(workflow.called_by)}" if workflow.called_by else ""
         lines.append(f"{workflow.path}{callers}")
-        lines += [f"- {outcome.job}: {outcome.describe()}" for outcome in workflow.jobs]
+        for outcome in workflow.jobs:
+            lines += draft_text.join_in_lines(f"- {outcome.job}: ", outcome.list_parts())
     return lines
 
 

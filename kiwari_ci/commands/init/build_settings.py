@@ -23,6 +23,10 @@ _IS_ENV_KEY, _IS_SINGLE_LINE, _IS_STAGE_NAME, _IS_PLATFORM = map(
     vocabulary.build_validator, (EnvKey, TrimmedLine, StageName, Platform)
 )
 _IS_SECRET_ID, _IS_SECRET_NAME = vocabulary.build_validator(BuildSecretId), vocabulary.build_validator(SecretName)
+_UNSUPPORTED_INPUTS = {  # of docker/build-push-action, which change what is built or pushed
+    "add-hosts", "allow", "annotations", "attests", "build-contexts", "network", "no-cache-filters", "sbom",
+    "secret-envs", "secret-files", "shm-size", "ssh", "ulimit",
+}  # fmt: skip
 _SECRET_EXPRESSION = re.compile(r"\$\{\{\s*(secrets|vars)\.(\w+)\s*\}\}")
 
 
@@ -85,6 +89,9 @@ def parse_action_inputs(inputs: YamlMapping, substitute: Callable[[str], str]) -
             settings.values.setdefault("secrets", {})[key] = secret_match[2]
         else:
             settings.unsupported.append(f"build secret {key}")
+    for key in inputs:
+        if key in _UNSUPPORTED_INPUTS and substitute(inputs.get_text(key)):
+            settings.unsupported.append(f"build {key}")
     if inputs.get_text("cache-to") or inputs.get_text("cache-from"):
         settings.values["cache"] = True
     return settings

@@ -12,16 +12,16 @@ from kiwari_ci.commands.init.compose_files import (
 )
 from kiwari_ci.commands.init.databases import DetectedDatabaseServer
 from kiwari_ci.commands.init.dockerfiles import ImageDetection
-from kiwari_ci.commands.init.domains import assign_domains
+from kiwari_ci.commands.init.domains import assign_domains, is_loopback
 from kiwari_ci.commands.init.environments import DetectedEnvironment
 from kiwari_ci.commands.init.findings import RepositoryFindings
-from kiwari_ci.commands.init.services import DetectedService, detect_services
+from kiwari_ci.commands.init.services import DetectedService, detect_services, leave_out_files
 from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows
 from kiwari_ci.effective.values import has_version_or_digest
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.proxy_config import ProxyRoute, read_proxy_routes
-from kiwari_ci.readers.repository import LocalRepository
+from kiwari_ci.readers.repository import LocalRepository, get_parent_folder
 from kiwari_ci.readers.vocabulary import SourcedValue
 
 
@@ -35,25 +35,41 @@ def collect_findings(
     """The facts of the first spec, and in words what `init` does not write or nobody could tell."""
     slug, branch = identity
     routes = read_proxy_routes(repository)
+    detection = detect_services(repository, images.images, compose_files, workflows, routes)
+    services = detection.services
+    detected_environments = environments.detect_environments(workflows, compose_files, str(branch.value))
+    unused_files = _find_unused_files(services, detected_environments)
+    compose_files = [compose_file for compose_file in compose_files if compose_file.path not in unused_files]
+    leave_out_files(services, set(unused_files), routes)
     containers = [
         container
         for compose_file in compose_files
         if compose_file.kind != vocabulary.DEVELOPMENT
         for container in compose_file.containers
     ]
-    detection = detect_services(repository, images.images, compose_files, workflows, routes)
-    services = detection.services
-    detected_environments = environments.detect_environments(workflows, compose_files, str(branch.value))
     hosts = environments.detect_hosts(detected_environments)
     project_names = _find_project_names(detected_environments, compose_files)
     network = _find_shared_network(services)
-    database_server, database_notes = databases.detect_database_server(
-        repository, compose_files, detected_environments, str(network.value) if network else "proxy"
-    )
-    domains, unknown_domains = assign_domains(services, detected_environments, routes)
+    own_files = {file.path for service in services for file, _ in service.containers}
+    separate_servers = databases.list_separate_servers(compose_files, own_files)
+    database_server, database_notes = None, []
+    if any(environment.workflows for environment in detected_environments):
+        has_own = databases.has_own_server(compose_files, own_files)
+        database_notes = [databases.describe_separate_server(server, has_own) for server in separate_servers]
+    else:
+        separate_servers = []
+        database_server, database_notes = databases.detect_database_server(
+            repository, compose_files, detected_environments, str(network.value) if network else "proxy"
+        )
+    assignment = assign_domains(services, detected_environments, routes)
     name, _, _ = spec_draft.derive_project_names(services, str(slug.value))
     proxy_containers = _detect_proxy_containers(containers)
-    accessories, rejected_images = _detect_accessories(containers, services, database_server, str(slug.value))
+    accessories, rejected_images = _detect_accessories(
+        [container for container in containers if container not in separate_servers],
+        services,
+        database_server,
+        str(slug.value),
+    )
     rejected_dockerfiles = [*detection.rejected, *(f"{path}: {reason}" for path, reason in images.skipped)]
     facts = RepositoryFindings(
         repository=repository,
@@ -66,7 +82,11 @@ def collect_findings(
         environments=detected_environments,
         hosts=hosts,
         stack_names=environments.detect_stack_names(detected_environments, hosts, project_names),
-        domains=domains,
+        domains=assignment.domains,
+        further_addresses=assignment.further,
+        stripped_addresses=assignment.stripped,
+        host_proxy=next((route.where for route in routes if is_loopback(route.container)), ""),
+        has_routes_to_names=any(route.container and not is_loopback(route.container) for route in routes),
         database_server=database_server,
         proxies=[*proxy_containers, *_detect_proxies_by_configuration(containers, routes)],
         proxy_containers=proxy_containers,
@@ -81,10 +101,42 @@ def collect_findings(
     return facts, [
         *rejected_dockerfiles,
         *other_servers,
-        *unknown_domains,
+        *assignment.unknown,
         *rejected_images,
         *workflows.container_options,
+        *(f"{path}: not used, because {reason}" for path, reason in unused_files.items()),
     ]
+
+
+def _find_unused_files(
+    services: list[DetectedService], detected_environments: list[DetectedEnvironment]
+) -> dict[str, str]:
+    """The compose files that are for no environment, and whose services each environment has in a file of its own.
+
+    What is deployed today counts, so without a deploy all files are used. A file beside one of an environment is its
+    base.
+    """
+    kinds = {environment.kind for environment in detected_environments if environment.workflows}
+    unused: dict[str, str] = {}
+    used: set[str] = set()
+    for service in services:
+        files = [file for file, _ in [*service.containers, *service.other_containers]]
+        own_files = [file for file in files if file.kind in kinds]
+        own_folders = {get_parent_folder(file.path) for file in own_files}
+        has_own_files = bool(kinds) and kinds <= {file.kind for file in own_files}
+        own_paths = ", ".join(dict.fromkeys(file.path for file in own_files))
+        for kind in kinds:
+            first, *others = list(dict.fromkeys(file.path for file in files if file.kind == kind)) or [""]
+            for path in others:
+                unused.setdefault(path, f"{first} is for {kind}, too: another application needs a spec of its own")
+        for file in files:
+            if file.kind:
+                continue
+            if has_own_files and get_parent_folder(file.path) not in own_folders:
+                unused.setdefault(file.path, f"its services are in {own_paths}")
+            else:
+                used.add(file.path)
+    return {path: reason for path, reason in unused.items() if path not in used}
 
 
 def _find_project_names(

@@ -27,7 +27,7 @@ COVERED_COMPOSE_KEYS = {  # keys of a service that the spec says, or that the ge
     "platform", "stdin_open", "tty",
 }  # fmt: skip
 _SECRET_WORDS = re.compile(  # words, and options of clients that take a password
-    r"pass|secret|token|key|bearer|authorization|(mysql|maria)\w{0,20}\b.{0,200}\s-p[^\s-]|redis-cli\b.{0,200}\s-a\s"
+    r"pass|secret|token|(?<!all)key|bearer|authorization|(mysql|maria)\w{0,20}\b.{0,200}\s-p[^\s-]|redis-cli\b.{0,200}\s-a\s"
     r"|alias set\b",
     re.IGNORECASE,
 )
@@ -38,9 +38,11 @@ _DEPENDS_ON_CONDITIONS = {  # Compose's words, and the spec's
 }
 _TRAEFIK_PORT = re.compile(r"traefik\.http\.services\.[^.]+\.loadbalancer\.server\.port|VIRTUAL_PORT")
 _TRAEFIK_HEALTH_PATH = re.compile(r"traefik\.http\.services\.[^.]+\.loadbalancer\.healthcheck\.path")
-_TRAEFIK_ROUTER_OPTION = re.compile(r"traefik\.http\.routers\.([^.]+)\.(entrypoints|tls\.certresolver)")
+_TRAEFIK_ROUTER_OPTION = re.compile(r"traefik\.http\.routers\.([^.]+)\.(entrypoints|tls\.certresolver|tls)")
+_ROUTER_ROLES = {"entrypoints": "entrypoint", "tls.certresolver": "certresolver", "tls": "tls"}
 _TRAEFIK_RULE = re.compile(r"traefik\.http\.routers\.[^.]+\.rule")
 _PATH_PREFIX = re.compile(r"\bPathPrefix\(`(/[A-Za-z0-9._~/-]*)`\)")
+_TRAEFIK_STRIP_PREFIX = re.compile(r"traefik\.http\.middlewares\.[^.]+\.stripprefix\.prefixes")
 _UNSUPPORTED_PROXY_LABEL = re.compile(r"traefik\.(http\.middlewares|tcp|udp)\.|caddy(_\d+)?\.(?!reverse_proxy$)")
 MAX_SUMMARY_LENGTH = 80  # characters
 _OTHER_PROXY_IMAGES = ("nginxproxy", "jwilder", "haproxy")  # proxies that no spec can have
@@ -64,8 +66,10 @@ class DetectedContainer:
     health: SourcedValue | None = None
     env: list[tuple[str, str | None, str]] = field(default_factory=list)  # key, value (None: not known here), place
     env_files: list[SourcedValue] = field(default_factory=list)
+    example_env: list[tuple[str, str, str]] = field(default_factory=list)  # key, value and place, by their examples
     container_name: SourcedValue | None = None
     domains: list[SourcedValue] = field(default_factory=list)  # with the path that a router's rule has
+    stripped_addresses: set[str] = field(default_factory=set)  # those of them whose path Traefik takes away
     networks: list[SourcedValue] = field(default_factory=list)  # those that others made
     proxy: SourcedValue | None = None  # that its labels speak to
     routers: dict[str, dict[str, SourcedValue]] = field(default_factory=dict)  # what Traefik's labels say of each
@@ -96,6 +100,7 @@ class DetectedComposeFile:
     kind: str
     name: SourcedValue | None
     containers: list[DetectedContainer]
+    is_complete: bool = True  # whether each of its services has an image or a build, without another file
 
 
 def detect_proxy(image: str) -> str:
@@ -128,6 +133,7 @@ def read_compose_files(repository: LocalRepository) -> list[DetectedComposeFile]
         document = _read_document(repository, path)
         if document and not document.generated:
             documents[path] = document
+    complete_paths = {path for path, document in documents.items() if _is_complete(document)}
     _apply_override_files(documents)
     included = _read_included_documents(repository, documents)
     in_others = {document.path for others in included.values() for document in others}
@@ -136,8 +142,38 @@ def read_compose_files(repository: LocalRepository) -> list[DetectedComposeFile]
         for path, document in documents.items()
         if path not in in_others
     ]
+    for file in compose_files:
+        file.is_complete = file.path in complete_paths
     order = [vocabulary.PRODUCTION, vocabulary.STAGING, "", vocabulary.DEVELOPMENT]
     return sorted(compose_files, key=lambda file: (order.index(file.kind), file.path.count("/"), file.path))
+
+
+def leave_out_base_files(compose_files: list[DetectedComposeFile], scripts: str) -> dict[str, str]:
+    """Take out the files for all environments that the deploy of today does not use, and say why.
+
+    A complete file for production beside such a file stands alone, if no command names both files, and if the deploy
+    names the file or copies it: after `git pull` on the server, Compose would read the file with the usual name.
+    """
+    unused: dict[str, str] = {}
+    for base in compose_files:
+        for own in compose_files:
+            is_beside = get_parent_folder(own.path) == get_parent_folder(base.path)
+            is_for_environment = own.kind in (vocabulary.PRODUCTION, vocabulary.STAGING)
+            if base.kind or not is_beside or not is_for_environment or not own.is_complete:
+                continue
+            base_name, own_name = (re.escape(file.path.rpartition("/")[2]) for file in (base, own))
+            names_both = re.search(rf"-f[ =]\S*{base_name}\s+(-f|--file)[ =]\S*{own_name}", scripts)
+            names_own = re.search(rf"(?<![\w.-]){own_name}", scripts)
+            if not names_both and (names_own or not re.search(r"\bgit (pull|reset|checkout|clone)\b", scripts)):
+                unused[base.path] = f"{own.path} is complete without it"
+    compose_files[:] = [file for file in compose_files if file.path not in unused]
+    return unused
+
+
+def _is_complete(document: YamlDocument) -> bool:
+    """Whether each service of a compose file has an image or a build."""
+    services = [table for _, table in document.data.get_mapping("services").iter_mappings()]
+    return bool(services) and all({"image", "build", "extends"} & table.keys() for table in services)
 
 
 def _read_document(repository: LocalRepository, path: str) -> YamlDocument | None:
@@ -210,7 +246,9 @@ def _parse_containers(repository: LocalRepository, document: YamlDocument, kind:
     containers = []
     for service in project.services.values() if project else ():
         container = DetectedContainer(path, service.key, service.where, kind)
-        containers.append(_parse_container(container, service.table, variables, external_networks))
+        _parse_container(container, service.table, variables, external_networks)
+        container.example_env = _read_example_env(repository, container)
+        containers.append(container)
     for key, options in document.data.get_mapping("volumes").iter_mappings():
         existing_name = _find_existing_volume(key, options, variables)
         other_options = ", ".join(option for option in options if option not in ("external", "name"))
@@ -247,9 +285,49 @@ def iter_dependencies(container: DetectedContainer) -> Iterator[tuple[str, str]]
         yield name, _DEPENDS_ON_CONDITIONS.get(condition, "started")
 
 
+def _copies_files(container: DetectedContainer) -> bool:
+    """Whether the command of a container only copies files, such as those of a frontend into a volume."""
+    command = container.table.get("command")
+    words = [format_scalar(item) for item in command] if isinstance(command, YamlSequence) else [format_scalar(command)]
+    return bool(words) and re.match(r"(cp|rsync)\s", f"{' '.join(words)} ") is not None
+
+
+def list_example_paths(repository: LocalRepository, env_file: str) -> list[str]:
+    """The examples of an env file: those with its name and, where there is none, those of its whole folder."""
+    named = [f"{env_file}{ending}" for ending in (".example", ".sample", ".template", ".dist")]
+    of_folder = list_examples_in(get_parent_folder(env_file)) if env_file.endswith(".env") else []
+    for paths in (named, of_folder):
+        found = [path for path in paths if repository.has(path)]
+        if found:
+            return found
+    return []
+
+
+def list_examples_in(folder: str) -> list[str]:
+    """Where the example of a folder's env file may be."""
+    return [join_path(folder, name) or "" for name in ENV_EXAMPLE_NAMES]
+
+
+def _read_example_env(repository: LocalRepository, container: DetectedContainer) -> list[tuple[str, str, str]]:
+    """The variables that the examples of a container's env files have: key, value and place."""
+    variables = []
+    for env_file in container.env_files:
+        for path in list_example_paths(repository, str(env_file.value)):
+            for assignment in parse_env_assignments(repository.read(path)):
+                variables.append((assignment.key, assignment.value, f"{path}:{assignment.line}"))
+    return variables
+
+
 def find_one_shot_services(containers: Iterable[DetectedContainer]) -> set[str]:
-    """The names of those that others wait for until they have ended."""
-    return {name for container in containers for name, how in iter_dependencies(container) if how == "completed"}
+    """The names of those that end: others wait for that, or they serve nothing and are not started again."""
+    names: set[str] = set()
+    for container in containers:
+        names |= {name for name, how in iter_dependencies(container) if how == "completed"}
+        serves = bool({"ports", "expose", "healthcheck"} & container.table.keys()) or bool(container.ports)
+        ends = container.table.get_text("restart") == "no" or _copies_files(container)
+        if ends and not serves:
+            names.add(container.name)
+    return names
 
 
 def iter_mounts(container: DetectedContainer) -> Iterator[tuple[str, str]]:
@@ -385,6 +463,7 @@ def _parse_healthcheck(container: DetectedContainer) -> None:
 def _parse_labels(container: DetectedContainer) -> None:
     """What labels and well-known variables say to a proxy."""
     table = container.table
+    stripped_prefixes: list[tuple[str, str]] = []
     for key, value, place in [
         *table.iter_pairs("labels"),
         *table.get_mapping("deploy").iter_pairs("labels"),
@@ -396,7 +475,7 @@ def _parse_labels(container: DetectedContainer) -> None:
             container.proxy = SourcedValue(proxy[0], place)
         if router_option := _TRAEFIK_ROUTER_OPTION.fullmatch(key):
             router, option = router_option.groups()
-            role = "entrypoint" if option == "entrypoints" else "certresolver"
+            role = _ROUTER_ROLES[option]
             container.routers.setdefault(router, {})[role] = SourcedValue(text, place)
         elif _TRAEFIK_PORT.fullmatch(key):
             if text.isdecimal():
@@ -405,10 +484,27 @@ def _parse_labels(container: DetectedContainer) -> None:
             container.health = SourcedValue(text, place)
         elif _TRAEFIK_RULE.fullmatch(key):
             _parse_router_rule(container, value, text, place)
+        elif _TRAEFIK_STRIP_PREFIX.fullmatch(key):
+            stripped_prefixes.append((key, text.rstrip("/")))
         elif _UNSUPPORTED_PROXY_LABEL.match(key):
             container.unsupported.append(f"label {key}")
         elif key in ("caddy", "VIRTUAL_HOST"):
             container.domains += [SourcedValue(domain, place) for domain in vocabulary.find_domains(text)]
+    _strip_prefixes(container, stripped_prefixes)
+
+
+def _strip_prefixes(container: DetectedContainer, prefixes: list[tuple[str, str]]) -> None:
+    """Mark the addresses whose whole path a middleware takes away; another prefix has no place in the spec."""
+    for key, prefix in prefixes:
+        addresses = {str(domain.value) for domain in container.domains if _get_path(str(domain.value)) == prefix}
+        container.stripped_addresses |= addresses
+        if not addresses:
+            container.unsupported.append(f"label {key}")
+
+
+def _get_path(address: str) -> str:
+    _, slash, path = address.partition("/")
+    return f"{slash}{path}"
 
 
 def _parse_router_rule(container: DetectedContainer, written: str, rule: str, place: str) -> None:

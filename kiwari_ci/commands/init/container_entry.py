@@ -71,10 +71,22 @@ def build_service_options(
     if healthcheck and not container.health:
         summary = summarize_value(healthcheck)
         unsupported.append(f"healthcheck ({summary})" if summary else "healthcheck")
-    ports = list_published_ports(compose)
-    if ports:
-        unsupported.append(f"ports {', '.join(ports)}")
     return table, unsupported
+
+
+def add_published_ports(container: DetectedContainer, table: CommentedMapping, is_kept: bool) -> list[str]:
+    """Add the ports of the server that lead to a service; those that the spec does not say are returned.
+
+    They are kept where a proxy of the server itself leads to them, and else nobody needs them.
+    """
+    ports = [
+        vocabulary.interpolate_variables(port, container.variables) or port
+        for port in list_published_ports(container.table)
+    ]
+    kept = [port for port in ports if is_kept and _IS_PUBLISHED_PORT(port)]
+    if kept:
+        table.put("ports", kept, container.table.where("ports"))
+    return [port for port in ports if port not in kept]
 
 
 def build_accessory_entry(
@@ -84,7 +96,7 @@ def build_accessory_entry(
     table = CommentedMapping()
     _add_image(container, table)
     if runs_once:
-        table.put("once", True, "others wait until it has ended")
+        table.put("once", True, "it runs to its end")
     unsupported = _add_environment_keys(container, table)
     common_options, unsupported_options = _build_common_options(container, names, network)
     table |= common_options

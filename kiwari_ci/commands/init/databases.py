@@ -106,6 +106,36 @@ def detect_database_server(
     return server, notes
 
 
+def list_separate_servers(compose_files: list[DetectedComposeFile], own_files: set[str]) -> list[DetectedContainer]:
+    """The PostgreSQL servers of today in compose files that have no service of ours."""
+    return [
+        container
+        for compose_file in compose_files
+        if compose_file.kind != vocabulary.DEVELOPMENT and compose_file.path not in own_files
+        for container in compose_file.containers
+        if is_postgres_image(container.image) and not container.builds
+    ]
+
+
+def has_own_server(compose_files: list[DetectedComposeFile], own_files: set[str]) -> bool:
+    """Whether PostgreSQL runs beside services of ours, so that they need no other server."""
+    return any(
+        is_postgres_image(container.image) and not container.profiles
+        for compose_file in compose_files
+        if compose_file.path in own_files
+        for container in compose_file.containers
+    )
+
+
+def describe_separate_server(container: DetectedContainer, has_own: bool) -> str:
+    """What becomes of a server that is no part of a stack with services: it stays, if the services need it."""
+    if has_own:
+        return f"{container.name} ({container.where}): {container.image}; the services have a server of their own"
+    networks = ", ".join(str(network.value) for network in container.networks)
+    note = f"{container.name} ({container.where}): {container.image}, which stays as it is, outside of the spec"
+    return f"{note}: services reach it on the network {networks}" if networks else note
+
+
 def _describe_unsupported(server: DetectedDatabaseServer, containers: list[DetectedContainer]) -> list[str]:
     """What the spec does not say: other servers, and keys and mounted folders of this one."""
     first = containers[0]

@@ -1,6 +1,7 @@
 """Domains: which of those that the repository speaks of leads to which service of which environment."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kiwari_ci.commands.init.environments import DetectedEnvironment
@@ -35,6 +36,7 @@ class _DomainMention:
     kind: str
     where: str
     path: str = ""  # of its address, where a router's rule has one
+    strips_path: bool = False
 
     @property
     def address(self) -> str:
@@ -42,30 +44,56 @@ class _DomainMention:
         return f"{self.domain}{self.path}"
 
 
+@dataclass(frozen=True)
+class DomainAssignment:
+    """The addresses by environment and service, and in words those that could not be told.
+
+    `further`: more paths of the same domain that lead to the same service, as its own labels say.
+    `stripped`: the addresses whose path the proxy takes away.
+    """
+
+    domains: dict[tuple[str, str], SourcedValue]
+    further: dict[tuple[str, str], list[SourcedValue]]
+    unknown: list[str]
+    stripped: set[str]
+
+
 def assign_domains(
     services: list[DetectedService], environments: list[DetectedEnvironment], routes: list[ProxyRoute]
-) -> tuple[dict[tuple[str, str], SourcedValue], list[str]]:
-    """By environment and service; and in words those domains that could not be told."""
+) -> DomainAssignment:
+    """The domain of each service in each environment."""
     ranked = []
     for mention in _collect_domains(services, environments, routes):
         rank, service_name = _match_service(mention.domain, mention.service, services)
         ranked.append((rank, service_name, mention))
     ranked.sort(key=lambda entry: entry[0])
     assigned: dict[tuple[str, str], SourcedValue] = {}
+    further: dict[tuple[str, str], list[SourcedValue]] = {}
+    stripped: set[str] = set()
     unknown: dict[str, str] = {}
     for _, service_name, mention in ranked:
         is_assigned = any(domain.value == mention.address for domain in assigned.values())
         if is_assigned or _THIRD_PARTY_DOMAIN.search(mention.domain):
             continue
         environment = _match_environment(mention.domain, mention.kind, environments)
-        if not service_name or not environment or (environment.name, service_name) in assigned:
+        place = (environment.name, service_name) if environment else ("", "")
+        first = assigned.get(place)
+        if first and mention.service and mention.path and str(first.value).startswith(f"{mention.domain}/"):
+            addresses = further.setdefault(place, [])
+            if all(address.value != mention.address for address in addresses):
+                addresses.append(SourcedValue(mention.address, mention.where))
+            continue
+        if not service_name or not environment or first:
             message = f"the domain {mention.address} ({mention.where})"
             unknown.setdefault(message, mention.address)
         else:
             value = SourcedValue(mention.address, mention.where, guess=not mention.service)
             assigned[environment.name, service_name] = value
+            if mention.strips_path:
+                stripped.add(mention.address)
     assigned_domains = {str(domain.value) for domain in assigned.values()}
-    return assigned, [message for message, domain in unknown.items() if domain not in assigned_domains]
+    left_out = [message for message, domain in unknown.items() if domain not in assigned_domains]
+    return DomainAssignment(assigned, further, left_out, stripped)
 
 
 def _collect_domains(
@@ -85,31 +113,48 @@ def _collect_domains(
                 published[port] = (service.name, compose_file.kind)
             for domain in container.domains:
                 name, slash, path = str(domain.value).partition("/")
-                mention = _DomainMention(name, service.name, compose_file.kind, domain.where, f"{slash}{path}")
+                mention = _DomainMention(
+                    name,
+                    service.name,
+                    compose_file.kind,
+                    domain.where,
+                    f"{slash}{path}",
+                    domain.value in container.stripped_addresses,
+                )
                 mentions.append(mention)
     for route in routes:
         target = published.get(route.port) if _LOOPBACK.fullmatch(route.container) else None
         if not target:
             target = service_names.get(route.container, ""), vocabulary.classify_environment(route.where)
-        mentions.append(_DomainMention(route.domain, *target, route.where))
+        if target[0] or not route.path:
+            mention = _DomainMention(route.domain, *target, route.where, route.path, route.strips_path)
+            mentions.append(mention)
     for environment in environments:
         for url in environment.urls:
             for name in vocabulary.find_domains(_extract_hostname(str(url.value))):
                 mentions.append(_DomainMention(name, "", environment.kind, url.where))
     for service in services:
-        for _, container in service.containers:
-            mentions += _find_env_domains(service, container.env)
+        for compose_file, container in service.containers:
+            mentions += _find_env_domains(service, container.env, "")
+            mentions += _find_env_domains(service, container.example_env, compose_file.kind)
     return mentions
 
 
-def _find_env_domains(service: DetectedService, env: list[tuple[str, str | None, str]]) -> list[_DomainMention]:
+def _find_env_domains(
+    service: DetectedService, env: Iterable[tuple[str, str | None, str]], kind: str
+) -> list[_DomainMention]:
     """The domains in variables that speak of the service's own address."""
     mentions = []
     for key, value, where in env:
         if value and _OWN_ADDRESS_KEY.fullmatch(key):
             for domain in vocabulary.find_domains(_extract_hostname(value)):
-                mentions.append(_DomainMention(domain, service.name, "", where))
+                mentions.append(_DomainMention(domain, service.name, kind, where))
     return mentions
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a proxy of the server itself leads there: to a port that the server publishes."""
+    return _LOOPBACK.fullmatch(host) is not None
 
 
 def _extract_hostname(url: str) -> str:

@@ -21,6 +21,18 @@ def to_single_line(text: str) -> str:
     return line if len(line) <= MAX_COMMENT_LENGTH else line[: MAX_COMMENT_LENGTH - 1] + "…"
 
 
+def join_in_lines(head: str, items: list[str]) -> list[str]:
+    """Items behind a head, as many in a line as fit; each further line has the head again, so that none is cut off."""
+    lines: list[str] = []
+    for item in items:
+        fits = bool(lines) and len(f"{lines[-1]}; {item}") <= MAX_COMMENT_LENGTH
+        if fits:
+            lines[-1] += f"; {item}"
+        else:
+            lines.append(f"{head}{item}")
+    return lines
+
+
 @dataclass
 class InitResult:
     """The spec's text and its path from the root, and what to tell a person."""

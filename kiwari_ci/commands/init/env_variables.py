@@ -4,12 +4,17 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from kiwari_ci.commands.init.compose_files import DetectedContainer, may_contain_secret
+from kiwari_ci.commands.init.compose_files import (
+    DetectedContainer,
+    list_example_paths,
+    list_examples_in,
+    may_contain_secret,
+)
 from kiwari_ci.commands.init.databases import DetectedDatabaseServer
 from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.readers import vocabulary
-from kiwari_ci.readers.env_file import ENV_EXAMPLE_NAMES, parse_env_assignments
-from kiwari_ci.readers.repository import LocalRepository, get_parent_folder, join_path
+from kiwari_ci.readers.env_file import parse_env_assignments
+from kiwari_ci.readers.repository import LocalRepository
 from kiwari_ci.schema.text_formats import EnvKey, PlainText
 
 MAX_VARIABLES = 80  # variables of a service
@@ -51,27 +56,35 @@ def detect_variables(
     return variables
 
 
+def detect_differing_variables(
+    service: DetectedService,
+    kind: str,
+    variables: dict[str, EnvVariable],
+    services: list[DetectedService],
+) -> dict[str, EnvVariable]:
+    """The variables that the containers of one kind of environment have with another value than the service."""
+    own: dict[str, EnvVariable] = {}
+    for compose_file, container in service.containers:
+        if compose_file.kind == kind:
+            for key, value, where in [*container.env, *container.example_env]:
+                if key not in own:
+                    own[key] = _classify_variable(key, value or "", where, service, services, None)
+    return {
+        key: variable
+        for key, variable in own.items()
+        if key in variables and isinstance(variables[key].value, str) and variable.value != variables[key].value
+    }
+
+
 def find_unlisted_env_files(
     repository: LocalRepository, service: DetectedService, container: DetectedContainer
 ) -> list[str]:
     """The env files of a container whose keys no example says, neither beside them nor in the service's folder."""
     home = service.language.home
-    if home != "." and any(repository.has(path) for path in _list_examples_in(home)):
+    if home != "." and any(repository.has(path) for path in list_examples_in(home)):
         return []
     paths = [str(env_file.value) for env_file in container.env_files]
-    return [path for path in paths if not any(map(repository.has, _list_example_paths(path)))]
-
-
-def _list_examples_in(folder: str) -> list[str]:
-    return [join_path(folder, name) or "" for name in ENV_EXAMPLE_NAMES]
-
-
-def _list_example_paths(path: str) -> list[str]:
-    """Where an example of an env file may be."""
-    paths = [f"{path}{ending}" for ending in (".example", ".sample", ".template", ".dist")]
-    if path.endswith(".env"):
-        paths += _list_examples_in(get_parent_folder(path))
-    return paths
+    return [path for path in paths if not list_example_paths(repository, path)]
 
 
 def _collect_variables(
@@ -79,17 +92,15 @@ def _collect_variables(
 ) -> list[tuple[str, str | None, str]]:
     """Key, value (None where it is not known) and place of each variable; the most certain ones come first."""
     variables: list[tuple[str, str | None, str]] = []
-    example_paths: list[str] = []
     for compose_file, container in service.containers:
         for key, value, where in container.env:
             is_for_development = bool(value) and compose_file.kind == vocabulary.DEVELOPMENT
             variables.append((key, _DEVELOPMENT_ONLY if is_for_development else value, where))
-        for env_file in container.env_files:
-            example_paths += _list_example_paths(str(env_file.value))
+    for _, container in service.containers:
+        variables += container.example_env
     home = service.language.home
-    if home != "." or service_count == 1:
-        example_paths += _list_examples_in(home)
-    for path in dict.fromkeys(example_paths):
+    example_paths = list_examples_in(home) if home != "." or service_count == 1 else []
+    for path in example_paths:
         if repository.has(path):
             for assignment in parse_env_assignments(repository.read(path)):
                 variables.append((assignment.key, assignment.value, f"{path}:{assignment.line}"))

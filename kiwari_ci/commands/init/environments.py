@@ -71,6 +71,10 @@ def detect_environments(
         environment.workflows.append(started_by)
     if not environments:
         return _guess_environments(compose_files, default_branch)
+    for environment in environments.values():
+        folders = list(dict.fromkeys(str(folder.value) for folder in environment.folders))
+        if len(folders) > 1:
+            environment.notes.append(f"it has {len(folders)} folders today, {', '.join(folders)}: here it is one stack")
     return _complete_triggers(list(environments.values()), default_branch)
 
 

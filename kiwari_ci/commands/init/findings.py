@@ -28,6 +28,10 @@ class RepositoryFindings:
     hosts: dict[str, DetectedHost]
     stack_names: dict[str, SourcedValue]
     domains: dict[tuple[str, str], SourcedValue]
+    further_addresses: dict[tuple[str, str], list[SourcedValue]]  # more paths of the same domain
+    stripped_addresses: set[str]  # those of the domains whose path the proxy takes away
+    host_proxy: str  # where a configuration of a proxy of the server itself leads to its ports; empty if none does
+    has_routes_to_names: bool  # whether a configuration of a proxy leads to containers by their names
     database_server: DetectedDatabaseServer | None
     proxies: list[SourcedValue]
     proxy_containers: list[SourcedValue]  # those of them that are containers of a compose file here
@@ -36,6 +40,11 @@ class RepositoryFindings:
     pull_requests: str  # where a workflow says that pull requests are tested or built; empty if none are
     unnamed_pushes: list[UnnamedPush]
     project_names: dict[str, SourcedValue]  # the Compose project of each environment, as its Compose file names it
+
+    @property
+    def is_taken_over(self) -> bool:
+        """Whether a workflow deploys today, so that something serves already."""
+        return any(environment.workflows for environment in self.environments)
 
     @property
     def shared_network(self) -> str:

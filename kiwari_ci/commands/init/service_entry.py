@@ -4,11 +4,16 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from kiwari_ci.commands.init import container_entry
+from kiwari_ci.commands.init import container_entry, proxy_choice
 from kiwari_ci.commands.init.callable_workflows import Callability
 from kiwari_ci.commands.init.compose_files import DetectedContainer, find_one_shot_services
 from kiwari_ci.commands.init.draft_text import MAX_FLOW_WIDTH, CommentedMapping, CommentedValue, render_flow_style
-from kiwari_ci.commands.init.env_variables import detect_variables, find_unlisted_env_files
+from kiwari_ci.commands.init.env_variables import (
+    EnvVariable,
+    detect_differing_variables,
+    detect_variables,
+    find_unlisted_env_files,
+)
 from kiwari_ci.commands.init.findings import RepositoryFindings, SpecDraft
 from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.commands.init.workflow_jobs import TestSteps
@@ -61,7 +66,7 @@ def build_service_entry(
         if service.language.websocket:
             table.put("websocket", True, format_source_note(service.language.websocket))
     if service.runs_once:
-        table.put("once", True, "others wait until it has ended")
+        table.put("once", True, "it runs to its end")
     _add_env_variables(facts, table, service)
     _add_container_options(draft, facts, table, service)
     return table
@@ -99,16 +104,22 @@ def _add_container_options(
     draft: SpecDraft, facts: RepositoryFindings, table: CommentedMapping, service: DetectedService
 ) -> None:
     """Add how the service runs, by the container that production has."""
-    one_shot = find_one_shot_services(container for _, container in service.containers)
+    one_shot = _find_one_shot_processes(service)
     for _, container in service.other_containers:
         command = container_entry.parse_command(container) if container.name in one_shot else []
         if command:
             table.put("migrate", command, container.where)
+        elif container.name in one_shot:
+            draft.leave(f"{container.name} ({container.where})", ["it ends: `migrate` of the service runs its command"])
     for number, (compose_file, container) in enumerate(service.containers):
         if compose_file.kind == vocabulary.DEVELOPMENT:
             continue
         names = map_container_names(facts) | {service.name: ""}
         options, unsupported = container_entry.build_service_options(container, names, facts.shared_network)
+        is_published = proxy_choice.choose_proxy_kind(facts) == "none"
+        left_ports = container_entry.add_published_ports(container, options, is_published)
+        if left_ports:
+            unsupported.append(f"ports {', '.join(left_ports)}")
         if number == 0:
             table.update(_simplify_depends_on(facts, options))
             container_entry.add_volume_decision(draft, ("services", service.name), container)
@@ -116,6 +127,11 @@ def _add_container_options(
             unsupported.append(f"env_file {env_file}, of whose keys there is no example")
         draft.leave(f"{service.name} ({container.where})", unsupported)
     draft.seen += [f"{service.name}: {note}" for note in service.unsupported]
+
+
+def _find_one_shot_processes(service: DetectedService) -> set[str]:
+    """The names of the containers of a service's image that end."""
+    return find_one_shot_services(container for _, container in [*service.containers, *service.other_containers])
 
 
 def _simplify_depends_on(facts: RepositoryFindings, table: CommentedMapping) -> CommentedMapping:
@@ -139,12 +155,22 @@ def _simplify_depends_on(facts: RepositoryFindings, table: CommentedMapping) -> 
     return table
 
 
+def list_processes(service: DetectedService) -> list[tuple[str, DetectedContainer]]:
+    """The other processes of a service's image that go on running, by the names that the spec gives them."""
+    one_shot = _find_one_shot_processes(service)
+    return [
+        (vocabulary.slugify(vocabulary.strip_environment(container.name)), container)
+        for file, container in service.other_containers
+        if container.name not in one_shot and file.kind != vocabulary.DEVELOPMENT and not container.profiles
+    ]
+
+
 def build_process_entries(
     draft: SpecDraft, facts: RepositoryFindings, service: DetectedService, taken_names: set[str]
 ) -> dict[str, CommentedMapping]:
     """The other processes of a service's image, except for those that migrate and end."""
     entries: dict[str, CommentedMapping] = {}
-    one_shot = find_one_shot_services(container for _, container in service.containers)
+    one_shot = _find_one_shot_processes(service)
     for compose_file, container in service.other_containers:
         name = vocabulary.slugify(vocabulary.strip_environment(container.name))
         if container.name in one_shot or compose_file.kind == vocabulary.DEVELOPMENT or name in entries:
@@ -163,6 +189,9 @@ def build_process_entries(
         options, unsupported = container_entry.build_service_options(
             container, map_container_names(facts), facts.shared_network
         )
+        left_ports = container_entry.add_published_ports(container, options, is_kept=False)
+        if left_ports:
+            unsupported.append(f"ports {', '.join(left_ports)}")
         if not _shares_env_file(container, service):
             process = replace(service, name=name, containers=[(compose_file, container)])
             _add_env_variables(facts, table, process)
@@ -358,10 +387,20 @@ def _detect_health_path(facts: RepositoryFindings, service: DetectedService) -> 
     domains = {domain.value for (_, name), domain in facts.domains.items() if name == service.name}
     for environment in facts.environments:
         for url in environment.urls:
-            host, slash, path = re.sub(r"^https?://", "", str(url.value)).partition("/")
-            if host in domains and slash and re.search(r"health|ping|status|ready|live|up$", path):
+            address = re.sub(r"^https?://", "", str(url.value))
+            path = address.partition("/")[2]
+            is_asked = _find_served_address(facts, address) in domains
+            if is_asked and path and re.search(r"health|ping|status|ready|live|up$", path):
                 return SourcedValue(f"/{path}", url.where)
-    return _guess_health_below_path(sorted(map(str, domains)), service.health)
+    kept = [str(domain) for domain in domains if domain not in facts.stripped_addresses]
+    return _guess_health_below_path(sorted(kept), service.health)
+
+
+def _find_served_address(facts: RepositoryFindings, address: str) -> str:
+    """The longest of all addresses that a request for an address goes to; empty for none."""
+    known = {str(domain.value) for domain in facts.domains.values()}
+    serving = [other for other in known if address == other or address.startswith(f"{other}/")]
+    return max(serving, key=len, default="")
 
 
 def _guess_health_below_path(addresses: list[str], health: SourcedValue | None) -> SourcedValue | None:
@@ -378,8 +417,7 @@ def _add_env_variables(facts: RepositoryFindings, table: CommentedMapping, servi
     """Add the variables; a service's own address is asked for where an environment has no domain for it."""
     env = CommentedMapping()
     is_public = all((environment.name, service.name) in facts.domains for environment in facts.environments)
-    variables = detect_variables(facts.repository, service, facts.services, facts.database_server)
-    for key, variable in variables.items():
+    for key, variable in detect_service_variables(facts, service).items():
         is_own_address = isinstance(variable.value, dict) and "domain" in variable.value
         if is_own_address and not is_public:
             note = f"{variable.note}, its own address: not every environment has a domain for it"
@@ -388,6 +426,59 @@ def _add_env_variables(facts: RepositoryFindings, table: CommentedMapping, servi
             env.put(key, variable.value, variable.note)
     if env:
         table["env"] = env
+
+
+def detect_service_variables(facts: RepositoryFindings, service: DetectedService) -> dict[str, EnvVariable]:
+    """The variables of a service; one whose value is the service's address in each environment is that address."""
+    variables = detect_variables(facts.repository, service, facts.services, facts.database_server)
+    urls = {
+        f"https://{facts.domains[environment.name, service.name].value}"
+        for environment in facts.environments
+        if (environment.name, service.name) in facts.domains
+    }
+    for variable in variables.values():
+        if isinstance(variable.value, str) and variable.value in urls:
+            variable.value = {"domain": "url"}
+    return variables
+
+
+def build_environment_overrides(facts: RepositoryFindings, kind: str) -> CommentedMapping:
+    """The variables that one kind of environment has with another value than the services."""
+    overrides = CommentedMapping()
+    for service in facts.services:
+        variables = detect_service_variables(facts, service)
+        differing = detect_differing_variables(service, kind, variables, facts.services)
+        env = CommentedMapping()
+        for key, variable in differing.items():
+            env.put(key, variable.value, variable.note)
+        entry = CommentedMapping()
+        if env:
+            entry["env"] = env
+        _add_differing_ports(facts, entry, service, kind)
+        if entry:
+            overrides[service.name] = entry
+    return overrides
+
+
+def _get_value(table: CommentedMapping) -> Any:
+    """The ports of an entry, without their place."""
+    entry = table.get("ports")
+    return entry.value if isinstance(entry, CommentedValue) else None
+
+
+def _add_differing_ports(
+    facts: RepositoryFindings, entry: CommentedMapping, service: DetectedService, kind: str
+) -> None:
+    """Add the ports of the server that one kind of environment has, where they differ from those of the service."""
+    if proxy_choice.choose_proxy_kind(facts) != "none" or not service.containers:
+        return
+    first = CommentedMapping()
+    container_entry.add_published_ports(service.containers[0][1], first, is_kept=True)
+    for compose_file, container in service.containers[1:]:
+        own = CommentedMapping()
+        container_entry.add_published_ports(container, own, is_kept=True)
+        if compose_file.kind == kind and _get_value(own) not in (None, _get_value(first)):
+            entry["ports"] = own["ports"]
 
 
 def _format_sources(places: list[str]) -> str:

@@ -125,6 +125,15 @@ def detect_services(
     return detection
 
 
+def leave_out_files(services: list[DetectedService], paths: set[str], routes: list[ProxyRoute]) -> None:
+    """Take from services what compose files say of them that no deploy uses."""
+    for service in services:
+        for pairs in (service.containers, service.other_containers):
+            pairs[:] = [(file, container) for file, container in pairs if file.path not in paths]
+        if not service.speaks_fastcgi:
+            service.ports = _collect_ports(service, routes)
+
+
 def _collect_ports(service: DetectedService, routes: list[ProxyRoute]) -> list[SourcedValue]:
     """The ports that anything says of a service, the most certain first; what only development says comes late."""
     container_names = {container.name for _, container in service.containers} | {service.name}
@@ -194,7 +203,8 @@ def _detect_service(
         deployed or building,
         image_names[0] if image_names else None,
     )
-    _add_build_settings(service, steps, building)
+    deploying = {job.workflow for job in workflows.deploys} | {job.started_by for job in workflows.deploys}
+    _add_build_settings(service, sorted(steps, key=lambda step: step.workflow not in deploying), building)
     _set_other_containers_apart(service, compose_files, one_shot)
     service.runs_once = any(container.name in one_shot for _, container in service.containers)
     return service
@@ -411,7 +421,7 @@ def _choose_unique_name(name: str, image: DetectedImage, taken_names: set[str]) 
 def _find_env_ports(container: DetectedContainer) -> list[SourcedValue]:
     return [
         SourcedValue(int(value), place)
-        for key, value, place in container.env
+        for key, value, place in [*container.env, *container.example_env]
         if key == "PORT" and value and value.isdecimal()
     ]
 

@@ -4,8 +4,8 @@ import re
 from typing import Any
 
 from kiwari_ci import schema
-from kiwari_ci.commands.init import container_entry, service_entry
-from kiwari_ci.commands.init.compose_files import find_one_shot_services, has_variable_version
+from kiwari_ci.commands.init import container_entry, proxy_choice, service_entry
+from kiwari_ci.commands.init.compose_files import detect_proxy, find_one_shot_services, has_variable_version
 from kiwari_ci.commands.init.databases import DetectedDatabase, DetectedDatabaseServer
 from kiwari_ci.commands.init.draft_text import CommentedMapping, CommentedValue
 from kiwari_ci.commands.init.environments import DetectedEnvironment, DetectedHost
@@ -16,13 +16,15 @@ from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.commands.init.takeover_entry import (
     ask_about_folders,
     build_takeover_entry,
+    find_project,
     list_container_names,
 )
-from kiwari_ci.proxies.all_proxies import PROXIES, find_planned_proxy, find_proxy
+from kiwari_ci.loading.yaml_source import YamlPath
+from kiwari_ci.proxies.all_proxies import find_proxy
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.vocabulary import SourcedValue
-from kiwari_ci.schema.environments import ProxyKind
+from kiwari_ci.readers.yaml_document import collect_strings
 from kiwari_ci.schema.text_formats import (
     ContainerName,
     ExistingName,
@@ -202,18 +204,33 @@ def _add_hosts(draft: SpecDraft, facts: RepositoryFindings) -> None:
             secrets = f"{prefix}_HOST, {prefix}_USER and {prefix}_SSH_KEY"
             table.above = [f"could not tell which server: GitHub's secrets {secrets} say it"]
             draft.decide(("hosts", host.name), "the server: its name here, and the secrets that reach it")
+    first_host = next(iter(hosts))
     if facts.proxies and "kind" in proxy_entry:
-        first_host = next(iter(hosts))
         draft.decide(("hosts", first_host, "proxy"), _describe_proxy_change(facts.proxies[0], proxy_entry))
+    elif not facts.proxies and facts.is_taken_over and not facts.host_proxy:
+        place: YamlPath = ("hosts", first_host, "proxy") if proxy_entry else ("hosts", first_host)
+        kind = proxy_choice.choose_proxy_kind(facts)
+        question = f"what stands in front of the services: no file says it, and `proxy: {{kind: {kind}}}` is a guess"
+        draft.decide(place, question)
 
 
 def _add_login_settings(table: CommentedMapping, host: DetectedHost) -> None:
     """Add the secrets and variables by which the workflows reach a host today."""
-    for role in ("address", "user", "key", "known_hosts"):
+    for role in ("address", "user", "port", "known_hosts"):
         kind, name = host.settings.get(role, ("", ""))
-        is_allowed = role != "key" or kind == "secret"
-        if name and is_allowed:
+        if name:
             table.put(role, {kind: name}, host.where)
+    _, key_of_today = host.settings.get("key", ("", ""))
+    if key_of_today:
+        note = f"a new key, which can only deploy; today's workflows keep {key_of_today} ({host.where})"
+        table.put("key", {"secret": _choose_key_name(host.name, key_of_today)}, note)
+
+
+def _choose_key_name(host_name: str, key_of_today: str) -> str:
+    """The secret of the new deploy key: another one than today's, so that one can go back to the old workflows."""
+    prefix = host_name.upper().replace("-", "_")
+    name = f"{prefix}_DEPLOY_KEY"
+    return name if name != key_of_today else f"{prefix}_KIWARI_CI_KEY"
 
 
 def _build_stack_of_host(proxy_entry: dict[str, Any], host_name: str) -> dict[str, str]:
@@ -232,34 +249,69 @@ def _build_proxy_entry(facts: RepositoryFindings) -> tuple[dict[str, Any], str]:
     entry: dict[str, Any] = {}
     if facts.network and _IS_SLUG(facts.network.value):
         entry["network"] = facts.network.value
-    if not facts.proxies or facts.proxies[0].value == schema.Proxy().kind:
+    elif facts.proxy_containers and facts.is_taken_over:
+        entry |= _choose_new_network(facts)
+    kind = proxy_choice.choose_proxy_kind(facts)
+    if not facts.proxies or kind == schema.Proxy().kind:
+        if kind != schema.Proxy().kind:
+            entry = {"kind": kind, **entry}
         return entry, facts.network.where if facts.network else ""
     proxy = facts.proxies[0]
-    kind: ProxyKind = proxy.value if proxy.value in PROXIES else "none"
     entry = {"kind": kind, **entry}
     supported_keys = find_proxy(kind).supported_keys
-    if not _reads_labels(kind):
+    if not proxy_choice.reads_labels(kind):
         return entry, proxy.where
-    if any(container_proxy is proxy for container_proxy in facts.proxy_containers):
+    is_container = any(container_proxy is proxy for container_proxy in facts.proxy_containers)
+    if is_container and not facts.is_taken_over:
         return entry | {"stack": kind}, proxy.where
     for option, fact in _find_router_options(facts).items():
         if option in supported_keys:
             entry[option] = fact.value
+    plain_port = _find_plain_port(facts) if is_container else 0
+    if plain_port:
+        entry["listen"] = f"127.0.0.1:{plain_port}"
     return entry, proxy.where
 
 
-def _reads_labels(kind: str) -> bool:
-    """Whether a kind of proxy finds the services by the labels of their containers."""
-    return find_planned_proxy(kind).reads_labels
+def _choose_new_network(facts: RepositoryFindings) -> dict[str, str]:
+    """The network to which the proxy of today is connected: none for the usual one.
+
+    Docker leads the published ports of a container through the network whose name sorts first. If the new network were
+    that one, the ports would be closed for a moment while the proxy is connected.
+    """
+    default = schema.Proxy().network
+    for environment in facts.environments:
+        project = find_project(facts, environment)
+        if project and default < f"{project.value}_default":
+            name = f"{re.sub(r'[^a-z0-9]', '', str(project.value))}proxy"
+            return {"network": name} if _IS_SLUG(name) and name > f"{project.value}_default" else {}
+    return {}
+
+
+def _find_plain_port(facts: RepositoryFindings) -> int:
+    """The port of the server on which Traefik takes plain HTTP, where its routers have no certificates; else 0."""
+    routers = [router for container in facts.containers for router in container.routers.values()]
+    entrypoints = [str(router["entrypoint"].value) for router in routers if "entrypoint" in router]
+    has_certificates = any({"tls", "certresolver"} & router.keys() for router in routers)
+    if not entrypoints or has_certificates or any(re.search("secure|https|tls", name) for name in entrypoints):
+        return 0
+    for container in facts.containers:
+        texts = " ".join(text for text, _ in collect_strings(container.table.get("command")))
+        is_traefik = detect_proxy(container.image) == "traefik"
+        if is_traefik and container.published and not re.search(r"tls|acme|redirections", texts):
+            return container.published[0]
+    return 0
 
 
 def _describe_proxy_change(proxy: SourcedValue, entry: dict[str, Any]) -> str:
     """What the generated pipeline does in place of the proxy of today."""
     today = f"{proxy.value} stands in front today ({proxy.where})"
+    if entry["kind"] == "custom":
+        return f"{today}, and stays: it must lead to the new containers; `kind: caddy` and `nginx` generate one"
     if not find_proxy(entry["kind"]).is_on_shared_network:
         return f"{today}: `kind: none` keeps it, and it must lead to published `ports`"
-    if _reads_labels(entry["kind"]) and "stack" not in entry:
-        return f"{today}: it reads the labels of the new stacks, too, when it is on the network"
+    if proxy_choice.reads_labels(entry["kind"]) and "stack" not in entry:
+        return f"{today}, and stays: 3.6 or newer, with `--serversTransport.maxIdleConnsPerHost=-1`"
     return f"{today}: one with a generated configuration takes its place; `kind: none` keeps yours"
 
 
@@ -335,6 +387,9 @@ def _build_environment_entry(
     _add_existing_volumes(draft, facts, environment, table)
     if facts.database_server:
         _add_database(table, facts.database_server.databases[environment.name])
+    overrides = service_entry.build_environment_overrides(facts, environment.kind) if environment.kind else None
+    if overrides:
+        table["overrides"] = overrides
     if environment.workflows:
         table["takeover"] = build_takeover_entry(facts, environment)
     return table
@@ -464,11 +519,22 @@ def _add_domains(facts: RepositoryFindings, environment: DetectedEnvironment, ta
     for service in facts.services:
         domain = facts.domains.get((environment.name, service.name))
         if domain:
-            domains.put(service.name, domain.value, format_source_note(domain))
+            further = facts.further_addresses.get((environment.name, service.name), [])
+            addresses = [
+                _format_address(str(address.value), str(address.value) in facts.stripped_addresses)
+                for address in (domain, *further)
+            ]
+            domains.put(service.name, addresses if further else addresses[0], format_source_note(domain))
     if domains:
         table["domains"] = domains
     else:
         table.above.append(f"could not tell the domains; write: domains: {{{facts.services[0].name}: …}}")
+
+
+def _format_address(address: str, strips_path: bool) -> str | dict[str, Any]:
+    """An address as `domains` takes it."""
+    domain, _, path = address.partition("/")
+    return {"domain": domain, "path": f"/{path}", "strip_path": True} if strips_path else address
 
 
 def summarize_services(facts: RepositoryFindings) -> dict[str, str]:

@@ -25,7 +25,7 @@ def build_takeover_entry(facts: RepositoryFindings, environment: DetectedEnviron
     """The field of an environment that a hand-written workflow deploys."""
     table = CommentedMapping()
     folder = _find_only_value(environment.folders)
-    project = _find_project(facts, environment)
+    project = find_project(facts, environment)
     if project and _IS_EXISTING_NAME(project.value):
         table.put("project", project.value, project.where)
     if folder and _IS_HOST_FOLDER(folder.value):
@@ -38,12 +38,13 @@ def build_takeover_entry(facts: RepositoryFindings, environment: DetectedEnviron
     if ports:
         table.put("ports", ports.value, ports.where)
     containers = CommentedMapping()
-    for name, container_name in list_container_names(facts, environment).items():
+    for name, container_name in _list_names_of_today(facts, environment).items():
         if _IS_EXISTING_NAME(container_name.value):
             containers.put(name, container_name.value, container_name.where)
     if containers:
         table["containers"] = containers
-    unknown = [key for key in ("project", "folder", "ports", "containers") if key not in table]
+    known = {*table, "folder"} if environment.folders else set(table)
+    unknown = [key for key in ("project", "folder", "ports", "containers") if key not in known]
     if unknown:
         table.above.append(
             f"no file shows {', '.join(unknown)} of today; `kiwari-ci doctor --env {environment.name}` prints them"
@@ -67,11 +68,25 @@ def ask_about_folders(draft: SpecDraft, facts: RepositoryFindings) -> None:
 
 
 def list_container_names(facts: RepositoryFindings, environment: DetectedEnvironment) -> dict[str, SourcedValue]:
-    """The names that the Compose files of an environment give containers, by service or accessory."""
+    """The names of today that the containers of an environment keep, by service or accessory.
+
+    A service without a name of its own gets a new one. An accessory keeps the name that Compose gave it, because under
+    another one a second container would be started.
+    """
+    names_of_today = _list_names_of_today(facts, environment)
+    return {name: value for name, value in names_of_today.items() if not value.guess or name in facts.accessories}
+
+
+def _list_names_of_today(facts: RepositoryFindings, environment: DetectedEnvironment) -> dict[str, SourcedValue]:
+    """The names of the containers of an environment: those of the Compose files, else those that Compose gives."""
+    project = find_project(facts, environment) if environment.workflows else None
     names: dict[str, SourcedValue] = {}
     for name, container in _iter_containers(facts, environment):
         if container.container_name:
             names.setdefault(name, container.container_name)
+        elif project and not (container.table.get("scale") or container.table.get_mapping("deploy").get("replicas")):
+            where = f"{container.where}, as Compose names it"
+            names.setdefault(name, SourcedValue(f"{project.value}-{container.name}-1", where, guess=True))
     return names
 
 
@@ -80,6 +95,8 @@ def _iter_containers(
 ) -> Iterator[tuple[str, DetectedContainer]]:
     """The containers of services and accessories that are of an environment, or of the only one."""
     pairs = [(service.name, container) for service in facts.services for _, container in service.containers]
+    for service in facts.services:
+        pairs += [(name, container) for name, container in service_entry.list_processes(service) if name]
     accessory_names = service_entry.map_accessory_names(facts)
     accessories = set(facts.accessories)
     for container in facts.containers:
@@ -97,7 +114,7 @@ def _find_only_value(values: list[SourcedValue]) -> SourcedValue | None:
     return values[0] if len({value.value for value in values}) == 1 else None
 
 
-def _find_project(facts: RepositoryFindings, environment: DetectedEnvironment) -> SourcedValue | None:
+def find_project(facts: RepositoryFindings, environment: DetectedEnvironment) -> SourcedValue | None:
     """The Compose project of today: the one that the deploy names, else the Compose file.
 
     Without a name Compose takes the folder on the server, if no variable there says otherwise. A Compose file that is
@@ -116,12 +133,14 @@ def _find_project(facts: RepositoryFindings, environment: DetectedEnvironment) -
 
 
 def _find_web_server(facts: RepositoryFindings, environment: DetectedEnvironment) -> SourcedValue | None:
-    """The only container with a name that a Compose file gives ports 80 or 443 of the server."""
+    """The only container that a Compose file gives ports 80 or 443 of the server."""
+    project = find_project(facts, environment)
     names = []
     for container in facts.containers:
         is_for_all = not container.kind and len(facts.environments) == 1
         if (is_for_all or container.kind == environment.kind) and _WEB_PORTS & set(container.published):
-            names.append(container.container_name)
+            by_compose = SourcedValue(f"{project.value}-{container.name}-1", container.where) if project else None
+            names.append(container.container_name or by_compose)
     name = names[0] if len(names) == 1 else None
     return name if name and _IS_EXISTING_NAME(name.value) else None
 

@@ -21,11 +21,13 @@ from kiwari_ci.readers.yaml_document import (
     YamlDocument,
     YamlMapping,
     YamlSequence,
+    collect_strings,
     format_scalar,
     parse_yaml_document,
 )
 
 _WORKFLOW_PATH = r"\.github/workflows/[^/]+\.ya?ml"
+_LONG_INPUTS = "github.event.inputs."  # the same inputs, as older workflows name them
 _ACTION_PATH = r"(?:.*/)?action\.ya?ml"
 
 
@@ -35,7 +37,7 @@ def read_workflows(repository: LocalRepository) -> DetectedWorkflows:
     workflows: dict[str, YamlMapping] = {}
     for path in repository.matching(rf"{_WORKFLOW_PATH}|{_ACTION_PATH}"):
         try:
-            document = parse_yaml_document(path, repository.read(path))
+            document = parse_yaml_document(path, repository.read(path).replace(_LONG_INPUTS, "inputs."))
         except UnreadableYaml as error:
             repository.troubles.append(f"{error.describe(path)}: not read")
             continue
@@ -51,10 +53,30 @@ def read_workflows(repository: LocalRepository) -> DetectedWorkflows:
         if _is_only_called(path, workflows):
             continue
         trigger = _resolve_trigger(path, workflows)
-        reader.read_jobs(path, workflow, trigger, JobStart(path), context)
+        for values in _list_choices(workflow):
+            chosen = fill_in_call_values(workflow, values) if values else workflow
+            reader.read_jobs(path, chosen, trigger, JobStart(path), context)
     for place in dict.fromkeys(detected.bakes):
         repository.troubles.append(f"{place}: builds with docker bake: its file, docker-bake.hcl, is not read")
     return detected
+
+
+def _list_choices(workflow: YamlMapping) -> list[dict[str, str]]:
+    """What a person can choose who starts a workflow by hand, where the choice names the environment of a job.
+
+    Without such a choice, one entry without values.
+    """
+    dispatch = workflow.get_mapping("on").get_mapping("workflow_dispatch")
+    environments = [text for _, job in workflow.get_mapping("jobs").iter_mappings() for text in _list_environments(job)]
+    for name, options in dispatch.get_mapping("inputs").iter_mappings():
+        values = [format_scalar(option) for option, _ in options.list_items("options")]
+        if values and any(re.search(rf"\binputs\.{re.escape(name)}\b", text) for text in environments):
+            return [{f"inputs.{name}": value} for value in values]
+    return [{}]
+
+
+def _list_environments(job: YamlMapping) -> list[str]:
+    return [text for text, _ in collect_strings(job.get("environment"))]
 
 
 def _is_only_called(path: str, workflows: dict[str, YamlMapping]) -> bool:

@@ -30,7 +30,12 @@ _SSH_COMMAND = re.compile(r"(?:^|[\s;&|(])(?:ssh|scp|rsync)\s")
 _COMPOSE_UP_COMMAND = re.compile(r"docker[ -]compose\b[^\n]{0,200}\bup\b|docker stack deploy")
 _SSH_ACTION = re.compile(r"ssh|scp|rsync", re.IGNORECASE)
 _NON_SERVER_ENVIRONMENTS = {"github-pages", "pypi", "testpypi", "npm", "docs", "copilot"}
-_SETUP_ACTIONS = {"actions/setup-go": "go", "actions/setup-node": "node", "actions/setup-python": "python"}
+_SETUP_ACTIONS = {
+    "actions/setup-go": "go",
+    "actions/setup-java": "java",
+    "actions/setup-node": "node",
+    "actions/setup-python": "python",
+}
 _TOOL_INSTALL_COMMANDS = {  # what an action puts there, and a command that does it, too
     "pnpm/action-setup": "corepack enable", "astral-sh/setup-uv": "pip install uv",
     "snok/install-poetry": "pip install poetry", "oven-sh/setup-bun": "npm install --global bun",
@@ -39,6 +44,7 @@ _SETTING_ROLE_PATTERNS = {
     "address": re.compile(r"(^|_)(HOST|HOSTNAME|IP|ADDRESS|SERVER)$"),
     "user": re.compile(r"(^|_)(USER|USERNAME|LOGIN)$"),
     "key": re.compile(r"SSH.*KEY|PRIVATE_KEY$|DEPLOY_KEY"),
+    "port": re.compile(r"(^|_)(SSH|VPS|SERVER|HOST|DEPLOY)_?PORT$"),
     "known_hosts": re.compile(r"KNOWN_HOSTS|HOST_KEY$"),
     "token": re.compile(r"GHCR|CR_PAT|REGISTRY_(TOKEN|PASSWORD)|PACKAGES_TOKEN"),
 }
@@ -46,7 +52,7 @@ _UNRELATED_SETTING = re.compile(
     r"DOCKER|REGISTRY|GHCR|SMTP|MAIL|(^|_)(DB|DATABASE|POSTGRES|PG|REDIS|GIT|NPM|SUPERUSER|ADMIN)_"
 )
 _ACTION_INPUT_ROLES = {"host": "address", "username": "user", "user": "user", "key": "key", "ssh_private_key": "key"}
-_ACTION_INPUT_ROLES |= {"ssh-private-key": "key", "ssh_key": "key"}
+_ACTION_INPUT_ROLES |= {"ssh-private-key": "key", "ssh_key": "key", "port": "port"}
 _SETTING_KINDS = {"secrets": "secret", "vars": "variable"}
 _SECRET_OR_VARIABLE = re.compile(r"\b(secrets|vars)\.([A-Za-z_]\w*)")
 _COMPOSE_PROJECT_OPTION = re.compile(
@@ -56,6 +62,9 @@ _COMPOSE_PROJECT_OPTION = re.compile(
 )
 _CHANGE_DIRECTORY = re.compile(r"\bcd\s+[\"']?(~?/[\w./-]+)(?![\w./$" + UNKNOWN_TEXT + "-])")
 
+_FOLDER_IN_HOME = re.compile(r"(?:set [-\w ]+\s+)?cd\s+[\"']?(\w[\w./-]*)(?=[\"']?\s*($|\n|&&|;))")
+_PLAIN_LOGIN = re.compile(r"\bssh\s[^\n@]{0,200}?(?<![\w$}])([a-z_][\w-]*)@")
+_NAMES_REF = re.compile(r"refs/|ref_name|ref_type|github\.ref\b|event_name\s*==\s*'(release|workflow_dispatch)'")
 
 @dataclass
 class WorkflowTrigger:
@@ -139,6 +148,11 @@ class DetectedWorkflows:
     container_options: list[str] = field(default_factory=list)  # in words, what `docker run` says on a server
     bakes: list[str] = field(default_factory=list)  # where `docker buildx bake` builds, whose file is not read
     pull_requests: str = ""  # where it says that pull requests are tested or built; empty if none are
+
+    def join_texts(self) -> str:
+        """All texts of the workflows: names, commands, and what actions are given."""
+        texts = [text for document in self.documents.values() for text, _ in collect_strings(document.data)]
+        return "\n".join(texts)
 
 
 class WorkflowJobReader:
@@ -404,12 +418,22 @@ class WorkflowJobReader:
             )
         self._collect_urls(deploy, environment)
         self._collect_logins(deploy)
-        for folder in _CHANGE_DIRECTORY.findall(self._substitute_in_script(scripts)):
+        for folder in self._list_server_folders(scripts):
             deploy.folders.append(SourcedValue(folder.rstrip("/"), self.where))
         for project in _COMPOSE_PROJECT_OPTION.findall(self._substitute_in_script(scripts)):
             deploy.projects.append(SourcedValue(project, self.where))
         self.workflows.container_options += self._describe_container_options()
         self.workflows.deploys.append(deploy)
+
+    def _list_server_folders(self, scripts: str) -> list[str]:
+        """The folders in which a deploy works; a script that an SSH action runs begins in the login's home."""
+        folders = _CHANGE_DIRECTORY.findall(self._substitute_in_script(scripts))
+        for step in self.steps:
+            inputs = step.get_mapping("with")
+            if _SSH_ACTION.search(get_action_name(step.get_text("uses"))):
+                first = _FOLDER_IN_HOME.match(self._substitute_in_script(inputs.get_text("script")).strip())
+                folders += [f"~/{first[1]}"] if first else []
+        return folders
 
     def _describe_container_options(self) -> list[str]:
         """In words, the options of containers that a deploy starts with `docker run`."""
@@ -486,7 +510,7 @@ def _describe_login_options(step: YamlMapping) -> list[str]:
     inputs = step.get_mapping("with")
     script = step.get_text("run")
     script_without_jump = re.sub(r"-J\s*\S+", "", script)
-    users = [inputs.get_text("username"), *re.findall(r"\bssh\s[^\n@]{0,200}?([a-z_][\w-]*)@", script_without_jump)]
+    users = [inputs.get_text("username"), *_PLAIN_LOGIN.findall(script_without_jump)]
     ports = [inputs.get_text("port"), *re.findall(r"\b(?:ssh|scp)\s[^\n]{0,200}?-[pP]\s*(\d+)", script)]
     jumps = [inputs.get_text("proxy_host"), *re.findall(r"\bssh\s[^\n]{0,200}?-J\s*(\S+)", script)]
     options = [f"as {user}" for user in dict.fromkeys(users) if user and "${{" not in user]
@@ -520,7 +544,9 @@ def _find_setting_role(name: str) -> str:
 
 
 def narrow_trigger(trigger: WorkflowTrigger, condition: str) -> WorkflowTrigger:
-    """What is left of a trigger under a job's `if`."""
+    """What is left of a trigger under a job's `if`; all of it where one of several alternatives names no ref."""
+    if any(not _NAMES_REF.search(alternative) for alternative in condition.split("||")):
+        return trigger
     tag_part = re.search(r"(!\s*)?contains\(\s*github\.ref(?:_name)?\s*,\s*'(-[\w.]+)'\s*\)", condition)
     if tag_part:
         wants_candidates = not tag_part[1]

@@ -5,6 +5,7 @@ counts as not replaced, so that no test, scan or deploy is removed without a wor
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -16,12 +17,14 @@ from kiwari_ci.effective import EffectiveSpec
 from kiwari_ci.readers import compose_file
 from kiwari_ci.readers.step_effects import BAKE, StepEffect, find_workflow_effects
 from kiwari_ci.readers.workflow import ParsedJob, ParsedWorkflow, ReferenceContext, parse_workflow
-from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, as_list
+from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, as_inline_code, as_list
 
 _DEPLOY_EFFECTS = {"deploy", "container"}
 _IMAGE_EFFECTS = {"build", "push", "take"}
 _REPLACED_WITH_A_DEPLOY = {*_DEPLOY_EFFECTS, "login", "check", "redirect", "names"}
 _FILE_NAME = re.compile(r"[\w./-]+")
+
+MAX_COMMANDS_OF_A_STEP = 3  # that are listed one by one
 
 
 @dataclass
@@ -40,18 +43,24 @@ class JobOutcome:
         """Whether nothing is lost without the job."""
         return bool(self.replaced_by) and not self.not_replaced
 
-    def describe(self) -> str:
-        """The outcome in a line."""
+    @property
+    def deploys_in_part(self) -> bool:
+        """Whether it deploys what the spec deploys, and does more."""
+        deploys = any(place.startswith("environments.") for place in self.replaced_by)
+        return deploys and bool(self.not_replaced)
+
+    def list_parts(self) -> list[str]:
+        """What becomes of the job, in words."""
         parts = []
         if self.replaced_by:
             parts.append(f"replaced by {', '.join(self.replaced_by)}")
         if self.is_kept:
             parts.append("kept")
         elif self.not_replaced:
-            parts.append(f"not replaced: {'; '.join(self.not_replaced)}")
+            parts += [f"not replaced: {self.not_replaced[0]}", *self.not_replaced[1:]]
         if self.needs and not self.is_replaced:
             parts.append(f"its `needs` must no longer name {', '.join(self.needs)}")
-        return "; ".join(parts)
+        return parts
 
 
 @dataclass
@@ -198,15 +207,26 @@ def _decide_job(
     for deploy in deploys:
         _record(outcome, coverage.find_environments(deploy), f"the deploy of {name_environment(deploy) or deploy.job}")
     test_steps = {place for steps in tests for place in steps.steps}
-    for effect in effects:
-        if effect.where not in test_steps:
-            _decide_effect(outcome, effect, builds, deploys, coverage)
+    titles = {step.where: step.title for step in job.steps}
+    for effect in _shorten_long_steps([effect for effect in effects if effect.where not in test_steps], titles):
+        _decide_effect(outcome, effect, builds, deploys, coverage)
     for trigger in job.when:
         if trigger.startswith("on the schedule"):
             outcome.not_replaced.append(f"the run {trigger}")
     outcome.replaced_by = list(dict.fromkeys(outcome.replaced_by))
     outcome.not_replaced = list(dict.fromkeys(outcome.not_replaced))
     return outcome
+
+
+def _shorten_long_steps(effects: list[StepEffect], titles: dict[str, str]) -> list[StepEffect]:
+    """The effects of a job; many commands of one step are one effect, with the title of the step."""
+    counts = Counter(effect.where for effect in effects if effect.kind == "other")
+    shortened: dict[StepEffect, None] = {}
+    for effect in effects:
+        if effect.kind == "other" and counts[effect.where] > MAX_COMMANDS_OF_A_STEP and titles.get(effect.where):
+            effect = StepEffect("other", effect.where, effect.where, as_inline_code(titles[effect.where]))
+        shortened[effect] = None
+    return list(shortened)
 
 
 def _record(outcome: JobOutcome, places: list[str], reason: str) -> None:

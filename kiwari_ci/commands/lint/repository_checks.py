@@ -17,7 +17,7 @@ from kiwari_ci.plan import Plan
 from kiwari_ci.planning import required_settings
 from kiwari_ci.problems import Problem, SpecError, escape_control_characters, sort_problems
 from kiwari_ci.readers import tracked_files
-from kiwari_ci.readers.yaml_document import UnreadableYaml, as_list, parse_yaml_document
+from kiwari_ci.readers.yaml_document import UnreadableYaml, YamlMapping, as_list, parse_yaml_document
 
 Problems = Iterator[Problem]
 
@@ -162,20 +162,43 @@ def _check_test_workflows(lint_context: LintContext) -> Problems:
         if path not in lint_context.checkout.files:
             hint = _suggest_path(path, lint_context.checkout.names) or "write the command as `run`"
             yield _describe_missing_path(lint_context, loc, path, f"{format_yaml_path(loc)} is `{path}`", hint)
-        elif not _can_be_called(path, lint_context.checkout.text(path) or ""):
+            continue
+        workflow = _read_workflow(path, lint_context.checkout.text(path) or "")
+        if not workflow or "workflow_call" not in _list_events(workflow):
             message = f"{format_yaml_path(loc)}: no trigger `workflow_call` can be read in `{path}`, and GitHub would "
             message += "refuse to call it"
             yield report_at_value(
                 lint_context.source, loc, "not-there", message, "add `workflow_call:` below its `on:`"
             )
+            continue
+        for kind, names in _list_required_values(workflow).items():
+            message = f"{format_yaml_path(loc)}: `{path}` requires the {kind} {format_first_names(names)}, and the "
+            message += f"generated workflows pass no {kind}"
+            hint = "`required: false` for each, if the tests can do without; or write the command as `run`"
+            yield report_at_value(lint_context.source, loc, "not-there", message, hint)
 
 
-def _can_be_called(path: str, text: str) -> bool:
+def _read_workflow(path: str, text: str) -> YamlMapping | None:
     try:
-        events = parse_yaml_document(path, text).data.get("on")
+        return parse_yaml_document(path, text).data
     except UnreadableYaml:
-        return False
-    return "workflow_call" in (events if isinstance(events, dict) else as_list(events))
+        return None
+
+
+def _list_events(workflow: YamlMapping) -> list[Any]:
+    events = workflow.get("on")
+    return list(events if isinstance(events, dict) else as_list(events))
+
+
+def _list_required_values(workflow: YamlMapping) -> dict[str, list[str]]:
+    """The inputs and secrets without which a workflow cannot be called."""
+    call = workflow.get_mapping("on").get_mapping("workflow_call")
+    required: dict[str, list[str]] = {}
+    for kind in ("inputs", "secrets"):
+        names = [name for name, options in call.get_mapping(kind).iter_mappings() if options.get("required") is True]
+        if names:
+            required[kind] = names
+    return required
 
 
 def _check_version_files(lint_context: LintContext) -> Problems:

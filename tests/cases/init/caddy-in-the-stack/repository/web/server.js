@@ -1,0 +1,1 @@
+// serves pages

@@ -1,0 +1,213 @@
+"""The move of a hand-written pipeline: its draft, a server on which its stack serves, and the runbook's chapter."""
+
+import contextlib
+import re
+import shlex
+import shutil
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kiwari_ci import generator
+from kiwari_ci.plan import ComposeStack
+from tests.cli_runner import kiwari_ci
+from tests.engine.deploy_jobs import DeployJobs
+from tests.engine.images import Images
+from tests.engine.person import Person, empty_server, step
+from tests.engine.server import HERE, TOKEN, USER, Result, Server, eventually
+
+CASES = HERE.parent / "cases/init"
+GENERATOR = f"\ngenerator: kiwari-ci==0.1.0 --hash=sha256:{'0' * 64}\n"
+GH = """#!/bin/sh
+# A stand-in for gh: it keeps what secrets and variables are given, and which workflows are enabled.
+mkdir -p ~/github/secret ~/github/variable ~/github/disabled
+case "$1 $2" in
+  'secret set' | 'variable set') exec cat >~/github/"$1/$3" ;;
+  'secret list' | 'variable list') exec ls ~/github/"$1" ;;
+  'workflow disable') exec touch ~/github/disabled/"$3" ;;
+  'workflow enable') exec rm ~/github/disabled/"$3" ;;
+  'api --silent' | 'run list') ;;
+  *) echo "not known: gh $*" >&2 && exit 1 ;;
+esac
+"""
+ITEM = re.compile(r"^\d+\. \*\*(\w+)", re.MULTILINE)
+BLOCK = re.compile(r"^ *```bash\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Commands:
+    """A block of commands, and the words before it."""
+
+    words: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of the chapter: its text, and the blocks of commands in it."""
+
+    text: str
+    blocks: tuple[Commands, ...]
+
+    def find(self, words: str) -> str:
+        """The only block that has these words before it."""
+        (block,) = [block for block in self.blocks if words in block.words]
+        return block.text
+
+
+def draft(case: str, folder: Path, slug: str) -> str:
+    """Writes what init drafts and generate makes of it, without the workflows that init names; returns its words."""
+    shutil.copytree(CASES / case / "repository", folder)
+    said = kiwari_ci("init", folder, "--repository", slug)
+    assert said.code == 0, said.err
+    (spec,) = (folder / "specs").glob("*.yaml")
+    spec.write_text(spec.read_text() + GENERATOR)
+    (removed,) = re.findall(r"^  rm (.*?) #", said.out, re.MULTILINE)
+    for path in shlex.split(removed):
+        (folder / path).unlink()
+    generated = kiwari_ci("generate", spec, "--out", folder)
+    assert generated.code == 0, generated.err
+    return said.out
+
+
+def read_chapter(tree: Path, environment: str) -> dict[str, Step]:
+    """An environment's section, by the first word of its steps; before the first step: `Copy`."""
+    text = (tree / "deploy/RUNBOOK.md").read_text()
+    (section,) = re.findall(rf"^### Take over {environment}\n(.*?)^##", text, re.MULTILINE | re.DOTALL)
+    parts = ITEM.split(f"1. **Copy{section}")
+    chapter = {}
+    for name, body in zip(parts[1::2], parts[2::2], strict=True):
+        blocks = []
+        for block in BLOCK.finditer(body):
+            words = body[: block.start()].rstrip().rpartition("\n\n")[2]
+            blocks.append(Commands(words, textwrap.dedent(block[1])))
+        chapter[name] = Step(body, tuple(blocks))
+    return chapter
+
+
+class Move:
+    """A person who moves a repository, step by step, on a server on which its hand-written stack serves."""
+
+    def __init__(self, person: Person, images: Images) -> None:
+        self.person, self.images, self.server = person, images, person.server
+        (spec,) = (person.clone / "specs").glob("*.yaml")
+        self.plan, _ = generator.generate_files(spec)
+        self.stacks: Mapping[str, ComposeStack] = {stack.environment: stack for stack in self.plan.compose_stacks}
+        (self.host,) = self.plan.hosts
+        settings = dict.fromkeys(("github.token", "secrets.GHCR_TOKEN"), TOKEN)
+        self.settings = settings
+        self.jobs = DeployJobs(self.server, person.clone, self.server.folder / "runners", settings)
+
+    # The server of today
+
+    def put(self, place: str, text: str) -> None:
+        """Places a file of today on the server; a relative path begins in the login's home."""
+        path = self.server.home / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        self.server.give_to_user(self.server.home)
+
+    def put_copy(self, folder: str, place: str) -> None:
+        """Places a folder of the repository on the server."""
+        shutil.copytree(self.person.clone / folder, self.server.home / place, dirs_exist_ok=True)
+        self.server.give_to_user(self.server.home)
+
+    # The person's steps
+
+    def types(self, command: str) -> Result:
+        """Types a command of the runbook; it must succeed."""
+        done = self.person.types(f"set -e\n{self.host.variable}={USER}@127.0.0.1\n{command}")
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        return done
+
+    def follows(self, number: int) -> None:
+        """Does a step of the runbook that comes after the chapter; a person edits the env files in an editor."""
+        commands, worked = step(number, self.person.clone)
+        lines = [line for line in commands.splitlines(keepends=True) if "editor " not in line]
+        self.types("".join(line for line in lines if "USER@ADDRESS" not in line))
+        if number != 2:
+            self.types(worked)
+
+    def chapter(self, environment: str) -> dict[str, Step]:
+        """The chapter's steps for an environment."""
+        return read_chapter(self.person.clone, environment)
+
+    def prepares(self, environment: str, is_first: bool = True) -> None:
+        """Does the step that brings files, values, keys and networks to the server; the keys only once."""
+        for number in (1, 2, 3, 4, 5, 6):
+            if is_first or number in (1, 2, 6):
+                self.follows(number)
+        step = self.chapter(environment)["Prepare"]
+        for line in step.find("values of the running containers").splitlines():
+            self._fill(environment, line.split()[-1].strip('"'), self.types(line).stdout)
+        if "Connect the containers" in step.text:
+            self.types(step.find("Connect the containers"))
+        kept = self.person.home / "github"
+        for kind, prefix in (("secret", "secrets"), ("variable", "vars")):
+            for path in (kept / kind).iterdir():
+                self.settings.setdefault(f"{prefix}.{path.name}", path.read_text())
+
+    def _fill(self, environment: str, container: str, values: str) -> None:
+        """Puts the values of a running container into the env files that want them, as a person does in an editor."""
+        of_today = dict(line.partition("=")[::2] for line in values.splitlines() if "=" in line)
+        folder = self.server.home / self.host.folder / self.stacks[environment].name
+        for path in folder.glob("*.env"):
+            lines = []
+            for line in path.read_text().splitlines():
+                key = line.partition("=")[0]
+                wants = "change-me" in line or line.endswith("=''")
+                lines.append(f"{key}='{of_today[key]}'" if wants and key in of_today else line)
+            path.write_text("\n".join(lines) + "\n")
+
+    def checks(self, environment: str) -> str:
+        """Asks what a deploy would refuse."""
+        (block,) = self.chapter(environment)["Check"].blocks
+        return self.types(block.text).stdout
+
+    def deploys(self, environment: str, pattern: str, digests: Mapping[str, str]) -> str:
+        """Merges: the new workflows deploy; then the person looks at what serves."""
+        result = self.jobs.deploy(self.stacks[environment], pattern, digests)
+        assert result.returncode == 0, result.stdout
+        status = self.chapter(environment)["Deploy"].find("this command prints what serves")
+        return result.stdout + self.types(status).stdout
+
+    def stops_old(self, environment: str) -> None:
+        """Stops the containers that the new ones run beside, as the chapter says."""
+        for command in re.findall(r"Stop the old container: `([^`]+)`", self.chapter(environment)["Deploy"].text):
+            self.server.by_hand(command, check=True)
+
+    def goes_back(self, environment: str) -> None:
+        """Types on the server what the chapter has for a deploy that turns out to be bad."""
+        for block in self.chapter(environment)["Deploy"].blocks:
+            if "To go back" not in block.words:
+                continue
+            done = self.server.by_hand(f"set -e\n{block.text}")
+            assert done.returncode == 0, done.stdout + done.stderr
+
+    def wait_for(self, url: str, version: str) -> None:
+        """Waits until an address answers with a version."""
+        ask = ("curl", "-sf", "-m", "5", url)
+        eventually(lambda: self.server.run(*ask, check=False).stdout == version, 30, f"{url} answers {version}")
+
+
+@contextlib.contextmanager
+def moving(case: str, folder: Path, slug: str) -> Iterator[Move]:
+    """A server that has an engine only, and a person with the repository of a case as it is to be merged."""
+    draft(case, folder, slug)
+    with empty_server(folder) as person:
+        (person.home / "bin/gh").write_text(GH)
+        (person.home / "bin/gh").chmod(0o755)
+        images = Images(person.server)
+        images.registry = f"ghcr.io/{slug.partition('/')[0]}"
+        yield Move(person, images)
+
+
+def sql(server: Server, container: str, database: str, question: str) -> str:
+    """What a database answers."""
+    return server.docker("exec", container, "psql", "-XqAt", "-U", "postgres", "-d", database, "-c", question)
+
+
+def life(server: Server, container: str) -> str:
+    """Which container it is, and since when its process runs."""
+    return server.docker("inspect", "-f", "{{.Id}} {{.State.StartedAt}} {{.State.Status}}", container)

@@ -1,0 +1,328 @@
+"""`kiwari-ci init` where something serves already: what is there stays, and what it cannot keep is said."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kiwari_ci.commands.init import build_init_result, format_init_result
+from kiwari_ci.commands.init.draft_text import InitResult
+from kiwari_ci.loading.yaml_source import parse_yaml
+
+DOCKERFILE = "FROM scratch\nCOPY . .\nEXPOSE 8080\n"
+BUILD = "ghcr.io/example/shop-web"
+DEPLOY = """\
+on: {push: {branches: [main]}}
+jobs:
+  build:
+    runs-on: ubuntu-latest
+    steps:
+      - {uses: docker/build-push-action@v6, with: {context: web, push: true, tags: "ghcr.io/example/shop-web:latest"}}
+  deploy:
+    needs: build
+    runs-on: ubuntu-latest
+    environment: production
+    steps:
+      - uses: appleboy/ssh-action@v1
+        with:
+          host: ${{ secrets.VPS_HOST }}
+          username: ${{ secrets.VPS_USER }}
+          key: ${{ secrets.VPS_SSH_KEY }}
+          script: |
+            cd ~/shop
+            COMMAND
+"""
+WEB = "web: {image: 'ghcr.io/example/shop-web:latest', environment: {PORT: '8080'}"
+PASS = "proxy_pass http://127.0.0.1:8000;"
+POSTGRES = "db: {image: 'postgres:16-alpine', volumes: ['data:/var/lib/postgresql/data'], networks: [proxy]}"
+
+
+def init(
+    folder: Path, files: dict[str, str], command: str = "docker compose up -d"
+) -> tuple[dict[str, Any], InitResult]:
+    """The draft for a repository that a workflow deploys, and what is said beside it."""
+    files = {"web/Dockerfile": DOCKERFILE, ".github/workflows/deploy.yml": DEPLOY.replace("COMMAND", command)} | files
+    for path, text in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    result = build_init_result(folder, "example/shop")
+    data: dict[str, Any] = parse_yaml(result.path, result.text).data
+    return data, result
+
+
+def say(result: InitResult) -> str:
+    """All that is said, in one text."""
+    return "\n".join([*result.seen, *(question for _, question in result.decisions)])
+
+
+def test_a_database_in_a_stack_of_its_own_stays_there(tmp_path: Path) -> None:
+    external = "networks: {proxy: {external: true}}\n"
+    files = {
+        "deploy/shop/docker-compose.yml": f"services:\n  {WEB}, networks: [proxy]}}\n{external}",
+        "deploy/postgres/docker-compose.yml": f"services:\n  {POSTGRES}\nvolumes: {{data: {{}}}}\n{external}",
+    }
+    spec, result = init(tmp_path, files)
+    assert not {"databases", "accessories"} & spec.keys()
+    assert "which stays as it is, outside of the spec: services reach it on the network proxy" in say(result)
+
+
+def test_a_database_beside_the_service_is_an_accessory_under_its_present_name(tmp_path: Path) -> None:
+    compose = f"services:\n  {WEB}}}\n  {POSTGRES.replace(', networks: [proxy]', '')}\nvolumes: {{data: {{}}}}\n"
+    spec, _ = init(tmp_path, {"docker-compose.yml": compose})
+    environment = spec["environments"]["production"]
+    assert list(spec["accessories"]) == ["db"]
+    assert environment["containers"] == {"db": "shop-db-1"}
+    assert environment["takeover"]["containers"] == {"web": "shop-web-1", "db": "shop-db-1"}
+
+
+def test_the_new_key_has_another_name(tmp_path: Path) -> None:
+    """The old workflows keep theirs, so that a person can go back to them."""
+    spec, _ = init(tmp_path, {})
+    assert spec["hosts"]["vps"]["key"] == {"secret": "VPS_DEPLOY_KEY"}
+
+
+@pytest.mark.parametrize(
+    ("more", "files", "proxy"),
+    [
+        ("}\n  caddy: {image: 'caddy:2', ports: ['80:80']", {}, {"kind": "custom", "network": "shopproxy"}),
+        (", ports: ['127.0.0.1:8000:8080']", {}, {"kind": "none"}),
+        (
+            ", ports: ['127.0.0.1:8000:8080']",
+            {"nginx/shop.conf": f"server {{ server_name a.example.com; location / {{ {PASS} }} }}"},
+            {"kind": "none"},
+        ),
+        (
+            ", labels: ['traefik.http.routers.w.rule=Host(`a.example.com`)', traefik.http.routers.w.entrypoints=web]}\n"
+            "  traefik: {image: 'traefik:v3.6', ports: ['80:80']",
+            {},
+            {"kind": "traefik", "network": "shopproxy", "entrypoint": "web", "listen": "127.0.0.1:80"},
+        ),
+        (
+            ", labels: ['traefik.http.routers.w.rule=Host(`a.example.com`)', traefik.http.routers.w.tls=true]}\n"
+            "  traefik: {image: 'traefik:v3.6', ports: ['443:443']",
+            {},
+            {"kind": "traefik", "network": "shopproxy"},
+        ),
+    ],
+)
+def test_the_proxy_of_today_stays(tmp_path: Path, more: str, files: dict[str, str], proxy: dict[str, str]) -> None:
+    spec, _ = init(tmp_path, {"docker-compose.yml": f"services:\n  {WEB}{more}}}\n", **files})
+    assert spec["hosts"]["vps"]["proxy"] == proxy
+    assert ("ports" in spec["services"]["web"]) == (proxy["kind"] == "none")
+
+
+def test_a_proxy_that_no_file_shows_is_asked_for(tmp_path: Path) -> None:
+    _, result = init(tmp_path, {"docker-compose.yml": f"services:\n  {WEB}}}\n"})
+    assert "what stands in front of the services: no file says it" in say(result)
+
+
+def test_examples_belong_to_the_env_file_that_they_are_named_after(tmp_path: Path) -> None:
+    folder = "deploy/production"
+    files = {
+        f"{folder}/docker-compose.yml": f"services:\n  {WEB}, env_file: web.env}}\n",
+        f"{folder}/web.env.example": "ORIGIN=https://shop.example.com\n",
+        f"{folder}/.env.example": "OF_OTHERS=1\n",
+    }
+    spec, _ = init(tmp_path, files)
+    assert set(spec["services"]["web"]["env"]) == {"PORT", "ORIGIN"}
+    assert spec["services"]["web"]["env"]["ORIGIN"] == {"domain": "url"}
+    assert spec["environments"]["production"]["domains"] == {"web": "shop.example.com"}
+
+
+def test_values_that_differ_between_environments(tmp_path: Path) -> None:
+    staging = DEPLOY.replace("environment: production", "environment: staging").replace("~/shop", "~/shop-staging")
+    files = {
+        ".github/workflows/staging.yml": staging.replace("COMMAND", "docker compose up -d"),
+        "deploy/production/docker-compose.yml": f"services:\n  {WEB}, env_file: .env}}\n",
+        "deploy/production/.env.example": "LOG_LEVEL=warn\nSIZE=4\n",
+        "deploy/staging/docker-compose.yml": f"services:\n  {WEB}, env_file: .env}}\n",
+        "deploy/staging/.env.example": "LOG_LEVEL=debug\nSIZE=4\nPORT=9\n",
+    }
+    spec, _ = init(tmp_path, files)
+    assert spec["environments"]["staging"]["overrides"] == {"web": {"env": {"LOG_LEVEL": "debug"}}}
+    assert "overrides" not in spec["environments"]["production"]
+
+
+def test_a_file_that_no_deploy_uses_is_not_mixed_with_the_others(tmp_path: Path) -> None:
+    files = {
+        "deploy/production/docker-compose.yml": f"services:\n  {WEB}}}\n",
+        "docker/docker-compose.yml": "services:\n  web: {build: ../web, environment: {OLD: '1'}}\n"
+        "  cache: {image: 'redis:7'}\n",
+    }
+    spec, result = init(tmp_path, files)
+    assert "accessories" not in spec
+    assert set(spec["services"]["web"]["env"]) == {"PORT"}
+    assert "docker/docker-compose.yml: not used, because its services are in deploy/production/" in say(result)
+
+
+@pytest.mark.parametrize(
+    ("command", "accessories"),
+    [
+        ("docker compose -f docker-compose.prod.yml up -d", []),
+        ("docker compose -f docker-compose.yml -f docker-compose.prod.yml up -d", ["cache"]),
+    ],
+)
+def test_a_complete_file_for_production_stands_alone(tmp_path: Path, command: str, accessories: list[str]) -> None:
+    files = {
+        "docker-compose.yml": "services:\n  web: {build: web}\n  cache: {image: 'redis:7'}\n",
+        "docker-compose.prod.yml": f"services:\n  {WEB}}}\n",
+    }
+    spec, _ = init(tmp_path, files, command)
+    assert list(spec.get("accessories", {})) == accessories
+
+
+def test_a_second_file_for_one_environment_is_said(tmp_path: Path) -> None:
+    files = {f"compose.{name}.prod.yml": f"services:\n  {WEB}}}\n" for name in ("a", "b")}
+    _, result = init(tmp_path, files)
+    assert "compose.b.prod.yml: not used, because compose.a.prod.yml is for production, too" in say(result)
+
+
+def test_several_folders_of_one_environment_are_said(tmp_path: Path) -> None:
+    _, result = init(tmp_path, {}, "docker compose up -d\n            cd ~/other && docker compose up -d")
+    assert "it has 2 folders today, ~/shop, ~/other: here it is one stack" in say(result)
+
+
+def test_what_ends_is_no_worker(tmp_path: Path) -> None:
+    image = "image: 'ghcr.io/example/shop-web:latest'"
+    compose = f"services:\n  {WEB}}}\n  migrations: {{{image}, command: [migrate, up], restart: 'no'}}\n"
+    spec, _ = init(tmp_path, {"docker-compose.yml": compose})
+    assert list(spec["services"]) == ["web"]
+    assert spec["services"]["web"]["migrate"] == ["migrate", "up"]
+
+
+def test_the_port_of_the_server_comes_from_a_secret(tmp_path: Path) -> None:
+    command = "docker compose up -d\n          port: ${{ secrets.VPS_SSH_PORT }}"
+    spec, _ = init(tmp_path, {}, command)
+    assert spec["hosts"]["vps"]["port"] == {"secret": "VPS_SSH_PORT"}
+
+
+def test_the_build_of_the_workflow_that_deploys_counts(tmp_path: Path) -> None:
+    tags = f'tags: "{BUILD}:latest", build-args: "URL=https://ci.example.com"'
+    step = f"{{uses: docker/build-push-action@v6, with: {{context: web, {tags}}}}}"
+    job = f"on: {{pull_request: {{}}}}\njobs:\n  b: {{runs-on: ubuntu-latest, steps: [{step}]}}\n"
+    spec, _ = init(tmp_path, {".github/workflows/a.yml": job})
+    assert "args" not in spec["services"]["web"].get("build", {})
+
+
+def test_a_condition_with_an_alternative_leaves_the_trigger(tmp_path: Path) -> None:
+    condition = "${{ github.event.workflow_run.conclusion == 'success' || github.event_name == 'workflow_dispatch' }}"
+    workflow = DEPLOY.replace("on: {push: {branches: [main]}}", "name: ship\non: {push: {branches: [main]}}")
+    after = "on:\n  workflow_run: {workflows: [ship], branches: [main]}\n  workflow_dispatch: {}\n"
+    deploy = f"{after}jobs:{workflow.partition('jobs:')[2]}".replace("needs: build", f"if: {condition}")
+    files = {
+        ".github/workflows/deploy.yml": workflow.partition("  deploy:")[0],
+        ".github/workflows/after.yml": deploy.replace("COMMAND", "docker compose up -d"),
+    }
+    spec, _ = init(tmp_path, files)
+    assert spec["environments"]["production"]["deploy_on"] == {"push": "main"}
+
+
+@pytest.mark.parametrize(
+    ("location", "address"),
+    [
+        ("location /api/ { proxy_pass http://127.0.0.1:8000; }", "a.example.com/api"),
+        (
+            "location /api/ { proxy_pass http://127.0.0.1:8000/; }",
+            {"domain": "a.example.com", "path": "/api", "strip_path": True},
+        ),
+    ],
+)
+def test_paths_in_the_configuration_of_nginx(tmp_path: Path, location: str, address: Any) -> None:
+    files = {
+        "docker-compose.yml": f"services:\n  {WEB}, ports: ['127.0.0.1:8000:8080']}}\n",
+        "nginx/shop.conf": f"server {{ server_name a.example.com; {location} }}",
+    }
+    spec, _ = init(tmp_path, files)
+    assert spec["environments"]["production"]["domains"] == {"web": address}
+
+
+def test_the_prefix_that_traefik_strips(tmp_path: Path) -> None:
+    labels = [
+        "traefik.http.routers.w.rule=Host(`a.example.com`) && PathPrefix(`/api`)",
+        "traefik.http.routers.w.middlewares=strip",
+        "traefik.http.middlewares.strip.stripprefix.prefixes=/api",
+    ]
+    spec, result = init(tmp_path, {"docker-compose.yml": f"services:\n  {WEB}, labels: {labels}}}\n"})
+    written = spec["environments"]["production"]["domains"]["web"]
+    assert written == {"domain": "a.example.com", "path": "/api", "strip_path": True}
+    assert "stripprefix" not in say(result)
+
+
+def test_what_a_build_gets_from_elsewhere_is_said(tmp_path: Path) -> None:
+    workflow = DEPLOY.replace("push: true,", "push: true, build-contexts: 'spec=./api',")
+    _, result = init(tmp_path, {".github/workflows/deploy.yml": workflow.replace("COMMAND", "docker compose up -d")})
+    assert "build build-contexts" in say(result)
+
+
+def test_a_login_in_a_variable_is_no_plain_one(tmp_path: Path) -> None:
+    job = (
+        "on: {push: {branches: [main]}}\njobs:\n  deploy:\n    runs-on: ubuntu-latest\n    steps:\n"
+        '      - {run: \'ssh -i key "$VPS_USER@$VPS_HOST" "docker compose up -d"\', env: '
+        '{VPS_USER: "${{ secrets.VPS_USER }}", VPS_HOST: "${{ secrets.VPS_HOST }}"}}\n'
+    )
+    _, result = init(tmp_path, {".github/workflows/deploy.yml": job})
+    assert "logs in as" not in say(result)
+
+
+def test_a_deploy_that_does_more_is_not_left_beside_the_new_one(tmp_path: Path) -> None:
+    more = "      - {name: Tell, uses: slackapi/slack-github-action@v2}\n"
+    workflow = DEPLOY.replace("COMMAND", "docker compose up -d") + more
+    _, result = init(tmp_path, {".github/workflows/deploy.yml": workflow})
+    said = format_init_result(result, tmp_path)
+    assert "# .github/workflows/deploy.yml: deploy would deploy beside the new ones" in said
+
+
+def test_many_commands_of_one_step_are_one_thing(tmp_path: Path) -> None:
+    commands = "\n".join(f"          tool-{number} run" for number in range(6))
+    more = f"      - name: Tell everybody\n        run: |\n{commands}\n"
+    workflow = DEPLOY.replace("COMMAND", "docker compose up -d") + more
+    _, result = init(tmp_path, {".github/workflows/deploy.yml": workflow})
+    said = format_init_result(result, tmp_path)
+    assert "`Tell everybody`" in said
+    assert "tool-0" not in said
+
+
+@pytest.mark.parametrize("context", ["inputs", "github.event.inputs"])
+def test_each_environment_that_a_person_can_choose_is_one(tmp_path: Path, context: str) -> None:
+    choice = "{target: {type: choice, options: [staging, production]}}"
+    workflow = DEPLOY.replace("on: {push: {branches: [main]}}", f"on: {{workflow_dispatch: {{inputs: {choice}}}}}")
+    workflow = workflow.replace("environment: production", f"environment: ${{{{ {context}.target }}}}")
+    workflow = workflow.replace("~/shop", f"~/shop-${{{{ {context}.target }}}}")
+    files = {".github/workflows/deploy.yml": workflow.replace("COMMAND", "docker compose up -d")}
+    spec, _ = init(tmp_path, files)
+    folders = {name: each["takeover"]["folder"] for name, each in spec["environments"].items()}
+    assert folders == {"staging": "~/shop-staging", "production": "~/shop-production"}
+
+
+def test_a_folder_in_the_home_of_the_login(tmp_path: Path) -> None:
+    workflow = DEPLOY.replace("cd ~/shop", "cd shop").replace("COMMAND", "docker compose up -d")
+    spec, _ = init(tmp_path, {".github/workflows/deploy.yml": workflow})
+    assert spec["environments"]["production"]["takeover"]["folder"] == "~/shop"
+
+
+def test_a_container_that_copies_files_ends(tmp_path: Path) -> None:
+    compose = f"services:\n  {WEB}, command: cp -r /app/. /static/, volumes: ['static:/static/']}}\n"
+    spec, _ = init(tmp_path, {"docker-compose.yml": f"{compose}volumes: {{static: {{}}}}\n"})
+    assert spec["services"]["web"]["once"] is True
+    assert spec["services"]["web"]["volumes"] == ["static:/static"]
+
+
+def test_commands_in_a_container_after_the_deploy_are_said(tmp_path: Path) -> None:
+    command = "docker compose up -d && docker compose exec web python manage.py collectstatic"
+    _, result = init(tmp_path, {}, command)
+    assert "collectstatic" in format_init_result(result, tmp_path)
+
+
+def test_several_paths_of_one_service(tmp_path: Path) -> None:
+    rule = "Host(`a.example.com`) && PathPrefix"
+    rules = [f"traefik.http.routers.{name}.rule={rule}(`/{name}`)" for name in ("api", "bot")]
+    spec, _ = init(tmp_path, {"docker-compose.yml": f"services:\n  {WEB}, labels: {rules}}}\n"})
+    assert spec["environments"]["production"]["domains"] == {"web": ["a.example.com/api", "a.example.com/bot"]}
+
+
+def test_another_process_of_the_image_is_taken_over_too(tmp_path: Path) -> None:
+    """It would run twice if the chapter did not name it."""
+    image = "image: 'ghcr.io/example/shop-web:latest'"
+    compose = f"services:\n  {WEB}}}\n  worker: {{{image}, command: [work]}}\n"
+    spec, _ = init(tmp_path, {"docker-compose.yml": compose})
+    assert spec["environments"]["production"]["takeover"]["containers"]["worker"] == "shop-worker-1"
