@@ -23,9 +23,10 @@ file can mount the whole disk. These are the requests:
 
 A person on the server types the same: ~/docker/bin/deploy status.
 
-SEQUENCE is the number of commits of the branch. A deploy with a lower number than the recorded one
-changes nothing, so that a slow run of an older commit never replaces a newer one. It ends with exit
-code 3 if the newer image answers, and with 1 if that does not. A rollback that a person types on
+SEQUENCE is the number of commits of the branch; where tags of several branches deploy, it is a
+number made of the tag's version. A deploy with a lower number than the recorded one changes
+nothing, so that a slow run of an older commit never replaces a newer one. It ends with exit code 3
+if the newer image answers, and with 1 if that does not. A rollback that a person types on
 the server lowers the recorded number to the lowest one with which the image was deployed, or to 0
 if it names the image that is recorded already. A rollback with a key does not lower it.
 
