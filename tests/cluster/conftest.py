@@ -108,6 +108,7 @@ def record_compose() -> Record:
 
     def add(*words: object) -> None:
         COMPOSE_FIGURES.append(ComposeFigure(*words))  # type: ignore[arg-type]
+        print(COMPOSE_FIGURES[-1], flush=True)  # a run of these trials alone has no row of the cluster to stand beside
 
     return add
 
@@ -153,7 +154,5 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if not FIGURES and not COMPOSE_FIGURES:
         return
     print(f"\n\n{figures.write_table(FIGURES, COMPOSE_FIGURES)}")
-    for figure in COMPOSE_FIGURES:  # a run of the server's trials alone has no row of the cluster
-        print(figure)
     if exitstatus == 0 and not session.config.option.keyword and session.config.args == ["tests/cluster"]:
         figures.write_page(FIGURES, COMPOSE_FIGURES)
