@@ -226,10 +226,10 @@ class Takeover:
 
     @property
     def environment_commands(self) -> tuple[str, ...]:
-        """The commands that print the environment of the services; an image without a shell has no program for it."""
+        """The commands that print the environment of each container; an image without a shell has no program for it."""
         form = "{{range .Config.Env}}{{println .}}{{end}}"
         variable = self.first_host_variable
-        return tuple(f"ssh \"${variable}\" \"docker inspect -f '{form}' {each.today}\"" for each in self.services)
+        return tuple(f"ssh \"${variable}\" \"docker inspect -f '{form}' {each.today}\"" for each in self.containers)
 
     @property
     def services(self) -> tuple[TakenOverContainer, ...]:
