@@ -142,3 +142,9 @@ def test_name_leaves_a_name_alone(value: str) -> None:
 def test_what_a_filter_makes_may_be_printed() -> None:
     made = [yaml("a"), sh("a b"), block("a", 2), text("a"), name("a")]
     assert [type(each) for each in made] == [QuotedText] * 5
+
+
+@pytest.mark.parametrize("text", ["", "a }} ${{ b", "a\nb", 'a == "b"', "a # b", "a; b"])
+def test_what_is_no_expression_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not an expression"):
+        quoting.expression(text)
