@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from kiwari_ci.rendering.quoting import QuotedText, block, name, sh, text, yaml
+from kiwari_ci.rendering.quoting import QuotedText, block, expression, name, sh, text, yaml
 
 quickly = settings(max_examples=400, derandomize=True, deadline=None, database=None)
 
@@ -144,7 +144,7 @@ def test_what_a_filter_makes_may_be_printed() -> None:
     assert [type(each) for each in made] == [QuotedText] * 5
 
 
-@pytest.mark.parametrize("text", ["", "a }} ${{ b", "a\nb", 'a == "b"', "a # b", "a; b"])
-def test_what_is_no_expression_is_refused(text: str) -> None:
+@pytest.mark.parametrize("value", ["", "a }} ${{ b", "a\nb", 'a == "b"', "a # b", "a; b"])
+def test_what_is_no_expression_is_refused(value: str) -> None:
     with pytest.raises(ValueError, match="is not an expression"):
-        quoting.expression(text)
+        expression(value)
