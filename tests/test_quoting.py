@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from kiwari_ci.rendering.quoting import QuotedText, block, name, sh, text, yaml
+from kiwari_ci.rendering.quoting import QuotedText, block, expression, name, sh, text, yaml
 
 quickly = settings(max_examples=400, derandomize=True, deadline=None, database=None)
 
@@ -142,3 +142,9 @@ def test_name_leaves_a_name_alone(value: str) -> None:
 def test_what_a_filter_makes_may_be_printed() -> None:
     quoted = [yaml("a"), sh("a b"), block("a", 2), text("a"), name("a")]
     assert [type(printable) for printable in quoted] == [QuotedText] * 5
+
+
+@pytest.mark.parametrize("value", ["", "a }} ${{ b", "a\nb", 'a == "b"', "a # b", "a; b"])
+def test_what_is_no_expression_is_refused(value: str) -> None:
+    with pytest.raises(ValueError, match="is not an expression"):
+        expression(value)

@@ -20,7 +20,7 @@ from tests.test_cases import OK, shown
 ROOT = Path(__file__).parents[1]
 KIWARI = ROOT / "specs/kiwari.yaml"
 SOURCES = sorted(TEMPLATES_FOLDER.rglob("*.j2"))
-FILTERS = {"yaml", "sh", "block", "name", "text", "script", "command", "nested"}
+FILTERS = {"yaml", "sh", "block", "name", "text", "script", "command", "nested", "expression"}
 ALLOWED = (
     nodes.Template, nodes.Output, nodes.TemplateData, nodes.If, nodes.For, nodes.Include, nodes.Assign,
     nodes.Filter, nodes.Getattr, nodes.Name, nodes.Const, nodes.Not,
@@ -78,7 +78,11 @@ NEVER = {
     "promotion.builds": {"none"},
     "promotion.sources": {"none"},
     "workflow.targets": {"none"},
-    "workflow.gates": {"one"},
+    "image.gates": {"one"},
+    "target.gates": {"one"},
+    "changes.services": {"none"},
+    "workflow.changes": {"many"},  # one job tells it for all services
+    "workflow.images": {"none"},
     "axis.values": {"none"},
     "plan.runner_labels": {"none", "one"},
     "promotion.after_deploy": {"one"},

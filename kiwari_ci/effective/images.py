@@ -102,8 +102,6 @@ class EffectiveImage:
         branches = [environment.deploy_branch for environment in self.environments if environment.is_deployed_on_push]
         for dependent in self._dependents:
             branches += dependent.build_branches
-        if not branches and not self.environments and not self.building_environments:
-            branches = [self.spec.project.default_branch]
         return list(dict.fromkeys(branches))
 
     @cached_property

@@ -260,8 +260,8 @@ class DeployTarget:
 class ImageJobs:
     """The jobs that test and build one image.
 
-    `gate` or `gates`: what the build waits for; `condition`: which runs build. `has_outputs`: another job reads the
-    digest. `counts_commits`: the job also has the sequence number of the deploy.
+    `gate` or `gates`: what the build waits for; `condition`: which runs build. `counts_commits`: the job
+    also has the sequence number of the deploy.
     `maker`: what builds the image, a word of the shell, where the key says that. `reuses`: an image of the same source
     is taken as it is, in runs for which `reused_when` is true (in all, if it is empty), and `reports_reuse`: a deploy
     asks for that. `tags`: what an image gets, a line each. `seen` is what the build sees of the repository.
@@ -282,7 +282,6 @@ class ImageJobs:
     build: ImageBuild
     build_minutes: int
     has_secrets: bool
-    has_outputs: bool
     counts_commits: bool
     before_build: tuple[CustomStep, ...]
 

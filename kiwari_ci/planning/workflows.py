@@ -67,7 +67,7 @@ class _OwnWorkflow:
     def build(self) -> ServiceWorkflow:
         """Build the plan."""
         targets = tuple(self._plan_target(environment) for environment in _list_push_environments(self.image))
-        image_jobs = self._plan_image_jobs(bool(targets))
+        image_jobs = self._plan_image_jobs()
         return ServiceWorkflow(
             name=self.workflow,
             root=self.image.service,
@@ -78,7 +78,7 @@ class _OwnWorkflow:
             targets=targets,
         )
 
-    def _plan_image_jobs(self, is_deployed: bool) -> ImageJobs:
+    def _plan_image_jobs(self) -> ImageJobs:
         tests = test_jobs.plan_test_jobs(self.spec.services[self.image.service], self.actions)
         gate, gates = _split_gates([test.job for test in tests])
         return replace(
@@ -89,8 +89,7 @@ class _OwnWorkflow:
             tests=tests,
             gate=gate,
             gates=gates,
-            has_outputs=is_deployed,
-            counts_commits=is_deployed,
+            counts_commits=True,
         )
 
     def _plan_target(self, environment: EffectiveEnvironment) -> DeployTarget:
@@ -181,7 +180,6 @@ class _SharedWorkflow:
             tests=self.tests[image],
             gate=gate,
             gates=gates,
-            has_outputs=bool(has_dependents or _list_push_environments(image)),
         )
 
     def _list_dependents(self, image: EffectiveImage) -> list[EffectiveImage]:
@@ -262,7 +260,6 @@ def _plan_image_jobs(image: EffectiveImage, actions: ActionPins) -> ImageJobs:
         build=build,
         build_minutes=builds.estimate_build_minutes(build),
         has_secrets=builds.has_build_secrets(spec, image.service),
-        has_outputs=True,
         counts_commits=False,
         before_build=plan_custom_steps(spec.services[image.service].steps.before_build, actions),
     )

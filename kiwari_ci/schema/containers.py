@@ -172,8 +172,7 @@ class ContainerOptions(SpecModel):
         {},
         description="The containers that `docker compose up` starts before it, and whether it waits until they are "
         "`started`, `healthy` or `completed`: `{redis: healthy}`, or `[redis]` for `started`. A deploy "
-        "starts all accessories first. Services that wait for one another share one workflow, and a push "
-        "that changes several of them deploys them in this order.",
+        "starts all accessories first, then the services that changed in this order.",
     )
     networks: Annotated[Omittable[list[Network]], WritesComposeKey("networks")] = Field(
         None,
