@@ -81,6 +81,11 @@ class EffectiveEnvironment:
         """The first of its hosts; those with the same engine are like it."""
         return self.hosts[0]
 
+    @property
+    def runner_labels(self) -> list[str]:
+        """The labels of the runner of its deploy jobs."""
+        return self.model.runner or self.spec.project.runner
+
     def hosts_with(self, engine: EngineKind) -> list[EffectiveHost]:
         """Those of its hosts that have an engine."""
         return [host for host in self.hosts if host.engine == engine]

@@ -10,7 +10,8 @@ from kiwari_ci.loading.unsupported import find_unsupported_feature
 from kiwari_ci.loading.yaml_source import SourceSpan, YamlPath, YamlSource
 from kiwari_ci.problems import Problem, RuleName, Severity, join_with_limit
 from kiwari_ci.schema import ContainerOptions, Spec
-from kiwari_ci.schema.compose_keys import suggest_compose_key
+from kiwari_ci.schema.compose_keys import NETWORK_KEY_ALTERNATIVES, TOP_LEVEL_ALTERNATIVES, suggest_compose_key
+from kiwari_ci.schema.containers import Network
 
 # pydantic's kinds of error, completing "expected …".
 EXPECTED_PHRASES = {
@@ -136,7 +137,12 @@ def _describe_unknown_key(source: YamlSource, loc: YamlPath, key: str) -> Proble
         return report_at_key(source, loc, "unknown-key", f"no `{key}` in {parent}", hint)
     model = find_model(loc[:-1])
     is_container = model is not None and issubclass(model, ContainerOptions)
-    hint = suggest_compose_key(key) if is_container else ""
+    if model is Network:
+        hint = NETWORK_KEY_ALTERNATIVES.get(key, "")
+    elif is_container:
+        hint = suggest_compose_key(key)
+    else:
+        hint = TOP_LEVEL_ALTERNATIVES.get(key, "") if len(loc) == 1 else ""
     hint = hint or suggestions.suggest_closest(key, _list_field_names(loc[:-1]))
     return report_at_key(source, loc, "unknown-key", f"unknown key `{key}` in {parent}", hint)
 
@@ -230,6 +236,8 @@ def _suggest_fix(error: dict[str, Any], written: str) -> str:
         return suggestions.suggest_closest(value, re.findall(r"'([^']*)'", error["ctx"]["expected"]))
     if kind == "text" and isinstance(value, str):
         return suggestions.suggest_for_text(value, error["ctx"]["pattern"])
+    if kind == "list_type" and isinstance(value, str) and error["loc"][-2:] == ("healthcheck", "test"):
+        return f"test: [CMD-SHELL, {written}]"
     return suggestions.suggest_for_type(kind, value, written)
 
 

@@ -1,7 +1,7 @@
 """What stands on a host beside its stacks."""
 
 from kiwari_ci.frozen import dataclass
-from kiwari_ci.plan.base import GitHubSetting
+from kiwari_ci.plan.base import GitHubSetting, KeyValue
 from kiwari_ci.plan.stacks import ComposeAttribute, ComposeStack, EnvFile, PlannedContainer, Stack
 
 
@@ -309,7 +309,8 @@ class DeployHost(Host):
     """A server that is reached over SSH, and what is placed on it.
 
     `folder` is its directory as the login's home sees it; `way` is what else than login and address a person's own ssh
-    must be told of it, as words of a shell.
+    must be told of it, as words of a shell. `file_suffixes` are by the name of a setting whose values on several hosts
+    are kept apart by GitHub's environments: what the file of this host's value ends with.
     """
 
     stacks: tuple[ComposeStack, ...]
@@ -330,6 +331,16 @@ class DeployHost(Host):
     sites: tuple[ProxySite, ...]
     redirects: tuple[ProxyRedirect, ...]
     fronts: tuple[ProxyStack, ...]
+    file_suffixes: tuple[KeyValue, ...]
+
+    def value_file(self, setting_name: str) -> str:
+        """Name the file in which a person keeps the value of a setting, after the project's name."""
+        suffixes = {pair.key: pair.value for pair in self.file_suffixes}
+        return setting_name + suffixes.get(setting_name, "")
+
+    def is_kept_apart(self, setting_name: str) -> bool:
+        """Whether another host has a setting of this name with a value of its own."""
+        return any(pair.key == setting_name for pair in self.file_suffixes)
 
     @property
     def environments(self) -> tuple[str, ...]:

@@ -218,7 +218,8 @@ class Runbook:
 
     `protect_environments` limits what may deploy there to branches and tags, `protect_tags` who makes a version.
     `required_checks` says which checks a merge waits for, `checks_after_eject` which are left without the drift check,
-    and `required_contexts` how GitHub lists the first.
+    and `required_contexts` how GitHub lists the first. `kept_apart` names the settings of hosts that only GitHub's
+    environments keep apart, and `environments_with_variables` are those that hold variables of that kind.
     A step that concerns nothing of the spec is not among them: `cluster` without a cluster, those of servers where all
     is on clusters, `first_release` when no environment is deployed by tag, `schedule` when nothing runs on a schedule.
     """
@@ -234,9 +235,12 @@ class Runbook:
     required_checks: str
     checks_after_eject: str
     required_contexts: str
+    kept_apart: str
+    environments_with_variables: tuple[str, ...]
 
     @property
     def list_settings(self) -> str:
         """The command that lists the names of all variables and secrets, in bash."""
-        lists = [f"gh secret list --env {command.subject}" for command in self.create_environments]
+        lists = [f"gh variable list --env {name}" for name in self.environments_with_variables]
+        lists += [f"gh secret list --env {command.subject}" for command in self.create_environments]
         return " && ".join(["gh variable list", *lists])

@@ -16,13 +16,20 @@ class PathFilter:
 
 @dataclass(frozen=True)
 class SetupStep:
-    """A step that installs a language; `no_cache` is the input that turns its cache off."""
+    """A step that installs a language.
+
+    `no_cache` is the input that turns its cache off, empty where it is off by itself. `cache` are the inputs that turn
+    it on, and `lock_files_option` the one that names the `lock_files`, a line each; all are empty without a cache.
+    """
 
     action: PinnedAction
     option: str
     value: str
-    no_cache: str
     distribution: str
+    no_cache: str
+    cache: tuple[KeyValue, ...]
+    lock_files_option: str
+    lock_files: str
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,8 @@ class TestJob:
     """The tests of a service, a job; the script ends in a newline.
 
     `workflow` is the file of a workflow that the job calls in place of all else; empty for none. `needs` is the job
-    that it waits for and `condition` what it runs on, each empty for none.
+    that it waits for and `condition` what it runs on, each empty for none. `steps` come before the tests, `last_steps`
+    after them.
     """
 
     job: str
@@ -77,6 +85,7 @@ class TestJob:
     working_directory: str
     run: str
     steps: tuple[CustomStep, ...]
+    last_steps: tuple[CustomStep, ...]
 
 
 @dataclass(frozen=True)
@@ -142,10 +151,13 @@ class EnvironmentDeploy:
     `superseded` is the condition that a host has something newer. `values` are what each step's env has from earlier
     jobs, as expressions. `goes_back`: an older commit that a person chose is put back. `shows_output`: of containers,
     also in a public log. `released_tags` and `released_regex` match the tags of which a newer one may overtake this
-    deploy; empty for a deploy of no tag. `first_steps` are the user's own, which a host is reached by.
+    deploy; empty for a deploy of no tag. `first_steps` are the user's own, which a host is reached by. `runner` is
+    empty when the runner must have several labels.
     """
 
     environment: str
+    runner: str
+    runner_labels: tuple[str, ...]
     url: str
     host: str
     branch: str
@@ -307,7 +319,10 @@ class ServiceWorkflow:
 
 @dataclass(frozen=True)
 class TriedBuild:
-    """A job that builds an image and pushes it nowhere; `seen` is what the build sees of the repository."""
+    """A job that builds an image and pushes it nowhere; `seen` is what the build sees of the repository.
+
+    `needs` and `condition` are empty where it runs for every change. `before_build` are the user's own steps.
+    """
 
     job: str
     needs: str
@@ -315,6 +330,7 @@ class TriedBuild:
     build: ImageBuild
     minutes: int
     seen: str
+    before_build: tuple[CustomStep, ...]
 
 
 @dataclass(frozen=True)
@@ -337,19 +353,22 @@ class PullRequestService:
 class PullRequestWorkflow:
     """The workflow of pull requests and merge queues, for all services.
 
-    `changes_job` says which services a change touches, `check` is the job that always reports, a name that branch
-    protection can require. A change of `path`, the workflow itself, touches every service.
+    `changes_job` says which services a change touches; it is empty where each change runs everything. `check` is the
+    job that always reports, a name that branch protection can require. A change of `path`, the workflow itself,
+    touches every service. `pushed_branches` are the filter of other branches whose pushes it tests.
     """
 
     name: str
     path: str
     changes_job: str
     check: str
+    pushed_branches: tuple[str, ...]
     services: tuple[PullRequestService, ...]
 
     def jobs(self) -> tuple[str, ...]:
         """Its jobs, in their order."""
-        return (self.changes_job, *(job for service in self.services for job in service.job_names), self.check)
+        first_jobs = [self.changes_job] if self.changes_job else []
+        return (*first_jobs, *(job for service in self.services for job in service.job_names), self.check)
 
 
 @dataclass(frozen=True)

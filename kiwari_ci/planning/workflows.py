@@ -43,7 +43,7 @@ def plan_service_workflow(image: EffectiveImage, stacks: EnvironmentStacks, acti
         if environment.is_deployed_on_push
     )
     source = builds.plan_image_source(image)
-    tests = test_jobs.plan_test_jobs(model, actions)
+    tests = test_jobs.plan_test_jobs(model, actions, may_deploy=True)
     build = builds.plan_image_build(image, builds.BRANCH_OF_RUN)
     moving_tags = _list_moving_tags(source, targets)
     gate, gates = _split_build_gates([test.job for test in tests])
@@ -338,8 +338,11 @@ def _plan_deploy(
     addresses = [instance.address for instance in (*deployed, *first_stack.instances) if instance.address]
     proxy_commands = [host.model.proxy_command for host in environment.hosts if host.model.proxy_command]
     minutes = 10 + sum(_estimate_container_minutes(environment.services[instance.service]) for instance in deployed)
+    runner_labels = environment.runner_labels
     return EnvironmentDeploy(
         environment=environment.name,
+        runner=runner_labels[0] if len(runner_labels) == 1 else "",
+        runner_labels=tuple(runner_labels),
         url=f"https://{addresses[0]}" if addresses else "",
         host=" and ".join(environment.host_names),
         branch=environment.deploy_branch,

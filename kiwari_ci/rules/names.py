@@ -37,7 +37,6 @@ def check_names(source: YamlSource, spec: EffectiveSpec) -> Problems:
     yield from _check_reserved_names(source, spec)
     yield from _check_name_lengths(source, spec)
     yield from _check_step_settings(source, spec)
-    yield from _check_setting_owners(source, spec)
 
 
 def check_references(source: YamlSource, spec: EffectiveSpec) -> Problems:
@@ -348,18 +347,3 @@ def _check_step_settings(source: YamlSource, spec: EffectiveSpec) -> Problems:
 def _is_shareable(purpose: str, shareable: Collection[str]) -> bool:
     """Whether several hosts may read one setting for a purpose."""
     return purpose in shareable or purpose.startswith("proxy_command.")
-
-
-def _check_setting_owners(source: YamlSource, spec: EffectiveSpec) -> Problems:
-    """What one environment reads for one host, no other reads for another."""
-    owners: dict[str, tuple[str, str]] = {}
-    for environment in spec.environments.values():
-        for host in environment.hosts:
-            for purpose, setting in environment.deploy_settings(host).items():
-                other_host, other_environment = owners.setdefault(setting.name, (host.name, environment.name))
-                is_other = other_host != host.name and other_environment != environment.name
-                if is_other and not _is_shareable(purpose, _SHAREABLE_SETTINGS):
-                    both = f"hosts.{host.name} and hosts.{other_host}"
-                    message = f"{both} share the {setting.kind} `{setting.name}`"
-                    hint = "give each host settings of its own"
-                    yield report_at_key(source, ("hosts", host.name), "clash", message, hint)

@@ -1,5 +1,6 @@
 """Keys of a Compose service: which of them a spec may add below `compose:`, and with what values."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -64,6 +65,18 @@ def _is_text_or_number(value: Any) -> bool:
     return _is_text(value) or _is_number(value)
 
 
+def _is_size(value: Any) -> bool:
+    """Whether it is a number of bytes, or an amount with a unit as Compose reads it."""
+    if _is_number(value):
+        return True
+    return isinstance(value, str) and re.fullmatch(r"[0-9]+(\.[0-9]+)? ?([bkmg]b?)?", value, re.IGNORECASE) is not None
+
+
+def _is_swap_size(value: Any) -> bool:
+    """Whether it is a size, or -1 for as much as there is."""
+    return _is_size(value) or value == "-1"
+
+
 def _is_truth_value(value: Any) -> bool:
     return isinstance(value, bool)
 
@@ -115,8 +128,8 @@ _VALUE_FORMS = {
         "a mapping with `driver` and `options`",
         "{driver: json-file, options: {max-size: 20m, max-file: 5}}",
     ),
-    "mem_reservation": ComposeValueForm(_is_text_or_number, "an amount of memory", "128m"),
-    "memswap_limit": ComposeValueForm(_is_text_or_number, "an amount of memory", "1g"),
+    "mem_reservation": ComposeValueForm(_is_size, "an amount of memory", "128m"),
+    "memswap_limit": ComposeValueForm(_is_swap_size, "an amount of memory", "1g"),
     "pids_limit": ComposeValueForm(_is_number, "a number", "200"),
     "platform": ComposeValueForm(_is_text, "a text", "linux/amd64"),
     "privileged": ComposeValueForm(_is_truth_value, "true or false", "true"),
@@ -127,7 +140,7 @@ _VALUE_FORMS = {
         "always",
     ),
     "security_opt": ComposeValueForm(_is_list_of_texts, "a list of texts", "['no-new-privileges:true']"),
-    "shm_size": ComposeValueForm(_is_text_or_number, "an amount of memory", "256m"),
+    "shm_size": ComposeValueForm(_is_size, "an amount of memory", "256m"),
     "stop_signal": ComposeValueForm(_is_text, "a text", "SIGQUIT"),
     "sysctls": ComposeValueForm(_is_list_or_mapping, "a list of texts, or a mapping", "{net.core.somaxconn: 1024}"),
     "tmpfs": ComposeValueForm(_is_text_or_list, "a path or a list of them", "[/tmp]"),
@@ -136,6 +149,23 @@ _VALUE_FORMS = {
     ),
     "user": ComposeValueForm(_is_text, "a text", "'1000:1000'"),
     "working_dir": ComposeValueForm(_is_text, "a text", "/srv"),
+}
+
+
+_CREATED_BY_HAND = "create the network on the host with `docker network create`, and write {external: NAME}"
+# What a network has in a Compose file and not here.
+NETWORK_KEY_ALTERNATIVES = {
+    "aliases": "others reach a container by its name, which `containers` of an environment sets: {web: backend}",
+    "ipv4_address": "others reach a container by its name",
+    **dict.fromkeys(("driver", "driver_opts", "ipam", "attachable", "enable_ipv6", "labels"), _CREATED_BY_HAND),
+}
+# Keys of a whole Compose file.
+TOP_LEVEL_ALTERNATIVES = {
+    "volumes": "volumes that a service names need no more; `volumes` of an environment names those that exist already",
+    "networks": "`networks` of a service; {external: NAME} for a network that exists already",
+    "secrets": "`env` of a service: {KEY: {secret: true}}",
+    "configs": "`files` of an environment, and `volumes` of a service: ['./app.conf:/etc/app.conf:ro']",
+    "version": "leave it out",
 }
 
 

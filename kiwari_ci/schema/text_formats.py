@@ -77,6 +77,13 @@ RepositoryName = Annotated[
 BranchName = Annotated[
     str, StringFormat(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*", "the name of one branch")
 ]
+TestedBranch = Annotated[
+    str,
+    StringFormat(
+        r"(?=.*[A-Za-z0-9*])[A-Za-z0-9_*][A-Za-z0-9._*-]*(/[A-Za-z0-9_*][A-Za-z0-9._*-]*)*",
+        "a branch or a pattern such as develop or feature/**",
+    ),
+]
 TagPattern = Annotated[
     str,
     StringFormat(

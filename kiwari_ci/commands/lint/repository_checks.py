@@ -82,6 +82,7 @@ def _find_problems(lint_context: LintContext) -> Problems:
         _check_test_folders,
         _check_test_workflows,
         _check_version_files,
+        _check_lock_files,
         _check_stack_files,
         _check_migration_folders,
         _check_unused_dockerfiles,
@@ -187,6 +188,16 @@ def _check_version_files(lint_context: LintContext) -> Problems:
                 hint = _suggest_path(file_name, lint_context.checkout.names) or 'version: "…" in its place'
                 message = f"{format_yaml_path(loc)} is `{file_name}`"
                 yield _describe_missing_path(lint_context, loc, file_name, message, hint)
+
+
+def _check_lock_files(lint_context: LintContext) -> Problems:
+    for _, test_loc, test in lint_context.spec.iter_tests():
+        for index, lock_file in enumerate(test.cache or ()):
+            if lock_file not in lint_context.checkout.files:
+                loc: YamlPath = (*test_loc, "cache", index)
+                hint = _suggest_path(lock_file, lint_context.checkout.names) or "leave out `cache`"
+                message = f"{format_yaml_path(loc)} is `{lock_file}`"
+                yield _describe_missing_path(lint_context, loc, lock_file, message, hint)
 
 
 def _check_migration_folders(lint_context: LintContext) -> Problems:

@@ -10,6 +10,7 @@ from kiwari_ci.plan import (
     DeployKey,
     GitHubSetting,
     JumpHost,
+    KeyValue,
     PostgresServer,
     ProxyCommand,
     SshPort,
@@ -71,6 +72,7 @@ def plan_deploy_host(
         sites=sites,
         redirects=redirects,
         fronts=(proxy_stack,) if proxy_stack else (),
+        file_suffixes=tuple(_plan_file_suffixes(spec, host, settings)),
     )
 
 
@@ -96,16 +98,47 @@ def _plan_deploy_key(spec: EffectiveSpec, host: EffectiveHost, secret: str, stac
 
 def _is_key_of_earlier_host(spec: EffectiveSpec, host: EffectiveHost, secret: str) -> bool:
     """Whether a host before this one has the key, too, so that the runbook has already made it."""
-    host_names = list(spec.hosts)
-    earlier_names = host_names[: host_names.index(host.name)]
+    return _list_hosts_with_same_value(spec, host, secret)[0] != host.name
+
+
+def _plan_file_suffixes(
+    spec: EffectiveSpec, host: EffectiveHost, settings: Mapping[str, GitHubSetting]
+) -> Iterator[KeyValue]:
+    """Plan the end of the name of each file whose setting has another value on another host."""
+    for name in dict.fromkeys(setting.name_at_github for setting in settings.values() if setting.kind):
+        readers = _find_readers(spec, name)
+        if host.name not in readers:
+            continue  # no job goes to a host with nothing but a database server
+        hosts_with_same_value = _list_hosts_with_same_value(spec, host, name)
+        if set(hosts_with_same_value) != readers.keys():
+            yield KeyValue(name, f"-{hosts_with_same_value[0]}")
+
+
+def _list_hosts_with_same_value(spec: EffectiveSpec, host: EffectiveHost, setting_name: str) -> list[str]:
+    """List the hosts whose value of a setting is this host's, in the spec's order.
+
+    An environment has one value of a setting, so hosts of one environment have the same one.
+    """
+    readers = _find_readers(spec, setting_name)
+    same_hosts = {host.name}
+    environments = set(readers[host.name])
+    while True:
+        joining = {name for name, own in readers.items() if own & environments} - same_hosts
+        if not joining:
+            return [name for name in spec.hosts if name in same_hosts]
+        same_hosts |= joining
+        environments |= {environment for name in joining for environment in readers[name]}
+
+
+def _find_readers(spec: EffectiveSpec, setting_name: str) -> dict[str, set[str]]:
+    """Find the hosts to which a deploy reads a setting, each with its environments that do."""
+    readers: dict[str, set[str]] = {}
     for environment in spec.environments.values():
-        for environment_host in environment.hosts:
-            if (
-                environment_host.name in earlier_names
-                and environment.deploy_settings(environment_host)["key"].name == secret
-            ):
-                return True
-    return False
+        for host in environment.hosts:
+            settings = environment.deploy_settings(host).values()
+            if any(setting.kind and setting.name_at_github == setting_name for setting in settings):
+                readers.setdefault(host.name, set()).add(environment.name)
+    return readers
 
 
 def plan_jump_hosts(host: EffectiveHost, settings: dict[str, GitHubSetting]) -> tuple[JumpHost, ...]:
