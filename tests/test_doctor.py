@@ -373,6 +373,20 @@ def test_an_accessory(name: str, facts: dict[str, str] | None, state: str, saw: 
         assert f"docker compose up -d --no-deps {accessory.container}" in finding.cure
 
 
+def test_a_folder_that_has_another_name_on_the_server() -> None:
+    """Two servers have a stack of one name, and the repository a folder for each."""
+    plan, tree = generator.generate_files(ROOT / "tests/cases/ok/same-stack-elsewhere/spec.yaml")
+    book = RunbookIndex(plan.runbook, {"far": "me@far"}).for_host("far")
+    (host,) = [host for host in plan.hosts if host.name == "far"]
+    digest = sha256(tree["deploy/shop-production/docker-compose.yml"].text.encode()).hexdigest()
+    for found, state in ((digest, "ok"), ("f" * 64, "wrong")):
+        facts = ssh_host.HostFacts((("file", "shop/docker-compose.yml", found, "644"),))
+        finding = host_checks.check_placed_file(GROUP, "shop/docker-compose.yml", host, tree, facts, book)
+        assert finding.state == state
+    copy = "git archive --prefix=shop/ HEAD:deploy/shop-production | ssh me@far 'umask 022; tar -x -C docker'"
+    assert finding.cure == copy
+
+
 def test_an_accessory_that_nobody_needs_yet() -> None:
     (stack,) = ACCESSORIES.compose_stacks
     all_findings = [

@@ -81,6 +81,8 @@ NEVER = {
     "workflow.gates": {"one"},
     "axis.values": {"none"},
     "plan.runner_labels": {"none", "one"},
+    "deploy.runner_labels": {"none", "one"},
+    "commands.renamed_copies": {"many"},
     "promotion.after_deploy": {"one"},
     "workflow.push_filters": {"none", "one"},
     "bot.folders": {"none"},

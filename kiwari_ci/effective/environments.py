@@ -96,6 +96,12 @@ class EffectiveEnvironment:
         return self.model.stack or f"{self.spec.project.name}-{self.name}"
 
     @property
+    def source_folder(self) -> str:
+        """The folder of its files below `deploy/`: the stack's name, unless another host has a stack of that name."""
+        stack_names = [environment.stack_name for environment in self.spec.environments.values()]
+        return self.stack_name if stack_names.count(self.stack_name) == 1 else f"{self.stack_name}-{self.name}"
+
+    @property
     def image_tag(self) -> str:
         """The moving tag of its images."""
         return self.model.tag or self.name

@@ -20,6 +20,8 @@ _COPIED_PREFIX = re.compile(r"^(https?://(github\.com/)?|git@github\.com:|\./|/)
 
 def suggest_closest(word: str, known_words: list[str]) -> str:
     """Suggest the known word that was probably meant, or list some of them."""
+    if not known_words:
+        return "there is none: leave it out"
     matches = difflib.get_close_matches(word, known_words, n=1)
     if matches:
         return f"did you mean `{matches[0]}`?"

@@ -95,7 +95,8 @@ class HostCommands:
 
     `env_files` has two commands, one that copies the examples and one that edits the copies; it is empty where the
     host has no env file. `start_proxies` is empty where no service has a domain. The subjects are the name of a proxy,
-    a folder of `deploy/`, and `STACK CONTAINER` for a rollback.
+    a folder of `deploy/`, and `STACK CONTAINER` for a rollback. `renamed_copies` are those of `copy_files` whose folder
+    has another name on the host.
     """
 
     host: DeployHost
@@ -105,6 +106,7 @@ class HostCommands:
     start_proxies: tuple[RunbookCommand, ...]
     reload_proxies: tuple[RunbookCommand, ...]
     copy_files: tuple[RunbookCommand, ...]
+    renamed_copies: tuple[RunbookCommand, ...]
     rollbacks: tuple[RunbookCommand, ...]
 
 

@@ -18,8 +18,9 @@ class PathFilter:
 class SetupStep:
     """A step that installs a language.
 
-    `no_cache` is the input that turns its cache off, empty where it is off by itself. `cache` are the inputs that turn
-    it on, and `lock_files_option` the one that names the `lock_files`, a line each; all are empty without a cache.
+    `no_cache` is the input that turns its cache off, empty where it is off by itself. `cache_option` is the input that
+    turns it on with `cache_value`, and `lock_files_option` the one that names the `lock_files`, a line each, which are
+    empty without a cache.
     """
 
     action: PinnedAction
@@ -27,7 +28,8 @@ class SetupStep:
     value: str
     distribution: str
     no_cache: str
-    cache: tuple[KeyValue, ...]
+    cache_option: str
+    cache_value: str
     lock_files_option: str
     lock_files: str
 

@@ -221,7 +221,11 @@ def _plan_host_commands(host: DeployHost, has_domains: bool) -> HostCommands:
         servers=tuple(_plan_server_commands(host, server) for server in host.servers),
         start_proxies=tuple(RunbookCommand(proxy.name, proxy.start_command) for proxy in host.fronts if has_domains),
         reload_proxies=tuple(_plan_reload_proxy(host, proxy) for proxy in host.fronts if proxy.reload),
-        copy_files=tuple(_plan_copy_files(host, source) for source in host.sources),
+        copy_files=(
+            *(_plan_copy_files(host, source) for source in host.sources),
+            *_plan_renamed_copies(host),
+        ),
+        renamed_copies=tuple(_plan_renamed_copies(host)),
         rollbacks=tuple(
             _plan_rollback(host, stack, instance.container) for stack in host.stacks for instance in stack.instances
         ),
@@ -262,6 +266,14 @@ def _plan_copy_files(host: DeployHost, source: str) -> RunbookCommand:
     folder = source.removeprefix("deploy/")
     extract = f"ssh \"${host.variable}\" 'umask 022; tar -x --strip-components=1 -C {host.folder}'"
     return RunbookCommand(folder, f"git archive HEAD {source} | {extract}")
+
+
+def _plan_renamed_copies(host: DeployHost) -> Iterator[RunbookCommand]:
+    """Plan the copies of folders that are called otherwise on the host."""
+    extract = f"ssh \"${host.variable}\" 'umask 022; tar -x -C {host.folder}'"
+    for pair in host.renamed_sources:
+        folder = pair.key.removeprefix("deploy/")
+        yield RunbookCommand(folder, f"git archive --prefix={pair.value}/ HEAD:{pair.key} | {extract}")
 
 
 def _plan_rollback(host: DeployHost, stack: Stack, container: str) -> RunbookCommand:

@@ -8,7 +8,7 @@ from kiwari_ci.plan import CustomStep, KeyValue
 
 ActionPins = dict[str, ActionPin]
 
-_STEP_CONDITIONS = {"success": "", "failure": "failure()", "always": "always()"}
+_STEP_CONDITIONS = {"success": "", "failure": "failure()", "always": "!cancelled()"}
 
 
 def plan_custom_steps(steps: Iterable[schema.Step], pins: ActionPins) -> tuple[CustomStep, ...]:

@@ -87,14 +87,15 @@ def _plan_setup_step(kind: str, tool: schema.Tool, pins: ActionPins, lock_files:
     version = f"${{{{ matrix.{tool.matrix} }}}}" if tool.matrix else str(tool.version)
     managers = {lock_file: find_package_manager(lock_file) for lock_file in lock_files}
     own_managers = {lock_file: manager for lock_file, manager in managers.items() if manager and manager.tool == kind}
-    cached_names = dict.fromkeys(manager.name for manager in own_managers.values())
+    cached_names = [manager.name for manager in own_managers.values()]
     return SetupStep(
         action=build_pinned_action(pins[setup.action]),
         option=setup.file if tool.version_file else setup.version,
         value=tool.version_file or version,
         distribution=setup.distribution,
         no_cache="" if own_managers else setup.no_cache,
-        cache=tuple(KeyValue(setup.cache, name) for name in cached_names),
+        cache_option=setup.cache,
+        cache_value=cached_names[0] if cached_names else "",  # a rule refuses several for one tool
         lock_files_option=setup.lock_files,
         lock_files="\n".join(own_managers),
     )

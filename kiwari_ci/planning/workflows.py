@@ -75,7 +75,7 @@ def plan_service_workflow(image: EffectiveImage, stacks: EnvironmentStacks, acti
 def _plan_stack_filters(stacks: Iterable[Stack]) -> tuple[PathFilter, ...]:
     """Plan what starts a deploy of files alone: without it, a commit that only raises a limit would wait."""
     sent_stacks = (stack for stack in stacks if stack.pushed)
-    return tuple(PathFilter(f"deploy/{stack.name}/**", "a deploy sends these files") for stack in sent_stacks)
+    return tuple(PathFilter(f"deploy/{stack.source_folder}/**", "a deploy sends these files") for stack in sent_stacks)
 
 
 def _format_branch_condition(branch: str) -> str:
@@ -352,7 +352,7 @@ def _plan_deploy(
         superseded=" || ".join(f"steps.{step.step}.outputs.superseded-by" for step in steps),
         token_is_of_job=environment.spec.registry.pull_token.secret is None,
         values=tuple(KeyValue(name, expression) for name, expression in values.items()),
-        folder=environment.stack_name,
+        folder=environment.source_folder,
         instances=first_stack.instances,
         checks=tuple(check for instance in deployed for check in _plan_health_checks(environment, instance)),
         redirects=_plan_redirect_checks(first_stack, deployed),

@@ -103,7 +103,8 @@ class Project(SpecModel):
     pull_requests: bool = Field(
         False,
         description="Whether each pull request runs the tests and builds the images, without pushing them, of the "
-        "services that it changes. The check `all-passed` reports on every pull request and can be required.",
+        "services that it changes; with `tested_services: all`, of each one. The check `all-passed` reports on "
+        "every pull request and can be required.",
     )
     tested_services: Literal["touched", "all"] = Field(
         "touched",

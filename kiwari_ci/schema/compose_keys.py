@@ -30,7 +30,7 @@ COMPOSE_KEY_ALTERNATIVES = {
     "container_name": "`containers` of the environment",
     "deploy": "`mem_limit`, `cpus` and `replicas`",
     "env_file": "`env`: an env file has the keys that it names",
-    "extends": "the keys themselves",
+    "extends": "what services have in common, in `service_defaults`",
     "image": "`image` of the spec",
     "network_mode": "`networks`: the proxy, and who asks for health, reach it over one",
     "profiles": "`services` and `accessories` of the environment",
@@ -149,23 +149,6 @@ _VALUE_FORMS = {
     ),
     "user": ComposeValueForm(_is_text, "a text", "'1000:1000'"),
     "working_dir": ComposeValueForm(_is_text, "a text", "/srv"),
-}
-
-
-_CREATED_BY_HAND = "create the network on the host with `docker network create`, and write {external: NAME}"
-# What a network has in a Compose file and not here.
-NETWORK_KEY_ALTERNATIVES = {
-    "aliases": "others reach a container by its name, which `containers` of an environment sets: {web: backend}",
-    "ipv4_address": "others reach a container by its name",
-    **dict.fromkeys(("driver", "driver_opts", "ipam", "attachable", "enable_ipv6", "labels"), _CREATED_BY_HAND),
-}
-# Keys of a whole Compose file.
-TOP_LEVEL_ALTERNATIVES = {
-    "volumes": "volumes that a service names need no more; `volumes` of an environment names those that exist already",
-    "networks": "`networks` of a service; {external: NAME} for a network that exists already",
-    "secrets": "`env` of a service: {KEY: {secret: true}}",
-    "configs": "`files` of an environment, and `volumes` of a service: ['./app.conf:/etc/app.conf:ro']",
-    "version": "leave it out",
 }
 
 

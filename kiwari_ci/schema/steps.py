@@ -42,7 +42,7 @@ class Step(SpecModel):
     when: Literal["success", "failure", "always"] = Field(
         "success",
         description="`failure`: the step runs only if an earlier step of the job failed, for example to notify "
-        "somebody; `always`: whether or not one failed, for example to keep a report.",
+        "somebody; `always`: also then, but not if the run was cancelled, for example to keep a report.",
     )
 
     @model_validator(mode="after")
