@@ -74,7 +74,7 @@ def find_affected_by_files(plan: Plan, change: ChangedFiles, pushed: bool, branc
     branch = branch or plan.build_branch
     event = f"push to {branch}" if pushed else f"merge into {branch}"
     affected = list(_find_drift_runs(plan, event, branch, pushed))
-    unaffected = []
+    unaffected: list[Unaffected] = []
     for pull_requests in plan.pull_requests:
         if not pushed:
             reason = "runs on every pull request"
