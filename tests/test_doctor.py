@@ -391,6 +391,20 @@ def test_an_accessory(name: str, facts: dict[str, str] | None, state: str, saw: 
         assert f"docker compose up -d --no-deps {accessory.container}" in finding.cure
 
 
+def test_a_folder_that_has_another_name_on_the_server() -> None:
+    """Two servers have a stack of one name, and the repository a folder for each."""
+    plan, tree = generator.generate_files(ROOT / "tests/cases/ok/same-stack-elsewhere/spec.yaml")
+    book = RunbookIndex(plan.runbook, {"far": "me@far"}).for_host("far")
+    (host,) = [host for host in plan.hosts if host.name == "far"]
+    digest = sha256(tree["deploy/shop-production/docker-compose.yml"].text.encode()).hexdigest()
+    for found, state in ((digest, "ok"), ("f" * 64, "wrong")):
+        facts = ssh_host.HostFacts((("file", "shop/docker-compose.yml", found, "644"),))
+        finding = host_checks.check_placed_file(GROUP, "shop/docker-compose.yml", host, tree, facts, book)
+        assert finding.state == state
+    copy = "git archive --prefix=shop/ HEAD:deploy/shop-production | ssh me@far 'umask 022; tar -x -C docker'"
+    assert finding.cure == copy
+
+
 def test_an_accessory_that_nobody_needs_yet() -> None:
     (stack,) = ACCESSORIES.compose_stacks
     all_findings = [
@@ -411,6 +425,70 @@ def test_any_answer_of_an_accessory_will_do() -> None:
             )
         )
         assert [finding.state for finding in all_findings] == ["ok", "ok", state]
+
+
+def service_finding(case: str, service: str, *lines: tuple[str, ...], facts: dict[str, str] | None) -> Finding:
+    """What is found of a service of a case; `facts` is how its container differs, or None where there is none."""
+    plan = generator.generate_files(ROOT / "tests/cases/ok" / case / "spec.yaml")[0]
+    (stack,) = plan.compose_stacks
+    (instance,) = [candidate for candidate in stack.instances if candidate.service == service]
+    image = f"{instance.repository}@sha256:" + "0" * 64
+    known: list[tuple[str, ...]] = [("python", "3.11"), ("pin", stack.name, instance.container, image)]
+    known.append(("record", stack.name, instance.container, f"{image} 7 2026-01-01T00:00:00Z 12"))
+    if facts is not None:
+        state = ssh_host.ContainerState(*container(instance.container, image, project=stack.name)[1:])
+        state = state._replace(networks=" ".join(instance.docker_networks))
+        known.append(("container", *state._replace(**facts)))
+    given = {line[:1] for line in lines}
+    host_facts = ssh_host.HostFacts((*[line for line in known if line[:1] not in given], *lines))
+    return stack_checks._check_service_container(
+        GROUP, plan.hosts[0], stack, instance, host_facts, "vps", RunbookIndex(plan.runbook, {}).for_host("vps"), NOW
+    )
+
+
+def test_a_service_that_runs_to_its_end_needs_no_container() -> None:
+    """Its record says that the run of the last deploy succeeded; without a record, it was never deployed."""
+    ended = service_finding("once", "migrate", facts=None)
+    assert (ended.state, ended.saw) == ("ok", "has run to its end with sha256:000000000000")
+    never = service_finding("once", "migrate", ("record", "elsewhere", "x", ""), facts=None)
+    assert (never.state, "nothing was deployed yet" in never.saw) == ("not asked", True)
+    # Another service of the same stack has to run.
+    assert service_finding("once", "api", facts=None).saw == "no container"
+
+
+@pytest.mark.parametrize(
+    ("service", "answer", "health", "fault", "expected"),
+    [
+        ("fpm", "open", "", "", ""),
+        ("fpm", "", "", "accepts no connection at port 9000", "running, and accepting connections at port 9000"),
+        ("grpc", "", "healthy", "", ""),
+        ("grpc", "", "starting", "Docker's health check says: starting", "running, and healthy"),
+        ("grpc", "", "", "Docker's health check says: there is none", "running, and healthy"),
+        ("queue", "", "unhealthy", "unhealthy", "running, and healthy"),
+    ],
+)
+def test_health_without_http(service: str, answer: str, health: str, fault: str, expected: str) -> None:
+    name = f"shop-{service}-live"
+    finding = service_finding("health-kinds", service, ("answer", name, answer), facts={"health": health})
+    if not fault:
+        assert finding.state == "ok" and finding.saw.startswith("serves sha256:")
+        return
+    assert (finding.state, finding.saw, finding.expected) == ("wrong", fault, expected)
+    assert f"docker logs {name}" in finding.cure and "rollback" in finding.cure
+
+
+def test_the_script_connects_where_a_deploy_only_connects() -> None:
+    script = (ROOT / "kiwari_ci/probes/host.sh").read_text()
+    function = script[script.index("answer() {") : script.index("\nengine() {")]
+
+    def ask(port: int) -> str:
+        command = f"python={shlex.quote(sys.executable)}\n{function}\nanswer tcp:{port} 200 '' none 127.0.0.1"
+        return subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True).stdout.strip()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert ask(port) == "open"
+    assert ask(port) == ""
 
 
 # What others answer
@@ -448,6 +526,37 @@ def test_github() -> None:
         else:
             state = seen_on_github(**changes)
         assert sorted(set(of_state(examined(well(), github=state), "wrong"))) == sorted(expected), changes
+
+
+def test_what_builds_and_own_steps_read_is_expected_too(tmp_path: Path) -> None:
+    """The secrets of builds are in the environment `build`, and those of steps after a deploy in the deploy's own."""
+    spec = tmp_path / "kiwari.yaml"
+    text = SPEC.read_text()
+    steps = (
+        "    steps:\n"
+        "      before_build: [{name: Fetch, run: ./fetch, env: {FEED: {secret: FEED_TOKEN}, AREA: {variable: AREA}}}]\n"
+        "      after_deploy: [{name: Tell, run: ./tell, env: {HOOK: {secret: CHAT_HOOK}}}]\n"
+    )
+    spec.write_text(text.replace("    port: 8081\n", "    port: 8081\n" + steps, 1))
+    plan, tree = generator.generate_files(spec)
+    base = f"repos/{fake_services.REPOSITORY}"
+    pages = fake_services.github(KNOWN)
+    pages[f"{base}/environments"]["environments"].append({"name": "build"})
+    pages[f"{base}/environments/build/secrets"] = {"secrets": [{"name": "FEED_TOKEN"}]}
+    pages[f"{base}/environments/build/variables"] = {"variables": []}
+
+    def look() -> dict[str, str]:
+        paths = ["", *github._list_api_paths(plan, ["staging", "production"])]
+        state = github.GitHubState(
+            {path: read_page(pages[f"{base}/{path.partition('?')[0]}".rstrip("/")]) for path in paths}
+        )
+        return of_state(examined(well(), plan, tree, github=state), "wrong")
+
+    assert look() == {"secret CHAT_HOOK": "is not set", "variable AREA": "is not set"}
+    pages[f"{base}/environments/build/secrets"] = {"secrets": []}
+    assert "secret FEED_TOKEN" in look()
+    pages[f"{base}/environments"]["environments"].pop()
+    assert look()["GitHub environment"] == "none of this name"
 
 
 def test_what_is_open_is_said() -> None:

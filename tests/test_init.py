@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any, get_args
@@ -310,6 +311,22 @@ def test_pull_requests_are_tested_as_before(events: str, job: str, expected: boo
     workflow = f"on: {events}\njobs: {{a: {job}}}\n"
     spec = draft_spec(tmp_path, {**TAKEN_OVER, ".github/workflows/ci.yml": workflow})
     assert spec["project"].get("pull_requests") is expected
+
+
+def test_the_cache_of_a_test_is_kept_for_pull_requests(tmp_path: Path) -> None:
+    """Only lock files that are there, and that the tool which is set up caches for."""
+    lock_files = '"package-lock.json\\nmissing/package-lock.json\\ngo.sum"'
+    inputs = f"{{node-version: 22, cache: npm, cache-dependency-path: {lock_files}}}"
+    steps = f"[{{uses: actions/setup-node@v6, with: {inputs}}}, {{run: npm test}}]"
+    workflow = f"on: {{pull_request: , push: {{branches: [main]}}}}\njobs: {{a: {{steps: {steps}}}}}\n"
+    files = {"Dockerfile": DOCKERFILE, "package-lock.json": "{}", "go.sum": "", ".github/workflows/ci.yml": workflow}
+    spec = draft_spec(tmp_path, files)
+    (service,) = spec["services"].values()
+    assert service["test"]["cache"] == ["package-lock.json"]
+    shutil.rmtree(tmp_path / ".github")
+    files[".github/workflows/ci.yml"] = workflow.replace("pull_request: , ", "")
+    (service,) = draft_spec(tmp_path, files)["services"].values()
+    assert "cache" not in service["test"]
 
 
 CALLED = "name: tests\non: {on}\njobs: {{unit: {{{job}steps: [{{run: npm test}}]}}}}\n"

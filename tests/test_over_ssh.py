@@ -192,6 +192,16 @@ def test_a_stack_without_files_beside_it(job: Job) -> None:
     assert hashlib.sha256(line.encode()).hexdigest() in job.calls[0]["arguments"]
 
 
+def test_the_folder_of_a_stack_may_have_another_name(job: Job) -> None:
+    """Where two servers have a stack of one name, the repository has a folder for each."""
+    Path("deploy/shop-live").rename("deploy/shop-far")
+    assert job.run("--folder", "shop-far", f"web={TWO}", answers=[answer(verdict())]) == 0
+    arguments = job.calls[0]["arguments"]
+    assert "shop-live" in arguments and files_sha256() in arguments and "shop-far" not in arguments
+    assert job.run("--folder", "../shop", f"web={TWO}") == 1
+    assert job.commands[-1] == "::error::--folder '../shop' is not valid"
+
+
 def test_the_configuration_of_ssh(job: Job) -> None:
     assert job.run("--port", "2222", f"web={TWO}", answers=[answer(verdict())]) == 0
     (call,) = job.calls

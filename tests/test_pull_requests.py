@@ -356,3 +356,53 @@ def test_the_doctor_wants_both_checks_required(contexts: list[str], state: str, 
     finding = github._check_branch_protection(FindingGroup("GitHub"), plan, github.GitHubState(pages), runbook)
     assert finding.state == state
     assert state == "ok" or "drift and all-passed, and no other" in str(finding)
+
+
+# What runs everything, and for other branches
+
+
+def test_everything_is_tested_whatever_a_change_touches(tmp_path: Path) -> None:
+    spec = SPEC.replace("pull_requests: true", "pull_requests: true, tested_services: all")
+    workflow, plan = workflow_of(tmp_path, spec), planned(tmp_path, spec)
+    jobs = workflow.data["jobs"]
+    assert plan.pull_requests[0].jobs() == tuple(jobs) and "changes" not in jobs
+    assert not [name for name, job in jobs.items() if name != "all-passed" and ("if" in job or "needs" in job)]
+    answer = analysis.find_affected_by_files(plan, ChangedFiles(("README",)), pushed=False)
+    (run,) = [each for each in answer.touched if each.workflow == "pull-requests"]
+    assert run.jobs == tuple(jobs) and run.why == "runs everything, whatever changes"
+    assert not [each for each in answer.spared if each.name.startswith("pull-requests")]
+    for result in RESULTS:  # no job may be skipped
+        results = dict.fromkeys(jobs.keys() - {"all-passed"}, "success") | {"test-web": result}
+        assert (reported(workflow, {}, results).returncode == 0) == (result == "success")
+
+
+def test_pushes_to_branches_without_an_environment_are_tested(repository: Repository, tmp_path: Path) -> None:
+    """A push is compared with what the branch had; the first push of a branch has nothing to be compared with."""
+    branches = "pull_requests: true, tested_branches: [develop, 'feature/**', 'm*']"
+    spec = SPEC.replace("pull_requests: true", branches)
+    workflow, plan = workflow_of(tmp_path, spec), planned(tmp_path, spec)
+    assert workflow.data["on"]["push"]["branches"] == ["develop", "feature/**", "m*", "!main"]
+    compare = workflow.data["jobs"]["changes"]["steps"][-1]
+    before_of_push = "(github.event_name == 'push' && github.event.before)"
+    assert compare["env"]["BASE"] == f"${{{{ github.event.merge_group.base_sha || {before_of_push} || 'HEAD^1' }}}}"
+    repository.git("checkout", "-q", "-B", "develop", "main")
+    before = repository.git("rev-parse", "HEAD")
+    repository.commit("first of the push", web__page="7")
+    commit = repository.commit("second of the push", README="7")
+    work = checkout(repository, commit, tmp_path / "work", "0")
+    assert touched_services(workflow, work, before) == {"web"}
+    assert touched_services(workflow, work, "0" * 40) == SERVICES
+    for branch, is_tested in (("develop", True), ("feature/a/b", True), ("main", False), ("other", False)):
+        answer = analysis.find_affected_by_files(plan, ChangedFiles(("web/page",)), pushed=True, branch=branch)
+        assert ("pull-requests" in [each.workflow for each in answer.touched]) == is_tested
+
+
+def test_a_build_that_needs_generated_files_gets_them(tmp_path: Path) -> None:
+    """The steps before the build run, too; with a secret, nothing is built."""
+    steps = "steps: {before_build: [{name: Generate, run: make generated%s}]}"
+    spec = PROJECT + "services: {web: {port: 80, %s}}\nenvironments: {live: {deploy_on: {push: main}}}\n"
+    jobs = workflow_of(tmp_path, spec % (steps % "")).data["jobs"]
+    names = [step.get("name") for step in jobs["build-web"]["steps"]]
+    assert names.index("Generate") < names.index("Build, and push nothing")
+    with_secret = spec % (steps % ", env: {FEED: {secret: FEED}}")
+    assert planned(tmp_path, with_secret).pull_requests == ()

@@ -85,6 +85,8 @@ NEVER = {
     "workflow.images": {"none"},
     "axis.values": {"none"},
     "plan.runner_labels": {"none", "one"},
+    "deploy.runner_labels": {"none", "one"},
+    "commands.renamed_copies": {"many"},
     "promotion.after_deploy": {"one"},
     "workflow.push_filters": {"none", "one"},
     "bot.folders": {"none"},

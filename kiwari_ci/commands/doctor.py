@@ -121,6 +121,7 @@ def run_checks(plan: Plan, files: GeneratedFiles, environments: Sequence[str], o
                 findings += check.check_environment(stack)
     group = FindingGroup(f"GitHub {plan.repository}")
     findings += github.check_repository(group, plan, results.github, runbook)
+    findings += github.check_settings_of_builds(group, plan, results.github, runbook)
     findings += _check_registry_images(plan, stacks, results, options, runbook)
     return findings
 

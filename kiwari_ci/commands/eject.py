@@ -5,7 +5,7 @@ from pathlib import Path
 
 from kiwari_ci.github.action_pins import derive_pins_path
 from kiwari_ci.output import atomic_write, generated_files
-from kiwari_ci.plan import Plan
+from kiwari_ci.plan import HostCommands, Plan
 from kiwari_ci.rendering.render import DRIFT_WORKFLOW_PATH, render_files
 
 
@@ -51,12 +51,17 @@ def eject_pipeline(root: Path, spec: Path, plan: Plan, files: generated_files.Ge
         + _remove_input_copy(root, plan.pins.path, plan.pins.text, derive_pins_path(spec)),
         spec=plan.drift.spec_path if (root / plan.drift.spec_path).exists() else "",
         pins=plan.pins.path if (root / plan.pins.path).exists() else "",
-        hosts={
-            host.variable: f"git archive HEAD {' '.join(host.sources)} | "
-            f"ssh \"${host.variable}\" 'umask 022; tar -x --strip-components=1 -C {host.folder}'"
-            for host in plan.hosts
-        },
+        hosts={commands.host.variable: _format_copy_commands(commands) for commands in plan.runbook.hosts},
     )
+
+
+def _format_copy_commands(commands: HostCommands) -> str:
+    """The command that copies every folder of a host."""
+    host = commands.host
+    sources = " ".join(host.sources)
+    extract = f"ssh \"${host.variable}\" 'umask 022; tar -x --strip-components=1 -C {host.folder}'"
+    copies = [f"git archive HEAD {sources} | {extract}", *(copy.line for copy in commands.renamed_copies)]
+    return " && ".join(copies)
 
 
 def _build_unmarked_file(project: str, path: str, file: generated_files.GeneratedFile) -> generated_files.GeneratedFile:

@@ -156,6 +156,13 @@ class EffectiveService(EffectiveContainer):
         return unescape_container_texts(self.written_options)
 
     @property
+    def is_stopped_first(self) -> bool:
+        """Whether the old container stops before the new one starts: nobody calls a worker, which works alone."""
+        is_checked_worker = self.options.port is None and self.options.health.by == "healthcheck"
+        is_default_rollout = "rollout" not in self.options.model_fields_set
+        return self.options.rollout == "recreate" or (is_checked_worker and is_default_rollout)
+
+    @property
     def table(self) -> str:
         """The table of the spec that defines it."""
         return "services"

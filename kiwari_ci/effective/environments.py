@@ -92,6 +92,11 @@ class EffectiveEnvironment:
         """The first of its hosts; those with the same engine are like it."""
         return self.hosts[0]
 
+    @property
+    def runner_labels(self) -> list[str]:
+        """The labels of the runner of its deploy jobs."""
+        return self.model.runner or self.spec.project.runner
+
     def hosts_with(self, engine: EngineKind) -> list[EffectiveHost]:
         """Those of its hosts that have an engine."""
         return [host for host in self.hosts if host.engine == engine]
@@ -100,6 +105,12 @@ class EffectiveEnvironment:
     def stack_name(self) -> str:
         """The folder on the host and Compose project."""
         return self.model.stack or f"{self.spec.project.name}-{self.name}"
+
+    @property
+    def source_folder(self) -> str:
+        """The folder of its files below `deploy/`: the stack's name, unless another host has a stack of that name."""
+        stack_names = [environment.stack_name for environment in self.spec.environments.values()]
+        return self.stack_name if stack_names.count(self.stack_name) == 1 else f"{self.stack_name}-{self.name}"
 
     @property
     def image_tag(self) -> str:

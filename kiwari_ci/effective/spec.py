@@ -56,6 +56,11 @@ class EffectiveSpec:
         return [name for name, service in self.services.items() if service.image_of is None]
 
     @cached_property
+    def built_branches(self) -> list[str]:
+        """The branches whose pushes start the services' own workflows."""
+        return list(dict.fromkeys(branch for image in self.images for branch in image.build_branches))
+
+    @cached_property
     def images(self) -> list[EffectiveImage]:
         """All images that are built, in the order of the services."""
         return [image for service in self.built_services for image in self.images_of(service)]

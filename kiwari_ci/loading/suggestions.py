@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import shlex
 import unicodedata
 from collections.abc import Iterator
 from typing import Any
@@ -11,11 +12,16 @@ from kiwari_ci.problems import join_with_limit
 MAX_SUGGESTIONS = 16  # names in a hint
 MAX_TYPO_LENGTH = 100  # characters of text that may have a typo
 _PLAIN_TEXT = re.compile(r"[\w\s./:@~-]+", re.ASCII)  # an expression, a glob or a command is not guessed at
+_BARE_ITEM = re.compile(r"[A-Za-z./_-][\w./:@=+-]*", re.ASCII)
+_VARIABLE = re.compile(r"\$(\{[^}]*\}|[A-Za-z_]\w*)")
+_VALUES_OF_VARIABLES = ("x", "1", "1g", "/x")
 _COPIED_PREFIX = re.compile(r"^(https?://(github\.com/)?|git@github\.com:|\./|/)")
 
 
 def suggest_closest(word: str, known_words: list[str]) -> str:
     """Suggest the known word that was probably meant, or list some of them."""
+    if not known_words:
+        return "there is none: leave it out"
     matches = difflib.get_close_matches(word, known_words, n=1)
     if matches:
         return f"did you mean `{matches[0]}`?"
@@ -33,8 +39,19 @@ def suggest_for_type(error_type: str, value: Any, source_text: str) -> str:
     if error_type == "bool_type" and isinstance(value, str):
         return _suggest_boolean(value.lower())
     if error_type == "list_type" and isinstance(value, str) and source_text:
-        return f"put it in brackets: [{source_text}]"
+        return f"put it in brackets: [{_list_words(value, source_text)}]"
     return ""
+
+
+def _list_words(text: str, source_text: str) -> str:
+    """The words of a command as the items of a list; a text without blanks as it is written."""
+    try:
+        words = shlex.split(text)
+    except ValueError:  # a quote without its counterpart
+        return source_text
+    if len(words) < 2 or "\n" in text:
+        return source_text
+    return ", ".join(word if _BARE_ITEM.fullmatch(word) else "'" + word.replace("'", "''") + "'" for word in words)
 
 
 def _suggest_boolean(text: str) -> str:
@@ -54,6 +71,9 @@ def suggest_for_text(text: str, pattern: str) -> str:
     if trailing_blanks:
         line_number = text.count("\n", 0, trailing_blanks.start()) + 1
         return f"line {line_number} of it ends with a blank: leave that out"
+    variable = _VARIABLE.search(text)
+    if variable and any(re.fullmatch(pattern, _VARIABLE.sub(value, text)) for value in _VALUES_OF_VARIABLES):
+        return f"nothing replaces `{variable[0]}` here: write the value itself, or where it differs, `overrides`"
     if len(text) > MAX_TYPO_LENGTH or not _PLAIN_TEXT.fullmatch(text):
         return ""
     for similar_text in _iter_similar_texts(text):

@@ -6,11 +6,11 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from kiwari_ci.loading import suggestions
+from kiwari_ci.loading.key_alternatives import find_key_alternative
 from kiwari_ci.loading.unsupported import find_unsupported_feature
 from kiwari_ci.loading.yaml_source import SourceSpan, YamlPath, YamlSource
 from kiwari_ci.problems import Problem, RuleName, Severity, join_with_limit
-from kiwari_ci.schema import ContainerOptions, Spec
-from kiwari_ci.schema.compose_keys import suggest_compose_key
+from kiwari_ci.schema import Spec
 
 # pydantic's kinds of error, completing "expected …".
 EXPECTED_PHRASES = {
@@ -127,16 +127,15 @@ def _convert_error(source: YamlSource, error: dict[str, Any]) -> Problem:
 
 def _describe_unknown_key(source: YamlSource, loc: YamlPath, key: str) -> Problem:
     parent = format_yaml_path(loc[:-1])
+    model = Spec if len(loc) == 1 else find_model(loc[:-1])
+    hint = find_key_alternative(model, key)
     feature = find_unsupported_feature(key)
-    if feature:
+    if feature and not hint:
         message = f"no `{key}` in {parent}, {feature.what}: {feature.why}"
         return report_at_key(source, loc, "declined", message, feature.instead)
     if _is_of_one_service(loc):
         hint = f"write `{key}` in each service that needs it: it cannot be common to all"
         return report_at_key(source, loc, "unknown-key", f"no `{key}` in {parent}", hint)
-    model = find_model(loc[:-1])
-    is_container = model is not None and issubclass(model, ContainerOptions)
-    hint = suggest_compose_key(key) if is_container else ""
     hint = hint or suggestions.suggest_closest(key, _list_field_names(loc[:-1]))
     return report_at_key(source, loc, "unknown-key", f"unknown key `{key}` in {parent}", hint)
 
@@ -230,6 +229,8 @@ def _suggest_fix(error: dict[str, Any], written: str) -> str:
         return suggestions.suggest_closest(value, re.findall(r"'([^']*)'", error["ctx"]["expected"]))
     if kind == "text" and isinstance(value, str):
         return suggestions.suggest_for_text(value, error["ctx"]["pattern"])
+    if kind == "list_type" and isinstance(value, str) and error["loc"][-2:] == ("healthcheck", "test"):
+        return f"test: [CMD-SHELL, {written}]"
     return suggestions.suggest_for_type(kind, value, written)
 
 

@@ -1,8 +1,14 @@
 """What stands on a host beside its stacks."""
 
 from kiwari_ci.frozen import dataclass
-from kiwari_ci.plan.base import GitHubSetting
+from kiwari_ci.plan.base import GitHubSetting, KeyValue
 from kiwari_ci.plan.stacks import ComposeAttribute, ComposeStack, EnvFile, PlannedContainer, Stack
+
+
+def name_value_file(setting_name: str, suffixes: tuple[KeyValue, ...]) -> str:
+    """Name a file after a setting, with the end that keeps it apart from the value of another host."""
+    ends = {pair.key: pair.value for pair in suffixes}
+    return setting_name + ends.get(setting_name, "")
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,8 @@ class ProxyCommand:
 class JumpHost:
     """The machine through which a host is reached: its settings at GitHub.
 
-    `variable` holds USER@ADDRESS in the runbook.
+    `variable` holds USER@ADDRESS in the runbook. `key_file` and `known_hosts_file` are the ends of the names of the
+    files in which a person keeps their values.
     """
 
     variable: str
@@ -59,6 +66,8 @@ class JumpHost:
     key: GitHubSetting
     known_hosts: GitHubSetting
     port: SshPort
+    key_file: str
+    known_hosts_file: str
 
 
 @dataclass(frozen=True)
@@ -66,10 +75,12 @@ class DeployKey:
     """A private key, by its secret's name, and the stacks that it may touch.
 
     `words` stand in its line on the host: the stacks, and what it may send: with `renders` env files,
-    with `pushes` compose files. `is_there`: a host before this one has it, too, so that it is made already.
+    with `pushes` compose files. `is_there`: a host before this one has it, too, so that it is made already. `file` is
+    the end of the name of its file on a person's machine.
     """
 
     secret: str
+    file: str
     stacks: tuple[str, ...]
     words: tuple[str, ...]
     pushes: bool
@@ -315,7 +326,9 @@ class DeployHost(Host):
     """A server that is reached over SSH, and what is placed on it.
 
     `folder` is its directory as the login's home sees it; `way` is what else than login and address a person's own ssh
-    must be told of it, as words of a shell.
+    must be told of it, as words of a shell. `sources` are copied to it under their names, `renamed_sources` under
+    another one. `file_suffixes` are by the name of a setting whose values on several hosts
+    are kept apart by GitHub's environments: what the file of this host's value ends with.
     """
 
     stacks: tuple[ComposeStack, ...]
@@ -331,11 +344,31 @@ class DeployHost(Host):
     network: str
     servers: tuple[PostgresServer, ...]
     sources: tuple[str, ...]
+    renamed_sources: tuple[KeyValue, ...]
     env_files: tuple[str, ...]
     proxy: str
     sites: tuple[ProxySite, ...]
     redirects: tuple[ProxyRedirect, ...]
     fronts: tuple[ProxyStack, ...]
+    file_suffixes: tuple[KeyValue, ...]
+
+    def find_source_folder(self, folder: str) -> str:
+        """Find the folder below `deploy/` of a folder on the host."""
+        stacks = [stack for stack in self.stacks if stack.name == folder]
+        return stacks[0].source_folder if stacks else folder
+
+    def value_file(self, setting_name: str) -> str:
+        """Name the file in which a person keeps the value of a setting, after the project's name."""
+        return name_value_file(setting_name, self.file_suffixes)
+
+    @property
+    def known_hosts_file(self) -> str:
+        """The end of the name of the file in which a person keeps its host key."""
+        return self.value_file(self.known_hosts.name)
+
+    def is_kept_apart(self, setting_name: str) -> bool:
+        """Whether another host has a setting of this name with a value of its own."""
+        return any(pair.key == setting_name for pair in self.file_suffixes)
 
     @property
     def environments(self) -> tuple[str, ...]:

@@ -95,7 +95,8 @@ class HostCommands:
 
     `env_files` has two commands, one that copies the examples and one that edits the copies; it is empty where the
     host has no env file. `start_proxies` is empty where no service has a domain. The subjects are the name of a proxy,
-    a folder of `deploy/`, and `STACK CONTAINER` for a rollback.
+    a folder of `deploy/`, and `STACK CONTAINER` for a rollback. `renamed_copies` are those of `copy_files` whose folder
+    has another name on the host.
     """
 
     host: DeployHost
@@ -105,6 +106,7 @@ class HostCommands:
     start_proxies: tuple[RunbookCommand, ...]
     reload_proxies: tuple[RunbookCommand, ...]
     copy_files: tuple[RunbookCommand, ...]
+    renamed_copies: tuple[RunbookCommand, ...]
     rollbacks: tuple[RunbookCommand, ...]
 
 
@@ -254,7 +256,8 @@ class Runbook:
 
     `protect_environments` limits what may deploy there to branches and tags, `protect_tags` who makes a version.
     `required_checks` says which checks a merge waits for, `checks_after_eject` which are left without the drift check,
-    and `required_contexts` how GitHub lists the first.
+    and `required_contexts` how GitHub lists the first. `kept_apart` names the settings of hosts that only GitHub's
+    environments keep apart, and `environments_with_variables` are those that hold variables of that kind.
     A step that concerns nothing of the spec is not among them: `cluster` without a cluster, those of servers where all
     is on clusters, `first_release` when no environment is deployed by tag, `schedule` when nothing runs on a schedule.
     """
@@ -270,9 +273,12 @@ class Runbook:
     required_checks: str
     checks_after_eject: str
     required_contexts: str
+    kept_apart: str
+    environments_with_variables: tuple[str, ...]
 
     @property
     def list_settings(self) -> str:
         """The command that lists the names of all variables and secrets, in bash."""
-        lists = [f"gh secret list --env {command.subject}" for command in self.create_environments]
+        lists = [f"gh variable list --env {name}" for name in self.environments_with_variables]
+        lists += [f"gh secret list --env {command.subject}" for command in self.create_environments]
         return " && ".join(["gh variable list", *lists])

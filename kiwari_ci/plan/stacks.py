@@ -202,11 +202,13 @@ class DeployHook:
 class Stack:
     """What one engine runs of an environment. `files` are those of its engine, from the repository's root.
 
+    `name` is its folder on a host, and `source_folder` the one below `deploy/` in the repository, mostly the same.
     `status_command` is what a person types to see what serves, on the host or with a login for the cluster.
     With `pushed` a deploy sends them, as it does `sent`, the env files that it renders from what GitHub has `kept`.
     """
 
     name: str
+    source_folder: str
     environment: str
     instances: tuple[PlannedService, ...]
     accessories: tuple[PlannedAccessory, ...]
@@ -222,6 +224,11 @@ class Stack:
     def containers(self) -> tuple[PlannedContainer, ...]:
         """All that runs in it, services first."""
         return (*self.instances, *self.accessories)
+
+    @property
+    def other_source_folder(self) -> str:
+        """The folder below `deploy/` if it is called otherwise than the stack; else empty."""
+        return self.source_folder if self.source_folder != self.name else ""
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,22 @@ class PathFilter:
 
 @dataclass(frozen=True)
 class SetupStep:
-    """A step that installs a language; `no_cache` is the input that turns its cache off."""
+    """A step that installs a language.
+
+    `no_cache` is the input that turns its cache off, empty where it is off by itself. `cache_option` is the input that
+    turns it on with `cache_value`, and `lock_files_option` the one that names the `lock_files`, a line each, which are
+    empty without a cache.
+    """
 
     action: PinnedAction
     option: str
     value: str
-    no_cache: str
     distribution: str
+    no_cache: str
+    cache_option: str
+    cache_value: str
+    lock_files_option: str
+    lock_files: str
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,8 @@ class TestJob:
     """The tests of a service, a job; the script ends in a newline.
 
     `workflow` is the file of a workflow that the job calls in place of all else; empty for none. `needs` is the job
-    that it waits for and `condition` what it runs on, each empty for none.
+    that it waits for and `condition` what it runs on, each empty for none. `steps` come before the tests, `last_steps`
+    after them.
     """
 
     job: str
@@ -79,6 +89,7 @@ class TestJob:
     working_directory: str
     run: str
     steps: tuple[CustomStep, ...]
+    last_steps: tuple[CustomStep, ...]
 
 
 @dataclass(frozen=True)
@@ -146,9 +157,12 @@ class EnvironmentDeploy:
     also in a public log. `released_tags` and `released_regex` match the tags of which a newer one may overtake this
     deploy; empty for a deploy of no tag. `served_version` is the version that serves, by its number in `NEWER`, as a
     word of the shell; empty where commits are counted. `first_steps` are the user's own, which a host is reached by.
+    `runner` is empty when the runner must have several labels.
     """
 
     environment: str
+    runner: str
+    runner_labels: tuple[str, ...]
     url: str
     host: str
     branch: str
@@ -349,7 +363,10 @@ class ServiceWorkflow:
 
 @dataclass(frozen=True)
 class TriedBuild:
-    """A job that builds an image and pushes it nowhere; `seen` is what the build sees of the repository."""
+    """A job that builds an image and pushes it nowhere; `seen` is what the build sees of the repository.
+
+    `needs` and `condition` are empty where it runs for every change. `before_build` are the user's own steps.
+    """
 
     job: str
     needs: str
@@ -357,6 +374,7 @@ class TriedBuild:
     build: ImageBuild
     minutes: int
     seen: str
+    before_build: tuple[CustomStep, ...]
 
 
 @dataclass(frozen=True)
@@ -382,19 +400,27 @@ class PullRequestService:
 class PullRequestWorkflow:
     """The workflow of pull requests and merge queues, for all services.
 
-    `changes` tells which services a change touches: one of `path`, the workflow itself, touches all. `check` is the
-    job that always reports, a name that branch protection can require.
+    `changes` has the job that tells which services a change touches: one of `path`, the workflow itself, touches all.
+    It is empty where each change runs everything. `check` is the job that always reports, a name that branch
+    protection can require. `pushed_branches` are the filter of other branches whose pushes it tests.
     """
 
     name: str
     path: str
-    changes: ChangesJob
+    changes: tuple[ChangesJob, ...]
     check: str
+    pushed_branches: tuple[str, ...]
     services: tuple[PullRequestService, ...]
 
     def jobs(self) -> tuple[str, ...]:
         """Its jobs, in their order."""
-        return (self.changes.job, *(job for service in self.services for job in service.job_names), self.check)
+        first_jobs = [changes.job for changes in self.changes]
+        return (*first_jobs, *(job for service in self.services for job in service.job_names), self.check)
+
+    @property
+    def changes_job(self) -> str:
+        """The name of the job that tells which services a change touches; empty where each change runs everything."""
+        return "".join(changes.job for changes in self.changes)
 
 
 @dataclass(frozen=True)

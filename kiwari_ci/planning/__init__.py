@@ -69,7 +69,10 @@ def build_plan(
     tokens = _collect_pull_tokens(spec) if any(host.stacks for host in hosts) else ()
     login = builds.plan_registry_login(spec.registry)
     build_settings = required_settings.collect_build_settings(spec, login)
-    needs = required_settings.collect_required_settings(every_host, tokens, build_settings, spec.registry.host)
+    step_settings = required_settings.collect_step_settings(spec)
+    needs = required_settings.collect_required_settings(
+        every_host, tokens, build_settings, step_settings, spec.registry.host
+    )
     examples = [workflow.example for workflow in environment_workflows if workflow.example]
     pull_requests = plan_pull_request_workflows(spec, pins.pins)
     required_checks = (DRIFT_CHECK, *(workflow.check for workflow in pull_requests))
@@ -122,7 +125,7 @@ def build_plan(
             hosts,
             tuple(host for host in every_host if isinstance(host, Cluster)),
             first_stacks,
-            repository_settings=(*tokens, *_list_build_only_settings(build_settings, tokens)),
+            repository_settings=(*tokens, *build_settings, *step_settings),
             required_settings=needs,
             deployed_refs=_list_deployed_refs(spec, needs),
             version_tags=list(
@@ -169,14 +172,6 @@ def _list_refs_of(environment: EffectiveEnvironment) -> list[DeployedRef]:
         if environment.has_own_builds:
             refs.append(("tag", "*"))  # a person chooses an older commit by any tag of it
     return list(dict.fromkeys(refs))
-
-
-def _list_build_only_settings(
-    build_settings: tuple[RequiredSetting, ...], tokens: tuple[GitHubSetting, ...]
-) -> tuple[RequiredSetting, ...]:
-    """List what builds read, except for tokens that hosts pull with, too."""
-    token_names = {token.name for token in tokens}
-    return tuple(setting for setting in build_settings if setting.name not in token_names)
 
 
 def _collect_pull_tokens(spec: EffectiveSpec) -> tuple[GitHubSetting, ...]:

@@ -124,7 +124,10 @@ def plan_registry_login(registry: schema.Registry) -> RegistryLogin:
 
 def has_build_secrets(spec: EffectiveSpec, service: str) -> bool:
     """Whether the job that builds a service reads secrets, which needs a GitHub environment."""
-    model = spec.services[service]
-    step_values = [value for step in model.steps.before_build for value in step.env.values()]
-    has_step_secrets = any(value.secret for value in step_values)
-    return bool(has_step_secrets or model.build.secrets or spec.registry.push_token)
+    return reads_secrets(spec.services[service]) or spec.registry.push_token is not None
+
+
+def reads_secrets(service: schema.Service) -> bool:
+    """Whether the build of a service, or a step before it, reads secrets."""
+    step_values = [value for step in service.steps.before_build for value in step.env.values()]
+    return bool(service.build.secrets) or any(value.secret for value in step_values)

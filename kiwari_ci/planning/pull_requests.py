@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from kiwari_ci.effective import EffectiveImage, EffectiveSpec
+from kiwari_ci.github import path_filters
 from kiwari_ci.plan import (
     ChangesJob,
     ImageSource,
@@ -14,11 +15,13 @@ from kiwari_ci.plan import (
     TriedBuild,
 )
 from kiwari_ci.planning import builds, changes_jobs, test_jobs
-from kiwari_ci.planning.steps import ActionPins
+from kiwari_ci.planning.steps import ActionPins, plan_custom_steps
 
 WORKFLOW_NAME = "pull-requests"
 WORKFLOW_PATH = f".github/workflows/{WORKFLOW_NAME}.yml"
 CHECK_NAME = "all-passed"
+_MERGE_QUEUE_BRANCH = "gh-readonly-queue/main/pr-1"  # one that GitHub makes, for which `merge_group` starts a run
+_MERGE_QUEUE_FILTER = "gh-readonly-queue/**"
 
 
 def plan_pull_request_workflows(spec: EffectiveSpec, actions: ActionPins) -> tuple[PullRequestWorkflow, ...]:
@@ -31,43 +34,83 @@ def plan_pull_request_workflows(spec: EffectiveSpec, actions: ActionPins) -> tup
     checked_services = tuple(service for service in services if service.job_names)
     if not checked_services:
         return ()
-    changes = ChangesJob(
+    pushed_branches = tuple(_list_pushed_branches(spec))
+    changes = [_plan_changes(checked_services, bool(pushed_branches))] if _tests_what_is_touched(spec) else []
+    return (
+        PullRequestWorkflow(
+            name=WORKFLOW_NAME,
+            path=WORKFLOW_PATH,
+            changes=tuple(changes),
+            check=CHECK_NAME,
+            pushed_branches=pushed_branches,
+            services=checked_services,
+        ),
+    )
+
+
+def _plan_changes(services: tuple[PullRequestService, ...], has_pushes: bool) -> ChangesJob:
+    base = "github.event.merge_group.base_sha || 'HEAD^1'"
+    depth = "${{ github.event_name == 'merge_group' && '0' || '2' }}"
+    depth_reason = "a merge group can have several commits"
+    if has_pushes:
+        base = "github.event.merge_group.base_sha || (github.event_name == 'push' && github.event.before) || 'HEAD^1'"
+        depth = "${{ github.event_name == 'pull_request' && '2' || '0' }}"
+        depth_reason = "a merge group or a push can have several commits"
+    return ChangesJob(
         job=changes_jobs.JOB,
-        base="github.event.merge_group.base_sha || 'HEAD^1'",
-        depth="${{ github.event_name == 'merge_group' && '0' || '2' }}",
-        depth_reason="a merge group can have several commits",
+        base=base,
+        depth=depth,
+        depth_reason=depth_reason,
         touches_all=WORKFLOW_PATH,
         sequence="",
-        services=tuple(service.changed for service in checked_services),
+        services=tuple(service.changed for service in services),
     )
-    return (PullRequestWorkflow(WORKFLOW_NAME, WORKFLOW_PATH, changes, CHECK_NAME, checked_services),)
+
+
+def _tests_what_is_touched(spec: EffectiveSpec) -> bool:
+    """Whether a change runs the jobs of the services that it touches, and not all jobs."""
+    return spec.project.tested_services == "touched"
+
+
+def _list_pushed_branches(spec: EffectiveSpec) -> Iterator[str]:
+    """List the filter of branches whose pushes are tested; those that others test are left out of its patterns."""
+    patterns = spec.project.tested_branches or []
+    yield from patterns
+    for branch in (*spec.built_branches, _MERGE_QUEUE_BRANCH):
+        if path_filters.is_included(patterns, branch):
+            yield f"!{_MERGE_QUEUE_FILTER if branch == _MERGE_QUEUE_BRANCH else branch}"
 
 
 def _plan_service(image: EffectiveImage, actions: ActionPins) -> PullRequestService:
     service = image.service
     model = image.spec.services[service]
-    condition = changes_jobs.format_touched([service])
+    needs, condition = "", ""
+    if _tests_what_is_touched(image.spec):
+        needs, condition = changes_jobs.JOB, changes_jobs.format_touched([service])
     source = builds.plan_image_source(image)
     tests = tuple(
-        replace(test, job=test_jobs.name_test_job(test.job, service), needs=changes_jobs.JOB, condition=condition)
-        for test in test_jobs.plan_test_jobs(model, actions)
+        replace(test, job=test_jobs.name_test_job(test.job, service), needs=needs, condition=condition)
+        for test in test_jobs.plan_test_jobs(model, actions, may_deploy=False)
     )
     # A pull request has no secrets, and no image of another service's new source.
-    can_be_built = not model.build.secrets and not model.build.base
-    tried_builds = (_plan_tried_build(image, source, condition),) if can_be_built else ()
+    can_be_built = not builds.reads_secrets(model) and not model.build.base
+    tried_builds = (_plan_tried_build(image, source, needs, condition, actions),) if can_be_built else ()
     changed = changes_jobs.plan_changed_service(service, [*source.filters, *_list_called_workflows(tests)])
     return PullRequestService(changed, tests, tried_builds)
 
 
-def _plan_tried_build(image: EffectiveImage, source: ImageSource, condition: str) -> TriedBuild:
+def _plan_tried_build(
+    image: EffectiveImage, source: ImageSource, needs: str, condition: str, actions: ActionPins
+) -> TriedBuild:
     build = builds.plan_image_build(image)
     return TriedBuild(
         job=f"build-{image.service}",
-        needs=changes_jobs.JOB,
+        needs=needs,
         condition=condition,
         build=build,
         minutes=builds.estimate_build_minutes(build),
         seen=builds.list_seen_paths(source),
+        before_build=plan_custom_steps(image.spec.services[image.service].steps.before_build, actions),
     )
 
 

@@ -1,5 +1,8 @@
 """What a person must set before a deploy works: secrets and variables at GitHub, env files on the servers."""
 
+from collections.abc import Iterable, Iterator
+
+from kiwari_ci import schema
 from kiwari_ci.effective import EffectiveSpec
 from kiwari_ci.engines.all_engines import find_engine
 from kiwari_ci.frozen import dataclass
@@ -37,9 +40,10 @@ def collect_required_settings(
     hosts: tuple[Host, ...],
     tokens: tuple[GitHubSetting, ...],
     build_settings: tuple[RequiredSetting, ...],
+    step_settings: tuple[RequiredSetting, ...],
     registry: str,
 ) -> tuple[RequiredSetting, ...]:
-    """Collect every secret and variable: of each host as the runbook has them, then tokens, then those of builds."""
+    """Collect every secret and variable: of hosts as the runbook has them, of tokens, builds, and a person's steps."""
     settings = [setting for host in hosts for setting in find_engine(host.engine).required_settings(host)]
     settings += _collect_rendered_settings(hosts)
     pulling_hosts = (host for host in hosts if isinstance(host, DeployHost))  # a cluster keeps its own token
@@ -47,7 +51,7 @@ def collect_required_settings(
     permission = "with `read:packages`" if registry == "ghcr.io" else f"that may pull from {registry}"
     purpose = f"token {permission}: the host pulls images with it, and does not store it"
     settings += [RequiredSetting(token.name, token.kind, purpose, all_environments) for token in tokens]
-    return _merge_duplicates([*settings, *build_settings])
+    return _merge_duplicates([*settings, *build_settings, *step_settings])
 
 
 def _collect_rendered_settings(hosts: tuple[Host, ...]) -> list[RequiredSetting]:
@@ -74,6 +78,36 @@ def collect_build_settings(spec: EffectiveSpec, login: RegistryLogin) -> tuple[R
         purpose = f"token that may push to {login.registry}"
         settings.insert(0, RequiredSetting(login.secret, "secret", purpose, (BUILD_ENVIRONMENT,)))
     return tuple(settings)
+
+
+def collect_step_settings(spec: EffectiveSpec) -> tuple[RequiredSetting, ...]:
+    """Collect what the steps read that a person added to jobs: those that build an image, and those that deploy it."""
+    settings: list[RequiredSetting] = []
+    for service in spec.built_services:
+        steps = spec.services[service].steps.before_build
+        purpose = f"for the steps before the build of {service}"
+        settings += _require_step_values(steps, purpose, secret_readers=(BUILD_ENVIRONMENT,), variable_readers=())
+    for service, model in spec.services.items():
+        environments = spec.environments.values()
+        readers = tuple(environment.name for environment in environments if service in environment.services)
+        purpose = f"for the steps after a deploy of {service}"
+        settings += _require_step_values(model.steps.after_deploy, purpose, readers, readers)
+    for service, model in spec.services.items():
+        purpose = f"for the steps around the tests of {service}"
+        steps = [*model.steps.before_test, *model.steps.after_test]
+        settings += _require_step_values(steps, purpose, secret_readers=(), variable_readers=())
+    return tuple(settings)
+
+
+def _require_step_values(
+    steps: Iterable[schema.Step], purpose: str, secret_readers: tuple[str, ...], variable_readers: tuple[str, ...]
+) -> Iterator[RequiredSetting]:
+    for step in steps:
+        for value in step.env.values():
+            if value.secret:
+                yield RequiredSetting(value.secret, "secret", purpose, secret_readers)
+            elif value.variable:
+                yield RequiredSetting(value.variable, "variable", purpose, variable_readers)
 
 
 def list_host_env_files(plan: Plan) -> tuple[HostEnvFile, ...]:

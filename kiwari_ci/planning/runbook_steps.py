@@ -65,7 +65,7 @@ def plan_runbook(
     version_tags: Sequence[str],
     required_checks: Sequence[str],
 ) -> Runbook:
-    """Plan the runbook; `repository_settings` are the tokens and what builds read, which belong to no host.
+    """Plan the runbook; `repository_settings` are tokens and what builds and steps read, which belong to no host.
 
     `deployed_refs` are the branches and tags that may deploy to each of GitHub's environments.
     """
@@ -73,8 +73,17 @@ def plan_runbook(
         *(command for host in hosts for command in _plan_host_settings(project, host)),
         *(_plan_setting(setting) for setting in repository_settings),
     ]
-    host_environments = {host.name: [stack.environment for stack in host.stacks] for host in hosts}
+    hosts_by_name = {host.name: host for host in hosts}
     has_domains = any(container.domain for stack in stacks for container in stack.containers)
+    settings = tuple(
+        _leave_out_repetitions(
+            [
+                *_keep_in_environments(general_settings, required_settings, hosts_by_name),
+                *(_plan_setting(setting, stack.environment) for stack in stacks for setting in stack.kept),
+            ]
+        )
+    )
+    kept_apart = dict.fromkeys(f"`{pair.key}`" for host in hosts for pair in host.file_suffixes)
     return Runbook(
         steps=_plan_steps(hosts, clusters, has_releases=bool(version_tags)),
         hosts=tuple(_plan_host_commands(host, has_domains) for host in hosts),
@@ -90,14 +99,13 @@ def plan_runbook(
             for command in _plan_deployed_refs(repository, environment, refs)
         ),
         protect_tags=tuple(_plan_tag_ruleset(repository, pattern) for pattern in version_tags),
-        settings=(
-            *_keep_in_environments(general_settings, required_settings, host_environments),
-            *(_plan_setting(setting, environment=stack.environment) for stack in stacks for setting in stack.kept),
-        ),
+        settings=settings,
         required_checks=_describe_required_checks(required_checks),
         checks_after_eject="".join(f"`{name}`, and no other check" for name in required_checks[1:]) or "no check",
         required_contexts=f"`{json.dumps(required_checks, separators=(',', ':'))}`"
         + (", in any order" if len(required_checks) > 1 else ""),
+        kept_apart=", ".join(kept_apart),
+        environments_with_variables=_list_environments_with_variables(settings),
     )
 
 
@@ -144,23 +152,45 @@ def _plan_tag_ruleset(repository: str, pattern: str) -> RunbookCommand:
 def _keep_in_environments(
     commands: Iterable[SettingCommand],
     required_settings: Sequence[RequiredSetting],
-    host_environments: Mapping[str, Sequence[str]],
+    hosts: Mapping[str, DeployHost],
 ) -> Iterator[SettingCommand]:
-    """Put each secret into the environments whose jobs read it; variables stay with the repository.
+    """Put each secret into the environments whose jobs read it.
 
     A secret of the repository is there for every workflow of every branch, also for one that somebody just pushed.
+    A variable stays with the repository, unless two hosts have another value of it.
     """
-    readers = {setting.name: setting.environments for setting in required_settings if setting.kind == "secret"}
+    readers = {(setting.kind, setting.name): setting.environments for setting in required_settings}
     for command in commands:
-        environments = readers.get(command.name, ()) if command.kind == "secret" else ()
+        environments = readers.get((command.kind, command.name), ())
         if command.host:
-            environments = tuple(name for name in environments if name in host_environments[command.host])
+            host = hosts[command.host]
+            own_environments = [stack.environment for stack in host.stacks]
+            environments = tuple(name for name in environments if name in own_environments)
+        is_kept_apart = bool(command.host) and hosts[command.host].is_kept_apart(command.name)
+        if command.kind == "variable" and not is_kept_apart:
+            environments = ()
         if not environments:
             yield command
         for environment in environments:
-            plain = f"gh secret set {command.name}"
+            plain = f"gh {command.kind} set {command.name}"
             line = command.line.replace(plain, f"{plain} --env {environment}")
             yield replace(command, environment=environment, line=line)
+
+
+def _leave_out_repetitions(commands: Iterable[SettingCommand]) -> Iterator[SettingCommand]:
+    """Leave out the command for what a command before it has set in the same place, unless hosts have their own."""
+    known: set[tuple[str, str, str]] = set()
+    for command in commands:
+        place = (command.kind, command.name, command.environment)
+        if command.host or place not in known:
+            yield command
+        known.add(place)
+
+
+def _list_environments_with_variables(settings: Iterable[SettingCommand]) -> tuple[str, ...]:
+    """List the environments that hold variables, which `gh variable list` does not show without their name."""
+    environments = [setting.environment for setting in settings if setting.kind == "variable"]
+    return tuple(dict.fromkeys(environment for environment in environments if environment))
 
 
 def _plan_steps(
@@ -191,7 +221,11 @@ def _plan_host_commands(host: DeployHost, has_domains: bool) -> HostCommands:
         servers=tuple(_plan_server_commands(host, server) for server in host.servers),
         start_proxies=tuple(RunbookCommand(proxy.name, proxy.start_command) for proxy in host.fronts if has_domains),
         reload_proxies=tuple(_plan_reload_proxy(host, proxy) for proxy in host.fronts if proxy.reload),
-        copy_files=tuple(_plan_copy_files(host, source) for source in host.sources),
+        copy_files=(
+            *(_plan_copy_files(host, source) for source in host.sources),
+            *_plan_renamed_copies(host),
+        ),
+        renamed_copies=tuple(_plan_renamed_copies(host)),
         rollbacks=tuple(
             _plan_rollback(host, stack, instance.container) for stack in host.stacks for instance in stack.instances
         ),
@@ -232,6 +266,14 @@ def _plan_copy_files(host: DeployHost, source: str) -> RunbookCommand:
     folder = source.removeprefix("deploy/")
     extract = f"ssh \"${host.variable}\" 'umask 022; tar -x --strip-components=1 -C {host.folder}'"
     return RunbookCommand(folder, f"git archive HEAD {source} | {extract}")
+
+
+def _plan_renamed_copies(host: DeployHost) -> Iterator[RunbookCommand]:
+    """Plan the copies of folders that are called otherwise on the host."""
+    extract = f"ssh \"${host.variable}\" 'umask 022; tar -x -C {host.folder}'"
+    for pair in host.renamed_sources:
+        folder = pair.key.removeprefix("deploy/")
+        yield RunbookCommand(folder, f"git archive --prefix={pair.value}/ HEAD:{pair.key} | {extract}")
 
 
 def _plan_rollback(host: DeployHost, stack: Stack, container: str) -> RunbookCommand:
@@ -304,7 +346,8 @@ def _plan_prompted_host_setting(host: DeployHost, setting: GitHubSetting) -> Set
 
 def _plan_file_setting(project: str, host: DeployHost, kind: str, name: str) -> SettingCommand:
     """A setting whose value an earlier step has written to a file."""
-    return SettingCommand(kind, name, host.name, "", f"gh {kind} set {name} <~/.ssh/{project}-{name}")
+    file = f"~/.ssh/{project}-{host.value_file(name)}"
+    return SettingCommand(kind, name, host.name, "", f"gh {kind} set {name} <{file}")
 
 
 def _plan_setting(setting: GitHubSetting | RequiredSetting, environment: str = "") -> SettingCommand:

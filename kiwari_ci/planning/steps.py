@@ -8,6 +8,8 @@ from kiwari_ci.plan import CustomStep, KeyValue
 
 ActionPins = dict[str, ActionPin]
 
+_STEP_CONDITIONS = {"success": "", "failure": "failure()", "always": "!cancelled()"}
+
 
 def plan_custom_steps(steps: Iterable[schema.Step], pins: ActionPins) -> tuple[CustomStep, ...]:
     """Plan each step once, in the spec's order."""
@@ -18,7 +20,7 @@ def _plan_custom_step(step: schema.Step, pins: ActionPins) -> CustomStep:
     action = build_pinned_action(pins[step.uses]) if step.uses else None
     return CustomStep(
         name=step.name,
-        condition="failure()" if step.when == "failure" else "",
+        condition=_STEP_CONDITIONS[step.when],
         uses=action.uses if action else "",
         version=action.version if action else "",
         inputs=tuple(KeyValue(key, value) for key, value in step.inputs.items()),

@@ -1,21 +1,29 @@
 """Tests: a job each, what it installs, and the containers beside it."""
 
+from collections.abc import Iterable
+
 from kiwari_ci import schema
+from kiwari_ci.effective.lock_files import find_package_manager
 from kiwari_ci.frozen import dataclass
 from kiwari_ci.github.action_pins import build_pinned_action
-from kiwari_ci.plan import CustomStep, KeyValue, MatrixAxis, SetupStep, TestContainer, TestJob
+from kiwari_ci.plan import KeyValue, MatrixAxis, SetupStep, TestContainer, TestJob
 from kiwari_ci.planning.steps import ActionPins, plan_custom_steps
 
 
 @dataclass(frozen=True)
 class _SetupAction:
-    """How a tool is installed: the action, and its inputs for a version, for a file of it, and against its cache."""
+    """How a tool is installed: the action, and its inputs for a version and for a file that names the version.
+
+    `no_cache` turns a cache off that is on by itself, `cache` turns it on, and `lock_files` names the lock files.
+    """
 
     action: str
     version: str
     file: str
-    no_cache: str = ""
     distribution: str = ""
+    no_cache: str = ""
+    cache: str = "cache"
+    lock_files: str = "cache-dependency-path"
 
 
 SETUP_ACTIONS = {
@@ -24,17 +32,23 @@ SETUP_ACTIONS = {
     "pnpm": _SetupAction("pnpm/action-setup", "version", "package_json_file"),
     "node": _SetupAction("actions/setup-node", "node-version", "node-version-file", no_cache="package-manager-cache"),
     "python": _SetupAction("actions/setup-python", "python-version", "python-version-file"),
-    "uv": _SetupAction("astral-sh/setup-uv", "version", "version-file", no_cache="enable-cache"),
+    "uv": _SetupAction(
+        "astral-sh/setup-uv",
+        "version",
+        "version-file",
+        no_cache="enable-cache",
+        cache="enable-cache",
+        lock_files="cache-dependency-glob",
+    ),
 }
 
 
-def plan_test_jobs(service: schema.Service, pins: ActionPins) -> tuple[TestJob, ...]:
-    """Plan the jobs that gate a build."""
+def plan_test_jobs(service: schema.Service, pins: ActionPins, *, may_deploy: bool) -> tuple[TestJob, ...]:
+    """Plan the jobs that gate a build; a run that may deploy what they let pass uses no cache."""
     tests = {f"test-{name}": test for name, test in service.tests.items()}
     if service.test:
         tests = {"test": service.test}
-    first_steps = plan_custom_steps(service.steps.before_test, pins)
-    return tuple(_plan_test_job(job, test, first_steps, pins) for job, test in tests.items())
+    return tuple(_plan_test_job(job, test, service.steps, pins, may_deploy) for job, test in tests.items())
 
 
 def name_test_job(job: str, service: str) -> str:
@@ -42,7 +56,10 @@ def name_test_job(job: str, service: str) -> str:
     return f"test-{service}{job.removeprefix('test').replace('-', '_', 1)}"
 
 
-def _plan_test_job(job: str, test: schema.Test, first_steps: tuple[CustomStep, ...], pins: ActionPins) -> TestJob:
+def _plan_test_job(
+    job: str, test: schema.Test, own_steps: schema.Steps, pins: ActionPins, may_deploy: bool
+) -> TestJob:
+    lock_files = [] if may_deploy else test.cache or []
     containers = tuple(_plan_test_container(name, service) for name, service in test.services.items())
     matrix_variables = [KeyValue(key, f"${{{{ matrix.{key} }}}}") for key in test.matrix]
     own_variables = [KeyValue(key, value) for key, value in test.env.items()]
@@ -53,25 +70,34 @@ def _plan_test_job(job: str, test: schema.Test, first_steps: tuple[CustomStep, .
         workflow=test.workflow or "",
         minutes=test.timeout_minutes,
         axes=tuple(MatrixAxis(key, tuple(values)) for key, values in test.matrix.items()),
-        setups=tuple(_plan_setup_step(kind, tool, pins) for kind, tool in test.setup or () if tool),
+        setups=tuple(_plan_setup_step(kind, tool, pins, lock_files) for kind, tool in test.setup or () if tool),
         services=containers,
         waited_for=tuple(container.name for container in containers if container.is_waited_for),
         env=(*matrix_variables, *own_variables),
         working_directory=test.working_directory or "",
         run=test.run.rstrip("\n") + "\n" if test.run else "",
-        steps=first_steps,
+        steps=plan_custom_steps(own_steps.before_test, pins),
+        last_steps=plan_custom_steps(own_steps.after_test, pins),
     )
 
 
-def _plan_setup_step(kind: str, tool: schema.Tool, pins: ActionPins) -> SetupStep:
+def _plan_setup_step(kind: str, tool: schema.Tool, pins: ActionPins, lock_files: Iterable[str]) -> SetupStep:
+    """Plan the step that installs a tool; it caches what the tool downloads if some of the lock files are of it."""
     setup = SETUP_ACTIONS[kind]
     version = f"${{{{ matrix.{tool.matrix} }}}}" if tool.matrix else str(tool.version)
+    managers = {lock_file: find_package_manager(lock_file) for lock_file in lock_files}
+    own_managers = {lock_file: manager for lock_file, manager in managers.items() if manager and manager.tool == kind}
+    cached_names = [manager.name for manager in own_managers.values()]
     return SetupStep(
-        build_pinned_action(pins[setup.action]),
-        setup.file if tool.version_file else setup.version,
-        tool.version_file or version,
-        setup.no_cache,
-        setup.distribution,
+        action=build_pinned_action(pins[setup.action]),
+        option=setup.file if tool.version_file else setup.version,
+        value=tool.version_file or version,
+        distribution=setup.distribution,
+        no_cache="" if own_managers else setup.no_cache,
+        cache_option=setup.cache,
+        cache_value=cached_names[0] if cached_names else "",  # a rule refuses several for one tool
+        lock_files_option=setup.lock_files,
+        lock_files="\n".join(own_managers),
     )
 
 

@@ -79,7 +79,7 @@ class _OwnWorkflow:
         )
 
     def _plan_image_jobs(self) -> ImageJobs:
-        tests = test_jobs.plan_test_jobs(self.spec.services[self.image.service], self.actions)
+        tests = test_jobs.plan_test_jobs(self.spec.services[self.image.service], self.actions, may_deploy=True)
         gate, gates = _split_gates([test.job for test in tests])
         return replace(
             _plan_image_jobs(self.image, self.actions),
@@ -148,7 +148,7 @@ class _SharedWorkflow:
                 needs=changes_jobs.JOB,
                 condition=self._format_built(image),
             )
-            for test in test_jobs.plan_test_jobs(self.spec.services[service], self.actions)
+            for test in test_jobs.plan_test_jobs(self.spec.services[service], self.actions, may_deploy=True)
         )
 
     def _plan_changes(self) -> ChangesJob:
@@ -285,7 +285,7 @@ def _plan_stack_filters(image: EffectiveImage, stacks: EnvironmentStacks) -> Ite
     for environment in _list_push_environments(image):
         for stack in stacks.list_stacks(environment):
             if stack.pushed:
-                yield PathFilter(f"deploy/{stack.name}/**", "a deploy sends these files")
+                yield PathFilter(f"deploy/{stack.source_folder}/**", "a deploy sends these files")
 
 
 def _merge_filters(filters: list[tuple[PathFilter, ...]]) -> tuple[PathFilter, ...]:
@@ -354,7 +354,7 @@ def _embed_build(environment: EffectiveEnvironment, image: EffectiveImage, actio
     service = image.service
     tests = tuple(
         replace(test, job=test_jobs.name_test_job(test.job, service), needs=CHECK_COMMIT_JOB)
-        for test in test_jobs.plan_test_jobs(environment.spec.services[service], actions)
+        for test in test_jobs.plan_test_jobs(environment.spec.services[service], actions, may_deploy=True)
     )
     is_run = environment in image.environments
     base_jobs = [builds.name_build_job(base) for base in image.bases]
@@ -564,8 +564,11 @@ def _plan_deploy(
     addresses = [instance.address for instance in (*deployed, *first_stack.instances) if instance.address]
     proxy_commands = [host.model.proxy_command for host in environment.hosts if host.model.proxy_command]
     minutes = 10 + sum(_estimate_container_minutes(environment.services[instance.service]) for instance in deployed)
+    runner_labels = environment.runner_labels
     return EnvironmentDeploy(
         environment=environment.name,
+        runner=runner_labels[0] if len(runner_labels) == 1 else "",
+        runner_labels=tuple(runner_labels),
         url=f"https://{addresses[0]}" if addresses else "",
         host=" and ".join(environment.host_names),
         branch=environment.deploy_branch,
@@ -575,7 +578,7 @@ def _plan_deploy(
         superseded=" || ".join(f"steps.{step.step}.outputs.superseded-by" for step in steps),
         token_is_of_job=environment.spec.registry.pull_token.secret is None,
         values=tuple(KeyValue(name, expression) for name, expression in values.items()),
-        folder=environment.stack_name,
+        folder=environment.source_folder,
         instances=first_stack.instances,
         checks=tuple(check for instance in deployed for check in _plan_health_checks(environment, instance)),
         redirects=_plan_redirect_checks(first_stack, deployed),

@@ -3,12 +3,13 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
 from typing import Any
 
-from kiwari_ci.plan import GitHubSetting, Plan
+from kiwari_ci.plan import Plan
+from kiwari_ci.planning.required_settings import BUILD_ENVIRONMENT
 from kiwari_ci.probes.calls import (
     REQUEST_TIMEOUT,
     TOTAL_TIMEOUT,
@@ -45,6 +46,14 @@ class GitHubResponse:
 
 
 @dataclass(frozen=True)
+class ExpectedSetting:
+    """A secret or variable that a job reads, under the name that GitHub has."""
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True)
 class GitHubState:
     """The responses by their paths below the repository; `why` says why GitHub could not be asked at all."""
 
@@ -56,15 +65,18 @@ class GitHubState:
         return self.pages.get(path, GitHubResponse(why=self.why or TIMED_OUT_RESULT.err))
 
 
-def find_expected_settings(plan: Plan) -> dict[str, tuple[GitHubSetting, ...]]:
-    """By environment, what its deploys read from GitHub, under the names that GitHub has."""
-    expected_settings = {}
-    for deploy in plan.list_deploys():
-        kept_settings = [setting for setting in deploy.settings if setting.kind]
-        expected_settings[deploy.environment] = tuple(
-            replace(setting, name=setting.name_at_github) for setting in kept_settings
-        )
-    return expected_settings
+def find_expected_settings(plan: Plan) -> dict[str, tuple[ExpectedSetting, ...]]:
+    """By environment, what its jobs read from GitHub; under the empty name, what jobs without an environment read."""
+    expected_settings = {
+        deploy.environment: [
+            ExpectedSetting(setting.kind, setting.name_at_github) for setting in deploy.settings if setting.kind
+        ]
+        for deploy in plan.list_deploys()
+    }
+    for need in plan.needs:
+        for environment in need.environments or ("",):
+            expected_settings.setdefault(environment, []).append(ExpectedSetting(need.kind, need.name))
+    return {environment: tuple(dict.fromkeys(settings)) for environment, settings in expected_settings.items()}
 
 
 def probe_github(plan: Plan, environments: Iterable[str]) -> GitHubState:
@@ -130,7 +142,8 @@ def _list_api_paths(plan: Plan, environments: Iterable[str]) -> list[str]:
         _build_ruleset_path(plan),
         TAG_RULESETS_PATH,
     ]
-    for environment in environments:
+    build_environments = [BUILD_ENVIRONMENT] if BUILD_ENVIRONMENT in find_expected_settings(plan) else []
+    for environment in (*environments, *build_environments):
         paths += _list_setting_endpoints(environment)
     paths += [_build_runs_path(workflow) for workflow in _list_workflow_names(plan)]
     return paths
@@ -278,6 +291,18 @@ def check_github_environment(
         yield _check_setting(group, environment, setting, state, runbook)
 
 
+def check_settings_of_builds(
+    group: FindingGroup, plan: Plan, state: GitHubState, runbook: RunbookIndex
+) -> Iterator[Finding]:
+    """Check what jobs read that deploy nothing: the secrets of builds, and variables of the repository."""
+    expected_settings = find_expected_settings(plan)
+    if BUILD_ENVIRONMENT in expected_settings:
+        yield from check_github_environment(group, plan, BUILD_ENVIRONMENT, state, runbook)
+    if not state.page("").why:
+        for setting in expected_settings.get("", ()):
+            yield _check_setting(group, "", setting, state, runbook)
+
+
 def _check_environment_policy(
     group: FindingGroup, environment: str, page: GitHubResponse, runbook: RunbookIndex
 ) -> Finding:
@@ -294,7 +319,7 @@ def _check_environment_policy(
 
 
 def _check_setting(
-    group: FindingGroup, environment: str, setting: GitHubSetting, state: GitHubState, runbook: RunbookIndex
+    group: FindingGroup, environment: str, setting: ExpectedSetting, state: GitHubState, runbook: RunbookIndex
 ) -> Finding:
     subject = f"{setting.kind} {setting.name}"
     available = find_available_settings(state, environment)
@@ -312,7 +337,7 @@ def _check_setting(
     return group.wrong(subject, saw, f"a {setting.kind}", cure)
 
 
-def _is_set_in_environment(environment: str, setting: GitHubSetting, state: GitHubState) -> bool:
+def _is_set_in_environment(environment: str, setting: ExpectedSetting, state: GitHubState) -> bool:
     names = {
         str(entry.get("name")).upper()
         for path, (kind, list_key) in _list_setting_endpoints(environment).items()

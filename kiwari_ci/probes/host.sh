@@ -25,13 +25,16 @@ machine() {
   fi
 }
 
-answer() { # :PORT/PATH STATUS DOMAIN ADDRESS...: the status that a container answers with when bin/deploy asks it
+answer() { # WHERE STATUS DOMAIN ADDRESS...: what a container answers when bin/deploy asks it
+  # WHERE is :PORT/PATH for a request over HTTP, whose status is printed, or tcp:PORT for a connection: `open`
   $python -I - "$@" <<'END'
 import http.client
+import socket
 import sys
 
 where, expected, domain, *addresses = sys.argv[1:]
-port, _, path = where[1:].partition("/")
+kind, _, place = where.partition(":")
+port, _, path = place.partition("/")
 headers = {"User-Agent": "kiwari-ci", "Connection": "close"}
 if domain:
     headers.update({"Host": domain, "X-Forwarded-Proto": "https"})
@@ -39,6 +42,13 @@ status = ""
 for address in addresses:
     if "." not in address and ":" not in address:
         continue  # newer engines print words for an address that is none
+    if kind == "tcp":
+        try:
+            socket.create_connection((address, int(port)), timeout=5).close()
+        except OSError:
+            continue
+        status = "open"
+        break
     connection = http.client.HTTPConnection(address, int(port), timeout=5)
     try:
         connection.request("GET", "/" + path, headers=headers)
@@ -77,9 +87,12 @@ engine() { # what runs, and what answers
       fact container "${name#/}" "$image" "$status" "$started" "$restarts" "$code" "$oom" "$health" "$project" \
         "$networks" "$ports" "$label"
       read -r where expected <<<"$label "
+      case $status/$where in
+        running/:* | running/tcp:*) ;;
+        *) continue ;;
+      esac
       # shellcheck disable=SC2086 # each address is a word
-      [ "$status" != running ] || [ "${where#:}" = "$where" ] || fact answer "${name#/}" \
-        "$(answer "$where" "${expected:-200}" "$domain" $addresses)" "${expected:-200}" &
+      fact answer "${name#/}" "$(answer "$where" "${expected:-200}" "$domain" $addresses)" "${expected:-200}" &
     done && wait; }
 }
 

@@ -175,10 +175,12 @@ def check_placed_file(
     runbook: HostRunbookIndex,
 ) -> Finding:
     """Check a generated file that a person has placed on the host: its bytes, and whether it can be run."""
-    file = files[f"deploy/{path}"]
+    folder, _, name = path.partition("/")
+    source_folder = host.find_source_folder(folder)
+    file = files[f"deploy/{source_folder}/{name}"]
     expected_digest = hashlib.sha256(file.text.encode()).hexdigest()
     digest, mode = facts.first("file", path) or ("", "")
-    cure = runbook.copy_files(path.partition("/")[0])
+    cure = runbook.copy_files(source_folder)
     for proxy_stack in host.fronts:
         if path in proxy_stack.paths() and proxy_stack.reload:
             cure = f"{cure}; then {runbook.reload_proxy(proxy_stack.name)}"

@@ -153,7 +153,7 @@ def _check_service_container(
         return group.wrong(name, f"the override file pins {override or 'nothing'}", expected, deploy)
     fault = _find_service_fault(instance, container, facts, now)
     if fault:
-        expected = f"running, and answering {instance.health}" if instance.health else "running"
+        expected = _describe_expected_state(instance)
         cure = f"docker logs {name}; {runbook.rollback(stack.name, name)}"
         return group.wrong(name, fault, expected, cure)
     restarts = "" if container.restarts == "0" else f", {container.restarts} restarts"
@@ -205,15 +205,35 @@ def _find_service_fault(instance: ServiceContainer, container: ContainerState, f
     fault = _find_container_fault(instance, container)
     if fault:
         return fault
-    answer = facts.word("answer", instance.container)
-    is_asked_over_http = instance.health.startswith(":")
     if instance.health == "healthcheck" and container.health != "healthy":
         return f"Docker's health check says: {container.health or 'there is none'}"
-    if is_asked_over_http and facts.word("python") and answer != str(instance.health_status):
-        return f"answers {instance.health} with {answer or 'nothing'}"
+    if facts.word("python"):
+        fault = _find_answer_fault(instance, facts.word("answer", instance.container))
+        if fault:
+            return fault
     if container.restarts != "0" and now - _parse_timestamp(container.started) < RECENT_RESTART_SECONDS:
         return f"{container.restarts} restarts, the last a moment ago"
     return ""
+
+
+def _find_answer_fault(instance: ServiceContainer, answer: str) -> str:
+    """What is wrong with what a container answered when it was asked as a deploy asks it; empty when nothing is."""
+    if instance.health.startswith(":") and answer != str(instance.health_status):
+        return f"answers {instance.health} with {answer or 'nothing'}"
+    if instance.health.startswith("tcp:") and answer != "open":
+        return f"accepts no connection at port {instance.port}"
+    return ""
+
+
+def _describe_expected_state(instance: ServiceContainer) -> str:
+    """What a deploy waits for, in words."""
+    if instance.health.startswith(":"):
+        return f"running, and answering {instance.health}"
+    if instance.health.startswith("tcp:"):
+        return f"running, and accepting connections at port {instance.port}"
+    if instance.health == "healthcheck":
+        return "running, and healthy"
+    return "running"
 
 
 def _find_container_fault(planned: ComposeContainer, container: ContainerState) -> str:

@@ -23,6 +23,7 @@ from kiwari_ci.schema.text_formats import (
 OLDEST_POSTGRES = 15  # the init script needs `\getenv`, which psql has since then
 
 _FORBIDDEN_CHARACTER = re.compile(f"[{FORBIDDEN_CHARACTERS}]")
+_PASSWORD_FROM_VARIABLE = re.compile(r"://[^/\s:@]*:\$+(\{[^}]*\}|\w+)@")  # names a variable, and tells no secret
 _FILE_NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")
 _USAGE_PHRASES = {
     "services": "that builds images holds",
@@ -45,7 +46,7 @@ def check_text(source: YamlSource) -> list[Problem]:
             message = f"{format_yaml_path(loc)}: an expression `${{{{` cannot stand in a spec"
             hint = "name the secret or the variable instead"
             problems.append(report_at_value(source, loc, "expression", message, hint))
-        if CREDENTIAL_PATTERN.search(text):
+        if CREDENTIAL_PATTERN.search(_PASSWORD_FROM_VARIABLE.sub("://@", text)):
             message = f"{format_yaml_path(loc)}: this looks like a secret's value"
             hint = "a spec names secrets: `{secret: NAME}`; revoke this one"
             problems.append(report_at_value(source, loc, "secret-value", message, hint))

@@ -4,13 +4,15 @@ import itertools
 import re
 from collections.abc import Iterator
 
-from kiwari_ci.effective import EffectiveContainer, EffectiveEnvironment, EffectiveSpec
+from kiwari_ci.effective import EffectiveContainer, EffectiveEnvironment, EffectiveService, EffectiveSpec
 from kiwari_ci.effective.values import format_variable_name
 from kiwari_ci.loading.validation import report_at_key
 from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
 from kiwari_ci.problems import Problem, RuleName
+from kiwari_ci.schema import Service
 
-_PUBLIC_ARGUMENT = re.compile(r"(VITE|REACT_APP|(\w+_)?PUBLIC)_")  # what frameworks build into a browser's code
+# What frameworks build into a browser's code.
+PUBLIC_ARGUMENT = re.compile(r"(VITE|VUE_APP|REACT_APP|NG_APP|GATSBY|(\w+_)?PUBLIC)_")
 
 Advice = Iterator[tuple[YamlPath, RuleName, str, str]]  # place, rule, message, hint
 
@@ -28,22 +30,32 @@ def collect_advice(source: YamlSource, spec: EffectiveSpec) -> list[Problem]:
         *_check_baked_addresses(spec),
         *_check_healthcheck_tools(spec),
         *_check_host_access(spec),
+        *_check_shared_volumes(spec),
     ]
     return [report_at_key(source, loc, rule, message, hint, severity="advice") for loc, rule, message, hint in advice]
 
 
 def _check_latest_runners(spec: EffectiveSpec) -> Advice:
-    for label in spec.project.runner:
-        if label.endswith("-latest"):
-            message = f"`{label}` moves to another system some day"
-            yield ("project", "runner"), "moving-runner", message, "runner: ubuntu-24.04"
+    for loc, labels in _list_runners(spec):
+        for label in labels:
+            if label.endswith("-latest"):
+                message = f"`{label}` moves to another system some day"
+                yield loc, "moving-runner", message, "runner: ubuntu-24.04"
 
 
 def _check_self_hosted_runners(spec: EffectiveSpec) -> Advice:
-    if "self-hosted" in spec.project.runner:
-        message = "what a job leaves on a runner of your own, the next job finds"
-        hint = "runner: ubuntu-24.04; or keep it to a private repository, and make it anew for each job"
-        yield ("project", "runner"), "kept-runner", message, hint
+    for loc, labels in _list_runners(spec):
+        if "self-hosted" in labels:
+            message = "what a job leaves on a runner of your own, the next job finds"
+            hint = "runner: ubuntu-24.04; or keep it to a private repository, and make it anew for each job"
+            yield loc, "kept-runner", message, hint
+
+
+def _list_runners(spec: EffectiveSpec) -> Iterator[tuple[YamlPath, list[str]]]:
+    """Each place of the spec that names a runner, with its labels."""
+    yield ("project", "runner"), spec.project.runner
+    for name, environment in spec.environments.items():
+        yield ("environments", name, "runner"), environment.model.runner or []
 
 
 def _check_database_networks(spec: EffectiveSpec) -> Advice:
@@ -103,11 +115,12 @@ def _is_covered_path(path: str, files: list[str]) -> bool:
 
 
 def _check_shared_deploy_keys(spec: EffectiveSpec) -> Advice:
-    first_environments: dict[str, str] = {}
+    first_environments: dict[tuple[str, str], str] = {}
     for environment in spec.environments_on("compose"):
         name = environment.name
-        key = environment.deploy_settings(environment.hosts_with("compose")[0])["key"].name
-        first_environment = first_environments.setdefault(key, name)
+        host = environment.hosts_with("compose")[0]
+        key = environment.deploy_settings(host)["key"].name
+        first_environment = first_environments.setdefault((host.name, key), name)
         if first_environment != name:
             message = f"the key `{key}` of {first_environment} deploys {name}, too"
             hint = f"key: {{secret: {format_variable_name(name)}_SSH_KEY}}"
@@ -125,7 +138,7 @@ def _check_baked_addresses(spec: EffectiveSpec) -> Advice:
                 (environment for environment in environments if _names_domain_of(environment, argument.value or "")),
                 None,
             )
-            is_address = _PUBLIC_ARGUMENT.match(key) and "://" in (argument.value or "")
+            is_address = PUBLIC_ARGUMENT.match(key) and "://" in (argument.value or "")
             if owner is None and not is_address:
                 continue
             others = [environment.name for environment in environments if environment is not owner]
@@ -163,6 +176,36 @@ def _check_host_access(spec: EffectiveSpec) -> Advice:
                 if (advice[0], advice[2]) not in seen:
                     seen.add((advice[0], advice[2]))
                     yield advice
+
+
+def _check_shared_volumes(spec: EffectiveSpec) -> Advice:
+    """Two containers of a service write to its volume while a start-first deploy replaces one by the other."""
+    advised: set[str] = set()
+    for environment in spec.environments.values():
+        for name, service in environment.services.items():
+            volume = _find_written_volume(service.options)
+            if volume and environment.hosts_with("compose") and name not in advised and _runs_twice(service):
+                advised.add(name)
+                message = f"a deploy runs the old and the new {name} at the same time, and both write to `{volume}`"
+                hint = "rollout: recreate, with a gap; or rollout: start-first, where that does no harm, as to uploads"
+                yield service.yaml_path("volumes"), "shared-volume", message, hint
+
+
+def _find_written_volume(options: Service) -> str:
+    """Name the first volume of Docker that a container may write to; empty when there is none."""
+    for volume in options.volumes or ():
+        source, *mount = volume.split(":")
+        if not source.startswith((".", "/", "~")) and "ro" not in mount[-1].split(","):
+            return source
+    return ""
+
+
+def _runs_twice(service: EffectiveService) -> bool:
+    """Whether a deploy starts a second container, and nobody has written that this is meant."""
+    options = service.options
+    if "rollout" in options.model_fields_set:
+        return False
+    return not options.once and not options.ports and not service.is_stopped_first
 
 
 def _check_open_ports(container: EffectiveContainer) -> Advice:

@@ -23,9 +23,25 @@ def check_deploys(source: YamlSource, spec: EffectiveSpec) -> Problems:
             loc: YamlPath = ("environments", environment.name, "image_version")
             message = f"{format_yaml_path(loc)}: no tag starts its deploys"
             yield report_at_key(source, loc, "unused", message, 'deploy_on: {tag: "v*"}; or leave it out')
+    yield from _check_tested_branches(source, spec)
     yield from _check_tag_conflicts(source, spec)
     yield from _check_duplicate_builds(source, spec)
     yield from _check_bases(source, spec)
+
+
+def _check_tested_branches(source: YamlSource, spec: EffectiveSpec) -> Problems:
+    """What pull requests test is said where they are tested; an environment's branch has workflows of its own."""
+    project = spec.project
+    for key in ("tested_services", "tested_branches"):
+        if key in project.model_fields_set and not project.pull_requests:
+            loc: YamlPath = ("project", key)
+            message = f"{format_yaml_path(loc)}: pull requests are not tested"
+            yield report_at_key(source, loc, "unused", message, "pull_requests: true")
+    for index, branch in enumerate(project.tested_branches or ()):
+        if branch in spec.built_branches:
+            loc = ("project", "tested_branches", index)
+            message = f"{format_yaml_path(loc)}: a push to `{branch}` runs the services' own workflows, which test it"
+            yield report_at_value(source, loc, "clash", message, "leave it out")
 
 
 def _check_commit_order(source: YamlSource, environment: EffectiveEnvironment) -> Problems:

@@ -3,12 +3,13 @@
 from collections.abc import Collection, Iterator
 
 from kiwari_ci.effective import EffectiveImage, EffectiveSpec
+from kiwari_ci.effective.lock_files import LOCK_FILE_EXAMPLES, PackageManager, find_package_manager
 from kiwari_ci.effective.values import has_version_or_digest
 from kiwari_ci.github import path_filters
 from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_value
 from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
 from kiwari_ci.problems import Problem
-from kiwari_ci.schema import Test
+from kiwari_ci.schema import Steps, Test
 from kiwari_ci.schema.text_formats import SECRET_NAME_PATTERN
 
 Problems = Iterator[Problem]
@@ -104,18 +105,54 @@ def _check_tests(source: YamlSource, spec: EffectiveSpec) -> Problems:
     for name, loc, test in spec.iter_tests():
         yield from _check_matrix(source, loc, test)
         if test.workflow:
-            yield from _check_called_workflow(source, loc, test, bool(spec.services[name].steps.before_test))
+            yield from _check_called_workflow(source, loc, test, spec.services[name].steps)
+        else:
+            yield from _check_cache(source, spec, loc, test)
 
 
-def _check_called_workflow(source: YamlSource, test_loc: YamlPath, test: Test, has_steps: bool) -> Problems:
+def _check_cache(source: YamlSource, spec: EffectiveSpec, test_loc: YamlPath, test: Test) -> Problems:
+    """Only pull requests have a cache, and each lock file is of a package manager that a tool of `setup` caches for."""
+    if test.cache and not spec.project.pull_requests:
+        loc: YamlPath = (*test_loc, "cache")
+        message = f"{format_yaml_path(loc)}: only tests of pull requests use a cache, and none are tested"
+        yield report_at_key(source, loc, "unused", message, "pull_requests: true below `project`, or leave out `cache`")
+    names_by_tool: dict[str, str] = {}
+    for index, lock_file in enumerate(test.cache or ()):
+        loc = (*test_loc, "cache", index)
+        manager = find_package_manager(lock_file)
+        if manager is None:
+            message = f"{format_yaml_path(loc)}: `{lock_file}` is no lock file that a tool of `setup` caches for"
+            yield report_at_value(source, loc, "cache", message, f"a path that ends in one of {LOCK_FILE_EXAMPLES}")
+            continue
+        yield from _check_cached_tools(source, loc, test, lock_file, manager)
+        other_name = names_by_tool.setdefault(manager.tool, manager.name)
+        if other_name != manager.name:
+            message = f"{format_yaml_path(loc)}: {manager.tool} caches for one package manager, here for {other_name}"
+            yield report_at_value(source, loc, "cache", message, "two tests below `tests`, or leave out one of them")
+
+
+def _check_cached_tools(
+    source: YamlSource, loc: YamlPath, test: Test, lock_file: str, manager: PackageManager
+) -> Problems:
+    installed_tools = [tool_name for tool_name, tool in test.setup or () if tool]
+    missing_tools = [tool for tool in (*manager.needed_tools, manager.tool) if tool not in installed_tools]
+    if missing_tools:
+        names = " and ".join(missing_tools)
+        message = f"{format_yaml_path(loc)}: a cache for `{lock_file}` needs {names}, which `setup` does not install"
+        hint = "setup: {" + ", ".join(f"{tool}: '…'" for tool in missing_tools) + "}"
+        yield report_at_value(source, loc, "cache", message, hint)
+
+
+def _check_called_workflow(source: YamlSource, test_loc: YamlPath, test: Test, steps: Steps) -> Problems:
     """A called workflow has jobs of its own: nothing can be added to them."""
     for key in sorted(test.model_fields_set - {"workflow"}):
         message = f"{format_yaml_path((*test_loc, key))}: `workflow` calls {test.workflow}, whose jobs do not read it"
         yield report_at_key(source, (*test_loc, key), "clash", message, f"write it in {test.workflow}")
-    if has_steps:
-        loc = (*test_loc, "workflow")
-        message = f"{format_yaml_path(loc)}: `steps.before_test` does not run in a workflow that is called"
-        yield report_at_key(source, loc, "clash", message, f"write the steps in {test.workflow}")
+    for place, own_steps in (("before_test", steps.before_test), ("after_test", steps.after_test)):
+        if own_steps:
+            loc = (*test_loc, "workflow")
+            message = f"{format_yaml_path(loc)}: `steps.{place}` does not run in a workflow that is called"
+            yield report_at_key(source, loc, "clash", message, f"write the steps in {test.workflow}")
 
 
 def _check_matrix(source: YamlSource, test_loc: YamlPath, test: Test) -> Problems:

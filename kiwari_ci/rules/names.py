@@ -37,7 +37,6 @@ def check_names(source: YamlSource, spec: EffectiveSpec) -> Problems:
     yield from _check_reserved_names(source, spec)
     yield from _check_name_lengths(source, spec)
     yield from _check_step_settings(source, spec)
-    yield from _check_setting_owners(source, spec)
 
 
 def check_references(source: YamlSource, spec: EffectiveSpec) -> Problems:
@@ -194,11 +193,16 @@ class _UniqueNames:
             message = f"{owner} and {other} share the {kind} `{scope_and_name[-1]}`"
             yield report_at_key(self._source, loc, "clash", message, "give each a name of its own")
 
+    def _claim_stack(self, loc: YamlPath, owner: str, hosts: list[str], name: str, source_folder: str) -> Problems:
+        """A stack's name is its own on each of its hosts, and the folder of its files in the repository."""
+        problems = [problem for host in hosts for problem in self._claim(loc, owner, "stack", host, name)]
+        yield from problems[:1] or self._claim(loc, owner, "folder of deploy/", source_folder)
+
     def _check_databases(self, spec: EffectiveSpec) -> Problems:
         for name, server in spec.databases.items():
             loc: YamlPath = ("databases", name)
             owner = f"databases.{name}"
-            yield from self._claim(loc, owner, "stack", name)
+            yield from self._claim_stack(loc, owner, [server.host.name], name, name)
             yield from self._claim(loc, owner, "container", server.host.name, name)
             if server.owns_network:
                 yield from self._claim((*loc, "network"), owner, "network", server.host.name, server.network)
@@ -209,7 +213,7 @@ class _UniqueNames:
             if stack_name:
                 loc: YamlPath = ("hosts", name, "proxy", "stack")
                 owner = f"hosts.{name}.proxy"
-                yield from self._claim(loc, owner, "stack", stack_name)
+                yield from self._claim_stack(loc, owner, [name], stack_name, stack_name)
                 yield from self._claim(loc, owner, "container", name, stack_name)
 
     def _check_images(self, spec: EffectiveSpec) -> Problems:
@@ -226,7 +230,8 @@ class _UniqueNames:
         owner = f"environments.{environment.name}"
         if environment.has_own_workflow:
             yield from self._claim(loc, owner, "workflow", environment.workflow)
-        yield from self._claim((*loc, "stack"), owner, "stack", environment.stack_name)
+        hosts, stack_name = environment.host_names, environment.stack_name
+        yield from self._claim_stack((*loc, "stack"), owner, hosts, stack_name, environment.source_folder)
         yield from self._claim((*loc, "tag"), owner, "image tag", environment.image_tag)
         for name, container in environment.containers.items():
             container_owner = f"{owner}.{name}"
@@ -350,18 +355,3 @@ def _check_step_settings(source: YamlSource, spec: EffectiveSpec) -> Problems:
 def _is_shareable(purpose: str, shareable: Collection[str]) -> bool:
     """Whether several hosts may read one setting for a purpose."""
     return purpose in shareable or purpose.startswith("proxy_command.")
-
-
-def _check_setting_owners(source: YamlSource, spec: EffectiveSpec) -> Problems:
-    """What one environment reads for one host, no other reads for another."""
-    owners: dict[str, tuple[str, str]] = {}
-    for environment in spec.environments.values():
-        for host in environment.hosts:
-            for purpose, setting in environment.deploy_settings(host).items():
-                other_host, other_environment = owners.setdefault(setting.name, (host.name, environment.name))
-                is_other = other_host != host.name and other_environment != environment.name
-                if is_other and not _is_shareable(purpose, _SHAREABLE_SETTINGS):
-                    both = f"hosts.{host.name} and hosts.{other_host}"
-                    message = f"{both} share the {setting.kind} `{setting.name}`"
-                    hint = "give each host settings of its own"
-                    yield report_at_key(source, ("hosts", host.name), "clash", message, hint)

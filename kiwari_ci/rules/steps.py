@@ -18,7 +18,7 @@ def check_steps(source: YamlSource, spec: EffectiveSpec) -> Problems:
     for place, step_loc, step in _iter_steps(spec):
         for key, value in step.env.items():
             loc: YamlPath = (*step_loc, "env", key)
-            if value.secret and place == "before_test":
+            if value.secret and place in ("before_test", "after_test"):
                 message = f"{format_yaml_path(loc)}: tests have no secrets, for pull requests run them too"
                 hint = "`before_build` or `after_deploy`, or a plain value"
                 yield report_at_key(source, loc, "step", message, hint)

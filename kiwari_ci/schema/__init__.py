@@ -1,10 +1,10 @@
 """What a person may write: the models of a spec, each field with its words."""
 
-from typing import Annotated
+from typing import Literal
 
 from pydantic import Field
 
-from kiwari_ci.schema.base import OneOf, OneOrMany, Reference, Secret, SpecModel
+from kiwari_ci.schema.base import OneOf, Reference, Secret, SpecModel
 from kiwari_ci.schema.containers import ContainerOptions, EnvValue, Healthcheck, Network
 from kiwari_ci.schema.environments import (
     Database,
@@ -18,6 +18,7 @@ from kiwari_ci.schema.environments import (
     Password,
     Proxy,
     ProxyCommand,
+    RunnerLabels,
     SshPort,
     Takeover,
 )
@@ -26,9 +27,14 @@ from kiwari_ci.schema.routes import Route
 from kiwari_ci.schema.services import Accessory, Health, Override, Service, ServiceDefaults
 from kiwari_ci.schema.steps import Step, Steps, StepValue
 from kiwari_ci.schema.tests import Setup, Test, TestService, Tool
-from kiwari_ci.schema.text_formats import BranchName, GeneratorRequirement, Omittable, RepositoryName, RunnerLabel, Slug
-
-RunnerLabels = Annotated[list[RunnerLabel], OneOrMany(str)]
+from kiwari_ci.schema.text_formats import (
+    BranchName,
+    GeneratorRequirement,
+    Omittable,
+    RepositoryName,
+    Slug,
+    TestedBranch,
+)
 
 __all__ = [
     "Accessory",
@@ -97,7 +103,19 @@ class Project(SpecModel):
     pull_requests: bool = Field(
         False,
         description="Whether each pull request runs the tests and builds the images, without pushing them, of the "
-        "services that it changes. The check `all-passed` reports on every pull request and can be required.",
+        "services that it changes; with `tested_services: all`, of each one. The check `all-passed` reports on "
+        "every pull request and can be required.",
+    )
+    tested_services: Literal["touched", "all"] = Field(
+        "touched",
+        description="Which services a pull request tests and builds: `touched`, those that it changes; `all`, each "
+        "one, whatever it changes.",
+    )
+    tested_branches: Omittable[list[TestedBranch]] = Field(
+        None,
+        min_length=1,
+        description="Branches without an environment whose pushes run the same tests as pull requests: "
+        "`[develop, 'feature/**']`.",
     )
     runner: RunnerLabels = Field(
         ["ubuntu-24.04"],

@@ -1,5 +1,6 @@
 """Keys of a Compose service: which of them a spec may add below `compose:`, and with what values."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -29,7 +30,7 @@ COMPOSE_KEY_ALTERNATIVES = {
     "container_name": "`containers` of the environment",
     "deploy": "`mem_limit`, `cpus` and `replicas`",
     "env_file": "`env`: an env file has the keys that it names",
-    "extends": "the keys themselves",
+    "extends": "what services have in common, in `service_defaults`",
     "image": "`image` of the spec",
     "network_mode": "`networks`: the proxy, and who asks for health, reach it over one",
     "profiles": "`services` and `accessories` of the environment",
@@ -62,6 +63,18 @@ def _is_number(value: Any) -> bool:
 
 def _is_text_or_number(value: Any) -> bool:
     return _is_text(value) or _is_number(value)
+
+
+def _is_size(value: Any) -> bool:
+    """Whether it is a number of bytes, or an amount with a unit as Compose reads it."""
+    if _is_number(value):
+        return True
+    return isinstance(value, str) and re.fullmatch(r"[0-9]+(\.[0-9]+)? ?([bkmg]b?)?", value, re.IGNORECASE) is not None
+
+
+def _is_swap_size(value: Any) -> bool:
+    """Whether it is a size, or -1 for as much as there is."""
+    return _is_size(value) or value == "-1"
 
 
 def _is_truth_value(value: Any) -> bool:
@@ -115,8 +128,8 @@ _VALUE_FORMS = {
         "a mapping with `driver` and `options`",
         "{driver: json-file, options: {max-size: 20m, max-file: 5}}",
     ),
-    "mem_reservation": ComposeValueForm(_is_text_or_number, "an amount of memory", "128m"),
-    "memswap_limit": ComposeValueForm(_is_text_or_number, "an amount of memory", "1g"),
+    "mem_reservation": ComposeValueForm(_is_size, "an amount of memory", "128m"),
+    "memswap_limit": ComposeValueForm(_is_swap_size, "an amount of memory", "1g"),
     "pids_limit": ComposeValueForm(_is_number, "a number", "200"),
     "platform": ComposeValueForm(_is_text, "a text", "linux/amd64"),
     "privileged": ComposeValueForm(_is_truth_value, "true or false", "true"),
@@ -127,7 +140,7 @@ _VALUE_FORMS = {
         "always",
     ),
     "security_opt": ComposeValueForm(_is_list_of_texts, "a list of texts", "['no-new-privileges:true']"),
-    "shm_size": ComposeValueForm(_is_text_or_number, "an amount of memory", "256m"),
+    "shm_size": ComposeValueForm(_is_size, "an amount of memory", "256m"),
     "stop_signal": ComposeValueForm(_is_text, "a text", "SIGQUIT"),
     "sysctls": ComposeValueForm(_is_list_or_mapping, "a list of texts, or a mapping", "{net.core.somaxconn: 1024}"),
     "tmpfs": ComposeValueForm(_is_text_or_list, "a path or a list of them", "[/tmp]"),

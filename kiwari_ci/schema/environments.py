@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, create_model
 from pydantic_core import CoreSchema, core_schema
 
-from kiwari_ci.schema.base import AnyOf, OneOf, Reference, Secret, SpecModel, require_true
+from kiwari_ci.schema.base import AnyOf, OneOf, OneOrMany, Reference, Secret, SpecModel, require_true
 from kiwari_ci.schema.routes import Routes
 from kiwari_ci.schema.schedules import Backup
 from kiwari_ci.schema.services import Override
@@ -31,6 +31,7 @@ from kiwari_ci.schema.text_formats import (
     PostgresName,
     ProxyCommandWord,
     RepositoryFile,
+    RunnerLabel,
     SecretName,
     ShellScript,
     Slug,
@@ -40,6 +41,7 @@ from kiwari_ci.schema.text_formats import (
     WorkflowFileName,
 )
 
+RunnerLabels = Annotated[list[RunnerLabel], OneOrMany(str)]
 EngineKind = Literal["compose", "kubernetes"]
 ProxyKind = Literal["nginx-proxy-manager", "traefik", "caddy", "nginx", "custom", "none", "ingress"]
 
@@ -348,6 +350,12 @@ class Environment(SpecModel):
         "tag",
         description="How the images of a version such as `v1.2.0` are tagged. `tag`: `:v1.2.0`; `number`: `:1.2.0`, "
         "without the prefix before the star in `deploy_on.tag`.",
+    )
+    runner: Omittable[RunnerLabels] = Field(
+        None,
+        min_length=1,
+        description="The runner of its deploy jobs, such as one in the network of its host: `[self-hosted, staging]`; "
+        "default: `project.runner`, on which tests and builds run in any case.",
     )
     env_file: Omittable[EnvFileName] = Field(
         None, description="One env file for the whole stack; default: one for each service that has `env`."

@@ -39,10 +39,10 @@ class Step(SpecModel):
     inputs: dict[InputName, TrimmedLine] = Field({}, description="The inputs of the action (`with`), as plain text.")
     env: dict[EnvKey, StepValue] = Field({}, description="The environment variables of the step.")
     working_directory: Omittable[RepositoryFolder] = Field(None, description="The folder in which `run` runs.")
-    when: Literal["success", "failure"] = Field(
+    when: Literal["success", "failure", "always"] = Field(
         "success",
         description="`failure`: the step runs only if an earlier step of the job failed, for example to notify "
-        "somebody.",
+        "somebody; `always`: also then, but not if the run was cancelled, for example to keep a report.",
     )
 
     @model_validator(mode="after")
@@ -56,6 +56,11 @@ class Steps(SpecModel):
     """Steps of your own, by their place in the workflow."""
 
     before_test: list[Step] = Field([], description="Steps in each test job, before the tests. They get no secrets.")
+    after_test: list[Step] = Field(
+        [],
+        description="Steps in each test job, after the tests, for example to keep coverage or traces; `when: always` "
+        "runs them also if the tests failed. They get no secrets.",
+    )
     before_build: list[Step] = Field(
         [], description="Steps before the image is built, after the checkout. The build sees the files that they write."
     )

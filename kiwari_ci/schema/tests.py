@@ -100,6 +100,13 @@ class Test(SpecModel):
     env: dict[EnvKey, TrimmedLine] = Field(
         {}, description="The environment variables of the command; they must not be secrets."
     )
+    cache: Omittable[list[RepositoryFile]] = Field(
+        None,
+        min_length=1,
+        description="The lock files of the dependencies, such as `[web/package-lock.json]`: with "
+        "`project.pull_requests`, the test of a pull request takes what the tools of `setup` download from GitHub's "
+        "cache. A run that may deploy reads and writes no cache.",
+    )
     working_directory: Omittable[RepositoryFolder] = Field(
         None, description="The folder in which the command runs; default: the repository's root."
     )

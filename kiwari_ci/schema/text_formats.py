@@ -90,6 +90,13 @@ BranchPattern = Annotated[
         "the name of a branch, or its beginning and a star such as release/*",
     ),
 ]
+TestedBranch = Annotated[
+    str,
+    StringFormat(
+        r"(?=.*[A-Za-z0-9*])[A-Za-z0-9_*][A-Za-z0-9._*-]*(/[A-Za-z0-9_*][A-Za-z0-9._*-]*)*",
+        "a branch or a pattern such as develop or feature/**",
+    ),
+]
 TagPattern = Annotated[
     str,
     StringFormat(

@@ -77,13 +77,18 @@ def find_affected_by_files(plan: Plan, change: ChangedFiles, pushed: bool, branc
     branch = branch or plan.build_branch
     event = f"push to {branch}" if pushed else f"merge into {branch}"
     affected = list(_find_drift_runs(plan, event, branch, pushed))
-    unaffected = []
+    unaffected: list[Unaffected] = []
     for pull_requests in plan.pull_requests:
-        if pushed:
-            unaffected.append(Unaffected(pull_requests.name, _PULL_REQUEST_TRIGGER))
-        else:
-            affected.append(_build_pull_request_run(pull_requests, change.files))
+        if not pushed:
+            reason = "runs on every pull request"
+            affected.append(_build_pull_request_run(pull_requests, change.files, "pull request", reason))
             unaffected += _find_untouched_services(pull_requests, change.files)
+        elif path_filters.is_included(pull_requests.pushed_branches, branch):
+            reason = f"runs on every push to {branch}"
+            affected.append(_build_pull_request_run(pull_requests, change.files, event, reason))
+            unaffected += _find_untouched_services(pull_requests, change.files)
+        else:
+            unaffected.append(Unaffected(pull_requests.name, _PULL_REQUEST_TRIGGER))
     for workflow in plan.workflows:
         runs, reason = _check_service_trigger(workflow, change, branch)
         if runs:
@@ -169,22 +174,34 @@ def _find_drift_runs(plan: Plan, event: str, branch: str, pushed: bool) -> Itera
         yield AffectedWorkflow("pipeline-drift", event, f"runs on every push to {branch}", ("drift",))
 
 
-def _build_pull_request_run(workflow: PullRequestWorkflow, files: Sequence[str]) -> AffectedWorkflow:
+def _build_pull_request_run(
+    workflow: PullRequestWorkflow, files: Sequence[str], event: str, reason_to_run: str
+) -> AffectedWorkflow:
     """Build what a pull request runs: the jobs of the services that it touches, between those that always run."""
-    reasons = ["runs on every pull request"]
-    jobs = [workflow.changes.job]
+    if not workflow.changes:
+        return AffectedWorkflow(workflow.name, event, "runs everything, whatever changes", workflow.jobs())
+    [changes] = workflow.changes
+    reasons = [reason_to_run]
+    jobs = [changes.job]
     for service in workflow.services:
-        reason = _find_touching_file(workflow.changes, service.changed, files)
+        reason = _find_touching_file(changes, service.changed, files)
         if reason:
             reasons.append(f"{service.service}: {reason}")
             jobs += service.job_names
     jobs.append(workflow.check)
-    return AffectedWorkflow(workflow.name, "pull request", "; ".join(reasons), tuple(jobs))
+    return AffectedWorkflow(workflow.name, event, "; ".join(reasons), tuple(jobs))
 
 
 def _find_untouched_services(workflow: PullRequestWorkflow, files: Sequence[str]) -> Iterator[Unaffected]:
+    for changes in workflow.changes:
+        yield from _find_services_without_a_change(workflow, changes, files)
+
+
+def _find_services_without_a_change(
+    workflow: PullRequestWorkflow, changes: ChangesJob, files: Sequence[str]
+) -> Iterator[Unaffected]:
     for service in workflow.services:
-        if not _find_touching_file(workflow.changes, service.changed, files):
+        if not _find_touching_file(changes, service.changed, files):
             patterns = [path_filter.pattern for path_filter in service.changed.filters]
             yield Unaffected(f"{workflow.name} for {service.service}", _explain_unmatched_files(patterns, files))
 

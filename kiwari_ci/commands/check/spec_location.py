@@ -38,7 +38,7 @@ def _find_folder_key(folder: str, plan: Plan) -> YamlPath | None:
             if proxy_stack.name == folder:
                 return "hosts", proxy_stack.host
     for stack in plan.stacks:
-        if stack.name == folder:
+        if stack.source_folder == folder:
             return "environments", stack.environment
     for server in plan.servers:
         if server.name == folder:

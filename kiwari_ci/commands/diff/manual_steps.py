@@ -55,7 +55,7 @@ def list_copy_commands(plan: Plan) -> dict[str, str]:
     commands: dict[str, list[str]] = {}
     for host_commands in plan.runbook.hosts:
         host = host_commands.host
-        sent_by_deploys = {stack.name for stack in host.stacks if stack.pushed}
+        sent_by_deploys = {stack.source_folder for stack in host.stacks if stack.pushed}
         for copy in host_commands.copy_files:
             copies = commands.setdefault(copy.subject, [])
             if copy.subject not in sent_by_deploys:

@@ -17,6 +17,7 @@ from kiwari_ci.commands.init.env_variables import (
 from kiwari_ci.commands.init.findings import RepositoryFindings, SpecDraft
 from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.commands.init.workflow_jobs import TestSteps
+from kiwari_ci.effective.lock_files import find_package_manager
 from kiwari_ci.loading.yaml_source import YamlPath
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.image_reference import parse_image_reference
@@ -59,7 +60,7 @@ def build_service_entry(
         _add_image_decision(draft, path, service)
     _add_path_filters(draft, path, table, service)
     _add_build_settings(table, service)
-    _add_test_entry(draft, path, table, service)
+    _add_test_entry(draft, facts, path, table, service)
     if not service.is_worker:
         _add_port(draft, path, table, service)
         _add_health(draft, facts, path, table, service)
@@ -282,7 +283,9 @@ def _add_build_settings(table: CommentedMapping, service: DetectedService) -> No
         table.put("build", build, note)
 
 
-def _add_test_entry(draft: SpecDraft, path: YamlPath, table: CommentedMapping, service: DetectedService) -> None:
+def _add_test_entry(
+    draft: SpecDraft, facts: RepositoryFindings, path: YamlPath, table: CommentedMapping, service: DetectedService
+) -> None:
     """Add the test of a workflow's job, else the one that the language is known for; ask when there is none."""
     test = service.test
     language = service.language
@@ -311,6 +314,8 @@ def _add_test_entry(draft: SpecDraft, path: YamlPath, table: CommentedMapping, s
         _add_setup(entry, *setup)
     if test:
         _add_test_environment(draft, (*path, "test"), entry, test)
+    if test and setup and facts.pull_requests:
+        _add_cache(facts, entry, setup[0], test)
     if folder != "." and _IS_FOLDER(folder):
         entry.put("working_directory", folder)
     entry.put("run", script, where if test else "")
@@ -328,6 +333,20 @@ def _add_setup(table: CommentedMapping, language: str, kind: str, value: str) ->
         table.put("setup", {language: {kind: value}})
     elif kind != "version_file" and _IS_VERSION(value):
         table.put("setup", {language: value})
+
+
+def _add_cache(facts: RepositoryFindings, table: CommentedMapping, language: str, test: TestSteps) -> None:
+    """Add the lock files whose dependencies today's job caches, if the drafted setup can cache for them."""
+    lock_files = [path for path in test.lock_files if _IS_FILE(path) and path in facts.repository.files]
+    own_files = [path for path in lock_files if _is_cached_by(language, path)]
+    if own_files:
+        table.put("cache", own_files, test.where)
+
+
+def _is_cached_by(language: str, lock_file: str) -> bool:
+    """Whether the action that installs a language caches for a lock file, without a tool beside it."""
+    manager = find_package_manager(lock_file)
+    return manager is not None and manager.tool == language and not manager.needed_tools
 
 
 def _add_test_environment(draft: SpecDraft, path: YamlPath, table: CommentedMapping, test: TestSteps) -> None:

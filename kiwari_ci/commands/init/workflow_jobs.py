@@ -112,6 +112,7 @@ class TestSteps:
     folder: str
     lines: list[str]
     setup: tuple[str, str, str] | None  # language, version or version_file, value
+    lock_files: list[str]  # those by which the steps that install languages find a cache
     needs: dict[str, YamlMapping]  # containers that run beside it, as the job has them
     env: dict[str, SourcedValue]
     paths: list[str]
@@ -357,6 +358,7 @@ class WorkflowJobReader:
                 folder=common_folder,
                 lines=lines,
                 setup=self._find_setup(),
+                lock_files=self._list_lock_files(),
                 needs=dict(self.job.get_mapping("services").iter_mappings()),
                 env=env,
                 paths=self.trigger.paths,
@@ -385,6 +387,15 @@ class WorkflowJobReader:
             if version and UNKNOWN_TEXT not in version:
                 return language, "version", version
         return None
+
+    def _list_lock_files(self) -> list[str]:
+        """List the lock files that the setup actions of the job name for their cache."""
+        lock_files = []
+        for step in self.steps:
+            if get_action_name(step.get_text("uses")) in _SETUP_ACTIONS:
+                written_paths = self._substitute(step.get_mapping("with").get("cache-dependency-path"))
+                lock_files += [join_path(".", path) or "" for path in written_paths.split()]
+        return lock_files
 
     def _add_deploy(self) -> None:
         """Add the deploy, when the job puts something on a server."""

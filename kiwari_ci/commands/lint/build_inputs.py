@@ -17,6 +17,7 @@ from kiwari_ci.readers.build_context import BuildContext
 from kiwari_ci.readers.dockerfile import CopySource, Dockerfile
 from kiwari_ci.readers.dockerfile import parse_dockerfile as read_dockerfile
 from kiwari_ci.readers.tracked_files import SUBMODULE_MODE, Checkout, select_by_prefix
+from kiwari_ci.rules.advice import PUBLIC_ARGUMENT
 from kiwari_ci.schema import Build
 
 Problems = Iterator[Problem]
@@ -135,6 +136,7 @@ def _check_image(lint_context: LintContext, built: EffectiveImage) -> Problems:
         hint = "write a folder, or the end of a file's name: build, *.log"
         yield report.at(1, "dockerfile", message, hint, "advice")
     yield from report.unread(dockerfile)
+    yield from report.baked(dockerfile)
     yield from report.sources(dockerfile)
     yield from report.ports(dockerfile)
 
@@ -200,6 +202,16 @@ class _ImageBuild:
         return self.lint_context.context(self.folder, self.ignore_file)
 
 
+def _iter_public_arguments(dockerfile: Dockerfile) -> Iterator[tuple[int, str, str]]:
+    """Each ARG of a built stage whose value a framework puts into a browser's code: its line, key and default."""
+    for stage in dockerfile.built:
+        for instruction in stage.instructions:
+            for word in instruction.rest.split() if instruction.name == "ARG" else ():
+                key, _, default = word.partition("=")
+                if PUBLIC_ARGUMENT.match(key):
+                    yield instruction.line, key, default.strip("\"'")
+
+
 @dataclass
 class _DockerfileReport:
     """Reports problems at the lines of a Dockerfile."""
@@ -255,6 +267,24 @@ class _DockerfileReport:
             if dockerfile.arguments:
                 hint = suggest_closest(key, sorted(dockerfile.arguments))
             yield report_at_key(image.lint_context.source, loc, "build-argument", message, hint, severity="advice")
+
+    def baked(self, dockerfile: Dockerfile) -> Problems:
+        """Report what a Dockerfile itself builds into the code of a browser: nothing, or one address for all."""
+        image = self.image
+        runners = image.lint_context.spec.environments.values()
+        environments = [environment.name for environment in runners if image.service in environment.services]
+        for line, key, default in _iter_public_arguments(dockerfile):
+            if key in image.arguments:
+                continue
+            where = f"services.{image.service}.build: {{args: {{{key}: …}}}}"
+            if not default:
+                message = f"`{key}` is empty in the image: it has no default, and `build.args` does not name it"
+                yield self.at_word(line, line, key, "build-argument", message, where, severity="advice")
+            elif "://" in default and len(environments) > 1:
+                message = f"`{default}` is built into the image, and the same in {' and '.join(environments)}"
+                value = f"{{{image.service}: {{build: {{args: {{{key}: …}}}}}}}}"
+                hint = f"environments.{environments[-1]}.overrides: {value}"
+                yield self.at(line, "baked-address", message, hint, severity="advice")
 
     def sources(self, dockerfile: Dockerfile) -> Problems:
         lint_context, ignore_file = self.image.lint_context, self.image.ignore_file

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import posixpath
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -82,6 +83,8 @@ def _find_problems(lint_context: LintContext) -> Problems:
         _check_test_folders,
         _check_test_workflows,
         _check_version_files,
+        _check_lock_files,
+        _check_steps,
         _check_stack_files,
         _check_migration_folders,
         _check_unused_dockerfiles,
@@ -212,6 +215,60 @@ def _check_version_files(lint_context: LintContext) -> Problems:
                 yield _describe_missing_path(lint_context, loc, file_name, message, hint)
 
 
+def _check_lock_files(lint_context: LintContext) -> Problems:
+    for _, test_loc, test in lint_context.spec.iter_tests():
+        for index, lock_file in enumerate(test.cache or ()):
+            if lock_file not in lint_context.checkout.files:
+                loc: YamlPath = (*test_loc, "cache", index)
+                hint = _suggest_path(lock_file, lint_context.checkout.names) or "leave out `cache`"
+                message = f"{format_yaml_path(loc)} is `{lock_file}`"
+                yield _describe_missing_path(lint_context, loc, lock_file, message, hint)
+
+
+def _check_steps(lint_context: LintContext) -> Problems:
+    """The folder of each step, and the files of the repository that its command names, are in the job's checkout."""
+    for service, model in lint_context.spec.services.items():
+        for place, steps in model.steps:
+            for index, step in enumerate(steps):
+                loc: YamlPath = ("services", service, "steps", place, index)
+                folder = step.working_directory
+                if folder and folder not in lint_context.checkout.folders:
+                    folder_loc: YamlPath = (*loc, "working_directory")
+                    hint = _suggest_path(folder, sorted(lint_context.checkout.folders)) or "leave it out"
+                    message = f"{format_yaml_path(folder_loc)} is `{folder}`"
+                    yield _describe_missing_path(lint_context, folder_loc, folder, message, hint)
+                elif step.run:
+                    named_files = _find_named_files(lint_context, folder or ".", step.run)
+                    yield from _check_step_files(lint_context, service, (*loc, "run"), named_files)
+
+
+def _find_named_files(lint_context: LintContext, folder: str, script: str) -> list[str]:
+    """Find the files of the repository that a script names, as seen from its folder."""
+    words = re.findall(r"[\w./@+-]*/[\w./@+-]+", script)
+    paths = [posixpath.normpath(posixpath.join(folder, word)) for word in words if not word.startswith("/")]
+    return list(dict.fromkeys(path for path in paths if path in lint_context.checkout.files))
+
+
+def _check_step_files(lint_context: LintContext, service: str, loc: YamlPath, named_files: list[str]) -> Problems:
+    """A build job checks out what `paths` match, and a deploy job the files of the stack; tests have everything."""
+    place = loc[3]
+    if place == "before_build":
+        covered_files = lint_context.coverage(service)[0]
+        for path in named_files:
+            if path not in covered_files:
+                message = f"{format_yaml_path(loc)} names `{path}`, which no path of services.{service} matches: "
+                message += "the job that builds has not checked it out"
+                yield report_at_value(lint_context.source, loc, "uncovered", message, f"paths: [{path}], beside others")
+    elif place == "after_deploy":
+        runners = lint_context.spec.environments.values()
+        folders = [f"deploy/{each.source_folder}/" for each in runners if service in each.services]
+        for path in named_files:
+            if not path.startswith(("deploy/bin/", *folders)):
+                message = f"{format_yaml_path(loc)} names `{path}`, and the job that deploys checks out the files of "
+                message += "the stack only"
+                yield report_at_value(lint_context.source, loc, "not-there", message, "write the commands there")
+
+
 def _check_migration_folders(lint_context: LintContext) -> Problems:
     for server, model in lint_context.spec.written.databases.items():
         folder = model.migrations.directory if model.migrations else None
@@ -227,7 +284,7 @@ def _check_migration_folders(lint_context: LintContext) -> Problems:
 def _check_stack_files(lint_context: LintContext) -> Problems:
     """Files that a stack needs beside its compose file, which a deploy compares and perhaps sends."""
     for name, environment in lint_context.spec.environments.items():
-        folder = f"deploy/{environment.stack_name}"
+        folder = f"deploy/{environment.source_folder}"
         for index, file in enumerate(environment.model.files or ()):
             path = f"{folder}/{file}"
             if path not in lint_context.checkout.files:

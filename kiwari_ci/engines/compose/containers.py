@@ -47,7 +47,7 @@ def _plan_replica(service: EffectiveService, replica_name: str) -> ServiceContai
         **_plan_health_labels(service),
         "deploy.from": _promotion_source(service),
         "deploy.user": service.environment.spec.registry.user or "",
-        "deploy.rollout": "recreate" if _is_stopped_first(options) else "",
+        "deploy.rollout": "recreate" if service.is_stopped_first else "",
         "deploy.once": "yes" if options.once else "",
         "deploy.migrate": shlex.join(options.migrate or ()) if is_first else "",
         "deploy.backup": _find_backup_before_migration(service) if is_first else "",
@@ -142,13 +142,6 @@ def _plan_labels(
     used_program_labels = {key: value for key, value in program_labels.items() if value}
     labels = used_program_labels | proxy_labels | options.labels
     return tuple(KeyValue(key, double_dollar_signs(value)) for key, value in labels.items())
-
-
-def _is_stopped_first(options: schema.Service) -> bool:
-    """Whether the old container stops before the new one starts: nobody calls a worker, which works alone."""
-    is_checked_worker = options.port is None and options.health.by == "healthcheck"
-    is_default_rollout = "rollout" not in options.model_fields_set
-    return options.rollout == "recreate" or (is_checked_worker and is_default_rollout)
 
 
 def _plan_health_labels(service: EffectiveService) -> dict[str, str]:

@@ -101,7 +101,7 @@ def _list_server_templates(server: PostgresServer) -> Iterator[FileTemplate]:
 
 
 def _list_stack_templates(stack: ComposeStack) -> Iterator[FileTemplate]:
-    folder = f"deploy/{stack.name}"
+    folder = f"deploy/{stack.source_folder}"
     yield FileTemplate(f"{folder}/docker-compose.yml", "compose/stack.yml.j2", {"stack": stack})
     for hook in stack.hooks:
         yield FileTemplate(f"{folder}/hooks/{hook.name}", "compose/hook.sh.j2", {"stack": stack, "hook": hook})

@@ -10,10 +10,12 @@ from kiwari_ci.plan import (
     DeployKey,
     GitHubSetting,
     JumpHost,
+    KeyValue,
     PostgresServer,
     ProxyCommand,
     SshPort,
 )
+from kiwari_ci.plan.hosts import name_value_file
 from kiwari_ci.proxies.all_proxies import find_proxy
 from kiwari_ci.proxies.base import plan_redirects, plan_sites
 
@@ -32,7 +34,8 @@ def plan_deploy_host(
     # A host with nothing but a database server is reached by persons alone.
     settings = environments[0].deploy_settings(host) if environments else host.deploy_settings()
     port = plan_ssh_port(host.variable, host.model.port, settings.get("port"))
-    jumps = plan_jump_hosts(host, settings)
+    file_suffixes = tuple(_plan_file_suffixes(spec, host, settings))
+    jumps = plan_jump_hosts(host, settings, file_suffixes)
     host_stacks = tuple(stacks.values())
     host_servers = tuple(server for server in servers if server.host == host.name)
     public = tuple(container for stack in host_stacks for container in stack.containers if container.domain)
@@ -41,7 +44,7 @@ def plan_deploy_host(
     proxy_stack = find_proxy(host.proxy.kind).plan_stack(host, sites, redirects)
     folders = ["bin"]
     folders += [server.name for server in host_servers]
-    folders += [stack.name for stack in host_stacks]
+    folders += [stack.source_folder for stack in host_stacks if not stack.other_source_folder]
     folders += [proxy_stack.name] if proxy_stack else []
     env_files = [f"{server.name}/.env" for server in host_servers]
     env_files += [f"{stack.name}/{env_file.name}" for stack in host_stacks for env_file in stack.env_files]
@@ -58,23 +61,33 @@ def plan_deploy_host(
         jumps=jumps,
         proxy_commands=plan_proxy_commands(host, settings),
         keys=tuple(
-            _plan_deploy_key(spec, host, secret, [stacks[name] for name in names])
+            _plan_deploy_key(spec, host, secret, [stacks[name] for name in names], file_suffixes)
             for secret, names in environments_by_key.items()
         ),
         network=host.proxy.network,
         stacks=host_stacks,
         servers=host_servers,
         sources=tuple(f"deploy/{folder}" for folder in folders),
+        renamed_sources=tuple(
+            KeyValue(f"deploy/{stack.source_folder}", stack.name) for stack in host_stacks if stack.other_source_folder
+        ),
         env_files=tuple(env_files),
         public=public,
         proxy=host.proxy.kind,
         sites=sites,
         redirects=redirects,
         fronts=(proxy_stack,) if proxy_stack else (),
+        file_suffixes=file_suffixes,
     )
 
 
-def _plan_deploy_key(spec: EffectiveSpec, host: EffectiveHost, secret: str, stacks: list[ComposeStack]) -> DeployKey:
+def _plan_deploy_key(
+    spec: EffectiveSpec,
+    host: EffectiveHost,
+    secret: str,
+    stacks: list[ComposeStack],
+    file_suffixes: tuple[KeyValue, ...],
+) -> DeployKey:
     allowed_words = []
     for stack in stacks:
         allowed_words.append(stack.name)
@@ -85,6 +98,7 @@ def _plan_deploy_key(spec: EffectiveSpec, host: EffectiveHost, secret: str, stac
     stack_names = tuple(stack.name for stack in stacks)
     return DeployKey(
         secret=secret,
+        file=name_value_file(secret, file_suffixes),
         stacks=stack_names,
         words=tuple(allowed_words),
         pushes=any(stack.pushed for stack in stacks),
@@ -96,19 +110,52 @@ def _plan_deploy_key(spec: EffectiveSpec, host: EffectiveHost, secret: str, stac
 
 def _is_key_of_earlier_host(spec: EffectiveSpec, host: EffectiveHost, secret: str) -> bool:
     """Whether a host before this one has the key, too, so that the runbook has already made it."""
-    host_names = list(spec.hosts)
-    earlier_names = host_names[: host_names.index(host.name)]
+    return _list_hosts_with_same_value(spec, host, secret)[0] != host.name
+
+
+def _plan_file_suffixes(
+    spec: EffectiveSpec, host: EffectiveHost, settings: Mapping[str, GitHubSetting]
+) -> Iterator[KeyValue]:
+    """Plan the end of the name of each file whose setting has another value on another host."""
+    for name in dict.fromkeys(setting.name_at_github for setting in settings.values() if setting.kind):
+        readers = _find_readers(spec, name)
+        if host.name not in readers:
+            continue  # no job goes to a host with nothing but a database server
+        hosts_with_same_value = _list_hosts_with_same_value(spec, host, name)
+        if set(hosts_with_same_value) != readers.keys():
+            yield KeyValue(name, f"-{hosts_with_same_value[0]}")
+
+
+def _list_hosts_with_same_value(spec: EffectiveSpec, host: EffectiveHost, setting_name: str) -> list[str]:
+    """List the hosts whose value of a setting is this host's, in the spec's order.
+
+    An environment has one value of a setting, so hosts of one environment have the same one.
+    """
+    readers = _find_readers(spec, setting_name)
+    same_hosts = {host.name}
+    environments = set(readers[host.name])
+    while True:
+        joining = {name for name, own in readers.items() if own & environments} - same_hosts
+        if not joining:
+            return [name for name in spec.hosts if name in same_hosts]
+        same_hosts |= joining
+        environments |= {environment for name in joining for environment in readers[name]}
+
+
+def _find_readers(spec: EffectiveSpec, setting_name: str) -> dict[str, set[str]]:
+    """Find the hosts to which a deploy reads a setting, each with its environments that do."""
+    readers: dict[str, set[str]] = {}
     for environment in spec.environments.values():
-        for environment_host in environment.hosts:
-            if (
-                environment_host.name in earlier_names
-                and environment.deploy_settings(environment_host)["key"].name == secret
-            ):
-                return True
-    return False
+        for host in environment.hosts:
+            settings = environment.deploy_settings(host).values()
+            if any(setting.kind and setting.name_at_github == setting_name for setting in settings):
+                readers.setdefault(host.name, set()).add(environment.name)
+    return readers
 
 
-def plan_jump_hosts(host: EffectiveHost, settings: dict[str, GitHubSetting]) -> tuple[JumpHost, ...]:
+def plan_jump_hosts(
+    host: EffectiveHost, settings: dict[str, GitHubSetting], file_suffixes: tuple[KeyValue, ...]
+) -> tuple[JumpHost, ...]:
     """Plan the machine through which a host is reached, if there is one."""
     jump = host.model.jump
     if jump is None:
@@ -121,6 +168,8 @@ def plan_jump_hosts(host: EffectiveHost, settings: dict[str, GitHubSetting]) -> 
             key=settings["jump_key"],
             known_hosts=settings["jump_known_hosts"],
             port=plan_ssh_port(f"{host.variable}_JUMP", jump.port, settings.get("jump_port")),
+            key_file=name_value_file(settings["jump_key"].name, file_suffixes),
+            known_hosts_file=name_value_file(settings["jump_known_hosts"].name, file_suffixes),
         ),
     )
 

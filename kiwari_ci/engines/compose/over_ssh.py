@@ -6,6 +6,7 @@ for a deploy, and passes its output to the log. It exits with 0 only if the host
 that the images serve, or that a newer commit does.
 
     deploy/bin/deploy-over-ssh --stack STACK --sequence N
+        [--folder FOLDER]               of deploy/, with the stack's files; default: STACK
         --address VAR --user VAR --key VAR --known-hosts VAR [--port N|VAR]
         [--jump-address VAR --jump-user VAR --jump-key VAR --jump-known-hosts VAR
          [--jump-port N|VAR]]
@@ -92,7 +93,7 @@ LOGIN_OPTIONS = ("address", "user", "key", "known-hosts")
 REQUIRED = ("--stack", "--sequence", *(f"--{option}" for option in LOGIN_OPTIONS), "--token")
 JUMP = tuple(f"--jump-{option}" for option in LOGIN_OPTIONS)
 PORTS = ("--port", "--jump-port")
-OPTIONS = frozenset((*REQUIRED, *JUMP, *PORTS, "--proxy-command"))
+OPTIONS = frozenset((*REQUIRED, *JUMP, *PORTS, "--proxy-command", "--folder"))
 NAMING_VARIABLES = tuple(
     option for option in (*REQUIRED, *JUMP) if option not in ("--stack", "--sequence")
 )
@@ -246,7 +247,12 @@ def problems_of_words(command_line: CommandLine) -> Iterator[str]:
     for option in needed:
         if option not in command_line.options:
             yield f"{option} is missing on the command line"
-    shapes = {"--stack": NAME, "--sequence": SEQUENCE, "--proxy-command": PROXY_COMMAND}
+    shapes = {
+        "--stack": NAME,
+        "--folder": NAME,
+        "--sequence": SEQUENCE,
+        "--proxy-command": PROXY_COMMAND,
+    }
     for option, word in command_line.options.items():
         if option in PORTS and not is_variable(word):
             if not is_port(word):
@@ -393,7 +399,8 @@ class Order:
 def read_order(command_line: CommandLine, environment: Mapping[str, str]) -> Order:
     """Read the values and files that the arguments name; they have been checked."""
     stack = command_line.options["--stack"]
-    stack_files = read_stack_files(Path("deploy", stack))
+    folder = command_line.options.get("--folder", stack)
+    stack_files = read_stack_files(Path("deploy", folder))
     sent = stack_files if "--send-files" in command_line.flags else []
     return Order(
         stack=stack,

@@ -25,6 +25,7 @@ def plan_stack(environment: EffectiveEnvironment) -> ComposeStack:
     files_beside = (*(f"hooks/{hook.name}" for hook in hooks), *(environment.model.files or ()))
     return ComposeStack(
         name=environment.stack_name,
+        source_folder=environment.source_folder,
         environment=environment.name,
         instances=instances,
         accessories=accessories,
@@ -39,7 +40,7 @@ def plan_stack(environment: EffectiveEnvironment) -> ComposeStack:
         pushed=environment.sends_files,
         beside=files_beside,
         status_command=f"{program_path(environment.hosts_with('compose')[0])} status {environment.stack_name}",
-        files=tuple(f"deploy/{environment.stack_name}/{file}" for file in ("docker-compose.yml", *files_beside)),
+        files=tuple(f"deploy/{environment.source_folder}/{file}" for file in ("docker-compose.yml", *files_beside)),
         jobs=schedules.plan_jobs(environment),
         redirects=_plan_redirects(environment),
     )

@@ -67,15 +67,15 @@ class KubernetesEngine:
 
     def list_stack_templates(self, plan: Plan) -> Iterator[FileTemplate]:
         """List what is applied to clusters, and examples of env files."""
-        shared_folders = {stack.name for stack in plan.compose_stacks}  # their examples are there already
+        shared_folders = {stack.source_folder for stack in plan.compose_stacks}  # their examples are there already
         for stack in plan.cluster_stacks:
-            folder = f"deploy/{stack.name}"
+            folder = f"deploy/{stack.source_folder}"
             yield _list_documents(f"{folder}/kubernetes.yaml", _STACK_HEAD, stack.objects)
             if stack.databases:
                 path = f"{folder}/database.yaml"
                 head = f"Once, and after a change: kubectl -n {stack.name} apply --server-side -f {path}"
                 yield _list_documents(path, (head,), stack.databases)
-            for env_file in () if stack.name in shared_folders else stack.env_files:
+            for env_file in () if stack.source_folder in shared_folders else stack.env_files:
                 context = {"env_file": env_file, "place": "outside of the repository"}
                 yield FileTemplate(f"{folder}/{env_file.name}.example", "env.example.j2", context)
         for cluster in plan.clusters:

@@ -37,6 +37,7 @@ def plan_stack(environment: EffectiveEnvironment) -> ClusterStack:
     names = [rollout.MANIFESTS, *(["database.yaml"] if databases else [])]
     return ClusterStack(
         name=environment.stack_name,
+        source_folder=environment.source_folder,
         environment=environment.name,
         instances=tuple(_plan_service(service) for service in environment.services.values()),
         accessories=tuple(_plan_accessory(accessory) for accessory in environment.accessories.values()),
@@ -46,7 +47,7 @@ def plan_stack(environment: EffectiveEnvironment) -> ClusterStack:
         pushed=True,
         redirects=(),  # a rule refuses them
         status_command=f"{PROGRAM} status {environment.stack_name}",
-        files=tuple(f"deploy/{environment.stack_name}/{name}" for name in names),
+        files=tuple(f"deploy/{environment.source_folder}/{name}" for name in names),
         objects=_freeze(manifests.build_stack(environment, settings)),
         databases=_freeze(databases),
         secrets=() if is_rendered else tuple(EnvSecret(rollout.secret_of(file.name), file) for file in files),

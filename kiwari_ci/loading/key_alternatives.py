@@ -1,0 +1,61 @@
+"""What to write in place of a key that people expect, because a Compose file or another tool has it there."""
+
+from pydantic import BaseModel
+
+from kiwari_ci.schema import BuildArg, ContainerOptions, Health, Network, Spec
+from kiwari_ci.schema.compose_keys import suggest_compose_key
+from kiwari_ci.schema.schedules import Backup
+
+_HEALTHCHECK = "by: healthcheck, with `healthcheck: {test: [CMD, …]}` beside `health`"
+_WAIT = "start_period: 3m, for how long a deploy waits; `interval` and `retries` are of `healthcheck`"
+_CREATED_BY_HAND = "create the network on the host with `docker network create`, and write {external: NAME}"
+_JOBS = "jobs: {NAME: {schedule: '0 4 * * *', command: [./api, clean]}}"
+_COPY = """copy_to: {command: 'rclone copyto "$BACKUP_FILE" "far:$BACKUP_NAME"'}"""
+
+_OF_SPEC = {
+    "volumes": "volumes that a service names need no more; `volumes` of an environment names those that exist already",
+    "networks": "`networks` of a service; {external: NAME} for a network that exists already",
+    "secrets": "`env` of a service: {KEY: {secret: true}}",
+    "configs": "`files` of an environment, and `volumes` of a service: ['./app.conf:/etc/app.conf:ro']",
+    "version": "leave it out",
+}
+_OF_HEALTH = {
+    **dict.fromkeys(("command", "cmd", "test", "exec"), _HEALTHCHECK),
+    **dict.fromkeys(("tcp", "port"), "by: tcp"),
+    "grpc": "by: tcp; or by: healthcheck, with `healthcheck: {test: [CMD, grpc_health_probe, …]}`",
+    **dict.fromkeys(("interval", "retries", "timeout", "timeout_seconds"), _WAIT),
+}
+_OF_NETWORK = {
+    "aliases": "others reach a container by its name, which `containers` of an environment sets: {web: backend}",
+    "ipv4_address": "others reach a container by its name",
+    **dict.fromkeys(("driver", "driver_opts", "ipam", "attachable", "enable_ipv6", "labels"), _CREATED_BY_HAND),
+}
+_OF_CONTAINER = {
+    "start_period": "health: {start_period: 3m}",
+    **dict.fromkeys(("schedule", "cron", "crontab", "scheduled"), _JOBS),
+}
+_OF_BACKUP = {
+    **dict.fromkeys(("retention", "count", "days"), "keep: 14"),
+    **dict.fromkeys(("s3", "bucket", "destination", "to", "rclone", "restic"), _COPY),
+    "cron": "schedule: '15 3 * * *'",
+}
+_OF_BUILD_ARGUMENT = {"secret": "secrets: {npm_token: NPM_TOKEN} below `build`, for everybody can read an argument"}
+
+_TABLES: dict[type[BaseModel], dict[str, str]] = {
+    Spec: _OF_SPEC,
+    Health: _OF_HEALTH,
+    Network: _OF_NETWORK,
+    Backup: _OF_BACKUP,
+    BuildArg: _OF_BUILD_ARGUMENT,
+}
+
+
+def find_key_alternative(model: type[BaseModel] | None, key: str) -> str:
+    """Find what to write in place of a key that a model does not have; empty when nothing is known."""
+    if model is None:
+        return ""
+    if issubclass(model, ContainerOptions):
+        return _OF_CONTAINER.get(key) or suggest_compose_key(key)
+    if model is Spec and key.startswith("x-"):
+        return "what services have in common goes into `service_defaults`"
+    return _TABLES.get(model, {}).get(key, "")
