@@ -60,7 +60,7 @@ def test_the_power_of_a_node_goes(production: Environment, record: Record) -> No
 
     assert len(answers.failed()) <= len(answers) / 100, answers
     record(
-        16, "the power of a node goes, in the minute after it", "not a deploy", "60", count(answers), "the same image"
+        16, "a node loses its power; the first minute afterwards", "not a deploy", "60", count(answers), "the same image"
     )
 
 
