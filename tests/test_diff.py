@@ -510,7 +510,7 @@ def test_against_a_ref_reads_what_was_committed(checkout: Path) -> None:
     kiwari_ci("generate")
     assert "nothing changes" in run_diff()
     printed = run_diff("--against", "HEAD")
-    assert printed.startswith("HEAD → what specs/kiwari.yaml generates\n")
+    assert printed.startswith("Comparing HEAD with what specs/kiwari.yaml generates\n")
     assert "health path /health → /healthz" in printed
     git(checkout, "commit", "--quiet", "--all", "--message", "moved")
     assert "nothing changes" in run_diff("--against", "HEAD")

@@ -113,7 +113,7 @@ def test_a_folder_that_is_no_checkout(checkout: Path) -> None:
     Path("spec.yaml").write_text(spec())
     result = kiwari_ci("lint", "spec.yaml")
     assert result.out.splitlines()[-1].startswith(
-        "spec.yaml and .: 3 files there (all of them: no git checkout): services 1"
+        "spec.yaml, compared with 3 files (all, because it is no git checkout) in .: services 1"
     )
     assert rules("spec.yaml") == [("no-source", "web/Dockerfile", 2)]
 
@@ -131,7 +131,7 @@ def test_git_that_is_missing_or_fails(checkout: Path, monkeypatch: pytest.Monkey
     [
         (["--checkout", "gone"], "Directory 'gone' does not exist."),
         (["--repo", "spec.yaml"], "Directory 'spec.yaml' is a file."),
-        (["--checkout", "empty"], "spec.yaml: empty: 0 files that git tracks [no-files]"),
+        (["--checkout", "empty"], "spec.yaml: 0 files that git tracks in empty [no-files]"),
         (["none.yaml"], "none.yaml: no such file [no-file]"),
     ],
 )

@@ -159,11 +159,12 @@ def _check_proxy_state(
         return group.wrong("proxy", f"{proxy.name} is {proxy.status}", "running", cure)
     if host.network not in networks:
         cure = f"docker network connect {host.network} {proxy.name}; {step}"
-        return group.wrong("proxy", f"{proxy.name} is on {', '.join(networks)}", f"on {host.network}", cure)
+        seen = f"the container {proxy.name} is on {', '.join(networks)}"
+        return group.wrong("proxy", seen, f"on {host.network}", cure)
     required_version = find_planned_proxy(host.proxy).describe_required_version(proxy.image)
     if required_version:
         return group.wrong("proxy", f"{proxy.name} is {proxy.image}", required_version, step)
-    return group.ok("proxy", f"{proxy.name} is on {host.network}")
+    return group.ok("proxy", f"the container {proxy.name} is on the network {host.network}")
 
 
 def check_placed_file(

@@ -157,7 +157,8 @@ def _check_service_container(
         cure = f"docker logs {name}; {runbook.rollback(stack.name, name)}"
         return group.wrong(name, fault, expected, cure)
     restarts = "" if container.restarts == "0" else f", {container.restarts} restarts"
-    return group.ok(name, f"serves {parse_image_reference(pinned_image).digest[:19]}, as pinned{restarts}")
+    digest = parse_image_reference(pinned_image).digest[:19]
+    return group.ok(name, f"serves {digest}, the image of the last deploy{restarts}")
 
 
 def _report_not_deployed(group: FindingGroup, name: str, runbook: HostRunbookIndex) -> Finding:

@@ -59,9 +59,8 @@ def test_the_power_of_a_node_goes(production: Environment, record: Record) -> No
     production.settle()
 
     assert len(answers.failed()) <= len(answers) / 100, answers
-    record(
-        16, "a node loses its power; the first minute afterwards", "not a deploy", "60", count(answers), "the same image"
-    )
+    what = "a node loses its power; the first minute afterwards"
+    record(16, what, "not a deploy", "60", count(answers), "the same image")
 
 
 def test_the_api_server_is_away(production: Environment, record: Record) -> None:

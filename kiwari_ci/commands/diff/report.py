@@ -19,7 +19,7 @@ def format_diff_text(result: DiffResult, spec: str) -> str:
 
     The first comparison is arranged by what a person does and when; later ones by subject, risky changes first.
     """
-    lines = [f"{result.before} → what {spec} generates", ""]
+    lines = [f"Comparing {result.before} with what {spec} generates", ""]
     if result.is_first and result.changes:
         lines += _format_first_comparison(result)
         lines += [f"not read: {path}: {reason}" for path, reason in result.skipped]

@@ -245,5 +245,5 @@ def _detect_slug_and_branch(
         repository.slug = (slug, "")
     if not repository.slug:
         return None
-    branch, where = repository.branch or ("main", "could not tell: the clone does not say it")
+    branch, where = repository.branch or ("main", "a guess: this clone has no `origin/HEAD`")
     return SourcedValue(*repository.slug), SourcedValue(branch, where, guess=not repository.branch)

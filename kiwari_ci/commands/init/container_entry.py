@@ -241,8 +241,8 @@ def add_volume_decision(draft: SpecDraft, entry_path: YamlPath, container: Detec
     names = {volume.partition(":")[0] for volume in list_portable_volumes(container)}
     if any(not name.startswith("/") and name not in container.existing_volumes for name in names):
         question = (
-            f"the data of {entry_path[1]}: Compose calls its volumes STACK_VOLUME; "
-            "under another stack's name they are empty, unless `volumes` of the environment names today's"
+            f"{entry_path[1]} has volumes, which Compose calls STACK_VOLUME: "
+            "a stack with a new name starts with empty ones, unless `volumes` of the environment names today's"
         )
         draft.decide((*entry_path, "volumes"), question)
 

@@ -84,7 +84,8 @@ def build_spec_draft(facts: RepositoryFindings) -> SpecDraft:
     project.put("repository", facts.slug.value, facts.slug.where)
     project.put("default_branch", facts.branch.value, facts.branch.where)
     if facts.branch.guess:
-        draft.decide(("project", "default_branch"), "the default branch is not known: the clone does not say it")
+        guess = "the default branch is a guess, because this clone has no `origin/HEAD`"
+        draft.decide(("project", "default_branch"), guess)
     if facts.pull_requests:
         project.put("pull_requests", True, facts.pull_requests)
     _add_registry(draft, facts, namespace)
@@ -203,7 +204,8 @@ def _add_hosts(draft: SpecDraft, facts: RepositoryFindings) -> None:
             prefix = host.name.upper().replace("-", "_")
             secrets = f"{prefix}_HOST, {prefix}_USER and {prefix}_SSH_KEY"
             table.above = [f"could not tell which server: GitHub's secrets {secrets} say it"]
-            draft.decide(("hosts", host.name), "the server: its name here, and the secrets that reach it")
+            question = "choose a name for the server, and the names of the secrets with its address and login"
+            draft.decide(("hosts", host.name), question)
     first_host = next(iter(hosts))
     if facts.proxies and "kind" in proxy_entry:
         draft.decide(("hosts", first_host, "proxy"), _describe_proxy_change(facts.proxies[0], proxy_entry))
@@ -312,7 +314,7 @@ def _describe_proxy_change(proxy: SourcedValue, entry: dict[str, Any]) -> str:
         return f"{today}: `kind: none` keeps it, and it must lead to published `ports`"
     if proxy_choice.reads_labels(entry["kind"]) and "stack" not in entry:
         return f"{today}, and stays: 3.6 or newer, with `--serversTransport.maxIdleConnsPerHost=-1`"
-    return f"{today}: one with a generated configuration takes its place; `kind: none` keeps yours"
+    return f"{today}: a generated one would replace it; write `kind: none` to keep yours"
 
 
 def _find_router_options(facts: RepositoryFindings) -> dict[str, SourcedValue]:

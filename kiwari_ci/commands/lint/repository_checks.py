@@ -66,15 +66,15 @@ def lint_repository(path: Path, folder: Path | None) -> LintReport:
     root = folder or tracked_files.find_checkout_root(Path())
     checkout = tracked_files.read_checkout(root)
     lint_context = LintContext(loaded.source, loaded.effective, checkout, root.as_posix())
-    kind = f"files there (all of them: {checkout.no_git})" if checkout.no_git else "files that git tracks"
-    location = f"{root.as_posix()}: {len(checkout.files)} {kind}"
+    kind = f"files (all, because it is {checkout.no_git})" if checkout.no_git else "files that git tracks"
+    location = f"{len(checkout.files)} {kind} in {root.as_posix()}"
     if not checkout.files:
         hint = "git add them, or name the folder: --checkout DIR"
         raise SpecError([Problem("no-files", location, path.as_posix(), hint=hint)])
     problems = sort_problems(_find_problems(lint_context))
     errors = sum(problem.severity == "error" for problem in problems)
     counts = f"services {len(loaded.spec.services)}, errors {errors}, advice {len(problems) - errors}"
-    return LintReport(problems, loaded.plan, f"{path.as_posix()} and {location}: {counts}")
+    return LintReport(problems, loaded.plan, f"{path.as_posix()}, compared with {location}: {counts}")
 
 
 def _find_problems(lint_context: LintContext) -> Problems:
