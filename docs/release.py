@@ -26,6 +26,11 @@ KINDS = [
         "the host's program: copy it to each server, as the runbook's `A changed file under deploy/` says",
     ),
     (
+        r"^deploy/bin/rotate$",
+        "the rotation program: copy it to each server where it is used, as the runbook's"
+        " `A changed file under deploy/` says",
+    ),
+    (
         r"^deploy/bin/database$",
         "the database program: copy it to each server, as the runbook's `A changed file under deploy/` says",
     ),

@@ -28,6 +28,7 @@ ALLOWED = (
 
 # Lists that are never empty, or never longer than one: what the plan promises, and the only gaps allowed.
 NEVER = {
+    "pull_requests.changes": {"many"},
     "plan.compose_stacks": {"none"},
     "plan.hosts": {"none"},
     "plan.needs": {"none", "one"},

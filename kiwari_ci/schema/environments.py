@@ -52,9 +52,8 @@ class Proxy(SpecModel):
     kind: ProxyKind = Field(
         "nginx-proxy-manager",
         description="`nginx-proxy-manager`: the runbook has the values to enter; `traefik`: labels on the services; "
-        "`caddy` and `nginx`: a stack with its configuration; `custom`: a proxy container of your own on "
-        "`network`, which sends requests to the names of containers; `none`: a proxy of your own, which sends "
-        "requests to published `ports`; `ingress`: the Ingress controller of a cluster.",
+        "`caddy`, `nginx`: a stack with its configuration; `custom`: your own container on `network`; "
+        "`none`: your own proxy, for published `ports`; `ingress`: the controller of a cluster.",
     )
     network: Slug = Field("proxy", description="The Docker network that the proxy and the services share.")
     stack: Omittable[Slug] = Field(

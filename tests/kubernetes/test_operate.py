@@ -56,7 +56,7 @@ def test_status_says_what_serves_and_since_when(shop: Shop) -> None:
 
     assert done.code == 0, done.err
     assert done.out.startswith(f"production on cluster: {STACK}\n  {WEB}: 3 of 3 pods serve\n    image   {IMAGE}\n")
-    assert "    commit  number 2 of the branch" in done.out
+    assert "    source  commit number 2" in done.out
     assert "run https://github.com/example/shop/actions/runs/72\n" in done.out
 
 
