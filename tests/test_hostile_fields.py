@@ -390,7 +390,9 @@ def test_other_readers_accept_the_workflows(name: str, kind: str, tmp_path: Path
         for checker in (checkers.actionlint, checkers.zizmor, checkers.workflow_schema, checkers.shell_syntax):
             findings = checkers.findings(checker, workflows)
             # A runner may have any label, and actionlint knows those of GitHub only.
-            unexpected = [each for each in findings if not re.search(r",title=self-hosted-runner::|\[runner-label\]", each)]
+            unexpected = [
+                each for each in findings if not re.search(r",title=self-hosted-runner::|\[runner-label\]", each)
+            ]
             assert unexpected == []
 
 

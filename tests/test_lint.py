@@ -113,7 +113,7 @@ def test_a_folder_that_is_no_checkout(checkout: Path) -> None:
     Path("spec.yaml").write_text(spec())
     result = kiwari_ci("lint", "spec.yaml")
     assert result.out.splitlines()[-1].startswith(
-        "spec.yaml, compared with 3 files (all, because it is no git checkout) in .: services 1"
+        "spec.yaml, compared with 3 files (all of them: no git checkout) in .: services 1"
     )
     assert rules("spec.yaml") == [("no-source", "web/Dockerfile", 2)]
 
@@ -121,7 +121,7 @@ def test_a_folder_that_is_no_checkout(checkout: Path) -> None:
 def test_git_that_is_missing_or_fails(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_repository(checkout, {"spec.yaml": spec(), "web/Dockerfile": "FROM a\n"})
     (checkout / ".git/index").write_bytes(b"broken")
-    assert "files there (all of them: git ls-files refused: " in kiwari_ci("lint", "spec.yaml").out
+    assert "files (all of them: git ls-files refused: " in kiwari_ci("lint", "spec.yaml").out
     monkeypatch.setenv("PATH", str(checkout))
     assert "files there (all of them: git is not installed)" in kiwari_ci("lint", "spec.yaml").out
 

@@ -66,7 +66,7 @@ def lint_repository(path: Path, folder: Path | None) -> LintReport:
     root = folder or tracked_files.find_checkout_root(Path())
     checkout = tracked_files.read_checkout(root)
     lint_context = LintContext(loaded.source, loaded.effective, checkout, root.as_posix())
-    kind = f"files (all, because it is {checkout.no_git})" if checkout.no_git else "files that git tracks"
+    kind = f"files (all of them: {checkout.no_git})" if checkout.no_git else "files that git tracks"
     location = f"{len(checkout.files)} {kind} in {root.as_posix()}"
     if not checkout.files:
         hint = "git add them, or name the folder: --checkout DIR"
