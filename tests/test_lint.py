@@ -123,7 +123,7 @@ def test_git_that_is_missing_or_fails(checkout: Path, monkeypatch: pytest.Monkey
     (checkout / ".git/index").write_bytes(b"broken")
     assert "files (all of them: git ls-files refused: " in kiwari_ci("lint", "spec.yaml").out
     monkeypatch.setenv("PATH", str(checkout))
-    assert "files there (all of them: git is not installed)" in kiwari_ci("lint", "spec.yaml").out
+    assert "files (all of them: git is not installed)" in kiwari_ci("lint", "spec.yaml").out
 
 
 @pytest.mark.parametrize(
