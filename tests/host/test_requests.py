@@ -52,7 +52,7 @@ def person(words: str) -> host.Caller:
         f"deploy 1 shop 007 {SHA} 77 web={DIGEST}",
         f"deploy 1 shop 0 {SHA} 77 web={DIGEST}",
         f"deploy 1 shop -1 {SHA} 77 web={DIGEST}",
-        f"deploy 1 shop 1234567890 {SHA} 77 web={DIGEST}",
+        f"deploy 1 shop 1234567890123 {SHA} 77 web={DIGEST}",
         f"deploy 1 shop ٩ {SHA} 77 web={DIGEST}",
         f"deploy 1 shop 9 {SHA.upper()} 77 web={DIGEST}",
         f"deploy 1 shop 9 {SHA} x web={DIGEST}",
