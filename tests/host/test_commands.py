@@ -53,7 +53,7 @@ def test_the_time_limit_of_docker_ends_its_plugin(tmp_path: Path, monkeypatch: p
     write_program(tmp_path, STARTER.format(pid=pid))
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
 
-    with pytest.raises(host.Failed, match="docker compose up did not end within 1 seconds"):
+    with pytest.raises(host.TimedOut, match="docker compose up did not end within 1 seconds"):
         host.Machine().docker("compose", "up", seconds=1)
 
     assert wait_for_end(int(pid.read_text()))

@@ -158,6 +158,27 @@ def test_going_back_pulls_by_digest_what_is_gone(world: World, digests: dict[str
     assert world.serves("web", digests["a"])
 
 
+def test_the_image_of_a_rollback_is_kept_from_the_clean_up_of_another_stack(
+    world: World, digests: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be older than those that each stack keeps, and no container uses it yet."""
+    serve(world, digests, "abcdef")
+    image = f"ghcr.io/acme/web@{digests['a']}"
+    assert image not in host.needed_images()
+    world.machine.public.add(image)
+    pull = world.machine.pull
+    needed: list[bool] = []
+
+    def look_and_pull(reference: str, config: Path | None) -> str:
+        needed.append(reference in host.needed_images())
+        return pull(reference, config)
+
+    monkeypatch.setattr(world.machine, "pull", look_and_pull)
+    assert world.rollback("web", digests["a"]).code == 0
+
+    assert needed == [True]
+
+
 @pytest.mark.parametrize("text", ["A=change-me\n", "A=1\n"])
 def test_the_way_back_waits_for_no_finding(world: World, digests: dict[str, str], text: str) -> None:
     serve(world, digests, "ab")

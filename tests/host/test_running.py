@@ -285,6 +285,30 @@ def test_the_work_is_done_by_another_process(world: World, capfd: pytest.Capture
     assert "-deploy-web-" in log.name
 
 
+def test_a_connection_that_breaks_while_the_request_waits(world: World, capfd: pytest.CaptureFixture[str]) -> None:
+    """`cancel` would end the deploy that it waits for."""
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+    log = os.open(world.folder / "log", os.O_RDWR | os.O_CREAT)
+    os.write(log, b"==> waiting for another deploy\n")
+    reader, writer = os.pipe()
+    os.close(reader)
+    stdout = os.dup(1)
+    os.dup2(writer, 1)
+    try:
+        assert host.print_log_until_end(log, child) == 1
+    finally:
+        os.dup2(stdout, 1)
+        for handle in (log, writer, stdout):
+            os.close(handle)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+    assert f"while it still waits for another deploy, this ends it: kill {child}\n" in capfd.readouterr().err
+
+
 def test_a_mistake_of_the_programs_own(world: World, capfd: pytest.CaptureFixture[str]) -> None:
     def work() -> int:
         raise KeyError("a mistake")

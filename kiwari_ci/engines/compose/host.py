@@ -178,6 +178,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MEMORY_FOLDER = Path("/dev/shm")  # files there are in memory, and gone after a boot
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+SERVICE_KEY = r"[A-Za-z0-9._-]+"  # in a compose file; a request names only those that are a NAME
 DIGEST = r"sha256:[0-9a-f]{64}"
 REQUESTS = [
     re.compile(
@@ -199,7 +200,7 @@ COMPOSE_FILE = "docker-compose.yml"
 PINS_FILE = "docker-compose.override.yml"
 ROTATION_NOTE = ".rotation.json"
 PINS_HEAD = "# Written by bin/deploy: what serves. Compose reads it by itself.\nservices:\n"
-PINS_LINE = re.compile(rf'  {NAME}: \{{(?:image: "[^"\\]+")?\}}\n')
+PINS_LINE = re.compile(rf'  {SERVICE_KEY}: \{{(?:image: "[^"\\]+")?\}}\n')
 PINNED_IMAGE = re.compile(r'image: "([^"]+)"')
 RECORD_LINE = re.compile(rf"([^ ]+@{DIGEST}) ([0-9]+) ([^ ]+) ([^ ]+)")
 ENV_FILE_LINE = re.compile(r"^ +env_file: \"?([^\s\"]+)\"?$", re.MULTILINE)
@@ -284,6 +285,10 @@ class Failed(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+class TimedOut(Failed):
+    """A docker command did not end within its time limit."""
 
 
 class Cancelled(Failed):
@@ -729,6 +734,8 @@ def roll_back(stack: "Stack", request: Request, services: List[Service]) -> None
         progress(f"note: {finding}")
     refuse_missing_env_files(stack)
     move_edited_pins_away(stack)
+    # Pinned before the pull, so that the clean-up of another stack does not remove the image.
+    stack.write_trial_pins()
     ensure_rollback_image(stack, service)
     roll_out(stack, request, [service])
 
@@ -945,7 +952,11 @@ def print_log_until_end(log: int, child: int) -> int:
                 time.sleep(0.1)
                 code = exit_code_if_ended(child)
     except (BrokenPipeError, KeyboardInterrupt):
-        print_error("the request goes on without you; bin/deploy cancel STACK ends it")
+        # `cancel` ends the request that holds the lock, which may be another one.
+        print_error(
+            "the request goes on without you. bin/deploy cancel STACK ends it once it holds the lock;"
+            f" while it still waits for another deploy, this ends it: kill {child}"
+        )
         return NOT_SERVING
 
 
@@ -2417,13 +2428,15 @@ def folder_of(folder: Path, name: str) -> Iterator[Path]:
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for part in name.split("/")[:-1]:
-            if not os.path.lexists(f"/proc/self/fd/{handle}/{part}"):
+            is_new = not os.path.lexists(f"/proc/self/fd/{handle}/{part}")
+            if is_new:
                 os.mkdir(part, dir_fd=handle)
-                os.chmod(part, 0o755, dir_fd=handle)  # a container may run as another user
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
             inner = os.open(part, flags, dir_fd=handle)
             os.close(handle)
             handle = inner
+            if is_new:
+                os.fchmod(handle, 0o755)  # a container may run as another user
         yield Path(f"/proc/self/fd/{handle}")
     finally:
         os.close(handle)
@@ -2576,10 +2589,13 @@ def pull(stack: "Stack", image: str, login: Path) -> None:
 
 
 def pull_once(stack: "Stack", image: str, *options: str) -> Output:
-    """Try to pull an image."""
-    return stack.machine.docker(
-        *options, "pull", "-q", image, seconds=PULL_SECONDS, can_be_cancelled=True
-    )
+    """Try to pull an image; a pull that reaches its time limit has failed like any other."""
+    try:
+        return stack.machine.docker(
+            *options, "pull", "-q", image, seconds=PULL_SECONDS, can_be_cancelled=True
+        )
+    except TimedOut as failure:
+        return Output(-signal.SIGKILL, "", failure.message)
 
 
 def refuse_if_final(image: str, output: Output) -> None:
@@ -3001,6 +3017,12 @@ def batches_that_fit(stack: "Stack", services: List[Service]) -> List[List[Servi
         if not batches or needed is None or needed > free:
             batches.append([])
             free = stack.machine.available_memory() // 5 * 4  # a fifth stays in reserve
+            if needed is not None and needed > free and can_start_beside(stack, service):
+                progress(
+                    f"note: {service.name} needs about {megabytes(needed)} of memory beside its old"
+                    f" container, and {megabytes(free)} are available: the kernel may kill a process"
+                    " while both run"
+                )
         batches[-1].append(service)
         free = free - needed if needed is not None else 0
     return batches
@@ -3254,7 +3276,8 @@ def create_successor(stack: "Stack", service: Service, old: Container) -> None:
     for container in stack.containers_of(service):
         if container.id not in known:
             stack.rename(container.name, service.container_name)
-    refuse_failed_start(service.name, stack.machine.docker("start", service.container_name))
+    output = stack.machine.docker("start", service.container_name, seconds=CHANGE_SECONDS)
+    refuse_failed_start(service.name, output)
 
 
 def stop_and_set_aside(stack: "Stack", service: Service) -> None:
@@ -3506,9 +3529,10 @@ def rejoin(stack: "Stack", service: Service, has_names: bool) -> None:
             network = stack.network_name(key)
             names = service.names_on(key) if has_names else []
             aliases = [option for name in names for option in ("--alias", name)]
-            stack.machine.docker("network", "disconnect", network, service.temporary_name)
+            ends = (network, service.temporary_name)
+            stack.machine.docker("network", "disconnect", *ends, seconds=CHANGE_SECONDS)
             output = stack.machine.docker(
-                "network", "connect", *aliases, network, service.temporary_name
+                "network", "connect", *aliases, *ends, seconds=CHANGE_SECONDS
             )
             if output.code != 0:
                 raise Failed(
@@ -3710,7 +3734,7 @@ def remove_unneeded_image(stack: "Stack", image: str) -> None:
     """
     with locked(ROOT / ".host.lock", f"removing {image}"):
         if "@sha256:" in image and image not in needed_images():
-            stack.machine.docker("image", "rm", image)
+            stack.machine.docker("image", "rm", image, seconds=CHANGE_SECONDS)
 
 
 def needed_images() -> Set[str]:
@@ -4373,7 +4397,7 @@ class Machine:
                     process.communicate(stdin.encode(), seconds)
                 return Output(process.returncode, text_of(out), text_of(err))
         except subprocess.TimeoutExpired as error:
-            raise Failed(
+            raise TimedOut(
                 NOT_READY, f"docker {verb_of(arguments)} did not end within {seconds} seconds"
             ) from error
         except FileNotFoundError as error:
@@ -4670,6 +4694,11 @@ def registry_key(image: str) -> str:
 def verb_of(arguments: Sequence[str]) -> str:
     """The subcommands in the arguments of docker, for a message."""
     return " ".join(word for word in arguments if re.fullmatch(r"[a-z]+", word))[:40]
+
+
+def megabytes(size: int) -> str:
+    """A number of bytes, for a message."""
+    return f"{size // 1_000_000} MB"
 
 
 def version_of(text: str) -> Tuple[int, int]:
