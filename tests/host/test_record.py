@@ -1,5 +1,6 @@
 """The record, going back, and what is kept: a record only grows, and stands what people and power cuts do to it."""
 
+import os
 import resource
 from pathlib import Path
 
@@ -342,6 +343,22 @@ def test_an_image_that_another_stack_can_go_back_to_is_kept(world: World, digest
     serve(world, digests, "abcdef")
 
     assert local(world, digests) == "adef"
+
+
+@pytest.mark.parametrize("place", ["other", "other/.deploys"])
+def test_no_image_is_removed_while_a_record_cannot_be_read(
+    world: World, digests: dict[str, str], monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """A stack of root may go back to an image that this user does not see in its record."""
+    closed = world.root / place
+    (world.root / "other" / ".deploys").mkdir(parents=True)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != closed)
+
+    serve(world, digests, "abcde")
+    outcome = world.deploy({"web": digests["f"]}, 6)
+
+    assert local(world, digests) == "abcdef"
+    assert outcome.says(f"note: old images stay, because this user cannot read which images a stack needs in {closed}")
 
 
 def test_images_of_nobody_elses_repository_are_touched(world: World, digests: dict[str, str]) -> None:

@@ -667,7 +667,7 @@ def perform(stack: "Stack", request: Request, delivery: Delivery) -> int:
     def work(services: List[Service]) -> None:
         undo_interrupted_rotation(stack, request.verb)
         with stack.locked(request):
-            recover(stack)
+            recover(stack, request.verb)
             run_owed_hook(stack)
             if request.verb == "rollback":
                 roll_back(stack, request, services)
@@ -981,8 +981,16 @@ def end_on_signal(number: int, frame: object) -> None:
 
 
 def ignore_cancel() -> None:
-    """From now on a cancel (SIGTERM) comes too late."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """From now on a cancel (SIGTERM) comes too late.
+
+    With SIG_IGN, hooks/after and all that it starts would ignore the signal, too: a program that is
+    executed inherits it, but not a handler.
+    """
+    signal.signal(signal.SIGTERM, do_nothing_on_signal)
+
+
+def do_nothing_on_signal(number: int, frame: object) -> None:
+    """Go on."""
 
 
 # 3. Lock: one deploy of a stack at a time. The kernel holds the lock until this program and the
@@ -1192,17 +1200,22 @@ def undo_interrupted_rotation(stack: "Stack", verb: str) -> None:
         progress(f"note: {failure.message}; the rollback goes on all the same")
 
 
-def recover(stack: "Stack") -> None:
+def recover(stack: "Stack", verb: str) -> None:
     """Finish or undo the interrupted deploys of all services of the stack.
 
     A new container goes on serving if it is recorded, or if no old container is left to come back.
     Else the old one comes back; the temporary container serves if no other is healthy.
+
+    If the program was killed while it replaced files, the old ones come back before anything reads
+    them, because old and new ones are mixed. In all other cases, which ones come back depends on
+    what serves, and so this is decided later.
     """
     stack.state.mkdir(exist_ok=True)
     remove_stale_tokens(stack)
     remove_stale_files(stack)
+    # It is also false if there is no note; then nothing is restored.
     if not read_json(stack.replaced_note).get("is_installed"):
-        restore_files(stack)  # before anything reads them: old and new ones are mixed
+        restore_interrupted_files(stack, verb)
     try:
         stack.read_compose_file()
     except Cancelled:
@@ -1211,17 +1224,33 @@ def recover(stack: "Stack") -> None:
         # This request may bring a compose file that is right.
         progress(f"note: {failure.message}")
         return
-    if not any(check_pins(stack)):  # the preflight reports what a person wrote into that file
-        stack.write_pins()
-    restore_files(stack)
+    write_pins_unless_edited(stack)
+    restore_interrupted_files(stack, verb)
     for service in stack.services.values():
         if not service.is_accessory:
             wait_for_interrupted_one_off(stack, service)
         if not service.is_accessory and not service.runs_once:
             with uninterrupted(), cleaning_up():
                 recover_service(stack, service)
-    restore_files(stack)
-    stack.forget_replaced_files()
+    if restore_interrupted_files(stack, verb):
+        stack.forget_replaced_files()
+
+
+def restore_interrupted_files(stack: "Stack", verb: str) -> bool:
+    """Restore files that an interrupted deploy has replaced; whether that was possible.
+
+    A rollback, the way out of trouble, goes on if it was not. A later deploy tries it again.
+    """
+    try:
+        restore_files(stack)
+    except Cancelled:
+        raise
+    except (Failed, OSError) as error:
+        if verb != "rollback":
+            raise
+        progress(f"note: {as_failure(error).message}; the rollback goes on all the same")
+        return False
+    return True
 
 
 def recover_service(stack: "Stack", service: Service) -> None:
@@ -1311,7 +1340,7 @@ def let_old_container_serve(stack: "Stack", service: Service) -> None:
     containers reach it meanwhile. So this comes before its removal.
     """
     if not stays_healthy(stack, service):
-        stack.write_pins()
+        write_pins_unless_edited(stack)
         go_back_if_nothing_serves(stack, service)
         wait_until_started(stack, service)
 
@@ -1884,6 +1913,12 @@ def check_pins(stack: "Stack") -> Iterator[Finding]:
         )
 
 
+def write_pins_unless_edited(stack: "Stack") -> None:
+    """Pin the recorded images; what a person wrote into that file stays for the preflight."""
+    if not any(check_pins(stack)):
+        stack.write_pins()
+
+
 def move_edited_pins_away(stack: "Stack") -> None:
     """Rename an override file that a person has edited, before this program writes its own."""
     if not any(check_pins(stack)):
@@ -2396,13 +2431,7 @@ def install_file(source: Path, folder: Path, name: str) -> None:
     A file that a container may mount is overwritten in place, because a container that runs would
     go on seeing the old file if a new one took its name.
     """
-    for place in places_below(folder, name):
-        if place.is_symlink():
-            raise Failed(
-                NOT_READY,
-                f"{place} is a symbolic link, which is never followed. Remove it, then run the job"
-                " again",
-            )
+    refuse_symbolic_links(folder, name)
     content, mode = source.read_bytes(), source.stat().st_mode & 0o777
     with named_in_errors(folder / name), folder_of(folder, name) as parent:
         target = parent / Path(name).name
@@ -2416,6 +2445,17 @@ def install_file(source: Path, folder: Path, name: str) -> None:
             stream.write(content)
             stream.truncate()
             sync(stream)
+
+
+def refuse_symbolic_links(folder: Path, name: str) -> None:
+    """Fail if a file below a stack's folder, or a folder that it is in, is a symbolic link."""
+    for place in places_below(folder, name):
+        if place.is_symlink():
+            raise Failed(
+                NOT_READY,
+                f"{place} is a symbolic link, which is never followed. Remove it, then run the job"
+                " again",
+            )
 
 
 @contextlib.contextmanager
@@ -2454,6 +2494,9 @@ def install_files(stack: "Stack", files: Files) -> None:
     if not (stack.folder / COMPOSE_FILE).is_file():
         files.install(changed)  # the first files of this stack: there is no old version
         return
+    # Before the note is written: a file that cannot be replaced could not be restored either.
+    for name in changed:
+        refuse_symbolic_links(stack.folder, name)
     remove_folder(stack.replaced_files)
     stack.replaced_files.mkdir(mode=0o700)
     for name in changed:
@@ -2501,7 +2544,7 @@ def restore_files(stack: "Stack") -> None:
         stack.write_replaced_note(sorted(set(stack.replaced_names()) - set(names)))
     if COMPOSE_FILE in names and stack.services:
         stack.read_compose_file()
-        stack.write_pins()
+        write_pins_unless_edited(stack)
 
 
 def files_to_restore(stack: "Stack") -> List[str]:
@@ -3717,6 +3760,14 @@ def remove_old_images(stack: "Stack", services: List[Service]) -> None:
 
     Only these repositories are cleaned up: `docker image prune` could remove somebody else's.
     """
+    unreadable = unreadable_folders()
+    if unreadable:
+        names = ", ".join(str(path) for path in unreadable)
+        progress(
+            "note: old images stay, because this user cannot read which images a stack needs in"
+            f" {names}"
+        )
+        return
     for repository in sorted(
         {service.repository for service in services if service.result == "serving"}
     ):
@@ -3735,6 +3786,17 @@ def remove_unneeded_image(stack: "Stack", image: str) -> None:
     with locked(ROOT / ".host.lock", f"removing {image}"):
         if "@sha256:" in image and image not in needed_images():
             stack.machine.docker("image", "rm", image, seconds=CHANGE_SECONDS)
+
+
+def unreadable_folders() -> List[Path]:
+    """Folders of stacks, or of their records, that this user cannot read: they belong to root."""
+    folders = [folder for folder in sorted(ROOT.iterdir()) if folder.is_dir()]
+    unreadable = [folder for folder in folders if not os.access(folder, os.X_OK)]
+    for folder in folders:
+        state = folder / ".deploys"
+        if folder not in unreadable and state.is_dir() and not os.access(state, os.R_OK | os.X_OK):
+            unreadable.append(state)
+    return unreadable
 
 
 def needed_images() -> Set[str]:
@@ -4339,8 +4401,16 @@ class Stack:
             write_file(self.state / f".mounts-{service.name}", checksum.encode(), 0o600)
 
     def write_pins(self, images: Optional[Dict[str, str]] = None) -> None:
-        """Pin each service to one of these images, or else to the recorded one."""
-        self._write_pins(self.pins, images or {})
+        """Pin each service to one of these images, or else to the recorded one.
+
+        A service of the same batch whose new container runs already keeps its new image.
+        """
+        running = {
+            name: service.image
+            for name, service in self.services.items()
+            if service.new_container and not service.result
+        }
+        self._write_pins(self.pins, {**running, **(images or {})})
 
     def write_trial_pins(self) -> None:
         """Pin the request's services to their new images, in a file that Compose gets only by -f.
@@ -4443,15 +4513,17 @@ class Machine:
         """
         with memory_file() as printed:
             try:
-                code = subprocess.run(
+                process = subprocess.Popen(
                     command,
                     cwd=folder,
                     env={**os.environ, **settings},
                     stdin=subprocess.DEVNULL,
                     stdout=printed,
                     stderr=subprocess.STDOUT,
-                    timeout=SCRIPT_SECONDS,
-                ).returncode
+                    start_new_session=True,
+                )
+                with ended_with_its_group(process):
+                    code = process.wait(SCRIPT_SECONDS)
             except subprocess.TimeoutExpired:
                 code = 124
             printed.seek(0)
