@@ -264,6 +264,27 @@ def test_a_deploy_that_is_cancelled_takes_back_what_it_had_begun(world: World, p
     assert world.names() == ["web"] and world.serves("web", good)
 
 
+def test_a_cancel_after_the_old_container_is_gone_keeps_the_new_one_and_names_the_way_back(world: World) -> None:
+    """To go back from it would interrupt the service."""
+    old, new = world.image("web", 1), world.image("web", 2)
+    world.deploy({"web": old}, 1)
+
+    def cancel() -> None:
+        if world.serves("web", new):
+            world.machine.at_each_point = None
+            raise host.Cancelled(1, "the deploy was cancelled")
+
+    world.machine.at_each_point = cancel
+    outcome = world.deploy({"web": new}, 2)
+
+    assert outcome.code == 1
+    assert outcome.says(f"FAILED: web; serving now: {new}")
+    assert outcome.says(f"to go back: {world.root}/bin/deploy rollback shop web {old}")
+    assert len(world.record("web")) == 1
+    assert world.rollback("web", old).code == 0
+    assert world.serves("web", old)
+
+
 # The process and its log
 
 

@@ -18,7 +18,8 @@ file can mount the whole disk. These are the requests:
     rollback STACK SERVICE [DIGEST]    go back to the image that served before, or to this one
     check STACK                        print what would make a deploy fail; change nothing
     cancel STACK                       end the deploy that is running, and undo the services that
-                                       are half replaced; finished ones keep the new image
+                                       are half replaced. Finished ones keep the new image, and so
+                                       does one that answers only with its new own container
     status [STACK]                     print what serves
 
 A person on the server types the same: ~/docker/bin/deploy status.
@@ -1254,7 +1255,20 @@ def restore_interrupted_files(stack: "Stack", verb: str) -> bool:
 
 
 def recover_service(stack: "Stack", service: Service) -> None:
-    """Recover one service, so that exactly one of its containers goes on serving."""
+    """Recover one service, so that exactly one of its containers goes on serving.
+
+    The first line that is true decides what happens to the set-aside container:
+
+        no set-aside and no temporary container      nothing: no deploy was replacing the service
+        it has its old name again                    it is started: its return was interrupted
+        the note says that it is replaced            it is retired: the new container is recorded
+        the own container has the recorded image,
+        and stays healthy                            it is retired
+        it exists                                    it comes back in place of the own container
+
+    After that, the temporary container is removed, unless no other is healthy. If nothing serves
+    then, the own container is created again from the recorded image.
+    """
     repair_half_created_containers(stack, service)
     note = stack.set_aside_note(service)
     if not note.id and not stack.temporary(service):
@@ -2570,12 +2584,26 @@ def files_to_restore(stack: "Stack") -> List[str]:
 
 
 def may_need_new_files(stack: "Stack", service: Service) -> bool:
-    """Whether a service runs the new version, or will be started with it later."""
+    """Whether a service runs the new version, or will be started with it later.
+
+    The first line that is true decides:
+
+        it is an accessory                                    no: a deploy never replaces it
+        it serves the new version                             yes
+        its temporary container may serve                     yes
+        this request has still to replace it                  yes
+        no own container, or the old one can still come back  no
+        this request has failed for it                        if its new container is kept
+        an interrupted deploy is recovered                    if its image is not recorded
+    """
     if service.is_accessory:
         return False
-    if service.result == "serving" or (service.can_temporary_serve and stack.temporary(service)):
+    if service.result == "serving":
         return True
-    if service.image and not service.result:
+    if service.can_temporary_serve and stack.temporary(service):
+        return True
+    is_still_to_be_replaced = service.image != "" and not service.result
+    if is_still_to_be_replaced:
         return True
     own = stack.find(service.container_name)
     if not own or not stack.owns(own, service) or set_aside_container(stack, service):
@@ -2588,8 +2616,10 @@ def may_need_new_files(stack: "Stack", service: Service) -> bool:
 
 def is_new_container(stack: "Stack", service: Service, own: Container) -> bool:
     """Whether this request created the own container: from a new image, or with new settings."""
-    recorded = stack.newest_record(service.name).image
-    return own.id == service.new_container or own.image == service.image != recorded
+    was_created_by_this_request = own.id == service.new_container
+    is_recorded = service.image == stack.newest_record(service.name).image
+    runs_an_image_that_never_served = own.image == service.image and not is_recorded
+    return was_created_by_this_request or runs_an_image_that_never_served
 
 
 def is_new_container_kept(stack: "Stack", service: Service) -> bool:
@@ -3307,8 +3337,9 @@ def create_successor(stack: "Stack", service: Service, old: Container) -> None:
     """Create the new own container beside a set-aside container that Compose made.
 
     `docker compose up` would remove the set-aside container, which it finds by its labels. So
-    Compose is asked to scale the service up by one container. It only does that for a service
-    without a fixed container name, and so the name is set afterwards.
+    Compose is asked to scale the service up by one container. The set-aside one has those labels
+    still, and so Compose counts it: the new number is that of all containers and one more. Compose
+    only scales a service without a fixed container name, and so the name is set afterwards.
     """
     model = stack.successor_model(service, old)
     known = {container.id for container in stack.containers_of(service)}
@@ -3475,7 +3506,13 @@ def wait_until_docker_answers(stack: "Stack") -> None:
 
 
 def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
-    """Create the own container again from its old image, if no healthy container is left."""
+    """Create the own container again from its old image, if no healthy container is left.
+
+    The rule: a new own container stays if it passes a health check over the network or of Docker's;
+    without one, it never stays. An old one stays as long as it has processes. So after a cancel, a
+    new container that is healthy goes on serving, although it is not recorded: to go back from it
+    would interrupt the service. `print_outcome` prints the command for that.
+    """
     with cleaning_up():
         restore_files(stack)
     image = stack.newest_record(service.name).image
