@@ -167,7 +167,7 @@ def refusals(program: str) -> list[tuple[str, str]]:
 def _refusals_of_call(call: ast.Call, names: dict[str, str], numbers: dict[str, str]) -> list[tuple[str, str]]:
     name = getattr(call.func, "id", getattr(call.func, "attr", ""))
     arguments = call.args
-    if name in ("Failed", "Cancelled"):
+    if name in ("Failed", "TimedOut", "Cancelled"):
         return _refusal(arguments[0], arguments[1:], names, numbers)
     if name == "Finding":
         code = arguments[2] if len(arguments) > 2 else ast.Name("NOT_READY")

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def test_the_time_limit_of_docker_ends_its_plugin(tmp_path: Path, monkeypatch: p
     write_program(tmp_path, STARTER.format(pid=pid))
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
 
-    with pytest.raises(host.Failed, match="docker compose up did not end within 1 seconds"):
+    with pytest.raises(host.TimedOut, match="docker compose up did not end within 1 seconds"):
         host.Machine().docker("compose", "up", seconds=1)
 
     assert wait_for_end(int(pid.read_text()))
@@ -102,3 +103,34 @@ def test_a_command_that_leaves_a_process_behind_is_not_cut_off(tmp_path: Path) -
     process = int((tmp_path / "pid").read_text())
     assert is_running(process)
     os.kill(process, signal.SIGKILL)
+
+
+def test_the_time_limit_of_a_hook_ends_what_it_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pid = tmp_path / "pid"
+    hook = write_program(tmp_path, STARTER.format(pid=pid))
+    monkeypatch.setattr(host, "SCRIPT_SECONDS", 0.5)
+
+    assert host.Machine().script(["sh", str(hook)], tmp_path, {}) == 124
+
+    assert wait_for_end(int(pid.read_text()))
+
+
+@pytest.mark.usefixtures("cancellable")
+def test_a_cancel_ends_a_hook_and_what_it_started(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    hook = write_program(tmp_path, STARTER.format(pid=pid))
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+    with pytest.raises(host.Cancelled):
+        host.Machine().script(["sh", str(hook)], tmp_path, {})
+
+    assert wait_for_end(int(pid.read_text()))
+
+
+@pytest.mark.usefixtures("cancellable")
+def test_a_hook_after_a_cancel_can_be_terminated(tmp_path: Path) -> None:
+    """A program that ignores SIGTERM passes that on to all that it executes."""
+    host.ignore_cancel()
+    os.kill(os.getpid(), signal.SIGTERM)  # a second cancel: nothing happens
+
+    assert host.Machine().script(["sh", "-c", "kill -TERM $$; exit 0"], tmp_path, {}) == -signal.SIGTERM

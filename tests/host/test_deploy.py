@@ -1,6 +1,7 @@
 """One service is deployed: what serves goes only when what replaces it serves."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -378,6 +379,22 @@ def test_a_registry_that_stays_in_trouble_is_not_the_tokens_fault(world: World, 
 
     assert outcome.code == 69
     assert outcome.says("could not be pulled; the registry did not reject the token: ")
+
+
+def test_a_pull_that_hangs_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    docker = world.machine.docker
+    hanging = iter([True])
+
+    def hang_once(*words: str, **options: Any) -> host.Output:
+        if "pull" in words and next(hanging, False):
+            raise host.TimedOut(69, "docker pull did not end within 900 seconds")
+        return docker(*words, **options)
+
+    monkeypatch.setattr(world.machine, "docker", hang_once)
+    outcome = world.deploy({"web": world.image("web", 1)}, 1)
+
+    assert outcome.code == 0, outcome.text
+    assert outcome.says("the next attempt is in 5 seconds: docker pull did not end within 900 seconds")
 
 
 def test_a_disk_that_runs_full_while_pulling(world: World) -> None:

@@ -10,6 +10,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -612,6 +613,31 @@ def test_a_link_that_a_container_puts_there_at_the_last_moment(
     assert outcome.code == 69, outcome.text
     assert os.path.islink(place)
     assert (outside / "nginx.conf").read_text() == "of another"
+
+
+def test_a_link_in_place_of_a_new_folder_keeps_the_mode_of_what_it_leads_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside, folder = tmp_path / "outside", tmp_path / "shop"
+    outside.mkdir(mode=0o700)
+    folder.mkdir()
+    mkdir = os.mkdir
+
+    def put_link(path: str, *arguments: Any, **options: Any) -> None:
+        mkdir(path, *arguments, **options)
+        (folder / path).rename(tmp_path / "away")
+        (folder / path).symlink_to(outside)
+
+    monkeypatch.setattr(os, "mkdir", put_link)
+    with pytest.raises(OSError, match="Not a directory|Too many levels"), host.folder_of(folder, "conf/app.conf"):
+        pass
+
+    assert outside.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_new_folder_can_be_read_by_the_users_of_containers(tmp_path: Path) -> None:
+    with host.folder_of(tmp_path, "conf/app.conf"):
+        assert (tmp_path / "conf").stat().st_mode & 0o777 == 0o755
 
 
 def test_an_entry_of_a_negative_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -214,6 +214,15 @@ def test_an_override_file_with_lines_of_somebody_elses(world: World, text: str) 
     assert path.read_text() == text
 
 
+@pytest.mark.parametrize("name", ["_web", "-web", ".web"])
+def test_an_override_file_of_our_own_with_an_unusual_name_of_a_service(root: Path, name: str) -> None:
+    """Compose allows it, for a service that no request names."""
+    world = World(root, WEB, WORKER.replace("  worker:", f"  {name}:", 1))
+    assert world.deploy({"web": world.image("web", 1)}, 1).code == 0
+
+    assert world.deploy({"web": world.image("web", 2)}, 2).code == 0
+
+
 def test_an_override_file_of_our_own(world: World) -> None:
     world.deploy({"web": world.image("web", 1)}, 1)
 

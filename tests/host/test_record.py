@@ -1,5 +1,6 @@
 """The record, going back, and what is kept: a record only grows, and stands what people and power cuts do to it."""
 
+import os
 import resource
 from pathlib import Path
 
@@ -156,6 +157,27 @@ def test_going_back_pulls_by_digest_what_is_gone(world: World, digests: dict[str
     world.machine.public.add(image)
     assert world.rollback("web").code == 0
     assert world.serves("web", digests["a"])
+
+
+def test_the_image_of_a_rollback_is_kept_from_the_clean_up_of_another_stack(
+    world: World, digests: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be older than those that each stack keeps, and no container uses it yet."""
+    serve(world, digests, "abcdef")
+    image = f"ghcr.io/acme/web@{digests['a']}"
+    assert image not in host.needed_images()
+    world.machine.public.add(image)
+    pull = world.machine.pull
+    needed: list[bool] = []
+
+    def look_and_pull(reference: str, config: Path | None) -> str:
+        needed.append(reference in host.needed_images())
+        return pull(reference, config)
+
+    monkeypatch.setattr(world.machine, "pull", look_and_pull)
+    assert world.rollback("web", digests["a"]).code == 0
+
+    assert needed == [True]
 
 
 @pytest.mark.parametrize("text", ["A=change-me\n", "A=1\n"])
@@ -321,6 +343,22 @@ def test_an_image_that_another_stack_can_go_back_to_is_kept(world: World, digest
     serve(world, digests, "abcdef")
 
     assert local(world, digests) == "adef"
+
+
+@pytest.mark.parametrize("place", ["other", "other/.deploys"])
+def test_no_image_is_removed_while_a_record_cannot_be_read(
+    world: World, digests: dict[str, str], monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """A stack of root may go back to an image that this user does not see in its record."""
+    closed = world.root / place
+    (world.root / "other" / ".deploys").mkdir(parents=True)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != closed)
+
+    serve(world, digests, "abcde")
+    outcome = world.deploy({"web": digests["f"]}, 6)
+
+    assert local(world, digests) == "abcdef"
+    assert outcome.says(f"note: old images stay, because this user cannot read which images a stack needs in {closed}")
 
 
 def test_images_of_nobody_elses_repository_are_touched(world: World, digests: dict[str, str]) -> None:

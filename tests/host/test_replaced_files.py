@@ -287,3 +287,62 @@ def test_the_first_files_of_a_stack_stay(root: Path) -> None:
     assert deploy_worker(world, EXITS)["exit"] == 1
 
     assert versions(world) == all_of("new")
+
+
+def link_in_place_of_a_file(world: World) -> Path:
+    place = world.folder / "second.conf"
+    (world.folder / "outside").write_text("old")
+    place.unlink()
+    place.symlink_to(world.folder / "outside")
+    return place
+
+
+def test_a_deploy_that_meets_a_link_leaves_nothing_to_restore(worker_world: World) -> None:
+    link_in_place_of_a_file(worker_world)
+
+    assert deploy_worker(worker_world)["exit"] == 69
+
+    check_that_no_copy_is_left(worker_world)
+    digest = worker_world.image("worker", 1)
+    assert worker_world.rollback("worker", digest).code == 0
+
+
+def test_a_rollback_goes_on_where_old_files_cannot_come_back(
+    worker_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_file = host.install_file
+
+    def die(source: Path, folder: Path, name: str) -> None:
+        if name == "hooks/after":
+            raise Killed
+        install_file(source, folder, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(host, "install_file", die)
+        with pytest.raises(Killed):
+            deploy_worker(worker_world)
+    place = link_in_place_of_a_file(worker_world)
+    digest = worker_world.image("worker", 1)
+
+    assert deploy_worker(worker_world)["exit"] == 69
+    outcome = worker_world.rollback("worker", digest)
+
+    assert outcome.code == 0, outcome.text
+    assert outcome.says("second.conf is a symbolic link, which is never followed")
+    assert outcome.says("the rollback goes on all the same")
+    place.unlink()
+    deploy_that_is_refused(worker_world)
+    assert versions(worker_world) == all_of("old")
+    check_that_no_copy_is_left(worker_world)
+
+
+def test_a_recovery_keeps_an_override_file_that_a_person_has_edited(worker_world: World) -> None:
+    id = worker_world.container("worker").id
+    kill_when(worker_world, lambda: not is_running(worker_world, id))
+    path = worker_world.folder / "docker-compose.override.yml"
+    path.write_text(edited := path.read_text() + "# mine\n")
+
+    deploy_that_is_refused(worker_world)
+
+    assert versions(worker_world) == all_of("old")
+    assert path.read_text() == edited

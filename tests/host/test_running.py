@@ -264,6 +264,27 @@ def test_a_deploy_that_is_cancelled_takes_back_what_it_had_begun(world: World, p
     assert world.names() == ["web"] and world.serves("web", good)
 
 
+def test_a_cancel_after_the_old_container_is_gone_keeps_the_new_one_and_names_the_way_back(world: World) -> None:
+    """To go back from it would interrupt the service."""
+    old, new = world.image("web", 1), world.image("web", 2)
+    world.deploy({"web": old}, 1)
+
+    def cancel() -> None:
+        if world.serves("web", new):
+            world.machine.at_each_point = None
+            raise host.Cancelled(1, "the deploy was cancelled")
+
+    world.machine.at_each_point = cancel
+    outcome = world.deploy({"web": new}, 2)
+
+    assert outcome.code == 1
+    assert outcome.says(f"FAILED: web; serving now: {new}")
+    assert outcome.says(f"to go back: {world.root}/bin/deploy rollback shop web {old}")
+    assert len(world.record("web")) == 1
+    assert world.rollback("web", old).code == 0
+    assert world.serves("web", old)
+
+
 # The process and its log
 
 
@@ -283,6 +304,30 @@ def test_the_work_is_done_by_another_process(world: World, capfd: pytest.Capture
     assert log.read_text() == "==> True\n"
     assert log.stat().st_mode & 0o777 == 0o600
     assert "-deploy-web-" in log.name
+
+
+def test_a_connection_that_breaks_while_the_request_waits(world: World, capfd: pytest.CaptureFixture[str]) -> None:
+    """`cancel` would end the deploy that it waits for."""
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+    log = os.open(world.folder / "log", os.O_RDWR | os.O_CREAT)
+    os.write(log, b"==> waiting for another deploy\n")
+    reader, writer = os.pipe()
+    os.close(reader)
+    stdout = os.dup(1)
+    os.dup2(writer, 1)
+    try:
+        assert host.print_log_until_end(log, child) == 1
+    finally:
+        os.dup2(stdout, 1)
+        for handle in (log, writer, stdout):
+            os.close(handle)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+    assert f"while it still waits for another deploy, this ends it: kill {child}\n" in capfd.readouterr().err
 
 
 def test_a_mistake_of_the_programs_own(world: World, capfd: pytest.CaptureFixture[str]) -> None:

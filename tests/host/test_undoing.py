@@ -387,6 +387,26 @@ def test_a_worker_that_takes_long_to_end_is_waited_for(root: Path, monkeypatch: 
     assert limits and min(limits) > 30 * 60
 
 
+def test_changes_have_more_time_than_questions(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy disk makes Docker slow; a change that is given up halfway is undone although it may complete."""
+    world = World(root, WEB, WORKER)
+    docker = world.machine.docker
+    limits: dict[tuple[str, ...], int] = {}
+
+    def note_limit(*words: str, seconds: int = host.QUERY_SECONDS, **options: Any) -> host.Output:
+        limits[words[:2] if words[0] in ("network", "image") else words[:1]] = seconds
+        return docker(*words, seconds=seconds, **options)
+
+    monkeypatch.setattr(world.machine, "docker", note_limit)
+    for number in range(1, 6):
+        images = {"web": world.image("web", number), "worker": world.image("worker", number)}
+        assert world.deploy(images, number).code == 0
+
+    changes = [("start",), ("network", "connect"), ("network", "disconnect"), ("image", "rm")]
+    assert {change: limits[change] for change in changes} == dict.fromkeys(changes, host.CHANGE_SECONDS)
+    assert limits[("inspect",)] == host.QUERY_SECONDS
+
+
 @pytest.mark.parametrize(("ends_after", "code"), [(20, 0), (1_000_000, 1)])
 def test_a_worker_that_docker_cannot_stop(worker_world: World, ends_after: int, code: int) -> None:
     """A process waits for a disk, for example. When it ends, Docker does not start it again."""

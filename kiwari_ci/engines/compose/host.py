@@ -18,7 +18,8 @@ file can mount the whole disk. These are the requests:
     rollback STACK SERVICE [DIGEST]    go back to the image that served before, or to this one
     check STACK                        print what would make a deploy fail; change nothing
     cancel STACK                       end the deploy that is running, and undo the services that
-                                       are half replaced; finished ones keep the new image
+                                       are half replaced. Finished ones keep the new image, and so
+                                       does one that answers only with its new own container
     status [STACK]                     print what serves
 
 A person on the server types the same: ~/docker/bin/deploy status.
@@ -178,6 +179,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MEMORY_FOLDER = Path("/dev/shm")  # files there are in memory, and gone after a boot
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+SERVICE_KEY = r"[A-Za-z0-9._-]+"  # in a compose file; a request names only those that are a NAME
 DIGEST = r"sha256:[0-9a-f]{64}"
 REQUESTS = [
     re.compile(
@@ -199,7 +201,7 @@ COMPOSE_FILE = "docker-compose.yml"
 PINS_FILE = "docker-compose.override.yml"
 ROTATION_NOTE = ".rotation.json"
 PINS_HEAD = "# Written by bin/deploy: what serves. Compose reads it by itself.\nservices:\n"
-PINS_LINE = re.compile(rf'  {NAME}: \{{(?:image: "[^"\\]+")?\}}\n')
+PINS_LINE = re.compile(rf'  {SERVICE_KEY}: \{{(?:image: "[^"\\]+")?\}}\n')
 PINNED_IMAGE = re.compile(r'image: "([^"]+)"')
 RECORD_LINE = re.compile(rf"([^ ]+@{DIGEST}) ([0-9]+) ([^ ]+) ([^ ]+)")
 ENV_FILE_LINE = re.compile(r"^ +env_file: \"?([^\s\"]+)\"?$", re.MULTILINE)
@@ -284,6 +286,10 @@ class Failed(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+class TimedOut(Failed):
+    """A docker command did not end within its time limit."""
 
 
 class Cancelled(Failed):
@@ -662,7 +668,7 @@ def perform(stack: "Stack", request: Request, delivery: Delivery) -> int:
     def work(services: List[Service]) -> None:
         undo_interrupted_rotation(stack, request.verb)
         with stack.locked(request):
-            recover(stack)
+            recover(stack, request.verb)
             run_owed_hook(stack)
             if request.verb == "rollback":
                 roll_back(stack, request, services)
@@ -729,6 +735,8 @@ def roll_back(stack: "Stack", request: Request, services: List[Service]) -> None
         progress(f"note: {finding}")
     refuse_missing_env_files(stack)
     move_edited_pins_away(stack)
+    # Pinned before the pull, so that the clean-up of another stack does not remove the image.
+    stack.write_trial_pins()
     ensure_rollback_image(stack, service)
     roll_out(stack, request, [service])
 
@@ -945,7 +953,11 @@ def print_log_until_end(log: int, child: int) -> int:
                 time.sleep(0.1)
                 code = exit_code_if_ended(child)
     except (BrokenPipeError, KeyboardInterrupt):
-        print_error("the request goes on without you; bin/deploy cancel STACK ends it")
+        # `cancel` ends the request that holds the lock, which may be another one.
+        print_error(
+            "the request goes on without you. bin/deploy cancel STACK ends it once it holds the lock;"
+            f" while it still waits for another deploy, this ends it: kill {child}"
+        )
         return NOT_SERVING
 
 
@@ -970,8 +982,16 @@ def end_on_signal(number: int, frame: object) -> None:
 
 
 def ignore_cancel() -> None:
-    """From now on a cancel (SIGTERM) comes too late."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """From now on a cancel (SIGTERM) comes too late.
+
+    With SIG_IGN, hooks/after and all that it starts would ignore the signal, too: a program that is
+    executed inherits it, but not a handler.
+    """
+    signal.signal(signal.SIGTERM, do_nothing_on_signal)
+
+
+def do_nothing_on_signal(number: int, frame: object) -> None:
+    """Go on."""
 
 
 # 3. Lock: one deploy of a stack at a time. The kernel holds the lock until this program and the
@@ -1181,17 +1201,22 @@ def undo_interrupted_rotation(stack: "Stack", verb: str) -> None:
         progress(f"note: {failure.message}; the rollback goes on all the same")
 
 
-def recover(stack: "Stack") -> None:
+def recover(stack: "Stack", verb: str) -> None:
     """Finish or undo the interrupted deploys of all services of the stack.
 
     A new container goes on serving if it is recorded, or if no old container is left to come back.
     Else the old one comes back; the temporary container serves if no other is healthy.
+
+    If the program was killed while it replaced files, the old ones come back before anything reads
+    them, because old and new ones are mixed. In all other cases, which ones come back depends on
+    what serves, and so this is decided later.
     """
     stack.state.mkdir(exist_ok=True)
     remove_stale_tokens(stack)
     remove_stale_files(stack)
+    # It is also false if there is no note; then nothing is restored.
     if not read_json(stack.replaced_note).get("is_installed"):
-        restore_files(stack)  # before anything reads them: old and new ones are mixed
+        restore_interrupted_files(stack, verb)
     try:
         stack.read_compose_file()
     except Cancelled:
@@ -1200,21 +1225,50 @@ def recover(stack: "Stack") -> None:
         # This request may bring a compose file that is right.
         progress(f"note: {failure.message}")
         return
-    if not any(check_pins(stack)):  # the preflight reports what a person wrote into that file
-        stack.write_pins()
-    restore_files(stack)
+    write_pins_unless_edited(stack)
+    restore_interrupted_files(stack, verb)
     for service in stack.services.values():
         if not service.is_accessory:
             wait_for_interrupted_one_off(stack, service)
         if not service.is_accessory and not service.runs_once:
             with uninterrupted(), cleaning_up():
                 recover_service(stack, service)
-    restore_files(stack)
-    stack.forget_replaced_files()
+    if restore_interrupted_files(stack, verb):
+        stack.forget_replaced_files()
+
+
+def restore_interrupted_files(stack: "Stack", verb: str) -> bool:
+    """Restore files that an interrupted deploy has replaced; whether that was possible.
+
+    A rollback, the way out of trouble, goes on if it was not. A later deploy tries it again.
+    """
+    try:
+        restore_files(stack)
+    except Cancelled:
+        raise
+    except (Failed, OSError) as error:
+        if verb != "rollback":
+            raise
+        progress(f"note: {as_failure(error).message}; the rollback goes on all the same")
+        return False
+    return True
 
 
 def recover_service(stack: "Stack", service: Service) -> None:
-    """Recover one service, so that exactly one of its containers goes on serving."""
+    """Recover one service, so that exactly one of its containers goes on serving.
+
+    The first line that is true decides what happens to the set-aside container:
+
+        no set-aside and no temporary container      nothing: no deploy was replacing the service
+        it has its old name again                    it is started: its return was interrupted
+        the note says that it is replaced            it is retired: the new container is recorded
+        the own container has the recorded image,
+        and stays healthy                            it is retired
+        it exists                                    it comes back in place of the own container
+
+    After that, the temporary container is removed, unless no other is healthy. If nothing serves
+    then, the own container is created again from the recorded image.
+    """
     repair_half_created_containers(stack, service)
     note = stack.set_aside_note(service)
     if not note.id and not stack.temporary(service):
@@ -1300,7 +1354,7 @@ def let_old_container_serve(stack: "Stack", service: Service) -> None:
     containers reach it meanwhile. So this comes before its removal.
     """
     if not stays_healthy(stack, service):
-        stack.write_pins()
+        write_pins_unless_edited(stack)
         go_back_if_nothing_serves(stack, service)
         wait_until_started(stack, service)
 
@@ -1873,6 +1927,12 @@ def check_pins(stack: "Stack") -> Iterator[Finding]:
         )
 
 
+def write_pins_unless_edited(stack: "Stack") -> None:
+    """Pin the recorded images; what a person wrote into that file stays for the preflight."""
+    if not any(check_pins(stack)):
+        stack.write_pins()
+
+
 def move_edited_pins_away(stack: "Stack") -> None:
     """Rename an override file that a person has edited, before this program writes its own."""
     if not any(check_pins(stack)):
@@ -2385,13 +2445,7 @@ def install_file(source: Path, folder: Path, name: str) -> None:
     A file that a container may mount is overwritten in place, because a container that runs would
     go on seeing the old file if a new one took its name.
     """
-    for place in places_below(folder, name):
-        if place.is_symlink():
-            raise Failed(
-                NOT_READY,
-                f"{place} is a symbolic link, which is never followed. Remove it, then run the job"
-                " again",
-            )
+    refuse_symbolic_links(folder, name)
     content, mode = source.read_bytes(), source.stat().st_mode & 0o777
     with named_in_errors(folder / name), folder_of(folder, name) as parent:
         target = parent / Path(name).name
@@ -2407,6 +2461,17 @@ def install_file(source: Path, folder: Path, name: str) -> None:
             sync(stream)
 
 
+def refuse_symbolic_links(folder: Path, name: str) -> None:
+    """Fail if a file below a stack's folder, or a folder that it is in, is a symbolic link."""
+    for place in places_below(folder, name):
+        if place.is_symlink():
+            raise Failed(
+                NOT_READY,
+                f"{place} is a symbolic link, which is never followed. Remove it, then run the job"
+                " again",
+            )
+
+
 @contextlib.contextmanager
 def folder_of(folder: Path, name: str) -> Iterator[Path]:
     """Open the folder of a file below a stack's folder, and create it if it is missing.
@@ -2417,13 +2482,15 @@ def folder_of(folder: Path, name: str) -> Iterator[Path]:
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for part in name.split("/")[:-1]:
-            if not os.path.lexists(f"/proc/self/fd/{handle}/{part}"):
+            is_new = not os.path.lexists(f"/proc/self/fd/{handle}/{part}")
+            if is_new:
                 os.mkdir(part, dir_fd=handle)
-                os.chmod(part, 0o755, dir_fd=handle)  # a container may run as another user
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
             inner = os.open(part, flags, dir_fd=handle)
             os.close(handle)
             handle = inner
+            if is_new:
+                os.fchmod(handle, 0o755)  # a container may run as another user
         yield Path(f"/proc/self/fd/{handle}")
     finally:
         os.close(handle)
@@ -2441,6 +2508,9 @@ def install_files(stack: "Stack", files: Files) -> None:
     if not (stack.folder / COMPOSE_FILE).is_file():
         files.install(changed)  # the first files of this stack: there is no old version
         return
+    # Before the note is written: a file that cannot be replaced could not be restored either.
+    for name in changed:
+        refuse_symbolic_links(stack.folder, name)
     remove_folder(stack.replaced_files)
     stack.replaced_files.mkdir(mode=0o700)
     for name in changed:
@@ -2488,7 +2558,7 @@ def restore_files(stack: "Stack") -> None:
         stack.write_replaced_note(sorted(set(stack.replaced_names()) - set(names)))
     if COMPOSE_FILE in names and stack.services:
         stack.read_compose_file()
-        stack.write_pins()
+        write_pins_unless_edited(stack)
 
 
 def files_to_restore(stack: "Stack") -> List[str]:
@@ -2514,12 +2584,26 @@ def files_to_restore(stack: "Stack") -> List[str]:
 
 
 def may_need_new_files(stack: "Stack", service: Service) -> bool:
-    """Whether a service runs the new version, or will be started with it later."""
+    """Whether a service runs the new version, or will be started with it later.
+
+    The first line that is true decides:
+
+        it is an accessory                                    no: a deploy never replaces it
+        it serves the new version                             yes
+        its temporary container may serve                     yes
+        this request has still to replace it                  yes
+        no own container, or the old one can still come back  no
+        this request has failed for it                        if its new container is kept
+        an interrupted deploy is recovered                    if its image is not recorded
+    """
     if service.is_accessory:
         return False
-    if service.result == "serving" or (service.can_temporary_serve and stack.temporary(service)):
+    if service.result == "serving":
         return True
-    if service.image and not service.result:
+    if service.can_temporary_serve and stack.temporary(service):
+        return True
+    is_still_to_be_replaced = service.image != "" and not service.result
+    if is_still_to_be_replaced:
         return True
     own = stack.find(service.container_name)
     if not own or not stack.owns(own, service) or set_aside_container(stack, service):
@@ -2532,8 +2616,10 @@ def may_need_new_files(stack: "Stack", service: Service) -> bool:
 
 def is_new_container(stack: "Stack", service: Service, own: Container) -> bool:
     """Whether this request created the own container: from a new image, or with new settings."""
-    recorded = stack.newest_record(service.name).image
-    return own.id == service.new_container or own.image == service.image != recorded
+    was_created_by_this_request = own.id == service.new_container
+    is_recorded = service.image == stack.newest_record(service.name).image
+    runs_an_image_that_never_served = own.image == service.image and not is_recorded
+    return was_created_by_this_request or runs_an_image_that_never_served
 
 
 def is_new_container_kept(stack: "Stack", service: Service) -> bool:
@@ -2576,10 +2662,13 @@ def pull(stack: "Stack", image: str, login: Path) -> None:
 
 
 def pull_once(stack: "Stack", image: str, *options: str) -> Output:
-    """Try to pull an image."""
-    return stack.machine.docker(
-        *options, "pull", "-q", image, seconds=PULL_SECONDS, can_be_cancelled=True
-    )
+    """Try to pull an image; a pull that reaches its time limit has failed like any other."""
+    try:
+        return stack.machine.docker(
+            *options, "pull", "-q", image, seconds=PULL_SECONDS, can_be_cancelled=True
+        )
+    except TimedOut as failure:
+        return Output(-signal.SIGKILL, "", failure.message)
 
 
 def refuse_if_final(image: str, output: Output) -> None:
@@ -3001,6 +3090,12 @@ def batches_that_fit(stack: "Stack", services: List[Service]) -> List[List[Servi
         if not batches or needed is None or needed > free:
             batches.append([])
             free = stack.machine.available_memory() // 5 * 4  # a fifth stays in reserve
+            if needed is not None and needed > free and can_start_beside(stack, service):
+                progress(
+                    f"note: {service.name} needs about {megabytes(needed)} of memory beside its old"
+                    f" container, and {megabytes(free)} are available: the kernel may kill a process"
+                    " while both run"
+                )
         batches[-1].append(service)
         free = free - needed if needed is not None else 0
     return batches
@@ -3242,8 +3337,9 @@ def create_successor(stack: "Stack", service: Service, old: Container) -> None:
     """Create the new own container beside a set-aside container that Compose made.
 
     `docker compose up` would remove the set-aside container, which it finds by its labels. So
-    Compose is asked to scale the service up by one container. It only does that for a service
-    without a fixed container name, and so the name is set afterwards.
+    Compose is asked to scale the service up by one container. The set-aside one has those labels
+    still, and so Compose counts it: the new number is that of all containers and one more. Compose
+    only scales a service without a fixed container name, and so the name is set afterwards.
     """
     model = stack.successor_model(service, old)
     known = {container.id for container in stack.containers_of(service)}
@@ -3254,7 +3350,8 @@ def create_successor(stack: "Stack", service: Service, old: Container) -> None:
     for container in stack.containers_of(service):
         if container.id not in known:
             stack.rename(container.name, service.container_name)
-    refuse_failed_start(service.name, stack.machine.docker("start", service.container_name))
+    output = stack.machine.docker("start", service.container_name, seconds=CHANGE_SECONDS)
+    refuse_failed_start(service.name, output)
 
 
 def stop_and_set_aside(stack: "Stack", service: Service) -> None:
@@ -3409,7 +3506,13 @@ def wait_until_docker_answers(stack: "Stack") -> None:
 
 
 def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
-    """Create the own container again from its old image, if no healthy container is left."""
+    """Create the own container again from its old image, if no healthy container is left.
+
+    The rule: a new own container stays if it passes a health check over the network or of Docker's;
+    without one, it never stays. An old one stays as long as it has processes. So after a cancel, a
+    new container that is healthy goes on serving, although it is not recorded: to go back from it
+    would interrupt the service. `print_outcome` prints the command for that.
+    """
     with cleaning_up():
         restore_files(stack)
     image = stack.newest_record(service.name).image
@@ -3506,9 +3609,10 @@ def rejoin(stack: "Stack", service: Service, has_names: bool) -> None:
             network = stack.network_name(key)
             names = service.names_on(key) if has_names else []
             aliases = [option for name in names for option in ("--alias", name)]
-            stack.machine.docker("network", "disconnect", network, service.temporary_name)
+            ends = (network, service.temporary_name)
+            stack.machine.docker("network", "disconnect", *ends, seconds=CHANGE_SECONDS)
             output = stack.machine.docker(
-                "network", "connect", *aliases, network, service.temporary_name
+                "network", "connect", *aliases, *ends, seconds=CHANGE_SECONDS
             )
             if output.code != 0:
                 raise Failed(
@@ -3693,6 +3797,14 @@ def remove_old_images(stack: "Stack", services: List[Service]) -> None:
 
     Only these repositories are cleaned up: `docker image prune` could remove somebody else's.
     """
+    unreadable = unreadable_folders()
+    if unreadable:
+        names = ", ".join(str(path) for path in unreadable)
+        progress(
+            "note: old images stay, because this user cannot read which images a stack needs in"
+            f" {names}"
+        )
+        return
     for repository in sorted(
         {service.repository for service in services if service.result == "serving"}
     ):
@@ -3710,7 +3822,18 @@ def remove_unneeded_image(stack: "Stack", image: str) -> None:
     """
     with locked(ROOT / ".host.lock", f"removing {image}"):
         if "@sha256:" in image and image not in needed_images():
-            stack.machine.docker("image", "rm", image)
+            stack.machine.docker("image", "rm", image, seconds=CHANGE_SECONDS)
+
+
+def unreadable_folders() -> List[Path]:
+    """Folders of stacks, or of their records, that this user cannot read: they belong to root."""
+    folders = [folder for folder in sorted(ROOT.iterdir()) if folder.is_dir()]
+    unreadable = [folder for folder in folders if not os.access(folder, os.X_OK)]
+    for folder in folders:
+        state = folder / ".deploys"
+        if folder not in unreadable and state.is_dir() and not os.access(state, os.R_OK | os.X_OK):
+            unreadable.append(state)
+    return unreadable
 
 
 def needed_images() -> Set[str]:
@@ -4315,8 +4438,16 @@ class Stack:
             write_file(self.state / f".mounts-{service.name}", checksum.encode(), 0o600)
 
     def write_pins(self, images: Optional[Dict[str, str]] = None) -> None:
-        """Pin each service to one of these images, or else to the recorded one."""
-        self._write_pins(self.pins, images or {})
+        """Pin each service to one of these images, or else to the recorded one.
+
+        A service of the same batch whose new container runs already keeps its new image.
+        """
+        running = {
+            name: service.image
+            for name, service in self.services.items()
+            if service.new_container and not service.result
+        }
+        self._write_pins(self.pins, {**running, **(images or {})})
 
     def write_trial_pins(self) -> None:
         """Pin the request's services to their new images, in a file that Compose gets only by -f.
@@ -4373,7 +4504,7 @@ class Machine:
                     process.communicate(stdin.encode(), seconds)
                 return Output(process.returncode, text_of(out), text_of(err))
         except subprocess.TimeoutExpired as error:
-            raise Failed(
+            raise TimedOut(
                 NOT_READY, f"docker {verb_of(arguments)} did not end within {seconds} seconds"
             ) from error
         except FileNotFoundError as error:
@@ -4419,15 +4550,17 @@ class Machine:
         """
         with memory_file() as printed:
             try:
-                code = subprocess.run(
+                process = subprocess.Popen(
                     command,
                     cwd=folder,
                     env={**os.environ, **settings},
                     stdin=subprocess.DEVNULL,
                     stdout=printed,
                     stderr=subprocess.STDOUT,
-                    timeout=SCRIPT_SECONDS,
-                ).returncode
+                    start_new_session=True,
+                )
+                with ended_with_its_group(process):
+                    code = process.wait(SCRIPT_SECONDS)
             except subprocess.TimeoutExpired:
                 code = 124
             printed.seek(0)
@@ -4670,6 +4803,11 @@ def registry_key(image: str) -> str:
 def verb_of(arguments: Sequence[str]) -> str:
     """The subcommands in the arguments of docker, for a message."""
     return " ".join(word for word in arguments if re.fullmatch(r"[a-z]+", word))[:40]
+
+
+def megabytes(size: int) -> str:
+    """A number of bytes, for a message."""
+    return f"{size // 1_000_000} MB"
 
 
 def version_of(text: str) -> Tuple[int, int]:

@@ -253,7 +253,7 @@ def undo(stack: deploy.Stack) -> int:
 def recover(stack: deploy.Stack) -> None:
     """Finish or undo what was interrupted: a rotation, and deploys."""
     with undone_rotation(stack):
-        deploy.recover(stack)
+        deploy.recover(stack, "rotate")
     deploy.run_owed_hook(stack)
 
 
