@@ -2504,13 +2504,39 @@ def files_to_restore(stack: "Stack") -> List[str]:
     new = [service for service in stack.services.values() if may_need_new_files(stack, service)]
     if not new:
         return names
-    others = [service for service in stack.services.values() if service not in new]
+    return names_that_only_others_mount(stack, names, new)
+
+
+def files_that_may_come_back(stack: "Stack") -> List[str]:
+    """The names of the replaced files that are not settled once a service serves.
+
+    A service that still waits for its turn may fail later: then the old version of the files comes
+    back that it mounts, and that no service mounts which serves.
+    """
+    new = [
+        service
+        for service in stack.services.values()
+        if may_need_new_files(stack, service) and not may_still_fail(service)
+    ]
+    return names_that_only_others_mount(stack, stack.replaced_names(), new)
+
+
+def names_that_only_others_mount(
+    stack: "Stack", names: List[str], services: List[Service]
+) -> List[str]:
+    """Those of the files that a service mounts, but none of these services."""
+    others = [service for service in stack.services.values() if service not in services]
     return [
         name
         for name in names
         if any(stack.mounts(service, name) for service in others)
-        and not any(stack.mounts(service, name) for service in new)
+        and not any(stack.mounts(service, name) for service in services)
     ]
+
+
+def may_still_fail(service: Service) -> bool:
+    """Whether this request has not decided yet what becomes of a service."""
+    return bool(service.image) and not service.is_accessory and not service.result
 
 
 def may_need_new_files(stack: "Stack", service: Service) -> bool:
@@ -2519,7 +2545,7 @@ def may_need_new_files(stack: "Stack", service: Service) -> bool:
         return False
     if service.result == "serving" or (service.can_temporary_serve and stack.temporary(service)):
         return True
-    if service.image and not service.result:
+    if may_still_fail(service):
         return True
     own = stack.find(service.container_name)
     if not own or not stack.owns(own, service) or set_aside_container(stack, service):
@@ -3185,7 +3211,7 @@ def finish(stack: "Stack", request: Request, service: Service, result: str) -> N
     if result == "serving":
         with cleaning_up():
             # After a power cut, the old version of the files that it uses must not come back.
-            stack.write_replaced_note(files_to_restore(stack))
+            stack.write_replaced_note(files_that_may_come_back(stack))
     container = stack.find(service.container_name)
     if container and container.docker_health == "unhealthy":
         progress(f"note: Docker's health check says that {container.name} is unhealthy")
