@@ -3052,7 +3052,7 @@ def replace_batch(stack: "Stack", request: Request, services: List[Service]) -> 
     beside = [service for service in services if can_start_beside(stack, service)]
     start_beside(stack, beside)
     hand_over(stack, undecided(beside))
-    replace_own(stack, undecided(beside), set_foreign_container_aside)
+    replace_own(stack, undecided(beside), set_unrecorded_container_aside)
     stopped_first = [service for service in services if service not in beside]
     replace_own(stack, stopped_first, stop_and_set_aside)
     watch_and_record(stack, request, undecided(services))
@@ -3354,14 +3354,18 @@ def resume_old_container(stack: "Stack", service: Service) -> None:
     stack.forget_set_aside(service)
 
 
-def set_foreign_container_aside(stack: "Stack", service: Service) -> None:
-    """Set a foreign container aside, if there is one; it goes on running.
+def set_unrecorded_container_aside(stack: "Stack", service: Service) -> None:
+    """Set a container aside that could not be created again; it goes on running.
 
-    It stays until the new container is recorded. A container that Compose made for this service is
-    not set aside here: Compose replaces it, while the temporary container serves.
+    It stays until the new container is recorded. It is a foreign one, or Compose made it for this
+    service before the first deploy. A container of a recorded image is not set aside here: Compose
+    replaces it, while the temporary container serves, and can create it again.
     """
     container = stack.find(service.container_name)
-    if not container or stack.owns(container, service):
+    if not container:
+        return
+    is_recorded = bool(stack.newest_record(service.name).image)
+    if is_recorded and stack.owns(container, service):
         return
     set_aside(stack, service, container)
     if service.published:
@@ -3374,11 +3378,11 @@ def retire_set_aside_container(stack: "Stack", service: Service) -> None:
     old = set_aside_container(stack, service)
     if not old:
         return
+    stack.set_restart_policy(old.name, "no")
+    stack.stop(old.name)
     if stack.owns(old, service):
         stack.remove(old.name)
     else:
-        stack.set_restart_policy(old.name, "no")
-        stack.stop(old.name)
         stack.rename(old.name, service.retained_name)
         progress(
             f"the old container was not made by this stack: it is stopped, and its name is now"
