@@ -7,7 +7,7 @@ import pytest
 
 from kiwari_ci.engines.compose import host
 from tests.host.fake_docker import Image, Killed, Running
-from tests.host.world import WEB, WORKER, World, compose_file
+from tests.host.world import WEB, WORKER, World, compose_file, compose_labels
 
 EXITS = Image(exits_after=0.5, exit_code=3)
 BESIDE = "# Files beside it: conf/app.conf second.conf hooks/after\n"
@@ -262,6 +262,20 @@ def test_a_kill_while_the_second_service_waits(root: Path) -> None:
     world.machine.free = free
 
     assert versions(world) == {**all_of("new"), "second.conf": "old"}
+    check_that_no_copy_is_left(world)
+
+
+def test_a_container_without_a_record_that_this_deploy_does_not_touch(root: Path) -> None:
+    """A stack is taken over one service at a time: the worker, which a person started, needs no new files."""
+    services = (MOUNTING_WEB, WORKER)
+    world = World(root, *services)
+    world.machine.run_by_hand("worker", "ghcr.io/acme/worker:old", "proxy", labels=compose_labels("worker"))
+    assert world.deploy({"web": world.image("web", 1)}, 1, files=files(*services, version="old")).code == 0
+
+    outcome = world.deploy({"web": world.image("web", 2, EXITS)}, 2, files=files(*services, version="new"))
+
+    assert outcome.results == {"web": "failed"}
+    assert versions(world) == all_of("old")
     check_that_no_copy_is_left(world)
 
 

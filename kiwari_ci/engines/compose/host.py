@@ -2552,6 +2552,8 @@ def may_need_new_files(stack: "Stack", service: Service) -> bool:
         return False
     if service.image:
         return is_new_container(stack, service, own) and is_new_container_kept(stack, service)
+    if any(other.image for other in stack.services.values()):
+        return False  # this request does not replace its container, which needs what was there
     # An interrupted deploy is recovered. It may have put its container into service unrecorded.
     return own.image != stack.newest_record(service.name).image
 
