@@ -205,6 +205,39 @@ def test_a_first_worker_that_docker_restarts_does_not_serve(root: Path, seconds_
     assert (service["result"], service["before"], service["now"]) == ("failed", None, None)
 
 
+@pytest.mark.parametrize("seconds_of_life", [0.5, 7])
+def test_a_failed_first_worker_is_stopped(root: Path, seconds_of_life: float) -> None:
+    """Docker would start it again and again, and each time it would take a message from its queue."""
+    world = World(root, WORKER)
+
+    outcome = world.deploy({"worker": world.image("worker", 1, Image(exits_after=seconds_of_life))}, 1)
+
+    assert outcome.code == 1
+    assert outcome.says("worker is stopped, because nothing served before it. To see why it failed: docker logs worker")
+    world.machine.boot()
+    world.machine.wait(30)
+    assert not world.container("worker").is_running and world.container("worker").restart_policy == "no"
+    good = world.image("worker", 2)
+    assert world.deploy({"worker": good}, 2).code == 0
+    assert world.serves("worker", good) and world.container("worker").restart_policy == "unless-stopped"
+
+
+def test_a_first_image_that_is_well_again_goes_on_serving(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was restarted once while it was watched. It answers, and nothing else could."""
+    digest = world.image("web", 1, Image(answers_after=0))
+    end_of = world.machine.end_of
+
+    def end_once(container: Running, image: Image) -> float | None:
+        return 6 if container.restarts == 0 else end_of(container, image)
+
+    monkeypatch.setattr(world.machine, "end_of", end_once)
+
+    outcome = world.deploy({"web": digest}, 1)
+
+    assert outcome.code == 1 and outcome.says("web did not stay up")
+    assert world.serves("web", digest) and world.container("web").restart_policy == "unless-stopped"
+
+
 def test_how_it_is_asked(world: World) -> None:
     start(world, 1)
 

@@ -3430,6 +3430,8 @@ def fail(stack: "Stack", service: Service, problem: str) -> None:
             stack.write_pins()
         with cleaning_up():
             go_back_if_nothing_serves(stack, service)
+        with cleaning_up():
+            stop_failed_first_container(stack, service)
 
 
 def wait_until_docker_answers(stack: "Stack") -> None:
@@ -3467,6 +3469,26 @@ def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
     output = stack.compose("up", *options, service.name, pins=stack.pins)
     if output.code != 0:
         progress(f"that failed: {output.last_line}")
+
+
+def stop_failed_first_container(stack: "Stack", service: Service) -> None:
+    """Stop the new container of a first deploy that failed, unless it answers again.
+
+    It replaced nothing, so nothing takes its place. Docker would restart it in a loop, and a worker
+    would take a message from its queue each time. It is kept for `docker logs`.
+    """
+    others = [set_aside_container(stack, service), stack.temporary(service)]
+    if stack.newest_record(service.name).image or any(others):
+        return
+    own = stack.find(service.container_name)
+    if not own or own.id != service.new_container or is_new_container_kept(stack, service):
+        return
+    stack.set_restart_policy(own.name, "no")
+    stack.stop(own.name)
+    progress(
+        f"{own.name} is stopped, because nothing served before it. To see why it failed:"
+        f" docker logs {own.name}"
+    )
 
 
 @contextlib.contextmanager
