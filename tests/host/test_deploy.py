@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from kiwari_ci.engines.compose import host
-from tests.host.fake_docker import TOKEN, Image
+from tests.host.fake_docker import TOKEN, Image, Running
 from tests.host.watching import ended_too_early, unserved
-from tests.host.world import WEB, WORKER, World
+from tests.host.world import WEB, WORKER, World, compose_labels
 
 CACHE_SECONDS = {"web": 11.0}
 BAD_IMAGES = {
@@ -205,6 +205,39 @@ def test_a_first_worker_that_docker_restarts_does_not_serve(root: Path, seconds_
     assert (service["result"], service["before"], service["now"]) == ("failed", None, None)
 
 
+@pytest.mark.parametrize("seconds_of_life", [0.5, 7])
+def test_a_failed_first_worker_is_stopped(root: Path, seconds_of_life: float) -> None:
+    """Docker would start it again and again, and each time it would take a message from its queue."""
+    world = World(root, WORKER)
+
+    outcome = world.deploy({"worker": world.image("worker", 1, Image(exits_after=seconds_of_life))}, 1)
+
+    assert outcome.code == 1
+    assert outcome.says("worker is stopped, because nothing served before it. To see why it failed: docker logs worker")
+    world.machine.boot()
+    world.machine.wait(30)
+    assert not world.container("worker").is_running and world.container("worker").restart_policy == "no"
+    good = world.image("worker", 2)
+    assert world.deploy({"worker": good}, 2).code == 0
+    assert world.serves("worker", good) and world.container("worker").restart_policy == "unless-stopped"
+
+
+def test_a_first_image_that_is_well_again_goes_on_serving(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was restarted once while it was watched. It answers, and nothing else could."""
+    digest = world.image("web", 1, Image(answers_after=0))
+    end_of = world.machine.end_of
+
+    def end_once(container: Running, image: Image) -> float | None:
+        return 6 if container.restarts == 0 else end_of(container, image)
+
+    monkeypatch.setattr(world.machine, "end_of", end_once)
+
+    outcome = world.deploy({"web": digest}, 1)
+
+    assert outcome.code == 1 and outcome.says("web did not stay up")
+    assert world.serves("web", digest) and world.container("web").restart_policy == "unless-stopped"
+
+
 def test_how_it_is_asked(world: World) -> None:
     start(world, 1)
 
@@ -310,6 +343,52 @@ def test_a_container_that_a_person_made_and_a_bad_image(world: World) -> None:
         assert world.names() == ["web"], behaviour
         assert not unserved(world.machine.trace, CACHE_SECONDS)
         assert not ended_too_early(world.machine, CACHE_SECONDS)
+
+
+def made_by_compose(world: World, **settings: Any) -> Running:
+    """A container of the same project and service, which somebody started with `docker compose up`."""
+    world.machine.images["ghcr.io/acme/web:old"] = Image()
+    labels = compose_labels("web")
+    container = world.machine.run_by_hand("web", "ghcr.io/acme/web:old", "proxy", labels=labels, **settings)
+    container.aliases["proxy"].append("web")
+    world.machine.wait(2)
+    return container
+
+
+@pytest.mark.parametrize("behaviour", [Image(exits_after=0.5), Image(works_only_beside=True), Image(exits_after=6)])
+@pytest.mark.parametrize("ports", [[], [("8080", "tcp")]])
+def test_the_first_deploy_onto_a_compose_project_and_a_bad_image(
+    root: Path, behaviour: Image, ports: list[tuple[str, str]]
+) -> None:
+    """No record names its image, so the container itself comes back."""
+    publishing = WEB.replace("    networks:", '    ports: ["8080:8080"]\n    networks:')
+    world = World(root, publishing if ports else WEB)
+    old = made_by_compose(world, ports=ports)
+
+    outcome = world.deploy({"web": world.image("web", 1, behaviour)}, 1)
+
+    assert outcome.code == 1
+    world.machine.wait(12)
+    assert world.names() == ["web"]
+    assert world.container("web").id == old.id and old.is_running and old.restart_policy == "unless-stopped"
+    assert not list(world.folder.glob(".deploys/.set-aside-*"))
+
+
+def test_the_first_deploy_onto_a_compose_project(world: World) -> None:
+    """Compose would take a container that stays for one of its own, so the old one goes."""
+    old = made_by_compose(world)
+    world.machine.watched = ("web",)
+    digest = world.image("web", 1)
+
+    outcome = world.deploy({"web": digest}, 1)
+
+    assert outcome.code == 0, outcome.text
+    assert world.serves("web", digest) and world.names() == ["web"]
+    assert world.container("web").id != old.id
+    assert not unserved(world.machine.trace, CACHE_SECONDS)
+    assert not ended_too_early(world.machine, CACHE_SECONDS)
+    assert world.deploy({"web": world.image("web", 2)}, 2).code == 0
+    assert world.names() == ["web"]
 
 
 # The registry

@@ -17,7 +17,7 @@ import pytest
 from kiwari_ci.engines.compose import host
 from tests.host.fake_docker import Image, Killed
 from tests.host.watching import ended_too_early, unserved
-from tests.host.world import WEB, WORKER, Outcome, Snapshot, World
+from tests.host.world import WEB, WORKER, Outcome, Snapshot, World, compose_labels
 
 MIGRATING = WEB.replace('deploy.name-cache: "11"', 'deploy.name-cache: "11"\n      deploy.migrate: "./migrate up"')
 API = (
@@ -64,16 +64,18 @@ class Scenario:
     rest: str = ""
     verb: str = "deploy"
     is_foreign: bool = False  # a person made what serves before
+    is_unrecorded: bool = False  # a person let Compose make what serves before, for the same service
 
     def prepare(self, root: Path) -> World:
         world = World(root, *self.services, rest=self.rest)
         world.machine.images["postgres:17"] = Image(has_health_check=True)
         world.machine.public.add("postgres:17")
-        if self.is_foreign:
+        if self.is_foreign or self.is_unrecorded:
             for name in self.before:
                 reference = f"ghcr.io/acme/{name}:old"
                 world.machine.images[reference] = Image()
-                world.machine.run_by_hand(name, reference, "proxy")
+                labels = compose_labels(name) if self.is_unrecorded else {}
+                world.machine.run_by_hand(name, reference, "proxy", labels=labels)
             world.machine.wait(2)
         elif self.before:
             world.deploy({name: world.image(name, 1) for name in self.before}, 1)
@@ -130,6 +132,8 @@ SCENARIOS = {
     "a rollback": Scenario({"web": None}, {}, verb="rollback"),
     "in place of one that a person made": Scenario({"web": None}, {"web": None}, is_foreign=True),
     "in place of one that a person made, a bad one": Scenario({"web": None}, {"web": DIES_LATE}, is_foreign=True),
+    "in place of one of the same project": Scenario({"web": None}, {"web": None}, (PUBLISHING,), is_unrecorded=True),
+    "in place of one of the same project, a bad one": Scenario({"web": None}, {"web": ONLY_BESIDE}, is_unrecorded=True),
     "in place of a person's worker": Scenario({"worker": None}, {"worker": None}, (WORKER,), is_foreign=True),
     "in place of a person's worker, a bad one": Scenario(
         {"worker": None}, {"worker": DIES_LATE}, (WORKER,), is_foreign=True

@@ -7,7 +7,7 @@ import pytest
 
 from kiwari_ci.engines.compose import host
 from tests.host.fake_docker import Image, Killed, Running
-from tests.host.world import WEB, WORKER, World, compose_file
+from tests.host.world import WEB, WORKER, World, compose_file, compose_labels
 
 EXITS = Image(exits_after=0.5, exit_code=3)
 BESIDE = "# Files beside it: conf/app.conf second.conf hooks/after\n"
@@ -221,6 +221,62 @@ def test_a_set_of_which_one_serves(root: Path) -> None:
     good = {"web": world.image("web", 3), "worker": world.image("worker", 3)}
     assert world.deploy(good, 3, files=files(*services, version="new")).code == 0
     assert versions(world) == all_of("new")
+
+
+DEPENDENT_WEB = mounting(WEB, "second.conf").replace("    networks:", "    depends_on: [worker]\n    networks:")
+
+
+def test_a_service_that_fails_after_another_one_serves(root: Path) -> None:
+    """While the first service is put into service, the second one waits. Its file comes back when it fails later."""
+    services = (DEPENDENT_WEB, MOUNTING_WORKER)
+    world = world_with(root, *services)
+    images = {"web": world.image("web", 2, EXITS), "worker": world.image("worker", 2)}
+
+    outcome = world.deploy(images, 2, files=files(*services, version="new"))
+
+    assert outcome.results == {"web": "failed", "worker": "serving"}
+    assert versions(world) == {**all_of("new"), "second.conf": "old"}
+    assert world.serves("web", world.image("web", 1))
+    check_that_no_copy_is_left(world)
+
+
+def test_a_kill_while_the_second_service_waits(root: Path) -> None:
+    """The file of the first one, which serves, stays; the file of the second one comes back."""
+    services = (DEPENDENT_WEB, MOUNTING_WORKER)
+    world = world_with(root, *services)
+    images = {"web": world.image("web", 2), "worker": world.image("worker", 2)}
+
+    def kill() -> None:
+        world.machine.is_dead = world.machine.is_dead or bool(world.machine.find("web-next"))
+
+    world.machine.at_each_point = kill
+    with pytest.raises(Killed):
+        world.deploy(images, 2, files=files(*services, version="new"))
+    world.machine.at_each_point = None
+    world.machine.revive()
+    world.machine.do_rm(["-f", "-v", "web-next"])
+    assert len(world.record("worker")) == 2
+
+    free, world.machine.free = world.machine.free, 3
+    assert world.deploy({"worker": world.image("worker", 3)}, 3).code == 69
+    world.machine.free = free
+
+    assert versions(world) == {**all_of("new"), "second.conf": "old"}
+    check_that_no_copy_is_left(world)
+
+
+def test_a_container_without_a_record_that_this_deploy_does_not_touch(root: Path) -> None:
+    """A stack is taken over one service at a time: the worker, which a person started, needs no new files."""
+    services = (MOUNTING_WEB, WORKER)
+    world = World(root, *services)
+    world.machine.run_by_hand("worker", "ghcr.io/acme/worker:old", "proxy", labels=compose_labels("worker"))
+    assert world.deploy({"web": world.image("web", 1)}, 1, files=files(*services, version="old")).code == 0
+
+    outcome = world.deploy({"web": world.image("web", 2, EXITS)}, 2, files=files(*services, version="new"))
+
+    assert outcome.results == {"web": "failed"}
+    assert versions(world) == all_of("old")
+    check_that_no_copy_is_left(world)
 
 
 def test_a_temporary_container_that_goes_on_serving_keeps_its_files(root: Path) -> None:

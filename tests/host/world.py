@@ -47,6 +47,16 @@ networks:
 """
 
 
+def compose_labels(service: str) -> dict[str, str]:
+    """The labels that Compose gives to a container of a service of the stack."""
+    return {
+        "com.docker.compose.project": STACK,
+        "com.docker.compose.service": service,
+        "com.docker.compose.oneoff": "False",
+        "com.docker.compose.container-number": "1",
+    }
+
+
 def compose_file(*services: str, rest: str = "") -> str:
     return f"name: {STACK}\n\nservices:{''.join(services)}{NETWORKS}{rest}"
 

@@ -2574,13 +2574,39 @@ def files_to_restore(stack: "Stack") -> List[str]:
     new = [service for service in stack.services.values() if may_need_new_files(stack, service)]
     if not new:
         return names
-    others = [service for service in stack.services.values() if service not in new]
+    return names_that_only_others_mount(stack, names, new)
+
+
+def files_that_may_come_back(stack: "Stack") -> List[str]:
+    """The names of the replaced files that are not settled once a service serves.
+
+    A service that still waits for its turn may fail later: then the old version of the files comes
+    back that it mounts, and that no service mounts which serves.
+    """
+    new = [
+        service
+        for service in stack.services.values()
+        if may_need_new_files(stack, service) and not may_still_fail(service)
+    ]
+    return names_that_only_others_mount(stack, stack.replaced_names(), new)
+
+
+def names_that_only_others_mount(
+    stack: "Stack", names: List[str], services: List[Service]
+) -> List[str]:
+    """Those of the files that a service mounts, but none of these services."""
+    others = [service for service in stack.services.values() if service not in services]
     return [
         name
         for name in names
         if any(stack.mounts(service, name) for service in others)
-        and not any(stack.mounts(service, name) for service in new)
+        and not any(stack.mounts(service, name) for service in services)
     ]
+
+
+def may_still_fail(service: Service) -> bool:
+    """Whether this request has not decided yet what becomes of a service."""
+    return bool(service.image) and not service.is_accessory and not service.result
 
 
 def may_need_new_files(stack: "Stack", service: Service) -> bool:
@@ -2594,6 +2620,7 @@ def may_need_new_files(stack: "Stack", service: Service) -> bool:
         this request has still to replace it                  yes
         no own container, or the old one can still come back  no
         this request has failed for it                        if its new container is kept
+        this request replaces other services, and not it      no
         an interrupted deploy is recovered                    if its image is not recorded
     """
     if service.is_accessory:
@@ -2602,14 +2629,15 @@ def may_need_new_files(stack: "Stack", service: Service) -> bool:
         return True
     if service.can_temporary_serve and stack.temporary(service):
         return True
-    is_still_to_be_replaced = service.image != "" and not service.result
-    if is_still_to_be_replaced:
+    if may_still_fail(service):
         return True
     own = stack.find(service.container_name)
     if not own or not stack.owns(own, service) or set_aside_container(stack, service):
         return False
     if service.image:
         return is_new_container(stack, service, own) and is_new_container_kept(stack, service)
+    if any(other.image for other in stack.services.values()):
+        return False  # this request does not replace its container, which needs what was there
     # An interrupted deploy is recovered. It may have put its container into service unrecorded.
     return own.image != stack.newest_record(service.name).image
 
@@ -3121,7 +3149,7 @@ def replace_batch(stack: "Stack", request: Request, services: List[Service]) -> 
     beside = [service for service in services if can_start_beside(stack, service)]
     start_beside(stack, beside)
     hand_over(stack, undecided(beside))
-    replace_own(stack, undecided(beside), set_foreign_container_aside)
+    replace_own(stack, undecided(beside), set_unrecorded_container_aside)
     stopped_first = [service for service in services if service not in beside]
     replace_own(stack, stopped_first, stop_and_set_aside)
     watch_and_record(stack, request, undecided(services))
@@ -3280,7 +3308,7 @@ def finish(stack: "Stack", request: Request, service: Service, result: str) -> N
     if result == "serving":
         with cleaning_up():
             # After a power cut, the old version of the files that it uses must not come back.
-            stack.write_replaced_note(files_to_restore(stack))
+            stack.write_replaced_note(files_that_may_come_back(stack))
     container = stack.find(service.container_name)
     if container and container.docker_health == "unhealthy":
         progress(f"note: Docker's health check says that {container.name} is unhealthy")
@@ -3425,14 +3453,18 @@ def resume_old_container(stack: "Stack", service: Service) -> None:
     stack.forget_set_aside(service)
 
 
-def set_foreign_container_aside(stack: "Stack", service: Service) -> None:
-    """Set a foreign container aside, if there is one; it goes on running.
+def set_unrecorded_container_aside(stack: "Stack", service: Service) -> None:
+    """Set a container aside that could not be created again; it goes on running.
 
-    It stays until the new container is recorded. A container that Compose made for this service is
-    not set aside here: Compose replaces it, while the temporary container serves.
+    It stays until the new container is recorded. It is a foreign one, or Compose made it for this
+    service before the first deploy. A container of a recorded image is not set aside here: Compose
+    replaces it, while the temporary container serves, and can create it again.
     """
     container = stack.find(service.container_name)
-    if not container or stack.owns(container, service):
+    if not container:
+        return
+    is_recorded = bool(stack.newest_record(service.name).image)
+    if is_recorded and stack.owns(container, service):
         return
     set_aside(stack, service, container)
     if service.published:
@@ -3445,11 +3477,11 @@ def retire_set_aside_container(stack: "Stack", service: Service) -> None:
     old = set_aside_container(stack, service)
     if not old:
         return
+    stack.set_restart_policy(old.name, "no")
+    stack.stop(old.name)
     if stack.owns(old, service):
         stack.remove(old.name)
     else:
-        stack.set_restart_policy(old.name, "no")
-        stack.stop(old.name)
         stack.rename(old.name, service.retained_name)
         progress(
             f"the old container was not made by this stack: it is stopped, and its name is now"
@@ -3495,6 +3527,8 @@ def fail(stack: "Stack", service: Service, problem: str) -> None:
             stack.write_pins()
         with cleaning_up():
             go_back_if_nothing_serves(stack, service)
+        with cleaning_up():
+            stop_failed_first_container(stack, service)
 
 
 def wait_until_docker_answers(stack: "Stack") -> None:
@@ -3538,6 +3572,26 @@ def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
     output = stack.compose("up", *options, service.name, pins=stack.pins)
     if output.code != 0:
         progress(f"that failed: {output.last_line}")
+
+
+def stop_failed_first_container(stack: "Stack", service: Service) -> None:
+    """Stop the new container of a first deploy that failed, unless it answers again.
+
+    It replaced nothing, so nothing takes its place. Docker would restart it in a loop, and a worker
+    would take a message from its queue each time. It is kept for `docker logs`.
+    """
+    others = [set_aside_container(stack, service), stack.temporary(service)]
+    if stack.newest_record(service.name).image or any(others):
+        return
+    own = stack.find(service.container_name)
+    if not own or own.id != service.new_container or is_new_container_kept(stack, service):
+        return
+    stack.set_restart_policy(own.name, "no")
+    stack.stop(own.name)
+    progress(
+        f"{own.name} is stopped, because nothing served before it. To see why it failed:"
+        f" docker logs {own.name}"
+    )
 
 
 @contextlib.contextmanager
