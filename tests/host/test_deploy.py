@@ -238,6 +238,17 @@ def test_a_first_image_that_is_well_again_goes_on_serving(world: World, monkeypa
     assert world.serves("web", digest) and world.container("web").restart_policy == "unless-stopped"
 
 
+def test_a_volume_without_a_name_in_the_temporary_container(world: World) -> None:
+    """It serves requests for a while, and what it writes there is removed with it."""
+    start(world, 1)
+
+    outcome = world.deploy({"web": world.image("web", 2, Image(volumes=("/uploads",)))}, 2)
+
+    assert outcome.code == 0
+    assert outcome.says("note: what web-next writes to /uploads is lost when it is removed")
+    assert not world.deploy({"web": world.image("web", 3)}, 3).says("is lost when it is removed")
+
+
 def test_how_it_is_asked(world: World) -> None:
     start(world, 1)
 

@@ -3196,6 +3196,21 @@ def start_beside(stack: "Stack", services: List[Service]) -> None:
             output = stack.compose("run", *options, service.name, pins=stack.trial_pins)
             refuse_failed_start(service.temporary_name, output)
             wait_until_healthy(stack, service, service.temporary_name)
+            report_data_of_temporary_container(stack, service)
+
+
+def report_data_of_temporary_container(stack: "Stack", service: Service) -> None:
+    """Say what is lost: a `VOLUME` of the image that the compose file does not mount.
+
+    The temporary container has a volume of its own there, which is removed with it.
+    """
+    for mount in stack.get(service.temporary_name).mounts:
+        if is_anonymous_volume(mount):
+            progress(
+                f"note: what {service.temporary_name} writes to {mount['Destination']} is lost when"
+                " it is removed, because the image has a VOLUME there that the spec does not"
+                " mount. If it is data, mount a volume there, or set rollout: recreate"
+            )
 
 
 def hand_over(stack: "Stack", services: List[Service]) -> None:
