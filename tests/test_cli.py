@@ -137,7 +137,7 @@ def test_one_rule_says_where_the_output_is(spec_folder: Path) -> None:
     expect_success(kiwari_ci("generate", "--out", "generated"))
     assert expect_success(kiwari_ci("generate")).startswith("specs/shop.yaml -> generated\n")
     assert expect_success(kiwari_ci("check")).startswith("generated: ")
-    assert expect_success(kiwari_ci("diff")).startswith("generated → ")
+    assert expect_success(kiwari_ci("diff")).startswith("Comparing generated with what ")
     assert expect_success(kiwari_ci("eject")).startswith("generated is yours")
     assert kiwari_ci("generate").code == 73 and not Path("deploy").exists()
 
@@ -562,7 +562,7 @@ def test_a_pipeline_in_generated_is_found_from_a_subfolder(subfolder: Path) -> N
         ("pins pull", "../..: no pin has moved"),
         ("affected --base HEAD", "web-ci: no file changed"),
         ("affected --files web/Dockerfile", "shop-web-production on vps"),
-        ("lint", "../../specs/shop.yaml and ../..: "),
+        ("lint", "../../specs/shop.yaml, compared with 2 files that git tracks in ../..: "),
         ("init", "specs/shop.yaml: every Dockerfile of the pipeline has its service"),
         ("eject", "../.. is yours"),
     ],

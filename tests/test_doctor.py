@@ -658,7 +658,7 @@ def service(says: Callable[[str, str], tuple[int, str, dict[str, str]]], tls: Pa
         ("caddy", [container("caddy", "caddy:2.11.9-alpine")], ""),
         ("caddy", [container("other", "caddy:2.11.9-alpine", ports="443")], "no container `caddy`"),
         ("nginx", [container("api", "nginx:1.28-alpine"), container("nginx", "nginx:1.28-alpine")], ""),
-        ("traefik", [container("edge", "traefik:v3.6")], "the container edge is on the network proxy"),
+        ("traefik", [container("edge", "traefik:v3.6")], "the container edge is on proxy"),
         ("traefik-stack", [container("traefik", "traefik:v3.7.13")], ""),
         ("traefik-stack", [container("traefik", "traefik:v3.5.0")], "traefik is traefik:v3.5.0"),
         ("published", [], "none"),
