@@ -236,7 +236,7 @@ def throw_away() -> Iterator[Cluster]:
     finally:
         process.stdin.close()
         for started in (process, *cluster.processes):
-            started.wait(timeout=60)
+            started.wait(timeout=180)
     assert not folder.exists()
 
 
