@@ -412,4 +412,4 @@ def test_the_proxy_leaves_its_network(world: World) -> None:
         world.server.docker("network", "disconnect", "elsewhere", "front")
         world.server.docker("network", "rm", "elsewhere")
         eventually(lambda: not world.wrong(), 30, "the proxy leads to the services again")
-    assert wrong["host vps: proxy"] == "front is on elsewhere"
+    assert wrong["host vps: proxy"] == "the container front is on elsewhere"
