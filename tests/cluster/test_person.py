@@ -102,7 +102,8 @@ def test_status_logs_exec_and_rollback(person: Person) -> None:
 
     code, text = person.types("logs", "production", "api", "--tail", "5", "--spec", str(SPEC))
     assert code == 0, text
-    assert len({line.partition("]")[0] for line in text.splitlines() if " starts (" in line}) == 3, text
+    # A pod of the version before may still be ending, and has a log, too.
+    assert len({line.partition("]")[0] for line in text.splitlines() if " starts (" in line}) >= 3, text
 
     said = person.types("exec", "production", "api", "--spec", str(SPEC), "--", "/app", "says", "a b", "$HOME")
     assert said == (0, "[a b $HOME]\n")
