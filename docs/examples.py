@@ -112,7 +112,7 @@ def _scratch(root: Path) -> Iterator[Path]:
 
 @cache
 def _committed_copy(root: Path) -> Path:
-    """The copy that the scratch copies of this process are made of, because a commit takes longer than a copy."""
+    """Copy the repository and commit it, once for this process: each page gets a copy of it, without a new commit."""
     scratch = TemporaryDirectory()
     atexit.register(scratch.cleanup)
     folder = shutil.copytree(root, Path(scratch.name, root.name), ignore=shutil.ignore_patterns(*LEFT_OUT))

@@ -189,7 +189,7 @@ def _refusals_of_call(call: ast.Call, names: dict[str, str], numbers: dict[str, 
 def _refusal(
     code: ast.expr, sentences: list[ast.expr], names: dict[str, str], numbers: dict[str, str]
 ) -> list[tuple[str, str]]:
-    """The exit code and the text of a refusal. A finding is printed as two sentences: its problem and its cure."""
+    """The exit code and the text of a refusal; a finding is printed as its problem and its cure."""
     parts = [list(_texts(sentence, names)) or [GAP] for sentence in sentences]
     text = ". ".join(part for (part,) in parts)
     code_name = getattr(code, "id", getattr(code, "attr", ""))  # bin/rotate writes deploy.NOT_READY

@@ -65,7 +65,10 @@ def _sections(
 
 
 def _find_wider_model(model: type[SpecModel], sections: SectionKeys) -> type[SpecModel] | None:
-    """Find a documented model that has all keys of this one; models that only list alternative forms do not count."""
+    """Find a documented model that has all keys of this one.
+
+    A model that only lists alternative forms does not count.
+    """
     if issubclass(model, OneOf):
         return None
     return next(

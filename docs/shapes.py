@@ -19,7 +19,8 @@ with the steps of their own workflows (`make engine-test`).
 def page(root: Path) -> str:
     """The table, in the order of the names."""
     examples = sorted((root / "specs/examples").glob("*.yaml"))
-    return HEAD + "".join(f"| [{example.stem}]({example.name}) | {_first(example)} |\n" for example in examples)
+    rows = [f"| [{example.stem}]({example.name}) | {_first(example)} |\n" for example in examples]
+    return HEAD + "".join(rows)
 
 
 def _first(example: Path) -> str:

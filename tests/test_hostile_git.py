@@ -96,22 +96,22 @@ ANSWER_SETTINGS = """
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
     """Three commits, the last of which changes a submodule, a file that Git calls renamed, and a mode."""
-    found = Repository(tmp_path / "checkout")
-    monkeypatch.chdir(found.folder)
-    (found.folder / "specs").mkdir()
-    (found.folder / "specs/kiwari.yaml").write_text(SPEC)
+    checkout = Repository(tmp_path / "checkout")
+    monkeypatch.chdir(checkout.folder)
+    (checkout.folder / "specs").mkdir()
+    (checkout.folder / "specs/kiwari.yaml").write_text(SPEC)
     assert kiwari_ci("generate", "specs/kiwari.yaml").code == 0
-    found.commit("Start: é", api__Dockerfile="FROM scratch\nCOPY api /\n", api__main="a\n" * 50, web__main="b\n")
+    checkout.commit("Start: é", api__Dockerfile="FROM scratch\nCOPY api /\n", api__main="a\n" * 50, web__main="b\n")
     assert kiwari_ci(*COMMANDS["init"]).code == 0, "its second run then changes nothing"
-    found.commit(
+    checkout.commit(
         "Pin a submodule", **{".gitmodules": '[submodule "api/vendor"]\n\tpath = api/vendor\n\tignore = all\n'}
     )
-    found.git("tag", "v0.9.0")
-    _add_submodule(found, SUBMODULE[2])
-    found.git("mv", "api/main", "api/renamed")
-    found.git("commit", "-q", "-m", "Café\n\nText")
-    found.git("tag", "v1.0.0")
-    return found
+    checkout.git("tag", "v0.9.0")
+    _add_submodule(checkout, SUBMODULE[2])
+    checkout.git("mv", "api/main", "api/renamed")
+    checkout.git("commit", "-q", "-m", "Café\n\nText")
+    checkout.git("tag", "v1.0.0")
+    return checkout
 
 
 def _add_submodule(repository: Repository, commit: str) -> None:
@@ -216,10 +216,10 @@ def test_each_command_reports_a_pipe_at_once(repository: Repository) -> None:
     os.mkfifo(repository.folder / ".git/HEAD")
     for name, words in COMMANDS.items():
         started = time.monotonic()
-        said = kiwari_ci(*words)
+        result = kiwari_ci(*words)
         assert time.monotonic() - started < 10, "git would be waited for a minute"
-        assert said.code in (0, 1, 2, 73) and "Traceback" not in said.err, name
-        times = (said.out + said.err).count(".git/HEAD is a pipe or a device")
+        assert result.code in (0, 1, 2, 73) and "Traceback" not in result.err, name
+        times = (result.out + result.err).count(".git/HEAD is a pipe or a device")
         assert times == (0 if name in ("check", "pins", "trace") else 1), "those ask git nothing that they show here"
 
 
@@ -267,6 +267,6 @@ def test_git_is_waited_for_once(repository: Repository, tmp_path: Path, monkeypa
     monkeypatch.setattr(older_specs, "GIT_TIMEOUT", 0.5)
     for name, words in COMMANDS.items():
         started = time.monotonic()
-        said = kiwari_ci(*words)
+        result = kiwari_ci(*words)
         assert time.monotonic() - started < 4, name
-        assert (said.out + said.err).count("gave no answer in 0.5 s") <= 1, (name, said)
+        assert (result.out + result.err).count("gave no answer in 0.5 s") <= 1, (name, result)

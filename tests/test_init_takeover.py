@@ -268,8 +268,8 @@ def test_a_deploy_that_does_more_is_not_left_beside_the_new_one(tmp_path: Path) 
     more = "      - {name: Tell, uses: slackapi/slack-github-action@v2}\n"
     workflow = DEPLOY.replace("COMMAND", "docker compose up -d") + more
     _, result = init(tmp_path, {".github/workflows/deploy.yml": workflow})
-    said = format_init_result(result, tmp_path)
-    assert "# .github/workflows/deploy.yml: deploy would deploy beside the new ones" in said
+    summary = format_init_result(result, tmp_path)
+    assert "# .github/workflows/deploy.yml: deploy would deploy beside the new ones" in summary
 
 
 def test_many_commands_of_one_step_are_one_thing(tmp_path: Path) -> None:
@@ -277,9 +277,9 @@ def test_many_commands_of_one_step_are_one_thing(tmp_path: Path) -> None:
     more = f"      - name: Tell everybody\n        run: |\n{commands}\n"
     workflow = DEPLOY.replace("COMMAND", "docker compose up -d") + more
     _, result = init(tmp_path, {".github/workflows/deploy.yml": workflow})
-    said = format_init_result(result, tmp_path)
-    assert "`Tell everybody`" in said
-    assert "tool-0" not in said
+    summary = format_init_result(result, tmp_path)
+    assert "`Tell everybody`" in summary
+    assert "tool-0" not in summary
 
 
 @pytest.mark.parametrize("context", ["inputs", "github.event.inputs"])

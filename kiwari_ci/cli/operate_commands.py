@@ -68,8 +68,8 @@ def preview_command(
         patterns = ", ".join(promotion.pattern for promotion in plan.promotions if promotion.pattern) or "nothing"
         shown_tag = escape_control_characters(tag)
         raise click.UsageError(f"no workflow runs on the tag {shown_tag}: the spec promotes on {patterns}")
-    environments = (promotion.from_environment, promotion.deploy.environment)
-    hosts = [host for host in plan.every_host if any(stack.environment in environments for stack in host.stacks)]
+    environments = {promotion.from_environment, promotion.deploy.environment}
+    hosts = [host for host in plan.every_host if environments & {stack.environment for stack in host.stacks}]
     git = GitRepository(repository or find_repository_root(), os.environ)
     with show_progress("Asking git, the registry and the hosts"):
         sources = _prepare_probes(plan, hosts, ssh, contexts)

@@ -126,7 +126,7 @@ def parse_pairs(options: Iterable[str]) -> dict[str, str]:
 
 
 def parse_cluster_contexts(plan: "Plan", options: Iterable[str]) -> dict[str, str]:
-    """The contexts of kubectl, by the name of a cluster; raises UsageError for what is no cluster of the spec."""
+    """The contexts of kubectl by cluster name; raises UsageError for a cluster that the spec does not have."""
     contexts = parse_pairs(options)
     cluster_names = [cluster.name for cluster in plan.clusters]
     if unknown := sorted(set(contexts) - set(cluster_names)):

@@ -117,10 +117,10 @@ def _check_object(group: FindingGroup, path: str, wanted: Json, answer: ClusterA
     namespace = metadata.get("namespace", "")
     place = f"{namespace}/{metadata['name']}" if namespace else metadata["name"]
     subject = f"{wanted['kind']} {place}"
-    found = answer.find(wanted["kind"], metadata["name"], namespace)
-    if not found:
+    cluster_object = answer.find(wanted["kind"], metadata["name"], namespace)
+    if not cluster_object:
         return group.wrong(subject, "is not there", f"as in {path}", cure)
-    differences = list(find_differences(wanted, found))
+    differences = list(find_differences(wanted, cluster_object))
     if differences:
         shown = ", ".join(differences[:_DIFFERENCES_SHOWN])
         return group.wrong(subject, f"differs: {shown}", f"as in {path}", cure)

@@ -72,8 +72,8 @@ def _check_copied_text(source: YamlSource) -> Problems:
 
 
 def _find_forbidden_character(text: str) -> str:
-    found = _FORBIDDEN_CHARACTER.search(text)
-    return f"U+{ord(found[0]):04X}" if found else ""
+    forbidden_character = _FORBIDDEN_CHARACTER.search(text)
+    return f"U+{ord(forbidden_character[0]):04X}" if forbidden_character else ""
 
 
 def check_spec(source: YamlSource, spec: EffectiveSpec, pinned_actions: Collection[str]) -> list[Problem]:

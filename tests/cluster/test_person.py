@@ -42,10 +42,10 @@ class Person:
         facts = cluster.probe_cluster(planned, cluster.Kubectl("", self.kubectl))
         assert not facts.why, facts.why
         group = FindingGroup("cluster")
-        found = list(cluster_checks.check_cluster(group, planned, facts, runbook))
+        findings = list(cluster_checks.check_cluster(group, planned, facts, runbook))
         for stack in planned.stacks:
-            found += cluster_checks.check_stack(group, stack, facts.stacks[stack.name], runbook)
-        return {finding.subject: finding for finding in found}
+            findings += cluster_checks.check_stack(group, stack, facts.stacks[stack.name], runbook)
+        return {finding.subject: finding for finding in findings}
 
     def types(self, *words: str, stdin: str = "") -> tuple[int, str]:
         """Runs a command of kiwari-ci in the clone: its exit code, and all that it prints."""
@@ -62,15 +62,15 @@ def person(production: Environment) -> Person:
 
 
 def test_the_doctor_finds_all_that_the_runbook_made(person: Person) -> None:
-    found = person.findings()
+    findings = person.findings()
 
     # The only thing that this cluster does not have is cert-manager.
-    wrong = {subject: finding.saw for subject, finding in found.items() if finding.state == "wrong"}
+    wrong = {subject: finding.saw for subject, finding in findings.items() if finding.state == "wrong"}
     assert wrong == {"ClusterIssuer letsencrypt": "the cluster has no cert-manager"}
-    assert [finding for finding in found.values() if finding.state == "not asked"] == []
-    assert found["Kubernetes"].saw == "v1.35.4" and found["nodes"].saw == "3 ready"
-    assert "objects are in the cluster, as generated" in found["deploy/pos-production/database.yaml"].saw
-    assert "3 pods serve sha256:" in found["kiwari-api-production"].saw
+    assert [finding for finding in findings.values() if finding.state == "not asked"] == []
+    assert findings["Kubernetes"].saw == "v1.35.4" and findings["nodes"].saw == "3 ready"
+    assert "objects are in the cluster, as generated" in findings["deploy/pos-production/database.yaml"].saw
+    assert "3 pods serve sha256:" in findings["kiwari-api-production"].saw
 
 
 def test_the_doctor_finds_a_change_and_its_cure_works(person: Person) -> None:
@@ -80,18 +80,18 @@ def test_the_doctor_finds_a_change_and_its_cure_works(person: Person) -> None:
     person.cluster.kubectl("create", "rolebinding", "more", "-n", "pos-production",
                            "--clusterrole=admin", "--serviceaccount=pos-production:deploy")  # fmt: skip
     try:
-        found = person.findings()
+        findings = person.findings()
     finally:
         person.cluster.kubectl("delete", "rolebinding", "more", "-n", "pos-production")
 
-    changed = found["Namespace pos-production"]
+    changed = findings["Namespace pos-production"]
     assert changed.saw == f"differs: metadata.labels.{level}"
-    assert found["RoleBinding pos-production/deploy"].saw == "is not there"
-    assert found["login of deploys pos-production/deploy"].saw == "may read Secrets"
+    assert findings["RoleBinding pos-production/deploy"].saw == "is not there"
+    assert findings["login of deploys pos-production/deploy"].saw == "may read Secrets"
     assert person.checkout.types(changed.cure).returncode == 0
-    found = person.findings()
-    assert "Namespace pos-production" not in found and "RoleBinding pos-production/deploy" not in found
-    assert found["login of deploys pos-production/deploy"].saw == "may not read Secrets"
+    findings = person.findings()
+    assert "Namespace pos-production" not in findings and "RoleBinding pos-production/deploy" not in findings
+    assert findings["login of deploys pos-production/deploy"].saw == "may not read Secrets"
 
 
 def test_status_logs_exec_and_rollback(person: Person) -> None:
@@ -105,8 +105,8 @@ def test_status_logs_exec_and_rollback(person: Person) -> None:
     # A pod of the version before may still be ending, and has a log, too.
     assert len({line.partition("]")[0] for line in text.splitlines() if " starts (" in line}) >= 3, text
 
-    said = person.types("exec", "production", "api", "--spec", str(SPEC), "--", "/app", "says", "a b", "$HOME")
-    assert said == (0, "[a b $HOME]\n")
+    exec_result = person.types("exec", "production", "api", "--spec", str(SPEC), "--", "/app", "says", "a b", "$HOME")
+    assert exec_result == (0, "[a b $HOME]\n")
 
     never = f"sha256:{'0' * 64}"
     options = ("--yes", "--context", "cluster=context", "--spec", str(SPEC))

@@ -59,16 +59,16 @@ class Step:
 def draft(case: str, folder: Path, slug: str) -> str:
     """Writes what init drafts and generate makes of it, without the workflows that init names; returns its words."""
     shutil.copytree(CASES / case / "repository", folder)
-    said = kiwari_ci("init", folder, "--repository", slug)
-    assert said.code == 0, said.err
+    init_result = kiwari_ci("init", folder, "--repository", slug)
+    assert init_result.code == 0, init_result.err
     (spec,) = (folder / "specs").glob("*.yaml")
     spec.write_text(spec.read_text() + GENERATOR)
-    (removed,) = re.findall(r"^  rm (.*?) #", said.out, re.MULTILINE)
+    (removed,) = re.findall(r"^  rm (.*?) #", init_result.out, re.MULTILINE)
     for path in shlex.split(removed):
         (folder / path).unlink()
     generated = kiwari_ci("generate", spec, "--out", folder)
     assert generated.code == 0, generated.err
-    return said.out
+    return init_result.out
 
 
 def read_chapter(tree: Path, environment: str) -> dict[str, Step]:
@@ -143,9 +143,9 @@ class Move:
             self._fill(environment, line.split()[-1].strip('"'), self.types(line).stdout)
         if "Connect the containers" in step.text:
             self.types(step.find("Connect the containers"))
-        kept = self.person.home / "github"
+        settings_folder = self.person.home / "github"
         for kind, prefix in (("secret", "secrets"), ("variable", "vars")):
-            for path in (kept / kind).iterdir():
+            for path in (settings_folder / kind).iterdir():
                 self.settings.setdefault(f"{prefix}.{path.name}", path.read_text())
 
     def _fill(self, environment: str, container: str, values: str) -> None:

@@ -116,8 +116,8 @@ def test_from_the_first_users_own_pipeline_behind_nginx_proxy_manager(tmp_path: 
         env_file = server.docker_folder / "pos-production/pos-api.env"
         plain = server.folder / "plain.env"
         plain.write_text(env_file.read_text().replace("'", ""))
-        said = server.run(*reached, str(plain), server.image("pos-api"), "migrate").stdout
-        assert "migrates the PostgreSQL at postgres:5432" in said
+        migration_output = server.run(*reached, str(plain), server.image("pos-api"), "migrate").stdout
+        assert "migrates the PostgreSQL at postgres:5432" in migration_output
         server.run("kill", (server.folder / "front.pid").read_text().strip())
         front.nginx.wait(10)
 

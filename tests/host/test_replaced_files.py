@@ -156,18 +156,23 @@ def deploy_that_is_refused(world: World) -> None:
     world.machine.free = free
 
 
-def test_a_kill_between_two_files(worker_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def deploy_and_die_before_file(world: World, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deploys the worker; the program is killed when it is about to install the file of this name."""
     install_file = host.install_file
 
-    def die(source: Path, folder: Path, name: str) -> None:
-        if name == "second.conf":
+    def die(source: Path, folder: Path, file_name: str) -> None:
+        if file_name == name:
             raise Killed
-        install_file(source, folder, name)
+        install_file(source, folder, file_name)
 
     with monkeypatch.context() as patch:
         patch.setattr(host, "install_file", die)
         with pytest.raises(Killed):
-            deploy_worker(worker_world)
+            deploy_worker(world)
+
+
+def test_a_kill_between_two_files(worker_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    deploy_and_die_before_file(worker_world, "second.conf", monkeypatch)
     assert set(versions(worker_world).values()) == {"old", "new"}
 
     deploy_that_is_refused(worker_world)
@@ -366,17 +371,7 @@ def test_a_deploy_that_meets_a_link_leaves_nothing_to_restore(worker_world: Worl
 def test_a_rollback_goes_on_where_old_files_cannot_come_back(
     worker_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install_file = host.install_file
-
-    def die(source: Path, folder: Path, name: str) -> None:
-        if name == "hooks/after":
-            raise Killed
-        install_file(source, folder, name)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(host, "install_file", die)
-        with pytest.raises(Killed):
-            deploy_worker(worker_world)
+    deploy_and_die_before_file(worker_world, "hooks/after", monkeypatch)
     place = link_in_place_of_a_file(worker_world)
     digest = worker_world.image("worker", 1)
 

@@ -111,7 +111,7 @@ class PersonKubectl:
         plurals, names = rest[0].split(","), rest[1:]
         for plural in plurals:
             self.refuse(plural)
-        found = [
+        documents = [
             document
             for document in self.objects
             if PLURALS.get(document["kind"]) in plurals
@@ -120,10 +120,10 @@ class PersonKubectl:
         ]
         if style.startswith("go-template="):
             assert ".data" in style and "$value}}" not in style  # names of keys, and never a value
-            return "".join(map(secret_row, found))
+            return "".join(map(secret_row, documents))
         if len(names) == 1:
-            return json.dumps(found[0]) if found else ""
-        return as_json(found, style)
+            return json.dumps(documents[0]) if documents else ""
+        return as_json(documents, style)
 
     def find(self, wanted: Json) -> list[Json]:
         kind = str(wanted["kind"])

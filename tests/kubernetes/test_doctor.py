@@ -204,9 +204,9 @@ SET_UP = "kubectl apply --server-side --force-conflicts -f deploy/cluster/setup.
 def test_what_is_wrong_has_its_cure(person: PersonKubectl, break_it: Break, subject: str, saw: str, cure: str) -> None:
     break_it(person)
 
-    found = wrong(person)
-    assert subject in found, format_findings_text(found.values())
-    assert found[subject].saw == saw and cure in found[subject].cure
+    wrong_findings = wrong(person)
+    assert subject in wrong_findings, format_findings_text(wrong_findings.values())
+    assert wrong_findings[subject].saw == saw and cure in wrong_findings[subject].cure
 
 
 def test_before_the_first_deploy(root: Path) -> None:

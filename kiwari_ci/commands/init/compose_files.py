@@ -297,9 +297,9 @@ def list_example_paths(repository: LocalRepository, env_file: str) -> list[str]:
     named = [f"{env_file}{ending}" for ending in (".example", ".sample", ".template", ".dist")]
     of_folder = list_examples_in(get_parent_folder(env_file)) if env_file.endswith(".env") else []
     for paths in (named, of_folder):
-        found = [path for path in paths if repository.has(path)]
-        if found:
-            return found
+        existing_paths = [path for path in paths if repository.has(path)]
+        if existing_paths:
+            return existing_paths
     return []
 
 

@@ -83,10 +83,10 @@ def add_published_ports(container: DetectedContainer, table: CommentedMapping, i
         vocabulary.interpolate_variables(port, container.variables) or port
         for port in list_published_ports(container.table)
     ]
-    kept = [port for port in ports if is_kept and _IS_PUBLISHED_PORT(port)]
-    if kept:
-        table.put("ports", kept, container.table.where("ports"))
-    return [port for port in ports if port not in kept]
+    kept_ports = [port for port in ports if is_kept and _IS_PUBLISHED_PORT(port)]
+    if kept_ports:
+        table.put("ports", kept_ports, container.table.where("ports"))
+    return [port for port in ports if port not in kept_ports]
 
 
 def build_accessory_entry(

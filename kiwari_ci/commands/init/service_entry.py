@@ -411,8 +411,8 @@ def _detect_health_path(facts: RepositoryFindings, service: DetectedService) -> 
             is_asked = _find_served_address(facts, address) in domains
             if is_asked and path and re.search(r"health|ping|status|ready|live|up$", path):
                 return SourcedValue(f"/{path}", url.where)
-    kept = [str(domain) for domain in domains if domain not in facts.stripped_addresses]
-    return _guess_health_below_path(sorted(kept), service.health)
+    served_domains = [str(domain) for domain in domains if domain not in facts.stripped_addresses]
+    return _guess_health_below_path(sorted(served_domains), service.health)
 
 
 def _find_served_address(facts: RepositoryFindings, address: str) -> str:
