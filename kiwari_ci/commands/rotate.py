@@ -1,4 +1,4 @@
-"""Where a secret of an environment is stored, and what the host program is asked in order to change it."""
+"""Where a secret of an environment is stored, and what the rotation program is asked in order to change it."""
 
 import secrets
 import string

@@ -13,7 +13,7 @@ _JOBS = "jobs: {NAME: {schedule: '0 4 * * *', command: [./api, clean]}}"
 _COPY = """copy_to: {command: 'rclone copyto "$BACKUP_FILE" "far:$BACKUP_NAME"'}"""
 
 _OF_SPEC = {
-    "volumes": "volumes that a service names need no more; `volumes` of an environment names those that exist already",
+    "volumes": "leave it out: `volumes` of a service is enough; those of an environment name existing volumes",
     "networks": "`networks` of a service; {external: NAME} for a network that exists already",
     "secrets": "`env` of a service: {KEY: {secret: true}}",
     "configs": "`files` of an environment, and `volumes` of a service: ['./app.conf:/etc/app.conf:ro']",

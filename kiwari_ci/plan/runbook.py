@@ -207,9 +207,10 @@ class Takeover:
         return bool(self.replaced) and bool(self.folder) and self.project == self.stack
 
     @property
-    def replaced_names(self) -> tuple[str, ...]:
-        """The names of the containers that are replaced, and those under which the old ones are kept."""
-        return tuple(name for each in self.replaced for name in (each.today, f"{each.today}-before"))
+    def names_to_remove(self) -> tuple[str, ...]:
+        """The containers that go before the old files start: the new ones, and the old ones that were kept."""
+        kept_containers = (f"{container.today}-before" for container in self.replaced)
+        return (*(container.container for container in (*self.replaced, *self.beside)), *kept_containers)
 
     @property
     def disable_number(self) -> int:
@@ -234,20 +235,14 @@ class Takeover:
         return tuple(f"ssh \"${variable}\" \"docker inspect -f '{form}' {each.today}\"" for each in self.containers)
 
     @property
-    def services(self) -> tuple[TakenOverContainer, ...]:
-        """The containers of services, which have an env file."""
-        accessories = [container for container in self.containers if container.stays or container.is_started_again]
-        return tuple(container for container in self.containers if container not in accessories)
-
-    @property
     def replaced(self) -> tuple[TakenOverContainer, ...]:
         """The containers that are kept, stopped, under another name."""
         return tuple(container for container in self.containers if container.is_replaced)
 
     @property
     def beside(self) -> tuple[TakenOverContainer, ...]:
-        """The containers that run on beside the new ones, until a person stops them."""
-        return tuple(container for container in self.services if not container.is_replaced)
+        """The containers of services that run on beside the new ones, until a person stops them."""
+        return tuple(container for container in self.containers if container.outcome == "under-its-own-name")
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ def _list_deployed_refs(spec: EffectiveSpec, needs: tuple[RequiredSetting, ...])
     """List the branches and tags whose runs deploy to each of GitHub's environments, or build in `build`."""
     refs = {environment.name: _list_refs_of(environment) for environment in spec.environments.values()}
     if any(required_settings.BUILD_ENVIRONMENT in need.environments for need in needs):
-        every_ref = [("branch", branch) for image in spec.images for branch in image.build_branches]
+        every_ref = [("branch", branch) for branch in spec.built_branches]
         every_ref += [ref for own_refs in refs.values() for ref in own_refs]
         refs[required_settings.BUILD_ENVIRONMENT] = list(dict.fromkeys(every_ref))
     return refs

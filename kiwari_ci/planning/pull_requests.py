@@ -1,4 +1,4 @@
-"""Pull requests and merge queues: the services that a change touches are tested, and one job reports for all."""
+"""Pull requests, merge queues and pushes to tested branches: services are tested, and one job reports for all."""
 
 from collections.abc import Iterator
 from dataclasses import replace

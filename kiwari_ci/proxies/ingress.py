@@ -22,7 +22,7 @@ class Ingress(ExistingProxy):
             )
         if route.strip_path:
             return (
-                "an Ingress has no way to remove a path that each controller knows",
+                "an Ingress has no standard way to remove a path",
                 "leave it out, and let the service answer below its path; or give it a domain of its own",
             )
         return explain_middlewares(route)

@@ -46,8 +46,8 @@ def _check_latest_runners(spec: EffectiveSpec) -> Advice:
 def _check_self_hosted_runners(spec: EffectiveSpec) -> Advice:
     for loc, labels in _list_runners(spec):
         if "self-hosted" in labels:
-            message = "what a job leaves on a runner of your own, the next job finds"
-            hint = "runner: ubuntu-24.04; or keep it to a private repository, and make it anew for each job"
+            message = "on a runner of your own, each job finds what earlier jobs left there"
+            hint = "runner: ubuntu-24.04; or use it in a private repository only, and create a new one for each job"
             yield loc, "kept-runner", message, hint
 
 
@@ -187,7 +187,7 @@ def _check_shared_volumes(spec: EffectiveSpec) -> Advice:
             if volume and environment.hosts_with("compose") and name not in advised and _runs_twice(service):
                 advised.add(name)
                 message = f"a deploy runs the old and the new {name} at the same time, and both write to `{volume}`"
-                hint = "rollout: recreate, with a gap; or rollout: start-first, where that does no harm, as to uploads"
+                hint = "rollout: recreate, with a gap; or rollout: start-first, if that does no harm, as with uploads"
                 yield service.yaml_path("volumes"), "shared-volume", message, hint
 
 

@@ -142,6 +142,7 @@ def test_different_values_under_one_key_are_different_secrets(shop: World) -> No
     refused = shop.rotate("SECRET", NEW)
     assert refused.code == 64
     assert refused.says("SECRET has different values in .env, api.env. Name the file")
+    assert refused.says("whose value is to change: rotate value shop SECRET FILE")
     assert env_files(shop)["shop/.env"] == "SECRET='s3cret'\n"
 
     assert shop.rotate("SECRET api.env", NEW).results == {"api": "serving"}
@@ -367,7 +368,7 @@ def test_other_changes_that_a_service_gets_are_named(shop: World) -> None:
 
     outcome = shop.preview("SECRET")
 
-    assert outcome.says("note: api also gets what else has changed since its last deploy")
+    assert outcome.says("note: api also gets the other settings that were changed since its last deploy")
     assert not outcome.says("note: web")
 
 

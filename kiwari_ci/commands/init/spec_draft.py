@@ -313,7 +313,7 @@ def _describe_proxy_change(proxy: SourcedValue, entry: dict[str, Any]) -> str:
     if not find_proxy(entry["kind"]).is_on_shared_network:
         return f"{today}: `kind: none` keeps it, and it must lead to published `ports`"
     if proxy_choice.reads_labels(entry["kind"]) and "stack" not in entry:
-        return f"{today}, and stays: 3.6 or newer, with `--serversTransport.maxIdleConnsPerHost=-1`"
+        return f"{today}, and stays: it must be Traefik 3.6 or newer, with `--serversTransport.maxIdleConnsPerHost=-1`"
     return f"{today}: a generated one would replace it; write `kind: none` to keep yours"
 
 

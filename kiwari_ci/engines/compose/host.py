@@ -53,8 +53,8 @@ Files that this program writes:
                                         removes images on this server
 
 If a deploy is killed or the server loses its power, nothing goes on by itself, also not when the
-server boots. The next deploy or rollback of the stack finishes or undoes what was interrupted,
-before its own work. It reads for that:
+server boots. The next deploy, rollback or rotation of the stack finishes or undoes what was
+interrupted, before its own work. It reads for that:
 
     STACK/.deploys/.set-aside-SERVICE   the id of the set-aside container, and how it ran
     STACK/.deploys/.replaced/           the old version of files that were replaced;

@@ -24,7 +24,8 @@ Files that this program writes, besides those of bin/deploy:
 
     STACK/.deploys/.rotation.json       the old and new values, until all services run with the new
                                         one; it is written before the first change
-    STACK/.deploys/FILE.before-TIME     an env file before it was changed
+    STACK/FILE, SERVER/.env             the env files, in their place
+    STACK/.deploys/FILE.before-TIME     an env file before it was changed; also in SERVER/.deploys
 
 While .rotation.json is there, everything can be undone: at once if a service fails, or by the next
 deploy, rollback or rotation of the stack after a kill or a power cut.
@@ -309,7 +310,7 @@ def print_preview(stack: deploy.Stack, target: Target) -> int:
         way = "start-first" if has_no_gap else "with a short gap"
         print(f"redeploys: {service.name}, {way}, with the image that it runs")
     if not services:
-        print("redeploys: nothing, because no service of the stack that was deployed reads it")
+        print("redeploys: nothing, because no deployed service of the stack reads it")
     return int(deploy.OK)
 
 
@@ -379,7 +380,7 @@ def plan_rotation(stack: deploy.Stack, target: Target, value: str) -> Rotation:
         raise deploy.Failed(
             deploy.BAD_REQUEST,
             f"{keys} has different values in {', '.join(old_values)}. Name the file whose value is to"
-            f" change: rotate {stack.name} {keys} FILE",
+            f" change: rotate value {stack.name} {keys} FILE",
         )
     if not changes:
         raise deploy.Failed(
@@ -609,7 +610,7 @@ def report_other_changes(stack: deploy.Stack, service: deploy.Service) -> None:
         service, container
     ):
         deploy.progress(
-            f"note: {service.name} also gets what else has changed since its last deploy"
+            f"note: {service.name} also gets the other settings that were changed since its last deploy"
         )
 
 
@@ -774,7 +775,7 @@ def change_password_back(stack: deploy.Stack, role: Role) -> None:
         raise deploy.Failed(
             deploy.NOT_READY,
             f"the password of {role.name} on {role.server} is half rotated, and was not changed"
-            f" back: bin/database says why. Start the server: cd {deploy.ROOT / role.server} &&"
+            f" back: bin/database says why. Start PostgreSQL: cd {deploy.ROOT / role.server} &&"
             " docker compose up -d. Then run this again. If somebody has changed the password"
             f" meanwhile, write it into the env files, and end the rotation: rm {stack.rotation_note}",
         ) from failure
@@ -782,7 +783,7 @@ def change_password_back(stack: deploy.Stack, role: Role) -> None:
 
 def replace_with_old_value(stack: deploy.Stack, rotation: Rotation) -> bool:
     """Replace the containers that run with the new value; whether all serve with the old one."""
-    request = deploy.Request("rotate", stack.name, run="rotate")
+    request = request_for(stack)
     names = [name for name in rotation.services if name in stack.services]
     services = [stack.services[name] for name in names]
     for service in services:

@@ -93,6 +93,7 @@ def _check_cluster(source: YamlSource, host: EffectiveHost) -> Problems:
 def check_environment(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
     """Find what an environment on a cluster cannot have."""
     yield from _check_pull_token(source, environment)
+    yield from _check_stack_folder(source, environment)
     yield from _check_hosts(source, environment)
     yield from _check_database(source, environment)
     for field, (reason, hint) in _ENVIRONMENT_FIELDS.items():
@@ -104,6 +105,13 @@ def check_environment(source: YamlSource, environment: EffectiveEnvironment) -> 
         yield from _check_service(source, container)
         yield from _check_name(source, container)
         yield from _check_dependencies(source, container)
+
+
+def _check_stack_folder(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
+    """A deploy finds the files of a stack in the folder of `deploy/` that has the stack's name."""
+    if environment.source_folder != environment.stack_name:
+        reason = f"another environment has the stack `{environment.stack_name}`, too"
+        yield _refuse(source, ("environments", environment.name, "stack"), reason, "a `stack` that no other one has")
 
 
 def _check_hosts(source: YamlSource, environment: EffectiveEnvironment) -> Problems:

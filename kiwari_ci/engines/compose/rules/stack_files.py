@@ -34,7 +34,7 @@ def _check_github_values(source: YamlSource, spec: EffectiveSpec) -> Problems:
             continue
         setting_name = value.variable or (value.secret if isinstance(value.secret, str) else None)
         if setting_name and not is_rendering:
-            explanation = f"`{setting_name}` is kept by GitHub, and no environment renders env files"
+            explanation = f"`{setting_name}` is a setting on GitHub, and no environment has `env_from: github`"
             message = f"{format_yaml_path(loc)}: {explanation}"
             yield report_at_key(source, loc, "rendered", message, "environments: {NAME: {env_from: github}}")
         needs_secret = not setting_name and find_env_setting(key, value) is not None
