@@ -118,11 +118,11 @@ def test_a_hotfix_changes_nothing_where_a_newer_version_serves(history: Reposito
     """Whoever pushed the tag must see that: the run is not green."""
     history.git("tag", "v1.4.1")
     history.git("clone", "-q", ".", "counted")
-    script = find_script("promote", "See that a newer commit serves on vps")
+    script = find_script("promote", "See that a newer version with this commit serves on vps")
     commit = {"GITHUB_SHA": history.git("rev-parse", "HEAD"), "NEWER": "1005000"}
     code, text = run_script(script, history.folder, "v1.4.1", **commit)
     assert code == 1
-    assert "v1.4.1 changed nothing: v1.5.0 serves, whose version is newer and does not contain it" in text
+    assert "v1.4.1 changed nothing: v1.5.0 serves, which is a newer version and does not contain this commit" in text
     # A newer tag that contains it has overtaken it.
     history.commit("second hotfix")
     history.git("tag", "v1.4.2")

@@ -531,7 +531,7 @@ def test_a_half_rotated_password_without_its_server_refuses_a_deploy_and_says_th
 
     assert outcome.code == 69
     assert outcome.says("the password of shop_live on pg is half rotated, and was not changed back")
-    assert outcome.says(f"Start the server: cd {half_rotated.root}/pg && docker compose up -d. Then run this again")
+    assert outcome.says(f"Start PostgreSQL: cd {half_rotated.root}/pg && docker compose up -d. Then run this again")
     assert outcome.says(f"rm {half_rotated.folder}/.deploys/.rotation.json")
 
 
