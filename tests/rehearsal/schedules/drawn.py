@@ -24,7 +24,9 @@ OUTPUT = re.compile(r"\$\{\{ *(needs|steps)\.([\w-]+)\.outputs\.([\w-]+) *\}\}")
 DIGEST = re.compile(r"DIGEST_(\w+)")
 # Steps that neither the registry nor the host sees, by their names; the last two only turn a run red.
 UNSEEN = re.compile(
-    r"Run the tests|Name the source|See that a newer (commit|version with this commit) serves on .+|Count the commits of .+", re.IGNORECASE
+    r"Run the tests|Name the source|See that a newer (commit|version with this commit) serves on .+"
+    r"|Count the commits of .+",
+    re.IGNORECASE,
 )
 SUPERSEDED = re.compile(r"steps\.[\w-]+\.outputs\.superseded-by( \|\| steps\.[\w-]+\.outputs\.superseded-by)*")
 
