@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 BARE = "import click, pydantic, jinja2, yaml\nclass Model(pydantic.BaseModel):\n    field: int\n"
+GENERATOR = "git+https://github.com/example/kiwari-ci@" + "0" * 40  # what the drift check would install
 RUNS, RUNS_OF_LARGE = 15, 3
 SIZES = (250, 500, 1000)  # services of a large spec
 
@@ -34,7 +35,8 @@ def measure_seconds(*arguments: str) -> Callable[[], float]:
 
 def write_large_spec(path: Path, size: int) -> None:
     """Write a spec of so many services in one environment."""
-    lines = ["project: {name: shop, repository: example/shop}", "hosts: {vps: {}}", "services:"]
+    lines = ["project: {name: shop, repository: example/shop}", f"generator: {GENERATOR}", "hosts: {vps: {}}"]
+    lines.append("services:")
     for number in range(size):
         lines += [f"  web{number}:", "    port: 8080", f"    build: {{dockerfile: web{number}/Dockerfile}}"]
     lines += ["environments:", "  production:", "    host: vps", "    deploy_on: {push: main}"]
