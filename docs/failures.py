@@ -22,7 +22,8 @@ from kiwari_ci.output import atomic_write
 
 ROOT = Path(__file__).parents[1]
 TEMPLATES = ROOT / "kiwari_ci/rendering/templates"
-PROGRAMS = ROOT / "kiwari_ci/engines/compose"
+PROGRAMS = ROOT / "kiwari_ci/engines/compose/programs"
+ROLLOUT_PROGRAM = ROOT / "kiwari_ci/engines/kubernetes/programs/rollout.py"
 GAP = "…"  # stands for what differs from one time to the next
 PROBLEM = re.compile(r"^(?=\S+?(?::\d+)*: .* \[[a-z-]+\]$)", re.MULTILINE)
 _VALUE = re.compile(r"<%=.*?%>|\$\{[^{}]*\}|\$\([^()]*\)|\$\w+")
@@ -113,7 +114,7 @@ def command_texts() -> set[str]:
 
 def host_texts() -> set[str]:
     """What the host program refuses and ends with."""
-    return {text for _, text in refusals((PROGRAMS / "host.py").read_text())}
+    return {text for _, text in refusals((PROGRAMS / "deploy.py").read_text())}
 
 
 def database_texts() -> set[str]:
@@ -128,7 +129,7 @@ def rotation_texts() -> set[str]:
 
 def rollout_texts() -> set[str]:
     """What the rollout program refuses and ends with."""
-    return {text for _, text in refusals((PROGRAMS.parent / "kubernetes/rollout.py").read_text())}
+    return {text for _, text in refusals(ROLLOUT_PROGRAM.read_text())}
 
 
 def workflow_texts() -> set[str]:
@@ -137,7 +138,7 @@ def workflow_texts() -> set[str]:
     sources = [file.read_text() for file in scripts]
     printed_texts = {plain(text) for source in sources for text in _SAID.findall(source)}
     checked_texts = {f"{GAP}: {words}" for source in sources for words in _ASKED.findall(source)}
-    client = {text for _, text in refusals((PROGRAMS / "over_ssh.py").read_text())}
+    client = {text for _, text in refusals((PROGRAMS / "deploy_over_ssh.py").read_text())}
     return {text for text in printed_texts | checked_texts | client if re.search(r"\w", text)}
 
 
@@ -273,7 +274,7 @@ def _codes() -> str:
     runbook = (TEMPLATES / "docs/runbook.md.j2").read_text()
     names = {entry["message"]: name for name, entry in entries()["host"].items()}
     by_code: dict[str, set[str]] = {}
-    for code, text in refusals((PROGRAMS / "host.py").read_text()):
+    for code, text in refusals((PROGRAMS / "deploy.py").read_text()):
         by_code.setdefault(code, set()).add(names[text])
     rows = [
         f"| {code} | {meaning} | {', '.join(f'[{name}](#{name})' for name in sorted(by_code.get(code, ())))} |"

@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-from kiwari_ci.engines.compose import host
+from kiwari_ci.engines.compose.programs import deploy as deploy_program
 
 EXPECTED = Path(__file__).parent / "data/contract"
 STACK = "contract"
@@ -49,18 +49,18 @@ networks:
 class Bench(abc.ABC):
     """A server on which a script runs, and what the script has seen."""
 
-    machine: host.Machine
+    machine: deploy_program.Machine
     folder: Path
     images: dict[str, str]  # by digest: "one", "two", "labelled", and "exits", which ends by itself with 3
     token: str  # of the registry, which knows no other image: "unknown" is only a name
     lines: list[str] = dataclasses.field(default_factory=list)
     letters: dict[str, str] = dataclasses.field(default_factory=dict)  # for each container id, in order of sight
     volumes: dict[str, str] = dataclasses.field(default_factory=dict)  # a number for each that has no name
-    lives: dict[str, host.Container] = dataclasses.field(default_factory=dict)
+    lives: dict[str, deploy_program.Container] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(exist_ok=True)
-        self.stack = host.Stack(self.machine, self.folder)
+        self.stack = deploy_program.Stack(self.machine, self.folder)
         self.others = {container.id for container in self.stack.containers()}
 
     # What an engine and its stand-in do in different ways
@@ -84,25 +84,25 @@ class Bench(abc.ABC):
         text = f"name: {STACK}\n\nservices:{''.join(services)}{NETWORKS}{rest}"
         for name, reference in self.images.items():
             text = text.replace(f"{{{name}}}", reference)
-        (self.folder / host.COMPOSE_FILE).write_text(text)
+        (self.folder / deploy_program.COMPOSE_FILE).write_text(text)
 
     def pin(self, service: str, image: str) -> Path:
         """An override file that gives a service another image."""
-        path = self.folder / host.PINS_FILE
-        path.write_text(f'{host.PINS_HEAD}  {service}: {{image: "{self.images[image]}"}}\n')
+        path = self.folder / deploy_program.PINS_FILE
+        path.write_text(f'{deploy_program.PINS_HEAD}  {service}: {{image: "{self.images[image]}"}}\n')
         return path
 
-    def docker(self, *words: str) -> host.Output:
+    def docker(self, *words: str) -> deploy_program.Output:
         """Run a command of Docker's."""
         self.say(f"$ docker {shlex.join(words)}")
         return self.ended(self.machine.docker(*words))
 
-    def compose(self, *words: str, pins: Path | None = None) -> host.Output:
+    def compose(self, *words: str, pins: Path | None = None) -> deploy_program.Output:
         """Run a command of Compose's on the compose file."""
         self.say(f"$ docker compose {shlex.join(words)}" + (" # with the pins" if pins else ""))
         return self.ended(self.stack.compose(*words, pins=pins))
 
-    def ended(self, output: host.Output) -> host.Output:
+    def ended(self, output: deploy_program.Output) -> deploy_program.Output:
         """Write down how a command ended, in the kinds that the host program tells apart."""
         words = output.err.lower()
         if output.code == 0:
@@ -126,7 +126,7 @@ class Bench(abc.ABC):
         """Pull an image with a token, or without one, and write down what the host program makes of the answer."""
         image = self.images[name]
         account = base64.b64encode(f"x-access-token:{token}".encode()).decode()
-        accounts = {host.registry_key(image): {"auth": account}} if token else {}
+        accounts = {deploy_program.registry_key(image): {"auth": account}} if token else {}
         (self.folder / "config.json").write_text(json.dumps({"auths": accounts}))
         output = self.machine.docker("--config", str(self.folder), "pull", "-q", image)
         self.say(f"$ docker pull {image}{'' if token else ' # without a token'}")
@@ -134,10 +134,13 @@ class Bench(abc.ABC):
             self.say("done")
             return
         try:
-            host.refuse_if_final(image, output)
+            deploy_program.refuse_if_final(image, output)
             self.say("failed for a reason that may pass")
-        except host.Failed as failure:
-            reasons = {host.BAD_IMAGE: "the image is missing", host.TOKEN_REFUSED: "the token is refused"}
+        except deploy_program.Failed as failure:
+            reasons = {
+                deploy_program.BAD_IMAGE: "the image is missing",
+                deploy_program.TOKEN_REFUSED: "the token is refused",
+            }
             self.say(f"failed: {reasons[failure.code]}")
 
     def wait_until_ended(self, name: str) -> None:
@@ -158,7 +161,7 @@ class Bench(abc.ABC):
         for container in seen:
             self.say(f"  {container.name}: {', '.join(self.facts(container))}")
 
-    def facts(self, container: host.Container) -> list[str]:
+    def facts(self, container: deploy_program.Container) -> list[str]:
         """A container in words."""
         before = self.lives.get(container.id)
         letter = self.letters.setdefault(container.id, chr(ord("A") + len(self.letters)))
@@ -179,10 +182,10 @@ class Bench(abc.ABC):
         facts += [f"port {port.number}/{port.protocol}" for port in container.ports]
         return facts
 
-    def mount_in_words(self, mount: host.Json) -> str:
+    def mount_in_words(self, mount: deploy_program.Json) -> str:
         """A mount, with a letter in place of the name of a volume that has none."""
         source = str(mount.get("Name") or mount.get("Source"))
-        if host.is_anonymous_volume(mount):
+        if deploy_program.is_anonymous_volume(mount):
             source = self.volumes.setdefault(source, f"without a name, number {len(self.volumes) + 1},")
         return f"{mount['Type']} {source} at {mount['Destination']}{'' if mount.get('RW', True) else ' read-only'}"
 
@@ -299,7 +302,7 @@ def beginning_of_an_id(bench: Bench) -> None:
 def names_on_a_network(bench: Bench) -> None:
     """A container leaves a network and joins it again with other names, while it runs and while it does not."""
     bench.write(WEB)
-    bench.compose("run", "-d", "-T", *host.NOT_FOR_TRAEFIK, "--no-deps", "--name", "web-next", "web")
+    bench.compose("run", "-d", "-T", *deploy_program.NOT_FOR_TRAEFIK, "--no-deps", "--name", "web-next", "web")
     bench.look()
     bench.look_names_up("web", "shop", "web-next")
     bench.docker("network", "connect", "--alias", "web", NETWORK, "web-next")
@@ -380,7 +383,7 @@ def up_and_renamed_containers(bench: Bench) -> None:
 def up_and_one_off_containers(bench: Bench) -> None:
     """Compose does not take a container of `docker compose run` for the service's."""
     bench.write(WEB)
-    bench.compose("run", "-d", "-T", *host.NOT_FOR_TRAEFIK, "--no-deps", "--name", "web-next", "web")
+    bench.compose("run", "-d", "-T", *deploy_program.NOT_FOR_TRAEFIK, "--no-deps", "--name", "web-next", "web")
     bench.look()
     label = bench.stack.get("web-next").labels.get("traefik.enable")
     bench.say(f"  traefik.enable is {label}")
@@ -394,7 +397,7 @@ def commands_that_end(bench: Bench) -> None:
     """A migration's exit code comes through, and its container is gone."""
     bench.write(WEB)
     for code in (0, 3):
-        words = ("run", "--rm", "-T", *host.NOT_FOR_TRAEFIK, "--no-deps", "--name", "web-next-migrate", "web")
+        words = ("run", "--rm", "-T", *deploy_program.NOT_FOR_TRAEFIK, "--no-deps", "--name", "web-next-migrate", "web")
         output = bench.stack.compose(*words, *bench.command_that_ends(code))
         bench.say(f"  ended with {output.code}")
         bench.look()
@@ -434,7 +437,7 @@ def volumes(bench: Bench) -> None:
     bench.docker("volume", "inspect", "contract_files")
     bench.compose("up", "-d", "--no-deps", "--force-recreate", "--pull", "never", "web")
     bench.look()
-    volume = next(mount for mount in bench.stack.get("web").mounts if host.is_anonymous_volume(mount))
+    volume = next(mount for mount in bench.stack.get("web").mounts if deploy_program.is_anonymous_volume(mount))
     bench.docker("rm", "-f", "-v", "web")
     bench.docker("volume", "inspect", "contract_files")
     bench.say(f"  the one without a name is {'gone' if is_gone(bench, volume) else 'there'}")
@@ -468,7 +471,7 @@ def removal_and_volumes(bench: Bench) -> None:
     for options in (["-f"], ["-f", "-v"]):
         bench.compose(*UP, "web")
         bench.look()
-        volume = next(mount for mount in bench.stack.get("web").mounts if host.is_anonymous_volume(mount))
+        volume = next(mount for mount in bench.stack.get("web").mounts if deploy_program.is_anonymous_volume(mount))
         bench.docker("rm", *options, "web")
         bench.say(f"  the volume is {'gone' if is_gone(bench, volume) else 'there'}")
         is_listed = volume["Name"] in bench.machine.docker("volume", "ls", "-q").out.split()
@@ -497,7 +500,7 @@ def time_to_stop(bench: Bench) -> None:
         bench.say(f"  {name}: {bench.stack.get(name).stop_seconds} seconds")
 
 
-def is_gone(bench: Bench, volume: host.Json) -> bool:
+def is_gone(bench: Bench, volume: deploy_program.Json) -> bool:
     """Whether a volume is not there any more."""
     return bench.machine.docker("volume", "inspect", volume["Name"]).code != 0
 
@@ -532,7 +535,7 @@ def images_by_digest(bench: Bench) -> None:
         bench.say(f"  its variables are {', '.join(sorted(keys))}")
         runs_it = bench.stack.get("web").image_id == image["Id"]
         bench.say(f"  web {'runs' if runs_it else 'does not run'} it")
-    repository = host.repository_of(bench.images["one"])
+    repository = deploy_program.repository_of(bench.images["one"])
     bench.say(f"  {digests_in_list(bench, repository)}")
     bench.docker("image", "rm", bench.images["one"])
     bench.docker("image", "rm", bench.images["two"])
@@ -599,7 +602,7 @@ def what_compose_reads(bench: Bench) -> None:
             bench.say(f"  {line}")
 
 
-def service_in_words(service: host.Service) -> list[str]:
+def service_in_words(service: deploy_program.Service) -> list[str]:
     """A service as the host program reads it."""
     lines = [f"image {service.model['image']}", f"container {service.container_name}"]
     lines += [f"label {key}={text}" for key, text in sorted(service.labels.items())]
@@ -617,7 +620,7 @@ def service_in_words(service: host.Service) -> list[str]:
 def what_compose_cannot_read(bench: Bench) -> None:
     """It ends with an error: the host program then says where to look."""
     for text in ("services: [\n", "name: x\n", "services:\n  web:\n    image: a\n    env_file: missing.env\n", ""):
-        (bench.folder / host.COMPOSE_FILE).write_text(text)
+        (bench.folder / deploy_program.COMPOSE_FILE).write_text(text)
         bench.say(f"  {text!r}")
         bench.compose("config", "--format", "json")
     (bench.folder / ".env").write_text("NO EQUALS SIGN\n")
@@ -631,9 +634,10 @@ def versions(bench: Bench) -> None:
     """They have the form that the host program reads."""
     engine = bench.machine.json("version", "--format", "{{json .}}")["Server"]
     compose = bench.machine.docker("compose", "version", "--short").out.strip()
-    is_new_enough = host.version_of(engine["Version"]) >= host.OLDEST_ENGINE
+    is_new_enough = deploy_program.version_of(engine["Version"]) >= deploy_program.OLDEST_ENGINE
     bench.say(f"  the engine is {'new enough' if is_new_enough else 'too old'}")
-    bench.say(f"  Compose is {'new enough' if host.version_of(compose) >= host.OLDEST_COMPOSE else 'too old'}")
+    is_new_enough = deploy_program.version_of(compose) >= deploy_program.OLDEST_COMPOSE
+    bench.say(f"  Compose is {'new enough' if is_new_enough else 'too old'}")
     folder = bench.machine.json("info", "--format", "{{json .}}").get("DockerRootDir")
     bench.say(f"  its folder is {'known' if str(folder).startswith('/') else 'unknown'}")
 

@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from kiwari_ci.engines.compose import over_ssh
+from kiwari_ci.engines.compose.programs import deploy_over_ssh
 
-PROGRAM = Path(over_ssh.__file__)
+PROGRAM = Path(deploy_over_ssh.__file__)
 ONE, TWO, THREE = (f"sha256:{digit * 64}" for digit in "123")
 COMPOSE = "# Generated\n# Files beside it: hooks/after conf/site.conf\nname: shop-live\n"
 FILES = {"docker-compose.yml": COMPOSE, "hooks/after": "#!/bin/sh\n", "conf/site.conf": "listen 80;\n"}
@@ -123,7 +123,7 @@ class Job:
 
     def run(self, *words: str, answers: Sequence[Mapping[str, Any]] = ()) -> int:
         self.answers(*answers)
-        exit_code = over_ssh.main([*WORDS, *(words or [f"web={TWO}"])], self.environment)
+        exit_code = deploy_over_ssh.main([*WORDS, *(words or [f"web={TWO}"])], self.environment)
         self.log = self.capture.readouterr().out
         return exit_code
 
@@ -346,7 +346,7 @@ def test_a_host_that_answers_before_it_has_read(job: Job) -> None:
 
 
 def test_more_than_the_host_takes(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(over_ssh, "MOST_FILES", 2)
+    monkeypatch.setattr(deploy_over_ssh, "MOST_FILES", 2)
     assert job.run("--send-files", f"web={TWO}") == 1
     assert "more than the host takes" in job.log
     assert job.calls == []
@@ -444,7 +444,7 @@ def test_command_lines_that_are_refused(job: Job, words: list[str], problem: str
 
 
 def test_what_is_missing_on_the_command_line(job: Job) -> None:
-    assert over_ssh.main([f"web={TWO}"], job.environment) == 1
+    assert deploy_over_ssh.main([f"web={TWO}"], job.environment) == 1
     log = job.capture.readouterr().out
     for option in ("--stack", "--sequence", "--address", "--user", "--key", "--known-hosts", "--token"):
         assert f"::error::{option} is missing on the command line\n" in log
@@ -535,10 +535,10 @@ def test_words_of_ssh_behind_the_result(job: Job) -> None:
     assert job.run(answers=[answer(verdict()) | {"ssh says": "Connection to server closed.\n"}]) == 0
 
 
-def judge(document: Any, exit_code: int = 0) -> over_ssh.Result:
+def judge(document: Any, exit_code: int = 0) -> deploy_over_ssh.Result:
     """What a result line is taken for, behind a request for one service."""
     line = document if isinstance(document, str) else json.dumps(document)
-    return over_ssh.read_result(over_ssh.Answer(exit_code, line), "shop-live", {"web": TWO})
+    return deploy_over_ssh.read_result(deploy_over_ssh.Answer(exit_code, line), "shop-live", {"web": TWO})
 
 
 def test_results_that_are_whole() -> None:
@@ -596,7 +596,7 @@ def without(key: str) -> Any:
     ],
 )
 def test_a_result_that_is_odd(document: Any) -> None:
-    with pytest.raises(over_ssh.Refused, match=UNCLEAR):
+    with pytest.raises(deploy_over_ssh.Refused, match=UNCLEAR):
         judge(document)
 
 
@@ -614,7 +614,7 @@ def test_a_result_that_is_odd(document: Any) -> None:
     ],
 )
 def test_a_superseded_result_that_is_odd(document: Any) -> None:
-    with pytest.raises(over_ssh.Refused, match=UNCLEAR):
+    with pytest.raises(deploy_over_ssh.Refused, match=UNCLEAR):
         judge(document, 3)
 
 
@@ -626,13 +626,13 @@ def test_no_result(job: Job, exit_code: int) -> None:
 
 @pytest.mark.parametrize("line", ["", "{", "{}", '{"a":' * 10000, "{\ufffd}", '{"protocol": ' + "1" * 5000 + "}"])
 def test_a_line_that_is_no_result(line: str) -> None:
-    with pytest.raises(over_ssh.Refused, match=UNCLEAR):
+    with pytest.raises(deploy_over_ssh.Refused, match=UNCLEAR):
         judge(line)
 
 
 @pytest.mark.parametrize("exit_code", [1, 3, 64, 130])
 def test_a_result_that_the_exit_code_contradicts(exit_code: int) -> None:
-    with pytest.raises(over_ssh.Refused, match=UNCLEAR):
+    with pytest.raises(deploy_over_ssh.Refused, match=UNCLEAR):
         judge(verdict(), exit_code)
 
 
@@ -722,7 +722,7 @@ def test_nothing_is_put_back(job: Job, flags: list[str], event: str, attempt: st
     ],
 )
 def test_lines_that_github_would_obey(line: str, capsys: pytest.CaptureFixture[str]) -> None:
-    over_ssh.show_lines(io.BytesIO(line.encode("latin-1") + b"\n"))
+    deploy_over_ssh.show_lines(io.BytesIO(line.encode("latin-1") + b"\n"))
     first = capsys.readouterr().out
     seen = "".join(character for character in first if " " <= character <= "~" or character in "\r\n")
     assert "error" in seen or "add-mask" in seen or "set-env" in seen
@@ -768,20 +768,20 @@ def test_other_lines_are_as_they_are(job: Job) -> None:
 
 
 def test_a_long_line_is_cut(job: Job) -> None:
-    line = "x" * (5 * over_ssh.LONGEST_LINE)
+    line = "x" * (5 * deploy_over_ssh.LONGEST_LINE)
     assert job.run(answers=[answer(verdict(), line, "==> next")]) == 0
     first, second, *_ = job.log.splitlines()
-    assert len(first) < over_ssh.LONGEST_LINE + 20 and first.endswith("x ... (cut)")
+    assert len(first) < deploy_over_ssh.LONGEST_LINE + 20 and first.endswith("x ... (cut)")
     assert second == "==> next"
 
 
 def test_a_result_that_is_too_long(job: Job) -> None:
-    assert job.run(answers=[answer(verdict(message="x" * over_ssh.LONGEST_LINE))]) == 1
+    assert job.run(answers=[answer(verdict(message="x" * deploy_over_ssh.LONGEST_LINE))]) == 1
     assert UNCLEAR in job.commands[0]
 
 
 def test_cells_of_the_summary() -> None:
-    assert over_ssh.escape_cell("a|b\nc <i>&`x` *y* [z](u)") == r"a\|b c &lt;i>&amp;\`x\` \*y\* \[z\](u)"
+    assert deploy_over_ssh.escape_cell("a|b\nc <i>&`x` *y* [z](u)") == r"a\|b c &lt;i>&amp;\`x\` \*y\* \[z\](u)"
 
 
 def test_a_commit_cannot_add_to_the_summary(job: Job) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.engines.compose import over_ssh
+from kiwari_ci.engines.compose.programs import deploy_over_ssh
 from kiwari_ci.probes import ssh_host
 from kiwari_ci.probes.calls import ProcessResult
 from kiwari_ci.probes.dns_tls import NetworkBackend
@@ -45,9 +45,9 @@ class RealServer:
         """What ssh prints when it asks the server for something through the program."""
         program = f"{sys.executable} {self.folder}/connect.py {self.port} %h"
         key = (self.folder / "key").read_text()
-        login = over_ssh.Machine("server", "server.example.com", "root", key, known_hosts, "22")
-        order = over_ssh.Order("shop", "1", "", "1", {}, "", (), login, jump=None, proxy_command=program)
-        with over_ssh.private_folder(order, {"RUNNER_TEMP": str(self.folder)}) as private:
+        login = deploy_over_ssh.Machine("server", "server.example.com", "root", key, known_hosts, "22")
+        order = deploy_over_ssh.Order("shop", "1", "", "1", {}, "", (), login, jump=None, proxy_command=program)
+        with deploy_over_ssh.private_folder(order, {"RUNNER_TEMP": str(self.folder)}) as private:
             words = ["ssh", "-F", "config", "-T", "--", "server", "anything"]
             environment = {"PATH": "/usr/bin:/bin", "SHELL": "/bin/sh", "ACCESS_SECRET": "of the program"}
             result = subprocess.run(words, cwd=private, env=environment, capture_output=True, text=True, timeout=30)

@@ -306,7 +306,7 @@ def _explain_partial_rotation(name: str, host_names: "Sequence[str]", failed: in
 def _read_new_value(name: str, generate: bool, is_asked: bool, is_password: bool) -> str:
     """Generate the new value, ask for it twice without echo, or read it from standard input."""
     from kiwari_ci.commands import rotate
-    from kiwari_ci.engines.compose import rotate as rotation_program
+    from kiwari_ci.engines.compose.programs import rotate as rotation_program
 
     if generate:
         return rotate.generate_secret()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kiwari_ci.commands.operate import ContainerStatus, PlannedPlace, StackStatus
-from kiwari_ci.engines.kubernetes import rollout
+from kiwari_ci.engines.kubernetes.programs import rollout
 from kiwari_ci.plan import ClusterStack
 from kiwari_ci.probes import cluster_checks
 from kiwari_ci.probes.cluster import Kubectl, get_running, list_kubectl_options

@@ -8,7 +8,8 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
-from kiwari_ci.engines.kubernetes import manifests, rollout
+from kiwari_ci.engines.kubernetes import manifests
+from kiwari_ci.engines.kubernetes.programs import rollout
 from kiwari_ci.plan import Cluster, ClusterStack
 from kiwari_ci.plan.base import FrozenMapping
 from kiwari_ci.probes.calls import (

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from kiwari_ci.engines.kubernetes import manifests, rollout
+from kiwari_ci.engines.kubernetes import manifests
+from kiwari_ci.engines.kubernetes.programs import rollout
 from kiwari_ci.plan import Cluster, ClusterStack, EnvFile, PlannedAccessory, PlannedService
 from kiwari_ci.probes.cluster import (
     CERT_MANAGER_ISSUERS,

@@ -8,7 +8,7 @@ from hashlib import sha256
 from time import monotonic
 from typing import TypedDict, cast
 
-from kiwari_ci.engines.kubernetes import rollout
+from kiwari_ci.engines.kubernetes.programs import rollout
 from kiwari_ci.plan import Cluster, ClusterStack, ComposeStack, DeployHost, Host, Stack
 from kiwari_ci.probes import cluster as clusters
 from kiwari_ci.probes import ssh_host

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kiwari_ci.engines.compose import host
+from kiwari_ci.engines.compose.programs import deploy as deploy_program
 from tests.contract import EXPECTED, NETWORK, SCRIPTS, STACK, Bench, transcript
 from tests.engine.images import Images
 from tests.engine.server import TOKEN, Server
@@ -38,7 +38,7 @@ for _ in range(int.from_bytes(answer[6:8], "big")):
 """
 
 
-class Engine(host.Machine):
+class Engine(deploy_program.Machine):
     """The throw-away server's Docker."""
 
     def __init__(self, server: Server) -> None:
@@ -48,14 +48,14 @@ class Engine(host.Machine):
         self,
         *arguments: str,
         stdin: str = "",
-        seconds: int = host.QUERY_SECONDS,
+        seconds: int = deploy_program.QUERY_SECONDS,
         prints_output: bool = False,
         can_be_cancelled: bool = False,
-    ) -> host.Output:
+    ) -> deploy_program.Output:
         """Run docker on the server."""
         command = self.server.inside("env", "-C", "/", "docker", *arguments)  # Compose wants a folder to be in
         ended = subprocess.run(command, input=stdin, text=True, capture_output=True, timeout=seconds)
-        return host.Output(ended.returncode, ended.stdout, ended.stderr)
+        return deploy_program.Output(ended.returncode, ended.stdout, ended.stderr)
 
 
 class EngineBench(Bench):

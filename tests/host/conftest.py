@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.engines.compose import host
+from kiwari_ci.engines.compose.programs import deploy as deploy_program
 from tests.host.world import World
 
 
@@ -18,9 +18,9 @@ def root(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         folder = Path(name) / "docker"
         memory = folder / ".memory"
         memory.mkdir(parents=True)
-        monkeypatch.setattr(host, "ROOT", folder)
-        monkeypatch.setattr(host, "MEMORY_FOLDER", memory)
-        monkeypatch.setattr(host, "sync", lambda stream: stream.flush())
+        monkeypatch.setattr(deploy_program, "ROOT", folder)
+        monkeypatch.setattr(deploy_program, "MEMORY_FOLDER", memory)
+        monkeypatch.setattr(deploy_program, "sync", lambda stream: stream.flush())
         yield folder
 
 
@@ -33,6 +33,6 @@ def world(root: Path) -> World:
 @pytest.fixture
 def cancellable() -> Iterator[None]:
     """This process ends like the program when it is told to end."""
-    before = signal.signal(signal.SIGTERM, host.end_on_signal)
+    before = signal.signal(signal.SIGTERM, deploy_program.end_on_signal)
     yield
     signal.signal(signal.SIGTERM, before)

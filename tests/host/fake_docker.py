@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from kiwari_ci.engines.compose import host, rotate
+from kiwari_ci.engines.compose.programs import deploy as deploy_program
+from kiwari_ci.engines.compose.programs import rotate
 from tests.host.compose_reader import Model, Unreadable, hash_of, printed, read_model
 
 TOKEN = "a-token-of-the-registry"
@@ -144,7 +145,7 @@ def image_id_of(reference: str) -> str:
     return "sha256:" + hashlib.sha256(reference.encode()).hexdigest()
 
 
-class FakeMachine(host.Machine):
+class FakeMachine(deploy_program.Machine):
     """A server without Docker. `images` is all that registries have, `public` what they give without a login."""
 
     def __init__(self) -> None:
@@ -164,7 +165,9 @@ class FakeMachine(host.Machine):
         self.at_each_point: Callable[[], None] | None = None
         self.free = 50_000
         self.memory = 8_000_000_000
-        self.listening: list[host.Port] = []  # ports that programs of the server hold, which are no containers
+        self.listening: list[
+            deploy_program.Port
+        ] = []  # ports that programs of the server hold, which are no containers
         self.engine_version, self.compose_version = "28.0.1", "2.40.0"
         self.hash_has_dependencies = False
         self.descriptions: dict[tuple[object, ...], str] = {}
@@ -247,9 +250,9 @@ class FakeMachine(host.Machine):
         if image.works_only_beside and not container.name.endswith("-next"):
             return 0.5
         if image.needs_to_be_alone:
-            repository = host.repository_of(container.reference)
+            repository = deploy_program.repository_of(container.reference)
             others = [other for other in self.everything() if other.is_running and other is not container]
-            if any(host.repository_of(other.reference) == repository for other in others):
+            if any(deploy_program.repository_of(other.reference) == repository for other in others):
                 return 0.5
         return image.exits_after
 
@@ -284,11 +287,11 @@ class FakeMachine(host.Machine):
     def memory_of(self, process: int) -> int | None:
         return 50_000_000
 
-    def listening_ports(self) -> list[host.Port]:
+    def listening_ports(self) -> list[deploy_program.Port]:
         """With those on which Docker listens for running containers."""
         containers = [container for container in self.everything() if container.is_running]
         published = [bound(port) for container in containers for port in container.ports]
-        return self.listening + [host.port_from(*port) for port in published]
+        return self.listening + [deploy_program.port_from(*port) for port in published]
 
     def free_megabytes(self, folder: str) -> int:
         return self.free
@@ -333,10 +336,10 @@ class FakeMachine(host.Machine):
         self.scripts.append((command[-1], settings))
         return self.script_codes.get(command[-1], 0)
 
-    def show(self, command: list[str], seconds: int, stdin: str = "") -> host.Output:
+    def show(self, command: list[str], seconds: int, stdin: str = "") -> deploy_program.Output:
         """Run bin/database, which changes the password of a role, or bin/rotate, which undoes a rotation."""
         if command[0].endswith("bin/rotate"):
-            return host.Output(self.undo_rotation(command[2]), "", "")
+            return deploy_program.Output(self.undo_rotation(command[2]), "", "")
         if command[1] != "set-password":
             return super().show(command, seconds, stdin)
         self.point()
@@ -345,17 +348,17 @@ class FakeMachine(host.Machine):
         old, new = stdin.splitlines()
         present = self.state.passwords.get(role)
         if present not in (old, new) or self.database_code:
-            return host.Output(self.database_code or 69, "", "")
+            return deploy_program.Output(self.database_code or 69, "", "")
         self.state.passwords[role] = new
         self.point()
-        return host.Output(0, "", "")
+        return deploy_program.Output(0, "", "")
 
     def undo_rotation(self, stack: str) -> int:
         """Run `rotate undo`, with which nothing but the files is shared."""
         try:
-            return rotate.undo(host.open_stack(self, stack, "rotate undo"))
-        except host.Failed as failure:
-            host.print_error(failure.message)
+            return rotate.undo(deploy_program.open_stack(self, stack, "rotate undo"))
+        except deploy_program.Failed as failure:
+            deploy_program.print_error(failure.message)
             return failure.code
 
     # What there is
@@ -385,20 +388,20 @@ class FakeMachine(host.Machine):
         self,
         *words: str,
         stdin: str = "",
-        seconds: int = host.QUERY_SECONDS,
+        seconds: int = deploy_program.QUERY_SECONDS,
         prints_output: bool = False,
         can_be_cancelled: bool = False,
-    ) -> host.Output:
+    ) -> deploy_program.Output:
         self.state.clock += 0.01
         self.point()
         self.calls.append(words)
         try:
             out = self.obey(list(words), stdin)
-            output = host.Output(0, out, "")
+            output = deploy_program.Output(0, out, "")
         except Refused as error:
-            output = host.Output(error.code, error.printed, f"{error}\n")
+            output = deploy_program.Output(error.code, error.printed, f"{error}\n")
         except Unreadable as error:
-            output = host.Output(1, "", f"{error}\n")
+            output = deploy_program.Output(1, "", f"{error}\n")
         if not READING & set(words[:2]) and "config" not in words:
             self.settle()
             self.point()
@@ -616,9 +619,12 @@ class FakeMachine(host.Machine):
 
     def do_image_ls(self, words: list[str]) -> str:
         assert words[:3] == ["--digests", "--format", "{{json .}}"]
-        references = sorted(reference for reference in self.state.local if host.repository_of(reference) == words[3])
+        references = sorted(
+            reference for reference in self.state.local if deploy_program.repository_of(reference) == words[3]
+        )
         return "".join(
-            json.dumps({"Repository": words[3], "Digest": host.digest_of(reference)}) + "\n" for reference in references
+            json.dumps({"Repository": words[3], "Digest": deploy_program.digest_of(reference)}) + "\n"
+            for reference in references
         )
 
     def do_image_rm(self, words: list[str]) -> str:
@@ -629,7 +635,7 @@ class FakeMachine(host.Machine):
         return ""
 
     def pull(self, reference: str, config: Path | None) -> str:
-        registry = host.registry_of(reference)
+        registry = deploy_program.registry_of(reference)
         if reference not in self.public:
             text = (config / "config.json").read_text() if config else "{}"
             login = json.loads(text).get("auths", {}).get(registry, {}).get("auth", "")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from kiwari_ci.engines.compose import host
+from kiwari_ci.engines.compose.programs import deploy as deploy_program
 
 
 @contextlib.contextmanager
@@ -45,7 +45,7 @@ def without_end(first: bytes, block: bytes) -> Iterator[bytes]:
 def ask(blocks: Iterable[bytes], headers: dict[str, str] | None = None) -> tuple[int, bytes]:
     asked: list[bytes] = []
     with server(blocks, asked) as port:
-        status = host.Machine().http_status("127.0.0.1", port, "/health?x=1", headers or {})
+        status = deploy_program.Machine().http_status("127.0.0.1", port, "/health?x=1", headers or {})
     return status, asked[0]
 
 
@@ -78,7 +78,7 @@ def test_a_first_line_without_an_end() -> None:
 
 def test_a_first_line_that_comes_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time is for the whole answer, not for each piece of it."""
-    monkeypatch.setattr(host, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(deploy_program, "ANSWER_SECONDS", 0.3)
     began = time.monotonic()
 
     with pytest.raises((ValueError, OSError)):

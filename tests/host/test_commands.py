@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.engines.compose import host
+from kiwari_ci.engines.compose.programs import deploy as deploy_program
 
 STARTER = "#!/bin/sh\n(echo $$; sleep 60; echo late) &\necho $! >{pid}\nwait\n"
 
@@ -41,7 +41,7 @@ def test_the_time_limit_of_a_shown_command_ends_what_it_started(tmp_path: Path) 
     program = write_program(tmp_path, STARTER.format(pid=pid))
     began = time.monotonic()
 
-    output = host.Machine().show([str(program)], 1)
+    output = deploy_program.Machine().show([str(program)], 1)
 
     assert output.code == -signal.SIGKILL
     assert time.monotonic() - began < 30
@@ -54,8 +54,8 @@ def test_the_time_limit_of_docker_ends_its_plugin(tmp_path: Path, monkeypatch: p
     write_program(tmp_path, STARTER.format(pid=pid))
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
 
-    with pytest.raises(host.TimedOut, match="docker compose up did not end within 1 seconds"):
-        host.Machine().docker("compose", "up", seconds=1)
+    with pytest.raises(deploy_program.TimedOut, match="docker compose up did not end within 1 seconds"):
+        deploy_program.Machine().docker("compose", "up", seconds=1)
 
     assert wait_for_end(int(pid.read_text()))
 
@@ -66,7 +66,7 @@ def test_docker_goes_on_if_the_program_is_killed(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     program = os.fork()
     if program == 0:
-        host.Machine().docker("stop", "web")
+        deploy_program.Machine().docker("stop", "web")
         os._exit(0)
     while not (tmp_path / "pid").exists():
         time.sleep(0.01)
@@ -84,21 +84,21 @@ def test_what_docker_reads_and_prints(tmp_path: Path, monkeypatch: pytest.Monkey
     write_program(tmp_path, "#!/bin/sh\ncat\necho wrong >&2\nexit 3\n")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
 
-    assert host.Machine().docker("ps", stdin="words") == host.Output(3, "words", "wrong\n")
+    assert deploy_program.Machine().docker("ps", stdin="words") == deploy_program.Output(3, "words", "wrong\n")
 
 
 def test_docker_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    with pytest.raises(host.Failed, match="docker is not installed"):
-        host.Machine().docker("ps")
+    with pytest.raises(deploy_program.Failed, match="docker is not installed"):
+        deploy_program.Machine().docker("ps")
 
 
 def test_a_command_that_leaves_a_process_behind_is_not_cut_off(tmp_path: Path) -> None:
     """Only what has not ended is ended."""
     program = write_program(tmp_path, f"#!/bin/sh\nsleep 30 >/dev/null 2>&1 &\necho $! >{tmp_path}/pid\n")
 
-    assert host.Machine().show([str(program)], 20).code == 0
+    assert deploy_program.Machine().show([str(program)], 20).code == 0
 
     process = int((tmp_path / "pid").read_text())
     assert is_running(process)
@@ -108,9 +108,9 @@ def test_a_command_that_leaves_a_process_behind_is_not_cut_off(tmp_path: Path) -
 def test_the_time_limit_of_a_hook_ends_what_it_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pid = tmp_path / "pid"
     hook = write_program(tmp_path, STARTER.format(pid=pid))
-    monkeypatch.setattr(host, "SCRIPT_SECONDS", 0.5)
+    monkeypatch.setattr(deploy_program, "SCRIPT_SECONDS", 0.5)
 
-    assert host.Machine().script(["sh", str(hook)], tmp_path, {}) == 124
+    assert deploy_program.Machine().script(["sh", str(hook)], tmp_path, {}) == 124
 
     assert wait_for_end(int(pid.read_text()))
 
@@ -121,8 +121,8 @@ def test_a_cancel_ends_a_hook_and_what_it_started(tmp_path: Path) -> None:
     hook = write_program(tmp_path, STARTER.format(pid=pid))
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
 
-    with pytest.raises(host.Cancelled):
-        host.Machine().script(["sh", str(hook)], tmp_path, {})
+    with pytest.raises(deploy_program.Cancelled):
+        deploy_program.Machine().script(["sh", str(hook)], tmp_path, {})
 
     assert wait_for_end(int(pid.read_text()))
 
@@ -130,7 +130,7 @@ def test_a_cancel_ends_a_hook_and_what_it_started(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("cancellable")
 def test_a_hook_after_a_cancel_can_be_terminated(tmp_path: Path) -> None:
     """A program that ignores SIGTERM passes that on to all that it executes."""
-    host.ignore_cancel()
+    deploy_program.ignore_cancel()
     os.kill(os.getpid(), signal.SIGTERM)  # a second cancel: nothing happens
 
-    assert host.Machine().script(["sh", "-c", "kill -TERM $$; exit 0"], tmp_path, {}) == -signal.SIGTERM
+    assert deploy_program.Machine().script(["sh", "-c", "kill -TERM $$; exit 0"], tmp_path, {}) == -signal.SIGTERM

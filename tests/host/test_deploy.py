@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from kiwari_ci.engines.compose import host
+from kiwari_ci.engines.compose.programs import deploy as deploy_program
 from tests.host.fake_docker import TOKEN, Image, Running
 from tests.host.watching import ended_too_early, unserved
 from tests.host.world import WEB, WORKER, World, compose_labels
@@ -180,7 +180,7 @@ def test_the_old_one_is_red_for_a_moment(world: World) -> None:
 
     assert outcome.code == 1
     assert world.container("web").id == container
-    assert host.digest_of(world.container("web").reference) == old
+    assert deploy_program.digest_of(world.container("web").reference) == old
 
 
 def test_what_restarts_while_it_starts_is_bad(root: Path) -> None:
@@ -409,14 +409,14 @@ def test_the_token_is_in_memory_while_images_are_pulled(world: World) -> None:
     seen: list[str] = []
 
     def look() -> None:
-        seen.extend(path.read_text() for path in host.MEMORY_FOLDER.rglob("config.json"))
+        seen.extend(path.read_text() for path in deploy_program.MEMORY_FOLDER.rglob("config.json"))
 
     world.machine.at_each_point = look
     outcome = world.deploy({"web": world.image("web", 1)}, 1)
 
     assert outcome.code == 0
     assert "ghcr.io" in seen[0]
-    assert list(host.MEMORY_FOLDER.iterdir()) == []
+    assert list(deploy_program.MEMORY_FOLDER.iterdir()) == []
     assert not outcome.says(TOKEN)
     assert all(TOKEN not in " ".join(call) for call in world.machine.calls)
 
@@ -430,7 +430,7 @@ def test_a_wrong_token(world: World) -> None:
     assert outcome.says("ghcr.io refused the token: set a new one (deploy/RUNBOOK.md, step 5)")
     assert outcome.result["exit"] == 77 and outcome.result["result"] == "failed"
     assert world.serves("web", old)
-    assert list(host.MEMORY_FOLDER.iterdir()) == []
+    assert list(deploy_program.MEMORY_FOLDER.iterdir()) == []
 
 
 def test_a_digest_that_was_never_pushed(world: World) -> None:
@@ -475,9 +475,9 @@ def test_a_pull_that_hangs_is_tried_again(world: World, monkeypatch: pytest.Monk
     docker = world.machine.docker
     hanging = iter([True])
 
-    def hang_once(*words: str, **options: Any) -> host.Output:
+    def hang_once(*words: str, **options: Any) -> deploy_program.Output:
         if "pull" in words and next(hanging, False):
-            raise host.TimedOut(69, "docker pull did not end within 900 seconds")
+            raise deploy_program.TimedOut(69, "docker pull did not end within 900 seconds")
         return docker(*words, **options)
 
     monkeypatch.setattr(world.machine, "docker", hang_once)
@@ -497,7 +497,7 @@ def test_a_disk_that_runs_full_while_pulling(world: World) -> None:
 
 
 def test_no_place_for_the_token(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "MEMORY_FOLDER", world.root / "nowhere")
+    monkeypatch.setattr(deploy_program, "MEMORY_FOLDER", world.root / "nowhere")
 
     outcome = world.deploy({"web": world.image("web", 1)}, 1)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from kiwari_ci.engines.compose import host
+from kiwari_ci.engines.compose.programs import deploy as deploy_program
 from tests.host.fake_docker import TOKEN
 from tests.host.world import STACK, WEB, World, archive_of, compose_file
 
@@ -22,8 +22,8 @@ BESIDE = "# Files beside it: conf/nginx.conf hooks/before\n"
 MOUNTING = WEB.replace("    networks:", "    volumes:\n      - ./conf/nginx.conf:/etc/nginx.conf:ro\n    networks:")
 
 
-def deploy(world: World, files: dict[str, str], rights: str = "env push", sequence: int = 1) -> host.Request:
-    return host.Request(
+def deploy(world: World, files: dict[str, str], rights: str = "env push", sequence: int = 1) -> deploy_program.Request:
+    return deploy_program.Request(
         verb="deploy",
         stack=STACK,
         sequence=sequence,
@@ -129,7 +129,7 @@ def test_a_file_that_a_commit_only_makes_executable(world: World) -> None:
     entry.mode = 0o755
     request = deploy(world, {}, "push")
 
-    outcome = world.perform(request, host.Delivery(TOKEN, archive_of([entry])))
+    outcome = world.perform(request, deploy_program.Delivery(TOKEN, archive_of([entry])))
 
     assert outcome.code == 0, outcome.text
     assert outcome.says("installed hooks/before") and hook.stat().st_mode & 0o777 == 0o755
@@ -161,7 +161,7 @@ def test_an_executable_file_that_is_not_sent_stays_as_it_is(world: World) -> Non
 def test_a_name_that_the_key_may_not_send(world: World, rights: str, files: dict[str, str], says: str) -> None:
     before = names_of(world.folder)
 
-    outcome = world.perform(deploy(world, {}, rights), host.Delivery(TOKEN, archive_of(files)))
+    outcome = world.perform(deploy(world, {}, rights), deploy_program.Delivery(TOKEN, archive_of(files)))
 
     assert outcome.code == 64, outcome.text
     assert outcome.says(says)
@@ -169,7 +169,7 @@ def test_a_name_that_the_key_may_not_send(world: World, rights: str, files: dict
     assert not list(world.folder.glob(".deploys/*"))
 
 
-SELF_DECLARED = ("docker-compose.yml", *host.FILES_THAT_COMPOSE_READS)
+SELF_DECLARED = ("docker-compose.yml", *deploy_program.FILES_THAT_COMPOSE_READS)
 
 
 def declaring(name: str) -> str:
@@ -182,14 +182,14 @@ def test_a_compose_file_that_names_itself_an_env_file(world: World, name: str) -
     """A key for env files may send none: neither by the words of what it sends, nor by those of what is there."""
     before = files_in(world.folder)
     sent = {"docker-compose.yml": declaring(name), name: declaring(name)}
-    outcome = world.perform(deploy(world, sent, "env"), host.Delivery(TOKEN, archive_of(sent)))
+    outcome = world.perform(deploy(world, sent, "env"), deploy_program.Delivery(TOKEN, archive_of(sent)))
     assert outcome.code == 64, outcome.text
     assert files_in(world.folder) == before
 
     world.write(declaring(name))
     before = files_in(world.folder)
     sent = {name: "services: {web: {image: evil}}\n"}  # which is a line KEY: value of an env file, too
-    outcome = world.perform(deploy(world, sent, "env"), host.Delivery(TOKEN, archive_of(sent)))
+    outcome = world.perform(deploy(world, sent, "env"), deploy_program.Delivery(TOKEN, archive_of(sent)))
     assert outcome.code == 64, outcome.text
     assert outcome.says("this key may send env files only: its line has no shop:push")
     assert files_in(world.folder) == before
@@ -200,7 +200,7 @@ def test_the_first_compose_file_of_a_stack_does_not_come_from_a_key_for_env_file
     (world.folder / "docker-compose.yml").unlink()
     sent = {"docker-compose.yml": declaring("docker-compose.yml")}
 
-    outcome = world.perform(deploy(world, sent, "env"), host.Delivery(TOKEN, archive_of(sent)))
+    outcome = world.perform(deploy(world, sent, "env"), deploy_program.Delivery(TOKEN, archive_of(sent)))
 
     assert outcome.code == 64, outcome.text
     assert not (world.folder / "docker-compose.yml").exists()
@@ -212,7 +212,7 @@ def test_an_env_file_that_compose_would_obey(world: World, line: str) -> None:
     before = files_in(world.folder)
     sent = {".env": f"SECRET='new'\n{line}\n"}
 
-    outcome = world.perform(deploy(world, sent, "env"), host.Delivery(TOKEN, archive_of(sent)))
+    outcome = world.perform(deploy(world, sent, "env"), deploy_program.Delivery(TOKEN, archive_of(sent)))
 
     assert outcome.code == 69, outcome.text
     assert outcome.says("is a setting of Compose or Docker itself")
@@ -225,7 +225,7 @@ def test_a_setting_of_compose_that_hides_behind_a_value(world: World) -> None:
     before = files_in(world.folder)
     sent = {".env": "SECRET='x' COMPOSE_FILE=web.env\nSECRET=y\n"}
 
-    outcome = world.perform(deploy(world, sent, "env"), host.Delivery(TOKEN, archive_of(sent)))
+    outcome = world.perform(deploy(world, sent, "env"), deploy_program.Delivery(TOKEN, archive_of(sent)))
 
     assert outcome.code == 69, outcome.text
     assert outcome.says("Compose reads more variables from shop/.env than it has lines")
@@ -234,7 +234,7 @@ def test_a_setting_of_compose_that_hides_behind_a_value(world: World) -> None:
 
 def files_in(folder: Path) -> dict[str, bytes]:
     """The stack's files, which a refused request leaves as they are; the program's own are left out."""
-    own = (host.PINS_FILE, ".deploy.lock")
+    own = (deploy_program.PINS_FILE, ".deploy.lock")
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name not in own}
 
 
@@ -263,7 +263,7 @@ HOSTILE = {
     "the log": [entry("log/x")],
     "the lock": [entry(".deploy.lock")],
     "the pins": [entry("docker-compose.override.yml")],
-    "many": [entry(f"conf/{number}") for number in range(host.MOST_FILES_SENT + 1)],
+    "many": [entry(f"conf/{number}") for number in range(deploy_program.MOST_FILES_SENT + 1)],
 }
 
 
@@ -278,10 +278,12 @@ SAYS = {
 def test_an_archive_that_is_no_archive_of_plain_files(world: World, name: str) -> None:
     before = names_of(world.root)
 
-    outcome = world.perform(deploy(world, {}), host.Delivery(TOKEN, archive_of(HOSTILE[name])))
+    outcome = world.perform(deploy(world, {}), deploy_program.Delivery(TOKEN, archive_of(HOSTILE[name])))
 
     assert outcome.code == 64, outcome.text
-    assert outcome.says(SAYS.get(name) or f"plain names may be sent, not '{host.printable(HOSTILE[name][-1].name)}'")
+    assert outcome.says(
+        SAYS.get(name) or f"plain names may be sent, not '{deploy_program.printable(HOSTILE[name][-1].name)}'"
+    )
     assert names_of(world.root) == before
     assert not list(world.folder.glob(".deploys/*"))
 
@@ -290,27 +292,27 @@ def test_an_archive_that_is_no_archive_of_plain_files(world: World, name: str) -
 def test_how_much_an_archive_may_hold(
     world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files: int, letters: int, is_taken: bool
 ) -> None:
-    monkeypatch.setattr(host, "MOST_FILES_SENT", 2)
-    monkeypatch.setattr(host, "MOST_BYTES_SENT", 10)
+    monkeypatch.setattr(deploy_program, "MOST_FILES_SENT", 2)
+    monkeypatch.setattr(deploy_program, "MOST_BYTES_SENT", 10)
     archive = archive_of({f"file{number}": letters * "x" for number in range(files)})
 
     if is_taken:
-        host.unpack(archive, tmp_path)
+        deploy_program.unpack(archive, tmp_path)
         assert len(list(tmp_path.iterdir())) == files
     else:
-        with pytest.raises(host.Failed, match="too many or too large files were sent") as refused:
-            host.unpack(archive, tmp_path)
+        with pytest.raises(deploy_program.Failed, match="too many or too large files were sent") as refused:
+            deploy_program.unpack(archive, tmp_path)
         assert refused.value.code == 64
 
 
 def test_an_archive_that_is_compressed(tmp_path: Path) -> None:
     """A small one could hold more than the disk does."""
-    with pytest.raises(host.Failed, match="are not a valid tar archive"):
-        host.unpack(io.BytesIO(gzip.compress(archive_of({"file": "x"}).read())), tmp_path)
+    with pytest.raises(deploy_program.Failed, match="are not a valid tar archive"):
+        deploy_program.unpack(io.BytesIO(gzip.compress(archive_of({"file": "x"}).read())), tmp_path)
 
 
 def test_a_file_in_a_folder_of_a_folder(tmp_path: Path) -> None:
-    host.unpack(archive_of({"conf/Sites/Shop.conf": "x"}), tmp_path)
+    deploy_program.unpack(archive_of({"conf/Sites/Shop.conf": "x"}), tmp_path)
 
     assert (tmp_path / "conf/Sites/Shop.conf").read_text() == "x"
 
@@ -320,7 +322,7 @@ def test_an_env_file_whose_name_does_not_say_so(world: World) -> None:
     world.write(declaring("settings"))
     sent = {"settings": "SECRET='new'\n"}
 
-    outcome = world.perform(deploy(world, sent, "env"), host.Delivery(TOKEN, archive_of(sent)))
+    outcome = world.perform(deploy(world, sent, "env"), deploy_program.Delivery(TOKEN, archive_of(sent)))
 
     assert outcome.code == 0, outcome.text
     assert (world.folder / "settings").stat().st_mode & 0o777 == 0o600
@@ -328,7 +330,7 @@ def test_an_env_file_whose_name_does_not_say_so(world: World) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"no archive", 1024 * b"x"])
 def test_what_is_no_archive(world: World, content: bytes) -> None:
-    outcome = world.perform(deploy(world, {}), host.Delivery(TOKEN, io.BytesIO(content)))
+    outcome = world.perform(deploy(world, {}), deploy_program.Delivery(TOKEN, io.BytesIO(content)))
 
     assert outcome.code in (0, 64), outcome.text
     assert outcome.code == 64 or not content
@@ -381,7 +383,7 @@ def test_a_program_keeps_its_right_to_run(world: World) -> None:
         tar.addfile(info, io.BytesIO(b"true"))
     stream.seek(0)
 
-    outcome = world.perform(deploy(world, {"hooks/before": "true"}), host.Delivery(TOKEN, stream))
+    outcome = world.perform(deploy(world, {"hooks/before": "true"}), deploy_program.Delivery(TOKEN, stream))
 
     assert outcome.code == 0, outcome.text
     assert (world.folder / "hooks" / "before").stat().st_mode & 0o777 == 0o755
@@ -411,7 +413,7 @@ class Stdin:
 
     def read(
         self, content: bytes, rights: str = "env push", is_open: bool = False, is_key: bool = True
-    ) -> host.Delivery:
+    ) -> deploy_program.Delivery:
         ours, theirs = os.pipe()
         saved = os.dup(0)
         try:
@@ -419,14 +421,14 @@ class Stdin:
             os.write(theirs, content)
             if not is_open:
                 os.close(theirs)
-            request = host.Request(
+            request = deploy_program.Request(
                 "deploy",
                 STACK,
                 is_from_key=is_key,
                 may_send_env_files="env" in rights,
                 may_send_files="push" in rights,
             )
-            return host.read_delivery(request)
+            return deploy_program.read_delivery(request)
         finally:
             os.dup2(saved, 0)
             os.close(saved)
@@ -449,7 +451,7 @@ def test_the_token_alone(stdin: Stdin) -> None:
 @pytest.mark.parametrize("content", [b"the-token", b"the-token\n", b"the-token\n\n", b"the-token\n0 e3b0"])
 def test_a_connection_that_breaks_behind_the_token(stdin: Stdin, content: bytes) -> None:
     """What a key sends without a whole header must not pass for a deploy without files."""
-    with pytest.raises(host.Failed, match="is not `BYTES SHA256`: run the job again") as refused:
+    with pytest.raises(deploy_program.Failed, match="is not `BYTES SHA256`: run the job again") as refused:
         stdin.read(content)
     assert refused.value.code == 64
 
@@ -462,7 +464,7 @@ def test_a_person_sends_the_token_alone(stdin: Stdin) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\n", b" \n", b"\n10 abc\n"])
 def test_no_token(stdin: Stdin, content: bytes) -> None:
-    with pytest.raises(host.Failed, match="there is no registry token on standard input") as refused:
+    with pytest.raises(deploy_program.Failed, match="there is no registry token on standard input") as refused:
         stdin.read(content)
     assert refused.value.code == 64
 
@@ -478,39 +480,41 @@ def test_files_behind_the_token(stdin: Stdin, rights: str) -> None:
 
 
 def test_as_many_bytes_as_may_be_sent(stdin: Stdin, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "MOST_BYTES_SENT", 10)
+    monkeypatch.setattr(deploy_program, "MOST_BYTES_SENT", 10)
 
     assert stdin.read(b"the-token\n" + header(b"0123456789") + b"0123456789").archive
-    with pytest.raises(host.Failed, match="11 bytes of files are too many: the limit is 10"):
+    with pytest.raises(deploy_program.Failed, match="11 bytes of files are too many: the limit is 10"):
         stdin.read(b"the-token\n" + header(b"0123456789a") + b"0123456789a")
 
 
 def test_a_person_who_types_the_token_sends_nothing_else(stdin: Stdin, monkeypatch: pytest.MonkeyPatch) -> None:
     """At a terminal there is no second line to wait for."""
     monkeypatch.setattr(os, "isatty", lambda number: number == 0)
-    monkeypatch.setattr(host, "without_echo", contextlib.nullcontext)
+    monkeypatch.setattr(deploy_program, "without_echo", contextlib.nullcontext)
 
-    assert stdin.read(b"the-token\nnot read\n", is_key=False) == host.Delivery("the-token")
+    assert stdin.read(b"the-token\nnot read\n", is_key=False) == deploy_program.Delivery("the-token")
 
 
 @pytest.mark.parametrize("arrived", [0, 1, 511, 512, 513, 9_999])
 def test_files_that_did_not_arrive_whole(stdin: Stdin, arrived: int) -> None:
     content = 10_000 * b"x"
 
-    with pytest.raises(host.Failed, match=f"{10_000 - arrived} bytes are missing. Run the job again") as refused:
+    with pytest.raises(
+        deploy_program.Failed, match=f"{10_000 - arrived} bytes are missing. Run the job again"
+    ) as refused:
         stdin.read(b"the-token\n" + header(content) + content[:arrived])
     assert refused.value.code == 64
 
 
 def test_files_that_stop_arriving(stdin: Stdin, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "QUERY_SECONDS", 0.05)
+    monkeypatch.setattr(deploy_program, "QUERY_SECONDS", 0.05)
 
-    with pytest.raises(host.Failed, match="the files did not arrive whole: 5 bytes are missing"):
+    with pytest.raises(deploy_program.Failed, match="the files did not arrive whole: 5 bytes are missing"):
         stdin.read(b"the-token\n" + header(b"0123456789") + b"01234", is_open=True)
 
 
 def test_other_bytes_than_were_sent(stdin: Stdin) -> None:
-    with pytest.raises(host.Failed, match="have another checksum") as refused:
+    with pytest.raises(deploy_program.Failed, match="have another checksum") as refused:
         stdin.read(b"the-token\n" + header(b"0123456789") + b"0123456780")
     assert refused.value.code == 64
 
@@ -522,25 +526,28 @@ def test_other_bytes_than_were_sent(stdin: Stdin) -> None:
         (f"10 {64 * 'A'}", "the line after the token is not"),
         (f"-1 {64 * 'a'}", "the line after the token is not"),
         (f"10  {64 * 'a'}", "the line after the token is not"),
-        (f"{host.MOST_BYTES_SENT + 1} {64 * 'a'}", "bytes of files are too many"),
+        (f"{deploy_program.MOST_BYTES_SENT + 1} {64 * 'a'}", "bytes of files are too many"),
         (f"{10**11} {64 * 'a'}", "bytes of files are too many"),
     ],
 )
 def test_a_line_behind_the_token_that_is_none(stdin: Stdin, line: str, says: str) -> None:
-    with pytest.raises(host.Failed, match=says) as refused:
+    with pytest.raises(deploy_program.Failed, match=says) as refused:
         stdin.read(f"the-token\n{line}\n".encode())
     assert refused.value.code == 64
 
 
 def test_a_key_that_may_send_nothing(stdin: Stdin) -> None:
     """It is told before anything is read."""
-    with pytest.raises(host.Failed, match="its line has neither shop:env nor shop:push") as refused:
+    with pytest.raises(deploy_program.Failed, match="its line has neither shop:env nor shop:push") as refused:
         stdin.read(b"the-token\n" + header(b"0123456789"), rights="", is_open=True)
     assert refused.value.code == 64
 
 
 def test_a_rollback_reads_nothing() -> None:
-    assert host.read_delivery(host.Request("rollback", STACK, is_from_key=True)) == host.Delivery()
+    assert (
+        deploy_program.read_delivery(deploy_program.Request("rollback", STACK, is_from_key=True))
+        == deploy_program.Delivery()
+    )
 
 
 def test_a_record_of_a_removed_service_does_not_stop_newer_files(world: World) -> None:
@@ -568,17 +575,17 @@ def test_secrets_of_an_env_file_that_a_compose_file_brings(world: World, is_name
         (world.folder / "secrets" / "app.env").write_text("SECRET='old'\n")
         (world.folder / "secrets" / "app.env").chmod(0o644)
 
-    refused = world.perform(deploy(world, sent, "push"), host.Delivery(TOKEN, archive_of(sent)))
+    refused = world.perform(deploy(world, sent, "push"), deploy_program.Delivery(TOKEN, archive_of(sent)))
     assert refused.code == 64
     assert refused.says("this key may send no env file: its line has no shop:env")
 
-    outcome = world.perform(deploy(world, sent, "env push"), host.Delivery(TOKEN, archive_of(sent)))
+    outcome = world.perform(deploy(world, sent, "env push"), deploy_program.Delivery(TOKEN, archive_of(sent)))
     assert outcome.code == 0, outcome.text
     assert (world.folder / "secrets" / "app.env").stat().st_mode & 0o777 == 0o600
 
 
 def test_the_only_copy_of_a_secret_outlives_bad_sends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "ENV_BACKUPS_TO_KEEP", 3)
+    monkeypatch.setattr(deploy_program, "ENV_BACKUPS_TO_KEEP", 3)
 
     for number in range(1, 9):
         assert world.deploy({"web": world.image("web", 1)}, 1, files={".env": f"SECRET='bad {number}'\n"}).code == 0
@@ -629,26 +636,29 @@ def test_a_link_in_place_of_a_new_folder_keeps_the_mode_of_what_it_leads_to(
         (folder / path).symlink_to(outside)
 
     monkeypatch.setattr(os, "mkdir", put_link)
-    with pytest.raises(OSError, match="Not a directory|Too many levels"), host.folder_of(folder, "conf/app.conf"):
+    with (
+        pytest.raises(OSError, match="Not a directory|Too many levels"),
+        deploy_program.folder_of(folder, "conf/app.conf"),
+    ):
         pass
 
     assert outside.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_new_folder_can_be_read_by_the_users_of_containers(tmp_path: Path) -> None:
-    with host.folder_of(tmp_path, "conf/app.conf"):
+    with deploy_program.folder_of(tmp_path, "conf/app.conf"):
         assert (tmp_path / "conf").stat().st_mode & 0o777 == 0o755
 
 
 def test_an_entry_of_a_negative_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would raise the limit for those after it."""
-    monkeypatch.setattr(host, "MOST_BYTES_SENT", 10)
+    monkeypatch.setattr(deploy_program, "MOST_BYTES_SENT", 10)
     info = tarfile.TarInfo("a")
     info.size = -512
     archive = io.BytesIO(info.tobuf(tarfile.GNU_FORMAT) + archive_of({"b": 20 * "x"}).read())
 
-    with pytest.raises(host.Failed):
-        host.unpack(archive, tmp_path)
+    with pytest.raises(deploy_program.Failed):
+        deploy_program.unpack(archive, tmp_path)
 
     assert not list(tmp_path.iterdir())
 
@@ -664,7 +674,7 @@ def test_a_file_that_is_there_gets_the_new_mode(world: World) -> None:
         tar.addfile(info, io.BytesIO(b"true"))
     stream.seek(0)
 
-    outcome = world.perform(deploy(world, {"hooks/before": "true"}), host.Delivery(TOKEN, stream))
+    outcome = world.perform(deploy(world, {"hooks/before": "true"}), deploy_program.Delivery(TOKEN, stream))
 
     assert outcome.code == 0, outcome.text
     assert (world.folder / "hooks" / "before").stat().st_mode & 0o777 == 0o755

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kiwari_ci.engines.compose import host
+from kiwari_ci.engines.compose.programs import deploy as deploy_program
 from tests.host.world import WEB, WORKER, World, compose_file
 
 MOUNTING = WEB.replace("    networks:", '    volumes: ["./conf:/conf:ro"]\n    networks:')
@@ -28,8 +28,8 @@ class Disk:
         self.is_full: Callable[[int], bool] = lambda number: False
         for module, name in (
             (os, "posix_fallocate"),
-            (host, "write_all"),
-            (host, "write_file"),
+            (deploy_program, "write_all"),
+            (deploy_program, "write_file"),
             (tempfile, "mkdtemp"),
         ):
             monkeypatch.setattr(module, name, self.limited(getattr(module, name)))

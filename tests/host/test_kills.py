@@ -14,7 +14,7 @@ from random import Random
 
 import pytest
 
-from kiwari_ci.engines.compose import host
+from kiwari_ci.engines.compose.programs import deploy as deploy_program
 from tests.host.fake_docker import Image, Killed
 from tests.host.watching import ended_too_early, unserved
 from tests.host.world import WEB, WORKER, Outcome, Snapshot, World, compose_labels
@@ -176,7 +176,7 @@ def check_that_it_is_clean(scenario: Scenario, world: World, images: dict[str, s
         ), where
         assert not world.container(name).is_one_off, where
     assert world.pins() == images, where
-    assert not list(host.MEMORY_FOLDER.iterdir()), where
+    assert not list(deploy_program.MEMORY_FOLDER.iterdir()), where
     assert not list(world.folder.glob(".deploys/incoming-*")), where
     assert not list(world.folder.glob(".deploys/.set-aside-*")), where
 

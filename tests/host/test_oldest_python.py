@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.engines.compose import database, host, over_ssh, rotate
-from kiwari_ci.engines.kubernetes import rollout
+from kiwari_ci.engines.compose.programs import database, deploy_over_ssh, rotate
+from kiwari_ci.engines.compose.programs import deploy as deploy_program
+from kiwari_ci.engines.kubernetes.programs import rollout
 
-PROGRAMS = [Path(str(module.__file__)) for module in (host, over_ssh, database, rotate, rollout)]
+PROGRAMS = [Path(str(module.__file__)) for module in (deploy_program, deploy_over_ssh, database, rotate, rollout)]
 
 
 def oldest_python() -> str:
@@ -29,7 +30,7 @@ def bin_folder(tmp_path: Path) -> Path:
     """The programs of a server, beside each other under their own names."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    for module, name in ((host, "deploy"), (rotate, "rotate"), (database, "database")):
+    for module, name in ((deploy_program, "deploy"), (rotate, "rotate"), (database, "database")):
         shutil.copy(str(module.__file__), folder / name)
     return folder
 
@@ -50,7 +51,7 @@ def test_status_of_a_server_without_stacks(bin_folder: Path) -> None:
     )
 
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout.startswith(f"bin/deploy {host.VERSION} sha256:")
+    assert ended.stdout.startswith(f"bin/deploy {deploy_program.VERSION} sha256:")
 
 
 def test_the_rotation_program_uses_the_deploy_program_beside_it(bin_folder: Path) -> None:
@@ -71,7 +72,7 @@ def test_the_rotation_program_uses_the_deploy_program_beside_it(bin_folder: Path
 
 def test_the_rotation_program_refuses_another_version_of_the_deploy_program(bin_folder: Path) -> None:
     deploy = bin_folder / "deploy"
-    deploy.write_text(deploy.read_text().replace(f'VERSION = "{host.VERSION}"', 'VERSION = "0.1"'))
+    deploy.write_text(deploy.read_text().replace(f'VERSION = "{deploy_program.VERSION}"', 'VERSION = "0.1"'))
     refused = subprocess.run(["python3", "-I", str(bin_folder / "rotate"), "version"], capture_output=True, text=True)
     deploy.unlink()
     alone = subprocess.run(["python3", "-I", str(bin_folder / "rotate"), "version"], capture_output=True, text=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.engines.compose import host
+from kiwari_ci.engines.compose.programs import deploy as deploy_program
 from tests.host.fake_docker import Image
 from tests.host.world import NETWORKS, WEB, WORKER, Outcome, World
 
@@ -187,7 +187,7 @@ def test_docker_does_not_answer(world: World) -> None:
     assert outcome.says("Docker does not answer: Cannot connect to the Docker daemon")
 
 
-@pytest.mark.parametrize("name", host.FILES_THAT_COMPOSE_READS)
+@pytest.mark.parametrize("name", deploy_program.FILES_THAT_COMPOSE_READS)
 def test_a_file_that_compose_would_read(world: World, name: str) -> None:
     (world.folder / name).symlink_to("nowhere")
 
@@ -200,8 +200,8 @@ def test_a_file_that_compose_would_read(world: World, name: str) -> None:
     "text",
     [
         "services: {}\n",
-        host.PINS_HEAD + '  web: {image: "x"}\n    mem_limit: 512m\n',
-        host.PINS_HEAD + "\nnetworks: {}\n",
+        deploy_program.PINS_HEAD + '  web: {image: "x"}\n    mem_limit: 512m\n',
+        deploy_program.PINS_HEAD + "\nnetworks: {}\n",
     ],
 )
 def test_an_override_file_with_lines_of_somebody_elses(world: World, text: str) -> None:
@@ -404,7 +404,7 @@ def test_a_temporary_container_of_a_service_that_must_not_run_twice_any_more(roo
     image = f"ghcr.io/acme/web@{world.image('web', 1)}"
     web = stack.services["web"]
     assert stack.compose("run", "-d", "-T", "--no-deps", "--name", "web-next", "web", pins=stack.pins).code == 0
-    host.give_service_names(stack, web)
+    deploy_program.give_service_names(stack, web)
     world.machine.do_rm(["-f", "-v", "x"])
     world.machine.wait(5)
     assert world.container("web-next").reference == image
@@ -624,8 +624,8 @@ def test_a_compose_file_with_umlauts_on_a_server_with_another_encoding(tmp_path:
     """Python would read files in the encoding of the login's locale."""
     (tmp_path / "docker-compose.yml").write_text("name: caf\u00e9\n", encoding="utf-8")
     code = (
-        "import sys; from pathlib import Path; from kiwari_ci.engines.compose import host;"
-        f" sys.exit(host.Files(Path({str(tmp_path)!r})).text() != 'name: caf\\u00e9\\n')"
+        "import sys; from pathlib import Path; from kiwari_ci.engines.compose.programs import deploy;"
+        f" sys.exit(deploy.Files(Path({str(tmp_path)!r})).text() != 'name: caf\\u00e9\\n')"
     )
     environment = {**os.environ, "LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": os.getcwd()}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.engines.compose import host
+from kiwari_ci.engines.compose.programs import deploy as deploy_program
 from tests.host.compose_reader import Model
 from tests.host.fake_docker import Image, Killed, Refused, Running
 from tests.host.world import WEB, World, compose_file
@@ -137,7 +137,7 @@ def test_a_port_that_a_program_of_the_server_holds(root: Path, form: str) -> Non
     assert world.deploy({"web": world.image("web", 1)}, 1).code == 0
     before = world.container("web").id
     world.edit('"8080:8080"', '"8080:8080", "9090:9090"')
-    world.machine.listening = [host.Port("", "9090", "tcp"), host.Port("", "8080", "udp")]
+    world.machine.listening = [deploy_program.Port("", "9090", "tcp"), deploy_program.Port("", "8080", "udp")]
 
     outcome = world.deploy({"web": world.image("web", 2)}, 2)
 
@@ -163,7 +163,7 @@ def test_the_address_and_the_protocol_of_a_program_count(
     root: Path, published: str, listening: str, is_held: bool
 ) -> None:
     world = World(root, PUBLISHING.replace("8080:8080", published))
-    world.machine.listening = [host.Port(listening, "9090", "tcp")]
+    world.machine.listening = [deploy_program.Port(listening, "9090", "tcp")]
 
     outcome = world.deploy({"web": world.image("web", 1)}, 1)
 
@@ -174,7 +174,7 @@ def test_a_port_of_an_accessory_that_a_service_needs(root: Path) -> None:
     world = World(root, WEB.replace("    networks:", "    depends_on:\n      - pg\n    networks:"), DATABASE)
     world.machine.images["postgres:18"] = Image()
     world.machine.public.add("postgres:18")
-    world.machine.listening = [host.Port("127.0.0.1", "5432", "tcp")]
+    world.machine.listening = [deploy_program.Port("127.0.0.1", "5432", "tcp")]
 
     outcome = world.deploy({"web": world.image("web", 1)}, 1)
 
@@ -189,7 +189,7 @@ def test_docker_listens_also_for_a_container_that_does_not_run(
     world: World, status: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is not taken for another program, and another container of that kind has the port."""
-    world.machine.listening = [host.Port("", "8080", "tcp"), host.Port("", "53", "udp")]
+    world.machine.listening = [deploy_program.Port("", "8080", "tcp"), deploy_program.Port("", "53", "udp")]
     world.machine.run_by_hand("other", "dns:1", "proxy", ports=[("53", "udp")]).status = status
     world.container("web").status = status
     world.edit('"8080:8080"', '"8080:8080", "53:53/udp"')
@@ -200,7 +200,7 @@ def test_docker_listens_also_for_a_container_that_does_not_run(
 
 def test_a_container_on_the_servers_network_holds_the_port_that_it_publishes_next(world: World) -> None:
     world.edit('"8080:8080"', '"8080:8080", "9090:9090"')
-    world.machine.listening = [host.Port("", "9090", "tcp")]
+    world.machine.listening = [deploy_program.Port("", "9090", "tcp")]
     world.machine.state.networks.add("host")
     world.container("web").aliases["host"] = []
 
@@ -224,9 +224,9 @@ def test_the_kernel_lists_who_listens(family: int, kind: int, address: str, show
             listener.bind((address, 0))
         except OSError:
             pytest.skip("this machine has no IPv6")
-        port = host.Port(shown, str(listener.getsockname()[1]), protocol)
+        port = deploy_program.Port(shown, str(listener.getsockname()[1]), protocol)
         if kind == socket.SOCK_STREAM:
-            assert port not in host.Machine().listening_ports(), "nobody listens yet"
+            assert port not in deploy_program.Machine().listening_ports(), "nobody listens yet"
             listener.listen()
-        assert port in host.Machine().listening_ports()
-    assert port not in host.Machine().listening_ports()
+        assert port in deploy_program.Machine().listening_ports()
+    assert port not in deploy_program.Machine().listening_ports()

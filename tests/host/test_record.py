@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.engines.compose import host
+from kiwari_ci.engines.compose.programs import deploy as deploy_program
 from tests.host.fake_docker import Image
 from tests.host.world import WEB, World
 
@@ -68,9 +68,9 @@ def test_what_served_before(world: World, digests: dict[str, str], parts: tuple[
     """As it was lived: what was gone back from is nothing to go back to."""
     write_record(world, lines(digests, *parts))
 
-    image = host.image_to_go_back_to(world.stack(), host.Service("web", {}), "")
+    image = deploy_program.image_to_go_back_to(world.stack(), deploy_program.Service("web", {}), "")
 
-    assert host.digest_of(image) == digests[back]
+    assert deploy_program.digest_of(image) == digests[back]
 
 
 @pytest.mark.parametrize("parts", [(), ("a1",), ("a1", "a2"), ("a1", "b2", "<a2")])
@@ -113,7 +113,7 @@ def test_notes_by_hand_and_torn_lines_are_passed_over(world: World, digests: dic
     assert outcome.code == 0
     text = (world.folder / ".deploys" / "web").read_text()
     assert text.startswith(note + good + note)
-    assert host.read_record(world.folder / ".deploys" / "web")[-1].sequence == 4
+    assert deploy_program.read_record(world.folder / ".deploys" / "web")[-1].sequence == 4
     assert world.pins() == {"web": digests["d"]}
     assert world.deploy({"web": digests["a"]}, 3).code == 3
 
@@ -124,7 +124,7 @@ def test_a_line_that_is_torn_anywhere_costs_no_other(world: World, digests: dict
     write_record(world, first + second[:torn_at])
     stack = world.stack()
 
-    stack.add_record("web", host.Record(f"ghcr.io/acme/web@{digests['c']}", 3, "2026-01-01T00:00:00Z", "79"))
+    stack.add_record("web", deploy_program.Record(f"ghcr.io/acme/web@{digests['c']}", 3, "2026-01-01T00:00:00Z", "79"))
 
     records = stack.record("web")
     assert [record.sequence for record in (records[0], records[-1])] == [1, 3]
@@ -135,13 +135,23 @@ def test_a_record_with_bytes_that_are_no_text(world: World, digests: dict[str, s
     (world.folder / ".deploys").mkdir()
     (world.folder / ".deploys" / "web").write_bytes(b"\xff\xfe\0\n" + lines(digests, "a1", "b2").encode())
 
-    assert host.digest_of(host.image_to_go_back_to(world.stack(), host.Service("web", {}), "")) == digests["a"]
+    assert (
+        deploy_program.digest_of(
+            deploy_program.image_to_go_back_to(world.stack(), deploy_program.Service("web", {}), "")
+        )
+        == digests["a"]
+    )
 
 
 def test_a_long_record(world: World, digests: dict[str, str]) -> None:
     write_record(world, lines(digests, "a1", "b2") * 5000 + lines(digests, "c3"))
 
-    assert host.digest_of(host.image_to_go_back_to(world.stack(), host.Service("web", {}), "")) == digests["b"]
+    assert (
+        deploy_program.digest_of(
+            deploy_program.image_to_go_back_to(world.stack(), deploy_program.Service("web", {}), "")
+        )
+        == digests["b"]
+    )
 
 
 def test_going_back_pulls_by_digest_what_is_gone(world: World, digests: dict[str, str]) -> None:
@@ -165,13 +175,13 @@ def test_the_image_of_a_rollback_is_kept_from_the_clean_up_of_another_stack(
     """It may be older than those that each stack keeps, and no container uses it yet."""
     serve(world, digests, "abcdef")
     image = f"ghcr.io/acme/web@{digests['a']}"
-    assert image not in host.needed_images()
+    assert image not in deploy_program.needed_images()
     world.machine.public.add(image)
     pull = world.machine.pull
     needed: list[bool] = []
 
     def look_and_pull(reference: str, config: Path | None) -> str:
-        needed.append(reference in host.needed_images())
+        needed.append(reference in deploy_program.needed_images())
         return pull(reference, config)
 
     monkeypatch.setattr(world.machine, "pull", look_and_pull)
@@ -387,7 +397,7 @@ def test_a_container_that_a_person_made_is_restored_from_nothing_that_is_removed
 
 
 def test_status(world: World, digests: dict[str, str]) -> None:
-    assert world.status().text.startswith(f"bin/deploy {host.VERSION} sha256:")
+    assert world.status().text.startswith(f"bin/deploy {deploy_program.VERSION} sha256:")
 
     serve(world, digests, "a")
     outcome = world.status("shop")
@@ -428,13 +438,13 @@ def test_a_record_on_a_full_disk(world: World) -> None:
     stack.state.mkdir()
     path = stack.state / "web"
     image = f"ghcr.io/acme/web@{world.image('web', 1)}"
-    stack.add_record("web", host.Record(image, 1, "2026-01-01T00:00:00Z", "77"))
+    stack.add_record("web", deploy_program.Record(image, 1, "2026-01-01T00:00:00Z", "77"))
     before = path.read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, limits[1]))
         with pytest.raises(OSError):
-            stack.add_record("web", host.Record(image, 2, "2026-01-02T00:00:00Z", "78"))
+            stack.add_record("web", deploy_program.Record(image, 2, "2026-01-02T00:00:00Z", "78"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.engines.compose import host
+from kiwari_ci.engines.compose.programs import deploy as deploy_program
 from tests.host.fake_docker import Image, Killed, Running
 from tests.host.world import WEB, WORKER, World, compose_file, compose_labels
 
@@ -65,7 +65,7 @@ def worker_world(root: Path) -> World:
     return world_with(root, MOUNTING_WORKER)
 
 
-def deploy_worker(world: World, image: Image | None = None) -> host.Json:
+def deploy_worker(world: World, image: Image | None = None) -> deploy_program.Json:
     outcome = world.deploy({"worker": world.image("worker", 2, image)}, 2, files=files(MOUNTING_WORKER, version="new"))
     return dict(outcome.result)
 
@@ -119,7 +119,7 @@ def test_a_deploy_that_ends_before_it_replaces_a_container(root: Path) -> None:
 
 
 def test_a_disk_that_is_full_at_the_second_file(worker_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    install_file = host.install_file
+    install_file = deploy_program.install_file
 
     def refuse(source: Path, folder: Path, name: str) -> None:
         if source.read_text() == "new" and name == "second.conf":
@@ -127,7 +127,7 @@ def test_a_disk_that_is_full_at_the_second_file(worker_world: World, monkeypatch
         install_file(source, folder, name)
 
     with monkeypatch.context() as patch:
-        patch.setattr(host, "install_file", refuse)
+        patch.setattr(deploy_program, "install_file", refuse)
         assert deploy_worker(worker_world)["exit"] == 69
 
     assert versions(worker_world) == all_of("old")
@@ -158,7 +158,7 @@ def deploy_that_is_refused(world: World) -> None:
 
 def deploy_and_die_before_file(world: World, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Deploys the worker; the program is killed when it is about to install the file of this name."""
-    install_file = host.install_file
+    install_file = deploy_program.install_file
 
     def die(source: Path, folder: Path, file_name: str) -> None:
         if file_name == name:
@@ -166,7 +166,7 @@ def deploy_and_die_before_file(world: World, name: str, monkeypatch: pytest.Monk
         install_file(source, folder, file_name)
 
     with monkeypatch.context() as patch:
-        patch.setattr(host, "install_file", die)
+        patch.setattr(deploy_program, "install_file", die)
         with pytest.raises(Killed):
             deploy_worker(world)
 
@@ -209,7 +209,7 @@ def test_a_kill_after_the_new_worker_was_recorded(worker_world: World) -> None:
 
 def note_is_empty(world: World) -> bool:
     path = world.folder / ".deploys/.replaced.json"
-    return not path.exists() or not host.read_json(path)["names"]
+    return not path.exists() or not deploy_program.read_json(path)["names"]
 
 
 def test_a_set_of_which_one_serves(root: Path) -> None:
@@ -303,7 +303,7 @@ def test_a_new_container_that_restarts_once_while_it_is_watched_keeps_its_files(
     end_of = world.machine.end_of
 
     def end_once(container: Running, image: Image) -> float | None:
-        is_new = container.name == "web" and host.digest_of(container.reference) == new
+        is_new = container.name == "web" and deploy_program.digest_of(container.reference) == new
         return 6 if is_new and container.restarts == 0 else end_of(container, image)
 
     monkeypatch.setattr(world.machine, "end_of", end_once)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.engines.compose import host
+from kiwari_ci.engines.compose.programs import deploy as deploy_program
 from tests.host.world import World
 
 DIGEST = "sha256:" + 64 * "0"
@@ -17,13 +17,13 @@ SHA = 64 * "a"
 GOOD = f"deploy 1 shop 9 {SHA} 77 web={DIGEST}"
 
 
-def key(words: str, *allowed: str) -> host.Caller:
+def key(words: str, *allowed: str) -> deploy_program.Caller:
     """A key of CI's, with the words of its line in authorized_keys."""
-    return host.Caller(words, is_key=True, allowed=allowed or ("shop",))
+    return deploy_program.Caller(words, is_key=True, allowed=allowed or ("shop",))
 
 
-def person(words: str) -> host.Caller:
-    return host.Caller(words, is_key=False, allowed=())
+def person(words: str) -> deploy_program.Caller:
+    return deploy_program.Caller(words, is_key=False, allowed=())
 
 
 @pytest.mark.parametrize(
@@ -89,16 +89,16 @@ def person(words: str) -> host.Caller:
 )
 def test_words_that_are_no_request(words: str) -> None:
     for caller in (key(words), person(words)):
-        with pytest.raises(host.Failed) as refused:
-            host.parse_request(caller)
+        with pytest.raises(deploy_program.Failed) as refused:
+            deploy_program.parse_request(caller)
         assert refused.value.code == 64
         assert refused.value.message == "unknown request: the top of bin/deploy lists the requests"
 
 
 def test_a_deploy_of_several_services() -> None:
-    request = host.parse_request(key(f"{GOOD} worker.2={OTHER}"))
+    request = deploy_program.parse_request(key(f"{GOOD} worker.2={OTHER}"))
 
-    assert request == host.Request(
+    assert request == deploy_program.Request(
         verb="deploy",
         stack="shop",
         sequence=9,
@@ -111,7 +111,7 @@ def test_a_deploy_of_several_services() -> None:
 
 @pytest.mark.parametrize("digest", ["", DIGEST])
 def test_a_rollback(digest: str) -> None:
-    request = host.parse_request(key(f"rollback shop web {digest}".strip()))
+    request = deploy_program.parse_request(key(f"rollback shop web {digest}".strip()))
 
     assert (request.verb, request.stack, request.run) == ("rollback", "shop", "rollback")
     assert request.images == {"web": digest}
@@ -119,14 +119,14 @@ def test_a_rollback(digest: str) -> None:
 
 @pytest.mark.parametrize("words", ["check shop", "cancel shop", "status shop"])
 def test_the_other_verbs(words: str) -> None:
-    request = host.parse_request(key(words))
+    request = deploy_program.parse_request(key(words))
 
     assert (request.verb, request.stack) == tuple(words.split())
 
 
 def test_a_service_that_is_named_twice() -> None:
-    with pytest.raises(host.Failed, match="the request names web twice") as refused:
-        host.parse_request(key(f"{GOOD} web={OTHER}"))
+    with pytest.raises(deploy_program.Failed, match="the request names web twice") as refused:
+        deploy_program.parse_request(key(f"{GOOD} web={OTHER}"))
 
     assert refused.value.code == 64
 
@@ -144,22 +144,22 @@ def test_a_service_that_is_named_twice() -> None:
     ],
 )
 def test_a_stack_that_the_key_may_not_touch(words: str) -> None:
-    with pytest.raises(host.Failed, match="this key has no right to the stack") as refused:
-        host.parse_request(key(words, "shop", "shop:env", "other:push"))
+    with pytest.raises(deploy_program.Failed, match="this key has no right to the stack") as refused:
+        deploy_program.parse_request(key(words, "shop", "shop:env", "other:push"))
 
     assert refused.value.code == 64
 
 
 def test_a_key_asks_for_the_status_of_one_stack() -> None:
-    with pytest.raises(host.Failed, match="with a deploy key, name the stack: status STACK") as refused:
-        host.parse_request(key("status", "shop"))
+    with pytest.raises(deploy_program.Failed, match="with a deploy key, name the stack: status STACK") as refused:
+        deploy_program.parse_request(key("status", "shop"))
 
     assert refused.value.code == 64
 
 
 def test_a_person_may_touch_all() -> None:
-    assert host.parse_request(person("status")).stack == ""
-    assert host.parse_request(person("rollback other web")).stack == "other"
+    assert deploy_program.parse_request(person("status")).stack == ""
+    assert deploy_program.parse_request(person("rollback other web")).stack == "other"
 
 
 @pytest.mark.parametrize(
@@ -173,14 +173,14 @@ def test_a_person_may_touch_all() -> None:
     ],
 )
 def test_what_a_key_may_send(allowed: tuple[str, ...], env_files: bool, files: bool) -> None:
-    request = host.parse_request(key(GOOD, *allowed))
+    request = deploy_program.parse_request(key(GOOD, *allowed))
 
     assert (request.may_send_env_files, request.may_send_files) == (env_files, files)
 
 
 def test_a_newer_protocol_is_refused_with_the_way_to_the_newer_program() -> None:
-    with pytest.raises(host.Failed) as refused:
-        host.parse_request(key(GOOD.replace("deploy 1", "deploy 2")))
+    with pytest.raises(deploy_program.Failed) as refused:
+        deploy_program.parse_request(key(GOOD.replace("deploy 1", "deploy 2")))
 
     assert refused.value.code == 64
     assert "Replace the program: ssh HOST " in refused.value.message
@@ -191,11 +191,11 @@ def test_nothing_of_the_callers_environment_has_a_say(monkeypatch: pytest.Monkey
     monkeypatch.setattr(os, "umask", lambda mask: 0)
     monkeypatch.setattr(sys, "argv", ["deploy", "shop", "shop:env"])
 
-    caller = host.take_caller()
+    caller = deploy_program.take_caller()
 
-    assert caller == host.Caller("status shop", is_key=True, allowed=("shop", "shop:env"))
+    assert caller == deploy_program.Caller("status shop", is_key=True, allowed=("shop", "shop:env"))
     home = pwd.getpwuid(os.geteuid()).pw_dir
-    assert os.environ == {"HOME": home, "PATH": host.PATH, "LC_ALL": "C", "DOCKER_CONTEXT": "default"}
+    assert os.environ == {"HOME": home, "PATH": deploy_program.PATH, "LC_ALL": "C", "DOCKER_CONTEXT": "default"}
 
 
 def test_a_person_says_the_request_as_words_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +203,7 @@ def test_a_person_says_the_request_as_words_of_the_command(monkeypatch: pytest.M
     monkeypatch.setattr(os, "umask", lambda mask: 0)
     monkeypatch.setattr(sys, "argv", ["deploy", "status", "shop"])
 
-    assert host.take_caller() == host.Caller("status shop", is_key=False, allowed=())
+    assert deploy_program.take_caller() == deploy_program.Caller("status shop", is_key=False, allowed=())
 
 
 def test_what_the_program_writes_is_for_its_login_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +211,7 @@ def test_what_the_program_writes_is_for_its_login_only(monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "environ", {})
     monkeypatch.setattr(os, "umask", masks.append)
 
-    host.take_caller()
+    deploy_program.take_caller()
 
     assert masks == [0o077]
 
@@ -223,7 +223,7 @@ def test_any_letter_can_be_printed_whatever_the_callers_locale_is(monkeypatch: p
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, name, stream)
 
-    host.take_caller()
+    deploy_program.take_caller()
 
     stream.write("\u00e9 \udcff")
     stream.flush()
@@ -232,16 +232,18 @@ def test_any_letter_can_be_printed_whatever_the_callers_locale_is(monkeypatch: p
 
 @pytest.mark.parametrize("verb", ["check", "cancel", "status"])
 def test_a_request_without_images_names_none(verb: str) -> None:
-    assert host.parse_request(key(f"{verb} shop")) == host.Request(verb, "shop", run=verb, is_from_key=True)
+    assert deploy_program.parse_request(key(f"{verb} shop")) == deploy_program.Request(
+        verb, "shop", run=verb, is_from_key=True
+    )
 
 
 def test_a_rollback_has_no_number_of_a_commit() -> None:
     """What is recorded then has the number of the commit that served last."""
-    expected = host.Request(
+    expected = deploy_program.Request(
         "rollback", "shop", sequence=0, files_sha256="", run="rollback", images={"web": ""}, is_from_key=True
     )
 
-    assert host.parse_request(key("rollback shop web")) == expected
+    assert deploy_program.parse_request(key("rollback shop web")) == expected
 
 
 def test_an_empty_command_of_a_key_is_not_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,12 +251,12 @@ def test_an_empty_command_of_a_key_is_not_a_person(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(os, "umask", lambda mask: 0)
     monkeypatch.setattr(sys, "argv", ["deploy", "status"])
 
-    assert host.take_caller() == host.Caller("", is_key=True, allowed=("status",))
+    assert deploy_program.take_caller() == deploy_program.Caller("", is_key=True, allowed=("status",))
 
 
 def test_a_stack_that_is_not_on_the_server(world: World) -> None:
-    with pytest.raises(host.Failed, match="there is no stack 'other' on this server") as refused:
-        host.open_stack(world.machine, "other", "check other")
+    with pytest.raises(deploy_program.Failed, match="there is no stack 'other' on this server") as refused:
+        deploy_program.open_stack(world.machine, "other", "check other")
 
     assert refused.value.code == 64
     assert "git archive HEAD deploy/other | ssh HOST" in refused.value.message
@@ -264,8 +266,10 @@ def test_a_stack_that_is_not_on_the_server(world: World) -> None:
 def test_a_stack_of_another_login(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 4321)
 
-    with pytest.raises(host.Failed, match=f"sudo -u .* {world.root}/bin/deploy rollback shop web$") as refused:
-        host.open_stack(world.machine, "shop", f"{world.root}/bin/deploy rollback shop web")
+    with pytest.raises(
+        deploy_program.Failed, match=f"sudo -u .* {world.root}/bin/deploy rollback shop web$"
+    ) as refused:
+        deploy_program.open_stack(world.machine, "shop", f"{world.root}/bin/deploy rollback shop web")
 
     assert refused.value.code == 69
 
@@ -275,14 +279,16 @@ def test_a_stack_that_is_called_like_a_request(world: World, words: str) -> None
     """`ssh HOST` without a command runs the line of the key, `deploy status`, as if a person had typed it."""
     for caller in (key(words, "shop", "status"), person(words)):
         if words != "status" or not caller.is_key:
-            assert host.parse_request(caller)
+            assert deploy_program.parse_request(caller)
     (world.root / "status").mkdir()
 
     for caller in (key(words, "shop", "status"), person(words)):
         if words == "status" and caller.is_key:
             continue
-        with pytest.raises(host.Failed, match="no stack may be called 'status', which is a request") as refused:
-            host.parse_request(caller)
+        with pytest.raises(
+            deploy_program.Failed, match="no stack may be called 'status', which is a request"
+        ) as refused:
+            deploy_program.parse_request(caller)
         assert refused.value.code == 69
 
 

@@ -8,10 +8,12 @@ import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
-from kiwari_ci.engines.compose import host, rotate
+from kiwari_ci.engines.compose.programs import deploy as deploy_program
+from kiwari_ci.engines.compose.programs import rotate
 from tests.host.fake_docker import Image, Killed, Running
 from tests.host.world import STACK, WEB, WORKER, Snapshot, World
 
@@ -258,7 +260,7 @@ def test_if_the_role_cannot_be_changed_the_files_come_back(database: World) -> N
     files, before = env_files(database), ids(database)
     real = database.machine.show
 
-    def show(command: list[str], seconds: int, stdin: str = "") -> host.Output:
+    def show(command: list[str], seconds: int, stdin: str = "") -> deploy_program.Output:
         if database.machine.given:
             database.machine.database_code = 69
         return real(command, seconds, stdin)
@@ -434,12 +436,15 @@ def test_any_value_reaches_the_container_as_it_is(shop: World) -> None:
 
 def test_a_deploy_key_may_not_rotate(monkeypatch: pytest.MonkeyPatch) -> None:
     for words in ("value shop SECRET", "preview value shop SECRET", f"password shop {DATABASE_WORDS}"):
-        caller = host.Caller(f"docker/bin/rotate {words}", is_key=True, allowed=("shop", "shop:env", "shop:push"))
-        with pytest.raises(host.Failed, match="unknown request"):
-            host.parse_request(caller)
+        caller = deploy_program.Caller(
+            f"docker/bin/rotate {words}", is_key=True, allowed=("shop", "shop:env", "shop:push")
+        )
+        with pytest.raises(deploy_program.Failed, match="unknown request"):
+            deploy_program.parse_request(caller)
+        person_with_key = deploy_program.Caller(words, is_key=True, allowed=("shop",))
         with monkeypatch.context() as patch:
-            patch.setattr(host, "take_caller", lambda: host.Caller(words, is_key=True, allowed=("shop",)))  # noqa: B023
-            with pytest.raises(host.Failed, match="a deploy key may not rotate: log in as a person"):
+            patch.setattr(deploy_program, "take_caller", Mock(return_value=person_with_key))
+            with pytest.raises(deploy_program.Failed, match="a deploy key may not rotate: log in as a person"):
                 rotate.main()
 
 
@@ -479,7 +484,7 @@ def test_the_value_is_the_first_line_of_standard_input() -> None:
 )
 def test_a_line_that_is_no_value(content: bytes, problem: str) -> None:
     """A value is never changed to fit, and one that a broken connection has cut off is never stored."""
-    with standard_input(content), pytest.raises(host.Failed) as refused:
+    with standard_input(content), pytest.raises(deploy_program.Failed) as refused:
         rotate.read_value(rotate.Target(keys=("SECRET",)))
     assert refused.value.code == 64
     assert refused.value.message.startswith(f"the new value cannot be stored: it {problem}")
@@ -490,10 +495,10 @@ def test_a_cancel_while_a_rotation_looks_at_what_serves(
     shop: World, monkeypatch: pytest.MonkeyPatch, cancellable: None
 ) -> None:
     """No error of Docker's is meant by it: the rotation ends, and does not go on without a way to cancel it."""
-    serving_image = host.serving_image
+    serving_image = deploy_program.serving_image
     http_status = shop.machine.http_status
 
-    def look_and_cancel(stack: host.Stack, service: host.Service) -> str:
+    def look_and_cancel(stack: deploy_program.Stack, service: deploy_program.Service) -> str:
         def cancel(address: str, port: int, path: str, headers: dict[str, str]) -> int:
             signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
             return http_status(address, port, path, headers)
@@ -503,7 +508,7 @@ def test_a_cancel_while_a_rotation_looks_at_what_serves(
             return serving_image(stack, service)
 
     with monkeypatch.context() as patch:
-        patch.setattr(host, "serving_image", look_and_cancel)
+        patch.setattr(deploy_program, "serving_image", look_and_cancel)
         outcome = shop.rotate("SECRET", NEW)
 
     assert outcome.code == 1 and outcome.result["message"] == "the deploy was cancelled"
@@ -730,7 +735,7 @@ def test_a_line_that_is_not_utf_8_is_refused(database: World) -> None:
 def test_a_full_disk_does_not_keep_the_role_from_its_old_password(
     database: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files, write_file = env_files(database), host.write_file
+    files, write_file = env_files(database), deploy_program.write_file
     is_full = False
 
     def write(path: Path, content: bytes, mode: int, group: int = -1) -> None:
@@ -742,7 +747,7 @@ def test_a_full_disk_does_not_keep_the_role_from_its_old_password(
         nonlocal is_full
         is_full = is_full or database.machine.state.passwords[ROLE] == "newPass1"
 
-    monkeypatch.setattr(host, "write_file", write)
+    monkeypatch.setattr(deploy_program, "write_file", write)
     database.machine.at_each_point = look
     outcome = database.rotate(DATABASE_WORDS, "newPass1")
     database.machine.at_each_point = None
@@ -801,8 +806,8 @@ def test_the_log_of_a_service_shows_no_value(database: World) -> None:
 
     assert outcome.code == 1 and outcome.says("| FATAL: *** / *** / *** / *** / fine")
     assert not any(text in outcome.text for text in ("new*pass", "new%2Apass", "old/pass", "old%2Fpass"))
-    host.quote("old/pass")
-    assert host.HIDDEN_VALUES == []
+    deploy_program.quote("old/pass")
+    assert deploy_program.HIDDEN_VALUES == []
 
 
 def test_the_last_hook_runs_when_the_rotation_is_undone(shop: World) -> None:
@@ -811,7 +816,7 @@ def test_the_last_hook_runs_when_the_rotation_is_undone(shop: World) -> None:
     seen = []
 
     def run(command: list[str], folder: Path, settings: dict[str, str]) -> int:
-        host.quote(f"from {OLD} to {NEW}")
+        deploy_program.quote(f"from {OLD} to {NEW}")
         text = (shop.folder / ".env").read_text()
         seen.append((command[-1], settings.get("EXIT_CODE"), text, variables(shop, "web")))
         return script(command, folder, settings)
@@ -862,13 +867,13 @@ def test_a_kill_while_a_file_is_written_leaves_no_password_and_keeps_the_group(
 def test_the_removal_of_the_note_is_on_the_disk(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """If a power cut brought it back, the next request would undo a rotation that was done."""
     note, synced = shop.stack().rotation_note, []
-    sync_folder = host.sync_folder
+    sync_folder = deploy_program.sync_folder
 
     def sync(folder: Path) -> None:
         synced.append((folder, note.exists()))
         sync_folder(folder)
 
-    monkeypatch.setattr(host, "sync_folder", sync)
+    monkeypatch.setattr(deploy_program, "sync_folder", sync)
     assert shop.rotate("SECRET", NEW).code == 0
 
     states = [exists for folder, exists in synced if folder == note.parent]

@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from kiwari_ci.engines.compose import host
+from kiwari_ci.engines.compose.programs import deploy as deploy_program
 from tests.host.fake_docker import Image
 from tests.host.world import World, captured
 
-CANCEL = host.Request("cancel", "shop", run="cancel")
-CANCEL_WITH_KEY = host.Request("cancel", "shop", run="cancel", is_from_key=True)
+CANCEL = deploy_program.Request("cancel", "shop", run="cancel")
+CANCEL_WITH_KEY = deploy_program.Request("cancel", "shop", run="cancel", is_from_key=True)
 
 
 @contextlib.contextmanager
@@ -30,7 +30,7 @@ def another_process(work: str, path: Path, is_from_key: bool = False) -> Iterato
     ready, ready_writer = os.pipe()
     process = os.fork()
     if process == 0:
-        with host.locked(path, work, is_from_key=is_from_key):
+        with deploy_program.locked(path, work, is_from_key=is_from_key):
             os.write(ready_writer, b"x")
             signal.pause()
         os._exit(0)
@@ -46,8 +46,8 @@ def another_process(work: str, path: Path, is_from_key: bool = False) -> Iterato
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "LOCK_SECONDS", 0.05)
-    monkeypatch.setattr(host, "CANCEL_SECONDS", 0.05)
+    monkeypatch.setattr(deploy_program, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(deploy_program, "CANCEL_SECONDS", 0.05)
 
 
 # The lock
@@ -84,11 +84,11 @@ def test_other_stacks_wait_for_one_removal_at_most(world: World, monkeypatch: py
     held: list[tuple[str, bool]] = []
 
     def look_and_list(words: list[str]) -> str:
-        held.append(("ls", host.is_locked(lock)))
+        held.append(("ls", deploy_program.is_locked(lock)))
         return list_images(words)
 
     def look_and_remove(words: list[str]) -> str:
-        held.append(("rm", host.is_locked(lock)))
+        held.append(("rm", deploy_program.is_locked(lock)))
         return remove_image(words)
 
     monkeypatch.setattr(world.machine, "do_image_ls", look_and_list)
@@ -111,8 +111,8 @@ def test_a_lock_whose_file_was_removed_is_no_lock(root: Path, monkeypatch: pytes
         locked.append(handle)
 
     monkeypatch.setattr("fcntl.flock", flock)
-    with host.locked(path, "a test"):
-        assert host.is_locked(path)
+    with deploy_program.locked(path, "a test"):
+        assert deploy_program.is_locked(path)
 
     assert len(locked) > 1
 
@@ -120,11 +120,11 @@ def test_a_lock_whose_file_was_removed_is_no_lock(root: Path, monkeypatch: pytes
 def test_the_lock_says_who_holds_it(root: Path) -> None:
     path = root / ".deploy.lock"
 
-    with host.locked(path, "deploy shop web, run 41"):
-        holder = host.read_json(path)
-        assert host.is_locked(path)
+    with deploy_program.locked(path, "deploy shop web, run 41"):
+        holder = deploy_program.read_json(path)
+        assert deploy_program.is_locked(path)
 
-    assert not host.is_locked(path)
+    assert not deploy_program.is_locked(path)
     assert (holder["doing"], holder["pid"]) == ("deploy shop web, run 41", os.getpid())
     assert path.stat().st_mode & 0o777 == 0o600
 
@@ -134,9 +134,9 @@ def test_a_lock_with_anything_in_it(root: Path, text: str) -> None:
     path = root / ".deploy.lock"
     path.write_text(text)
 
-    assert host.holder_of(path) == "unknown, since unknown"
-    with host.locked(path, "a test"):
-        assert host.read_json(path)["doing"] == "a test"
+    assert deploy_program.holder_of(path) == "unknown, since unknown"
+    with deploy_program.locked(path, "a test"):
+        assert deploy_program.read_json(path)["doing"] == "a test"
 
 
 def test_a_lock_that_root_makes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,14 +145,14 @@ def test_a_lock_that_root_makes(root: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(os, "fchown", lambda handle, user, group: owners.append((user, group)))
 
-    with host.locked(root / ".host.lock", "a test"):
+    with deploy_program.locked(root / ".host.lock", "a test"):
         assert owners == [(root.stat().st_uid, -1)]
 
 
 def test_a_lock_that_is_a_link(root: Path, tmp_path: Path) -> None:
     (root / ".deploy.lock").symlink_to(tmp_path / "outside")
 
-    with pytest.raises(OSError), host.locked(root / ".deploy.lock", "a test"):
+    with pytest.raises(OSError), deploy_program.locked(root / ".deploy.lock", "a test"):
         pass
     assert not (tmp_path / "outside").exists()
 
@@ -161,16 +161,16 @@ def test_a_lock_that_is_a_link(root: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_to_cancel(world: World) -> None:
-    assert captured(lambda: host.cancel(world.stack(), CANCEL)).text == "no deploy of shop is running\n"
+    assert captured(lambda: deploy_program.cancel(world.stack(), CANCEL)).text == "no deploy of shop is running\n"
     world.deploy({"web": world.image("web", 1)}, 1)
-    assert captured(lambda: host.cancel(world.stack(), CANCEL)).text == "no deploy of shop is running\n"
+    assert captured(lambda: deploy_program.cancel(world.stack(), CANCEL)).text == "no deploy of shop is running\n"
 
 
 def test_cancelling_ends_the_holder(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "is_this_program", lambda process: True)
+    monkeypatch.setattr(deploy_program, "is_this_program", lambda process: True)
 
     with another_process("deploy shop web, run 41", world.folder / ".deploy.lock") as process:
-        outcome = captured(lambda: host.cancel(world.stack(), CANCEL))
+        outcome = captured(lambda: deploy_program.cancel(world.stack(), CANCEL))
         ended = os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
 
     assert outcome.code == 0
@@ -180,14 +180,14 @@ def test_cancelling_ends_the_holder(world: World, monkeypatch: pytest.MonkeyPatc
 
 def test_a_key_cancels_what_a_key_started(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a stolen one, nobody can keep a person from going back."""
-    monkeypatch.setattr(host, "is_this_program", lambda process: True)
+    monkeypatch.setattr(deploy_program, "is_this_program", lambda process: True)
     lock = world.folder / ".deploy.lock"
 
     with another_process("rollback shop web, run rollback", lock) as process:
-        refused = captured(lambda: host.cancel(world.stack(), CANCEL_WITH_KEY))
+        refused = captured(lambda: deploy_program.cancel(world.stack(), CANCEL_WITH_KEY))
         assert os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None
     with another_process("deploy shop web, run 41", lock, is_from_key=True):
-        outcome = captured(lambda: host.cancel(world.stack(), CANCEL_WITH_KEY))
+        outcome = captured(lambda: deploy_program.cancel(world.stack(), CANCEL_WITH_KEY))
 
     assert refused.code == 64
     assert refused.says("a key cannot cancel what a person started: rollback shop web, run rollback, since 20")
@@ -197,16 +197,16 @@ def test_a_key_cancels_what_a_key_started(world: World, monkeypatch: pytest.Monk
 
 def test_the_lock_says_whether_a_key_holds_it(world: World) -> None:
     for is_from_key in (True, False):
-        request = host.Request("deploy", "shop", is_from_key=is_from_key)
+        request = deploy_program.Request("deploy", "shop", is_from_key=is_from_key)
         with world.stack().locked(request):
-            assert host.read_json(world.folder / ".deploy.lock")["is_from_key"] is is_from_key
+            assert deploy_program.read_json(world.folder / ".deploy.lock")["is_from_key"] is is_from_key
 
 
 @pytest.mark.usefixtures("impatient")
 def test_cancelling_kills_no_strangers(world: World) -> None:
     """The number in a lock may be another process's by now."""
     with another_process("deploy shop web, run 41", world.folder / ".deploy.lock") as process:
-        outcome = captured(lambda: host.cancel(world.stack(), CANCEL))
+        outcome = captured(lambda: deploy_program.cancel(world.stack(), CANCEL))
         os.kill(process, 0)
 
     assert outcome.code == 75
@@ -217,7 +217,7 @@ def test_cancelling_kills_no_strangers(world: World) -> None:
 def test_a_command_of_a_killed_deploy_that_hangs_is_named(world: World) -> None:
     """It has inherited the lock, and nobody else would know what to end."""
     lock = world.folder / ".deploy.lock"
-    with host.locked(lock, "deploy shop web, run 41"):
+    with deploy_program.locked(lock, "deploy shop web, run 41"):
         handle = os.open(lock, os.O_RDWR)
         os.set_inheritable(handle, True)
     fcntl.flock(handle, fcntl.LOCK_EX)
@@ -225,7 +225,7 @@ def test_a_command_of_a_killed_deploy_that_hangs_is_named(world: World) -> None:
     os.close(handle)
     lock.write_text('{"doing": "deploy shop web, run 41", "pid": 999999999}')
     try:
-        outcome = captured(lambda: host.cancel(world.stack(), CANCEL))
+        outcome = captured(lambda: deploy_program.cancel(world.stack(), CANCEL))
     finally:
         hanging.kill()
         hanging.wait()
@@ -244,21 +244,21 @@ def test_a_deploy_that_is_cancelled_takes_back_what_it_had_begun(world: World, p
 
     def cancel() -> None:
         if next(points) == point:
-            raise host.Cancelled(1, "the deploy was cancelled")
+            raise deploy_program.Cancelled(1, "the deploy was cancelled")
 
     world.machine.at_each_point = cancel
     outcome = world.deploy({"web": new}, 2)
     world.machine.at_each_point = None
 
-    serving = host.digest_of(world.container("web").reference)
+    serving = deploy_program.digest_of(world.container("web").reference)
     if outcome.code == 0:
         assert serving == new
     else:
         assert outcome.code == 1
         assert outcome.result["message"] == "the deploy was cancelled"
-        assert world.pins() == {"web": host.digest_of(world.record("web")[-1].split()[0])}
+        assert world.pins() == {"web": deploy_program.digest_of(world.record("web")[-1].split()[0])}
     assert any(world.machine.answers(container) for container in world.machine.reached_by("web"))
-    assert not list(host.MEMORY_FOLDER.iterdir())
+    assert not list(deploy_program.MEMORY_FOLDER.iterdir())
     good = world.image("web", 3)
     assert world.deploy({"web": good}, 3).code == 0
     assert world.names() == ["web"] and world.serves("web", good)
@@ -272,7 +272,7 @@ def test_a_cancel_after_the_old_container_is_gone_keeps_the_new_one_and_names_th
     def cancel() -> None:
         if world.serves("web", new):
             world.machine.at_each_point = None
-            raise host.Cancelled(1, "the deploy was cancelled")
+            raise deploy_program.Cancelled(1, "the deploy was cancelled")
 
     world.machine.at_each_point = cancel
     outcome = world.deploy({"web": new}, 2)
@@ -290,14 +290,14 @@ def test_a_cancel_after_the_old_container_is_gone_keeps_the_new_one_and_names_th
 
 @pytest.mark.parametrize("code", [0, 1, 3, 77])
 def test_the_work_is_done_by_another_process(world: World, capfd: pytest.CaptureFixture[str], code: int) -> None:
-    request = host.Request("deploy", "shop", images={"web": "sha256:" + 64 * "0"})
+    request = deploy_program.Request("deploy", "shop", images={"web": "sha256:" + 64 * "0"})
     mine = os.getpid()
 
     def work() -> int:
         os.write(1, f"==> {os.getpid() != mine and os.getsid(0) == os.getpid()}\n".encode())
         return code
 
-    assert host.run_detached(world.stack(), request, work) == code
+    assert deploy_program.run_detached(world.stack(), request, work) == code
 
     assert capfd.readouterr().out == "==> True\n"
     (log,) = (world.folder / "log").iterdir()
@@ -319,7 +319,7 @@ def test_a_connection_that_breaks_while_the_request_waits(world: World, capfd: p
     stdout = os.dup(1)
     os.dup2(writer, 1)
     try:
-        assert host.print_log_until_end(log, child) == 1
+        assert deploy_program.print_log_until_end(log, child) == 1
     finally:
         os.dup2(stdout, 1)
         for handle in (log, writer, stdout):
@@ -334,7 +334,7 @@ def test_a_mistake_of_the_programs_own(world: World, capfd: pytest.CaptureFixtur
     def work() -> int:
         raise KeyError("a mistake")
 
-    assert host.run_detached(world.stack(), host.Request("deploy", "shop"), work) == 1
+    assert deploy_program.run_detached(world.stack(), deploy_program.Request("deploy", "shop"), work) == 1
     printed = capfd.readouterr()
     assert "KeyError: 'a mistake'" in printed.out + printed.err
 
@@ -344,7 +344,7 @@ def test_a_worker_that_is_killed(world: World, capfd: pytest.CaptureFixture[str]
         os.kill(os.getpid(), signal.SIGKILL)
         return 0
 
-    assert host.run_detached(world.stack(), host.Request("deploy", "shop"), work) == 1
+    assert deploy_program.run_detached(world.stack(), deploy_program.Request("deploy", "shop"), work) == 1
     assert "killed by signal 9; the next deploy finishes or undoes what it began" in capfd.readouterr().err
 
 
@@ -359,7 +359,7 @@ def test_old_logs_are_removed(world: World) -> None:
     link = "2026-01-03T00:00:00-deploy-web-3"
     (folder / link).symlink_to("/nowhere")
 
-    os.close(host.open_log(world.stack(), host.Request("rollback", "shop", images={"web": ""})))
+    os.close(deploy_program.open_log(world.stack(), deploy_program.Request("rollback", "shop", images={"web": ""})))
 
     names = {path.name for path in folder.iterdir()}
     (new,) = names - {*logs, link}
@@ -399,7 +399,7 @@ def test_words_of_a_container_are_obeyed_by_nobody(world: World) -> None:
     ],
 )
 def test_the_verdict_on_all(results: list[str], code: int) -> None:
-    assert host.exit_code_of([host.Service(name, {}, result=name) for name in results]) == code
+    assert deploy_program.exit_code_of([deploy_program.Service(name, {}, result=name) for name in results]) == code
 
 
 def test_the_result_is_one_line_of_ascii_and_the_last(world: World) -> None:
@@ -429,7 +429,7 @@ def test_a_disk_that_is_full(world: World, monkeypatch: pytest.MonkeyPatch) -> N
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(host, "write_file", refuse)
+    monkeypatch.setattr(deploy_program, "write_file", refuse)
     outcome = world.deploy({"web": world.image("web", 2)}, 2)
     monkeypatch.undo()
 
@@ -450,19 +450,19 @@ def test_a_disk_that_is_full_at_the_end_does_not_change_the_exit_code(monkeypatc
 
     monkeypatch.setattr(sys, "stdout", FullDisk())
 
-    assert host.run_to_the_end(lambda: 0) == 0
+    assert deploy_program.run_to_the_end(lambda: 0) == 0
 
 
 @pytest.mark.usefixtures("cancellable")
 def test_a_cancel_that_comes_when_all_services_serve_is_too_late(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = world.image("web", 1)
-    print_outcome = host.print_outcome
+    print_outcome = deploy_program.print_outcome
 
     def cancel_and_print(*arguments: Any) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         print_outcome(*arguments)
 
-    monkeypatch.setattr(host, "print_outcome", cancel_and_print)
+    monkeypatch.setattr(deploy_program, "print_outcome", cancel_and_print)
     outcome = world.deploy({"web": digest}, 1)
 
     assert outcome.code == 0
@@ -470,15 +470,15 @@ def test_a_cancel_that_comes_when_all_services_serve_is_too_late(world: World, m
 
 
 def test_a_result_is_printed_without_memory_for_docker(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> host.Container:
+    def refuse(*_: object) -> deploy_program.Container:
         raise OSError(12, "Cannot allocate memory")
 
     def refuse_and_print(*arguments: Any) -> None:
-        monkeypatch.setattr(host.Stack, "find", refuse)
+        monkeypatch.setattr(deploy_program.Stack, "find", refuse)
         print_outcome(*arguments)
 
-    print_outcome = host.print_outcome
-    monkeypatch.setattr(host, "print_outcome", refuse_and_print)
+    print_outcome = deploy_program.print_outcome
+    monkeypatch.setattr(deploy_program, "print_outcome", refuse_and_print)
     outcome = world.deploy({"web": world.image("web", 1)}, 1)
 
     assert outcome.code == 0
@@ -491,6 +491,6 @@ def test_a_hook_runs_when_the_disk_is_full(root: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
 
-    outcome = captured(lambda: host.Machine().script(["sh", "-c", "echo done"], root, {}))
+    outcome = captured(lambda: deploy_program.Machine().script(["sh", "-c", "echo done"], root, {}))
 
     assert outcome.code == 0 and outcome.says("| done")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.engines.compose import host
+from kiwari_ci.engines.compose.programs import deploy as deploy_program
 from tests.host.fake_docker import Image, Killed
 from tests.host.test_kills import DB
 from tests.host.watching import unserved
@@ -452,7 +452,7 @@ def test_a_hook_after_that_a_killed_deploy_owes(world: World, monkeypatch: pytes
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(host, "run_hook", be_killed)
+        patch.setattr(deploy_program, "run_hook", be_killed)
         with pytest.raises(Killed):
             world.deploy({"web": digest}, 1)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.engines.compose import host
+from kiwari_ci.engines.compose.programs import deploy as deploy_program
 from tests.host.fake_docker import Image
 from tests.host.world import WEB, WORKER, World, compose_file
 
@@ -70,7 +70,7 @@ def test_a_bad_image(world: World, name: str, image: Image) -> None:
     back = world.container(name)
     assert (back.id, back.reference) == before
     assert back.is_running and back.restart_policy == "unless-stopped"
-    assert world.pins() == {name: host.digest_of(back.reference)}
+    assert world.pins() == {name: deploy_program.digest_of(back.reference)}
     assert len(world.record(name)) == 1
     assert outcome.says("| started")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kiwari_ci.engines.compose import host
+from kiwari_ci.engines.compose.programs import deploy as deploy_program
 from tests.host.fake_docker import Image, Killed, Refused, Running
 from tests.host.world import WEB, WORKER, World
 
@@ -37,7 +37,7 @@ def test_a_disk_that_is_full_while_the_old_worker_is_stopped(
     worker_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id = worker_world.container("worker").id
-    write_file = host.write_file
+    write_file = deploy_program.write_file
 
     def refuse_while_it_is_kept(path: Path, content: bytes, mode: int) -> None:
         if worker_world.machine.ended:
@@ -46,7 +46,7 @@ def test_a_disk_that_is_full_while_the_old_worker_is_stopped(
 
     worker_world.machine.forget()
     with monkeypatch.context() as patch:
-        patch.setattr(host, "write_file", refuse_while_it_is_kept)
+        patch.setattr(deploy_program, "write_file", refuse_while_it_is_kept)
         outcome = worker_world.deploy({"worker": worker_world.image("worker", 2)}, 2)
 
     assert outcome.code == 1
@@ -54,7 +54,9 @@ def test_a_disk_that_is_full_while_the_old_worker_is_stopped(
     check_that_the_old_worker_is_back(worker_world, id)
 
 
-@pytest.mark.parametrize("error", [host.Failed(69, "docker logs did not end"), OSError(12, "Cannot allocate memory")])
+@pytest.mark.parametrize(
+    "error", [deploy_program.Failed(69, "docker logs did not end"), OSError(12, "Cannot allocate memory")]
+)
 def test_a_log_that_cannot_be_had(worker_world: World, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     id = worker_world.container("worker").id
 
@@ -97,7 +99,7 @@ def test_a_mistake_of_the_programs_own_while_the_old_worker_is_stopped(
         raise KeyError("a mistake")
 
     with monkeypatch.context() as patch:
-        patch.setattr(host, "create_successor", fail)
+        patch.setattr(deploy_program, "create_successor", fail)
         outcome = worker_world.deploy({"worker": worker_world.image("worker", 2)}, 2)
 
     assert outcome.code == 1
@@ -165,7 +167,7 @@ def test_a_disk_that_is_full_when_a_worker_is_recorded(
     id, old = worker_world.container("worker").id, worker_world.image("worker", 1)
     new = worker_world.image("worker", 2)
     begun = worker_world.machine.now()
-    write_file = host.write_file
+    write_file = deploy_program.write_file
 
     def is_being_recorded() -> bool:
         worker = worker_world.machine.find("worker")
@@ -176,15 +178,15 @@ def test_a_disk_that_is_full_when_a_worker_is_recorded(
             raise OSError(28, "No space left on device")
 
     def refuse_pins(path: Path, content: bytes, mode: int) -> None:
-        if path.name == host.PINS_FILE and is_being_recorded():
+        if path.name == deploy_program.PINS_FILE and is_being_recorded():
             raise OSError(28, "No space left on device", str(path))
         write_file(path, content, mode)
 
     with monkeypatch.context() as patch:
         if step == "record":
-            patch.setattr(host, "sync", refuse_to_sync)
+            patch.setattr(deploy_program, "sync", refuse_to_sync)
         else:
-            patch.setattr(host, "write_file", refuse_pins)
+            patch.setattr(deploy_program, "write_file", refuse_pins)
         outcome = worker_world.deploy({"worker": new}, 2)
 
     assert (outcome.code, outcome.results) == (1, {"worker": "failed"})
@@ -198,14 +200,14 @@ def test_a_disk_that_is_full_when_a_worker_is_recorded(
 def test_a_cancel_while_a_worker_is_recorded(worker_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """It waits until the record, the pins and the result agree."""
     new = worker_world.image("worker", 2)
-    add_record = host.Stack.add_record
+    add_record = deploy_program.Stack.add_record
 
-    def add_and_cancel(stack: host.Stack, name: str, record: host.Record) -> None:
+    def add_and_cancel(stack: deploy_program.Stack, name: str, record: deploy_program.Record) -> None:
         add_record(stack, name, record)
         signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(host.Stack, "add_record", add_and_cancel)
+        patch.setattr(deploy_program.Stack, "add_record", add_and_cancel)
         outcome = worker_world.deploy({"worker": new}, 2)
 
     assert outcome.result["message"] == "the deploy was cancelled"
@@ -363,7 +365,7 @@ def test_the_new_worker_may_end_before_the_old_one_comes_back(
 
     with monkeypatch.context() as patch:
         patch.setattr(worker_world.machine, "do_rm", look_and_remove)
-        patch.setattr(host.Stack, "add_record", refuse_to_record)
+        patch.setattr(deploy_program.Stack, "add_record", refuse_to_record)
         assert worker_world.deploy({"worker": worker_world.image("worker", 2)}, 2).code == 1
 
     assert removed_while_running == []
@@ -376,7 +378,7 @@ def test_a_worker_that_takes_long_to_end_is_waited_for(root: Path, monkeypatch: 
     docker = world.machine.docker
     limits: list[int] = []
 
-    def note_limit(*words: str, seconds: int = 60, **options: Any) -> host.Output:
+    def note_limit(*words: str, seconds: int = 60, **options: Any) -> deploy_program.Output:
         if words[0] == "stop":
             limits.append(seconds)
         return docker(*words, seconds=seconds, **options)
@@ -393,7 +395,7 @@ def test_changes_have_more_time_than_questions(root: Path, monkeypatch: pytest.M
     docker = world.machine.docker
     limits: dict[tuple[str, ...], int] = {}
 
-    def note_limit(*words: str, seconds: int = host.QUERY_SECONDS, **options: Any) -> host.Output:
+    def note_limit(*words: str, seconds: int = deploy_program.QUERY_SECONDS, **options: Any) -> deploy_program.Output:
         limits[words[:2] if words[0] in ("network", "image") else words[:1]] = seconds
         return docker(*words, seconds=seconds, **options)
 
@@ -403,8 +405,8 @@ def test_changes_have_more_time_than_questions(root: Path, monkeypatch: pytest.M
         assert world.deploy(images, number).code == 0
 
     changes = [("start",), ("network", "connect"), ("network", "disconnect"), ("image", "rm")]
-    assert {change: limits[change] for change in changes} == dict.fromkeys(changes, host.CHANGE_SECONDS)
-    assert limits[("inspect",)] == host.QUERY_SECONDS
+    assert {change: limits[change] for change in changes} == dict.fromkeys(changes, deploy_program.CHANGE_SECONDS)
+    assert limits[("inspect",)] == deploy_program.QUERY_SECONDS
 
 
 @pytest.mark.parametrize(("ends_after", "code"), [(20, 0), (1_000_000, 1)])
@@ -529,14 +531,14 @@ def test_a_cancel_after_the_first_record_of_two_leaves_one_container_of_each(
     world = World(root, WORKER, WORKER.replace("worker", "second"))
     names = ["worker", "second"]
     assert world.deploy({name: world.image(name, 1) for name in names}, 1).code == 0
-    add_record = host.Stack.add_record
+    add_record = deploy_program.Stack.add_record
 
-    def add_and_cancel(stack: host.Stack, name: str, record: host.Record) -> None:
+    def add_and_cancel(stack: deploy_program.Stack, name: str, record: deploy_program.Record) -> None:
         add_record(stack, name, record)
         signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(host.Stack, "add_record", add_and_cancel)
+        patch.setattr(deploy_program.Stack, "add_record", add_and_cancel)
         outcome = world.deploy({name: world.image(name, 2) for name in names}, 2)
 
     assert outcome.result["message"] == "the deploy was cancelled"
@@ -559,7 +561,7 @@ def test_a_rollback_from_an_image_that_was_never_recorded(
         signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(host, "watch_and_record", interrupt)
+        patch.setattr(deploy_program, "watch_and_record", interrupt)
         with pytest.raises(Killed) if is_killed else contextlib.nullcontext():
             assert world.deploy({"web": world.image("web", 3)}, 3).code == 1
     assert world.serves("web", world.image("web", 3)) and len(world.record("web")) == 2

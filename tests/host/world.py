@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from kiwari_ci.engines.compose import host, rotate
+from kiwari_ci.engines.compose.programs import deploy as deploy_program
+from kiwari_ci.engines.compose.programs import rotate
 from tests.host.compose_reader import parsed
 from tests.host.fake_docker import TOKEN, FakeMachine, Image, Running, State
 
@@ -140,7 +141,9 @@ class World:
     def serves(self, service: str, digest: str) -> bool:
         """Whether a service's own container runs that image and answers."""
         container = self.machine.find(service)
-        return bool(container and host.digest_of(container.reference) == digest and self.machine.answers(container))
+        return bool(
+            container and deploy_program.digest_of(container.reference) == digest and self.machine.answers(container)
+        )
 
     # Requests
 
@@ -153,7 +156,7 @@ class World:
         files: dict[str, str] | None = None,
         files_sha256: str = "",
     ) -> Outcome:
-        request = host.Request(
+        request = deploy_program.Request(
             verb="deploy",
             stack=STACK,
             sequence=sequence,
@@ -163,13 +166,13 @@ class World:
             may_send_env_files=True,
             may_send_files=True,
         )
-        return self.perform(request, host.Delivery(token, archive_of(files) if files else None))
+        return self.perform(request, deploy_program.Delivery(token, archive_of(files) if files else None))
 
     def rollback(self, service: str, digest: str = "", *, is_from_key: bool = False) -> Outcome:
-        request = host.Request(
+        request = deploy_program.Request(
             verb="rollback", stack=STACK, run="rollback", images={service: digest}, is_from_key=is_from_key
         )
-        return self.perform(request, host.Delivery())
+        return self.perform(request, deploy_program.Delivery())
 
     def rotate(self, words: str, value: str) -> Outcome:
         """A rotation, with the words behind the name of the stack."""
@@ -182,13 +185,13 @@ class World:
         return captured(lambda: rotate.print_preview(self.stack(), target_of(words)))
 
     def check(self) -> Outcome:
-        return captured(lambda: host.print_findings(self.stack()))
+        return captured(lambda: deploy_program.print_findings(self.stack()))
 
     def status(self, stack: str = "") -> Outcome:
-        return captured(lambda: host.print_status(self.machine, stack))
+        return captured(lambda: deploy_program.print_status(self.machine, stack))
 
-    def perform(self, request: host.Request, delivery: host.Delivery) -> Outcome:
-        return self.handled(lambda: host.perform(self.stack(), request, delivery))
+    def perform(self, request: deploy_program.Request, delivery: deploy_program.Delivery) -> Outcome:
+        return self.handled(lambda: deploy_program.perform(self.stack(), request, delivery))
 
     def handled(self, request: Callable[[], int]) -> Outcome:
         before = signal.getsignal(signal.SIGTERM)
@@ -197,13 +200,13 @@ class World:
         finally:
             signal.signal(signal.SIGTERM, before)  # at its end, a request ignores a cancel
 
-    def stack(self) -> host.Stack:
-        return host.open_stack(self.machine, STACK, f"deploy status {STACK}")
+    def stack(self) -> deploy_program.Stack:
+        return deploy_program.open_stack(self.machine, STACK, f"deploy status {STACK}")
 
     def checksum(self, files: dict[str, str]) -> str:
         """That of the commit's compose file and of the files beside it."""
         text = files.get("docker-compose.yml") or (self.folder / "docker-compose.yml").read_text()
-        match = host.FILES_BESIDE_LINE.search(text)
+        match = deploy_program.FILES_BESIDE_LINE.search(text)
         lines = ""
         for name in ["docker-compose.yml", *(match[1].split() if match else [])]:
             path = self.folder / name
@@ -257,7 +260,7 @@ def files_of(root: Path) -> dict[str, bytes]:
 
 def pins_in(text: str) -> dict[str, str]:
     services = parsed(text).get("services") or {}
-    return {name: host.digest_of(entry["image"]) for name, entry in services.items() if entry}
+    return {name: deploy_program.digest_of(entry["image"]) for name, entry in services.items() if entry}
 
 
 def archive_of(files: dict[str, str] | Iterable[tarfile.TarInfo]) -> io.BytesIO:
@@ -288,7 +291,7 @@ def captured(work: Any) -> Outcome:
     with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
         try:
             code = work()
-        except host.Failed as failure:
-            host.print_error(failure.message)
+        except deploy_program.Failed as failure:
+            deploy_program.print_error(failure.message)
             code = failure.code
     return Outcome(code, stream.getvalue())

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from kiwari_ci.effective import EffectiveEnvironment, EffectiveSpec
-from kiwari_ci.engines.kubernetes import manifests, rollout, rules
+from kiwari_ci.engines.kubernetes import manifests, rules
+from kiwari_ci.engines.kubernetes.programs import rollout
 from kiwari_ci.generator import load_spec
 from kiwari_ci.loading.validation import validate_spec
 from kiwari_ci.loading.yaml_source import YamlSource, load_yaml

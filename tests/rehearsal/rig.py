@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from kiwari_ci.engines.compose import host
+from kiwari_ci.engines.compose.programs import deploy as deploy_program
 from tests.engine.images import Images
 from tests.engine.proxy import Answers, Proxy
 from tests.engine.server import TOKEN, UID, Result, Server, eventually
@@ -120,7 +120,7 @@ class Rig:
         for name in ("calls", "kill"):
             (self.kills / name).touch()
         self.server.run("chown", "-R", f"{UID}:{UID}", str(self.kills))
-        docker = shutil.which("docker", path=host.PATH)
+        docker = shutil.which("docker", path=deploy_program.PATH)
         assert docker
         real, stand_in = self.server.folder / "docker", self.server.folder / "kill.sh"
         shutil.copy(docker, real)

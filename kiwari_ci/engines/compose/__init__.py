@@ -1,1 +1,1 @@
-"""Docker Compose on a host: its plan, its rules, and the two programs that every repository gets as they are."""
+"""Docker Compose on a host: its plan and its rules, and the programs that deploy there."""

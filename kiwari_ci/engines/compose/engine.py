@@ -17,7 +17,7 @@ from kiwari_ci.output.generated_files import (
 from kiwari_ci.plan import ComposeStack, DeployHost, Host, Plan, PostgresServer, RequiredSetting, SshRoute, Stack
 from kiwari_ci.problems import Problem
 
-_FOLDER = Path(__file__).parent
+_PROGRAMS = Path(__file__).with_name("programs")
 _PLACE = "on the server"  # of env files
 
 
@@ -82,13 +82,13 @@ class ComposeEngine:
         """List the host program, the client that the deploy job runs, and the other programs where they have work."""
         programs = {}
         if plan.hosts:
-            programs[HOST_PROGRAM_PATH] = _FOLDER / "host.py"
+            programs[HOST_PROGRAM_PATH] = _PROGRAMS / "deploy.py"
         if plan.compose_stacks:
-            programs[SSH_CLIENT_PATH] = _FOLDER / "over_ssh.py"
+            programs[SSH_CLIENT_PATH] = _PROGRAMS / "deploy_over_ssh.py"
         if plan.servers or any(host.has_schedule for host in plan.hosts):
-            programs[DATABASE_PROGRAM_PATH] = _FOLDER / "database.py"
+            programs[DATABASE_PROGRAM_PATH] = _PROGRAMS / "database.py"
         if any(stack.env_files for stack in plan.compose_stacks):
-            programs[ROTATION_PROGRAM_PATH] = _FOLDER / "rotate.py"
+            programs[ROTATION_PROGRAM_PATH] = _PROGRAMS / "rotate.py"
         return programs
 
 

@@ -1,1 +1,1 @@
-"""Kubernetes: the rollout program, and the manifests that it applies."""
+"""Kubernetes: its plan, its rules and its manifests, and the program that applies them."""

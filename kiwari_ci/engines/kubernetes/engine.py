@@ -84,7 +84,7 @@ class KubernetesEngine:
 
     def list_programs(self, plan: Plan) -> dict[str, Path]:
         """The rollout program, which jobs and persons run."""
-        return {ROLLOUT_PROGRAM_PATH: Path(__file__).with_name("rollout.py")} if plan.clusters else {}
+        return {ROLLOUT_PROGRAM_PATH: Path(__file__).with_name("programs") / "rollout.py"} if plan.clusters else {}
 
 
 def _list_documents(path: str, head: tuple[str, ...], documents: tuple[FrozenMapping, ...]) -> FileTemplate:

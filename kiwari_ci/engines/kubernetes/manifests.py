@@ -12,7 +12,7 @@ from kiwari_ci import schema
 from kiwari_ci.effective import EffectiveAccessory, EffectiveContainer, EffectiveEnvironment, EffectiveService
 from kiwari_ci.effective.databases import POSTGRES_PORT
 from kiwari_ci.effective.values import parse_duration
-from kiwari_ci.engines.kubernetes import rollout
+from kiwari_ci.engines.kubernetes.programs import rollout
 from kiwari_ci.plan.base import FrozenMapping
 
 Document = dict[str, Any]

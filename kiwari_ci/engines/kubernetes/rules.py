@@ -11,7 +11,7 @@ from kiwari_ci.effective import (
     EffectiveService,
     EffectiveSpec,
 )
-from kiwari_ci.engines.kubernetes import rollout
+from kiwari_ci.engines.kubernetes.programs import rollout
 from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_value
 from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
 from kiwari_ci.problems import Problem, RuleName

@@ -12,7 +12,8 @@ from kiwari_ci.effective import (
 )
 from kiwari_ci.engines import env_files
 from kiwari_ci.engines.base import StepOfDeploy
-from kiwari_ci.engines.kubernetes import manifests, rollout
+from kiwari_ci.engines.kubernetes import manifests
+from kiwari_ci.engines.kubernetes.programs import rollout
 from kiwari_ci.engines.services import describe_service, plan_route
 from kiwari_ci.plan import (
     Cluster,

@@ -12,7 +12,7 @@ from kiwari_ci.schema.schedules import Backup, Job
 def check_schedules(source: YamlSource, spec: EffectiveSpec) -> Iterator[Problem]:
     """Find schedules that never come, and time zones that do not exist."""
     for loc, scheduled in _iter_scheduled(spec):
-        from kiwari_ci.engines.compose import database  # the whole program, which few specs need
+        from kiwari_ci.engines.compose.programs import database  # the whole program, which few specs need
 
         try:
             database.parse_schedule(scheduled.schedule)

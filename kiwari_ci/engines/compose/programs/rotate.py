@@ -92,7 +92,7 @@ def load_deploy() -> Any:
 
 if TYPE_CHECKING or __package__:
     # In the package of kiwari-ci, whose tests and type checker read it.
-    from kiwari_ci.engines.compose import host as deploy
+    from kiwari_ci.engines.compose.programs import deploy
 else:
     deploy = load_deploy()
 
