@@ -242,16 +242,19 @@ def _format_containers(stack: ComposeProject) -> str:
 def _compare_env_files(
     old: PipelineSnapshot, new: PipelineSnapshot, pairs: list[StackPair], planned_names: NameMatches
 ) -> Iterator[PipelineChange]:
-    old_stacks = {pair.after.folder: pair.before for pair in pairs}
+    pairs_by_folder = {pair.after.folder: pair for pair in pairs}
     compared_paths: set[str] = set()
     for path, after in new.examples.items():
         stack = _find_folder_stack(new, after.folder)
         subject = planned_names.environment(stack.name) if stack else after.folder
         before = old.examples.get(path)
-        if not before and after.folder in old_stacks:
-            before = _find_handwritten_example(old, old_stacks[after.folder])
+        pair = pairs_by_folder.get(after.folder)
+        if not before and pair:
+            before = _find_handwritten_example(old, pair.before)
         compared_paths.add(before.path if before else "")
-        yield from env_files.compare_env_examples(subject, before, after, _list_known_keys(new, after.folder))
+        known_keys = _list_known_keys(new, after.folder)
+        moved_keys = containers.list_moved_variables(pair) if pair else frozenset()
+        yield from env_files.compare_env_examples(subject, before, after, known_keys, moved_keys)
     for path, before in old.examples.items():
         stack = _find_folder_stack(new, before.folder)
         if before.generated and path not in compared_paths and stack:

@@ -337,7 +337,8 @@ class ContainerComparison:
             before, after = old.get(path), new.get(path)
             shown_path = as_inline_code(path)
             if path not in new:
-                message = f"volume {as_inline_code(before or path)} is no longer mounted at {shown_path}: "
+                source = _parse_volume_source(before) if before else path
+                message = f"volume {as_inline_code(source)} is no longer mounted at {shown_path}: "
                 message += "its data is not seen"
                 yield PipelineChange("", message, True, where, ((str(before), ""),), stage="before", is_dangerous=True)
             elif path not in old:

@@ -1,5 +1,6 @@
 """Compares stacks: what runs on the server, under which name, with which data."""
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -37,7 +38,9 @@ def compare_stacks(pair: StackPair, old_names: NameMatches, new_names: NameMatch
     matches = _match_services(pair, old_names, new_names)
     has_several_services = len(pair.after.services) > 1 or len(pair.before.services) > 1
     for old_key, new_key in matches.items():
-        before, after = pair.before.services[old_key], pair.after.services[new_key]
+        before = _name_networks(pair.before, pair.before.services[old_key])
+        before = _rename_dependencies(before, matches)
+        after = _name_networks(pair.after, pair.after.services[new_key])
         name = new_names.service(pair.after, after)
         part = name if has_several_services or name != pair.subject else ""
         changes = list(ContainerComparison(before, after, pair.after.document, pair.keys).changes())
@@ -45,8 +48,11 @@ def compare_stacks(pair: StackPair, old_names: NameMatches, new_names: NameMatch
             yield replace(change, subject=pair.subject, where=change.where or after.where, part=part)
     if not pair.before.generated:
         yield from _find_moved_folders(pair, matches)
+    one_shots = list_one_shots(pair.before)
     for key, service in pair.before.services.items():
-        if key not in matches:
+        if key in one_shots and _runs_migration(pair.after, service):
+            yield _describe_replaced_migration(pair, service)
+        elif key not in matches:
             yield _describe_removed_container(pair, service)
     for key, service in pair.after.services.items():
         if key not in matches.values():
@@ -82,6 +88,40 @@ def _describe_removed_container(pair: StackPair, service: ComposeService) -> Pip
         stage="before" if is_database else "after",
         is_dangerous=is_database,
     )
+
+
+def _runs_migration(project: ComposeProject, service: ComposeService) -> bool:
+    """Whether the deploys of a stack run the command of a service as a migration."""
+    command = _split_command(service.attributes.get("command"))
+    labels = [as_dict(other.attributes.get("labels")) for other in project.services.values()]
+    migrations = [_split_command(other["deploy.migrate"]) for other in labels if "deploy.migrate" in other]
+    return bool(command) and command in migrations
+
+
+def _split_command(command: Any) -> list[str]:
+    """The words of a command in either form that Compose knows; none if the text cannot be split as a shell does."""
+    if isinstance(command, list):
+        return [str(word) for word in command]
+    try:
+        return shlex.split(str(command or ""))
+    except ValueError:
+        return []
+
+
+def _describe_replaced_migration(pair: StackPair, service: ComposeService) -> PipelineChange:
+    container = as_inline_code(service.container or service.key)
+    message = f"container {container} is not in the stack {as_inline_code(pair.after.name)}: "
+    message += "each deploy runs its command with the new image"
+    return PipelineChange(pair.subject, message, False, service.where, ((container, ""),))
+
+
+def _rename_dependencies(service: ComposeService, new_keys: dict[str, str]) -> ComposeService:
+    """Call what a service waits for as the new file does, and write the condition that Compose has by default."""
+    dependencies = service.attributes.get("depends_on")
+    if not isinstance(dependencies, dict):
+        return service
+    renamed = {new_keys.get(key, key): options or "service_started" for key, options in dependencies.items()}
+    return replace(service, attributes={**service.attributes, "depends_on": renamed})
 
 
 def _warn_running_accessory(accessory: ComposeService, changes: list[PipelineChange]) -> Iterator[PipelineChange]:
@@ -172,15 +212,56 @@ def _get_volume_name(stack: ComposeProject, volume: str, project: str) -> str | 
     return volume if settings.get("external") else f"{project}_{volume}"
 
 
+def list_moved_variables(pair: StackPair) -> frozenset[str]:
+    """List the variables that the Compose file set before, and that an env file of the stack sets after."""
+    old, new = _list_environment_variables(pair.before), _list_environment_variables(pair.after)
+    return frozenset((old - new) & pair.keys)
+
+
+def _list_environment_variables(project: ComposeProject) -> set[str]:
+    return {key for service in project.services.values() for key in as_dict(service.attributes.get("environment"))}
+
+
+def _name_networks(project: ComposeProject, service: ComposeService) -> ComposeService:
+    """Call the networks of a service as Docker does, because two files may give one network different keys."""
+    if "network_mode" in service.attributes:
+        return service
+    networks = service.attributes.get("networks") or {"default": None}
+    if not isinstance(networks, dict):
+        return service
+    names = _list_network_names(project)
+    named_networks = {names.get(key, key): options for key, options in networks.items()}
+    return replace(service, attributes={**service.attributes, "networks": named_networks})
+
+
+def _list_network_names(project: ComposeProject) -> dict[str, str]:
+    """By its key in the file, the name of each network that has one of its own."""
+    networks = as_dict(project.rest.get("networks"))
+    return {key: str(as_dict(options).get("name") or key) for key, options in networks.items()}
+
+
 def _match_services(pair: StackPair, old_names: NameMatches, new_names: NameMatches) -> dict[str, str]:
-    """Match services that are the same: by container, then by the service's name, then by image."""
+    """Match services that are the same: by container, then by the service's name, then by image.
+
+    A service that runs all the time is not the same as one that ends, such as a migration with the same image. Of the
+    replicas of a service, only the first is compared.
+    """
+    old_one_shots = list_one_shots(pair.before)
+    new_one_shots = list_one_shots(pair.after)
+
+    def is_same_kind(before: ComposeService, after: ComposeService) -> bool:
+        return (before.key in old_one_shots) == (after.key in new_one_shots)
 
     def has_same_name(before: ComposeService, after: ComposeService) -> bool:
-        return old_names.service(pair.before, before) == new_names.service(pair.after, after)
+        has_name = old_names.service(pair.before, before) == new_names.service(pair.after, after)
+        return has_name and is_same_kind(before, after)
+
+    def has_same_image(before: ComposeService, after: ComposeService) -> bool:
+        return _has_same_image(before, after) and is_same_kind(before, after)
 
     matches: dict[str, str] = {}
     unmatched = dict(pair.after.services)
-    for is_match in (_has_same_container, has_same_name, _has_same_image):
+    for is_match in (_has_same_container, has_same_name, has_same_image):
         for old_key, before in pair.before.services.items():
             if old_key in matches:
                 continue
@@ -189,6 +270,21 @@ def _match_services(pair: StackPair, old_names: NameMatches, new_names: NameMatc
                 matches[old_key] = new_key
                 del unmatched[new_key]
     return matches
+
+
+def list_one_shots(project: ComposeProject) -> set[str]:
+    """List the services that end: another one waits for that, or they serve nothing and are not started again."""
+    one_shots: set[str] = set()
+    for service in project.services.values():
+        dependencies = as_dict(service.attributes.get("depends_on"))
+        for name, options in dependencies.items():
+            condition = options.get("condition") if isinstance(options, dict) else options
+            if condition == "service_completed_successfully":
+                one_shots.add(name)
+        serves = bool({"ports", "expose", "healthcheck"} & service.attributes.keys())
+        if service.attributes.get("restart") == "no" and not serves:
+            one_shots.add(service.key)
+    return one_shots
 
 
 def _has_same_container(before: ComposeService, after: ComposeService) -> bool:

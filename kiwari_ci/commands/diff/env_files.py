@@ -9,11 +9,16 @@ from kiwari_ci.readers.yaml_document import as_inline_code
 
 
 def compare_env_examples(
-    subject: str, before: EnvExample | None, after: EnvExample, known_keys: frozenset[str]
+    subject: str,
+    before: EnvExample | None,
+    after: EnvExample,
+    known_keys: frozenset[str],
+    moved_keys: frozenset[str] = frozenset(),
 ) -> Iterator[PipelineChange]:
     """Report what the env file on the server must have now, and what it does not need any more.
 
     `known_keys` are set elsewhere: in other env files of the environment, by the Compose file, or by a workflow.
+    `moved_keys` were set by the Compose file, whose comparison reports that they move to the env file.
     """
     if before is None:
         yield from _list_required_keys(subject, after)
@@ -26,7 +31,8 @@ def compare_env_examples(
     elif unknown_keys := [key for key in removed_keys if key not in known_keys]:
         message = f"in no env file of the spec, and lost if still read: {format_names(unknown_keys, 20)}"
         yield PipelineChange(subject, message, True, before.path, stage="before", is_dangerous=True)
-    for key in new:
+    reported_keys = moved_keys - old.keys()
+    for key in [key for key in new if key not in reported_keys]:
         yield from _compare_env_key(subject, key, before, after)
 
 
