@@ -159,6 +159,9 @@ def check_stack(
         return
     state = rollout.parse_state(facts.running.objects)
     for instance in stack.instances:
+        if instance.once:
+            yield _check_one_shot(group, stack, instance, state, runbook)
+            continue
         yield _check_service(group, stack, instance, state, runbook)
         yield from _check_routing(group, stack, instance.container, state, facts.running, runbook)
     for accessory in stack.accessories:
@@ -265,6 +268,31 @@ def _check_service(
         return group.wrong(name, problem, expected, cure)
     pods = "1 pod" if deployment.replicas == 1 else f"{deployment.replicas} pods"
     return group.ok(name, f"{pods} serve {newest.digest[:19]}, by the record of {newest.time}")
+
+
+def _check_one_shot(
+    group: FindingGroup,
+    stack: ClusterStack,
+    instance: PlannedService,
+    state: rollout.State,
+    runbook: ClusterRunbookIndex,
+) -> Finding:
+    """Check a service that runs once: its newest Job did not fail."""
+    name = instance.container
+    jobs = state.jobs_of(name)
+    if not jobs:
+        return group.not_asked(name, f"nothing was deployed yet; {runbook.step('first_push')}")
+    records = rollout.records_of_jobs(jobs)
+    if rollout.outcome_of(jobs[-1]) == "Failed" or not records:
+        job = jobs[-1]["metadata"]["name"]
+        cure = f"kubectl -n {stack.name} logs job/{job}; correct it, and deploy again"
+        return group.wrong(name, f"the Job {job} {_describe_outcome(jobs[-1])}", "it has run to its end", cure)
+    newest = records[-1]
+    return group.ok(name, f"has run to its end with {newest.digest[:19]}, by the record of {newest.time}")
+
+
+def _describe_outcome(job: Json) -> str:
+    return "failed" if rollout.outcome_of(job) == "Failed" else "has not ended"
 
 
 def create_service(stack: ClusterStack, name: str) -> rollout.Service:
