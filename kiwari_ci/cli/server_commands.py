@@ -552,11 +552,11 @@ def _explain_exit_code(host: "Host", result: "ProcessResult") -> int:
     """The exit code of a command that reached a host; where the way to it is the reason for it, say so."""
     from kiwari_ci.commands.engine_clients import find_client
 
-    if result.code == -1 and result.err:
+    if result.is_not_installed:
         terminal.print_text(result.err, err=True)
     explanation = find_client(host).explain_failure(host, result)
     if explanation:
         terminal.print_text(explanation, err=True)
-    if result.code == -1 and result.err:
+    if result.is_not_installed:
         return EXIT_NOT_INSTALLED
     return result.code if result.code >= 0 else EXIT_SIGNAL_BASE - result.code
