@@ -68,7 +68,7 @@ def _describe_one_shot(place: PlannedPlace, state: rollout.State) -> ContainerSt
 
 
 def _describe_accessory(place: PlannedPlace, deployment: rollout.Deployment, state: rollout.State) -> ContainerStatus:
-    pods = [pod for pod in state.pods if pod.service == place.container and pod.is_ready and not pod.is_ending]
+    pods = state.ready_pods(place.container)
     image = rollout.image_in(deployment.document["spec"]["template"])
     shown_state = f"{image}, {len(pods)} of {deployment.replicas} pods are ready"
     return ContainerStatus(place.container, place.kind, place.name, shown_state, len(pods) == deployment.replicas)

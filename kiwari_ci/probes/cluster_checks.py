@@ -341,8 +341,7 @@ def _check_accessory(
     if image != accessory.image:
         cure = f"kubectl -n {stack.name} delete deployment {name}, then run the last deploy again, which starts it"
         return group.wrong(name, f"runs {image}", accessory.image, cure)
-    pods = [pod for pod in state.pods if pod.service == name and pod.is_ready and not pod.is_ending]
-    if not pods:
+    if not state.ready_pods(name):
         return group.wrong(name, "no pod is ready", "one pod that is ready", _describe_pods(stack, name))
     return group.ok(name, f"runs {image}")
 

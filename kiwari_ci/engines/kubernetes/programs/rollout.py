@@ -777,6 +777,14 @@ class State:
         """The pods that a rollout of a service made."""
         return [pod for pod in self.pods if (pod.service, pod.mark) == (service, mark)]
 
+    def ready_pods(self, service: str) -> List[Pod]:
+        """The pods of a service that are ready, and are not about to end."""
+        return [
+            pod
+            for pod in self.pods
+            if pod.service == service and pod.is_ready and not pod.is_ending
+        ]
+
     def jobs_of(self, service: str) -> List[Json]:
         """The Jobs of a service that runs once, oldest first."""
         return by_number(job for job in self.jobs if label(job, SERVICE_LABEL) == service)
@@ -836,11 +844,7 @@ def pods_that_serve(state: State, service: Service) -> Tuple[List[Pod], int]:
     For a service with HTTP, the cluster itself says to which pods it sends requests.
     """
     if not service.has_addresses:
-        running = [
-            pod
-            for pod in state.pods
-            if pod.service == service.name and pod.is_ready and not pod.is_ending
-        ]
+        running = state.ready_pods(service.name)
         return running, len(running)
     names = state.addressed_pods(service.name)
     return [pod for pod in state.pods if pod.name in names], len(names)
