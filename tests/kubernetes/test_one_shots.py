@@ -205,6 +205,26 @@ def test_its_jobs_do_not_grow_without_end(world: World, monkeypatch: pytest.Monk
     assert ran(world)[-1] == digest("seed", 99)
 
 
+def test_what_is_left_when_it_leaves_the_file_is_reported(world: World) -> None:
+    world.deploy(1, None, "seed")
+    world.write(web())
+    outcome = world.deploy(1)
+
+    assert outcome.code == 0
+    assert outcome.says("note: seed does not run once any more, and its Jobs are still there. To remove them: kubectl")
+
+
+def test_what_served_under_its_name_is_reported(root: Path) -> None:
+    """It was a service that goes on, and is one that ends now."""
+    world = World(root, web("seed"))
+    world.deploy(1, None, "seed")
+    world.write(one_shot())
+    outcome = world.deploy(2, None, "seed")
+
+    assert outcome.code == 0
+    assert outcome.says("note: seed is not in kubernetes.yaml any more, and still runs")
+
+
 def test_status_says_how_it_ended(world: World) -> None:
     assert world.run("status", STACK).says("shop/seed: HAS NEVER RUN")
     world.deploy(1, None, "seed")

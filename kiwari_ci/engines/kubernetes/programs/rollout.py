@@ -1837,7 +1837,7 @@ def can_i_words(stack: "Stack", verb: str, kind: str) -> List[str]:
 
 
 def print_orphans(stack: "Stack") -> None:
-    """Report Deployments of earlier versions of the file. Only a person may remove them."""
+    """Report objects of earlier versions of the file. Only a person may remove them."""
     for name, deployment in sorted(stack.state.deployments.items()):
         if name not in stack.manifests and deployment.mark:
             progress(
@@ -1845,6 +1845,12 @@ def print_orphans(stack: "Stack") -> None:
                 f" kubectl -n {stack.name} delete deployment,service,ingress,pdb"
                 f" -l {SERVICE_LABEL}={name}"
             )
+    recorded = {label(job, SERVICE_LABEL) for job in stack.state.jobs if ONCE_NOTE in notes_of(job)}
+    for name in sorted(recorded - stack.one_shots.keys()):
+        progress(
+            f"note: {name} does not run once any more, and its Jobs are still there. To remove"
+            f" them: kubectl -n {stack.name} delete jobs -l {SERVICE_LABEL}={name}"
+        )
 
 
 def print_end_of_log(stack: "Stack", service: Service) -> None:
