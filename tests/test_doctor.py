@@ -1090,7 +1090,7 @@ def test_another_compose_file_is_told(tmp_path: Path, name: str) -> None:
             "log in with one of your own",
         ),
         (calls.ProcessResult(255, "motd\nbegin\nlogin\tx\ty", "Connection closed"), "its answer broke off"),
-        (calls.ProcessResult(-2, "", "no answer within 18 s"), "no answer within 18 s"),
+        (calls.ProcessResult(calls.TIMED_OUT, "", "no answer within 18 s"), "no answer within 18 s"),
         (calls.ProcessResult(0, "", ""), "no words"),
         (calls.ProcessResult(127, "", "bash: not found"), "bash: not found"),
     ],

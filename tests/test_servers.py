@@ -225,7 +225,7 @@ def test_exec_has_a_terminal_when_this_command_has_one() -> None:
     words = ssh_host.build_ssh_command("vps", ["docker", "exec"], is_terminal=True)
     assert "RequestTTY=force" in words and "-T" not in words and "BatchMode=yes" in words
     assert calls.run_in_terminal([sys.executable, "-c", "raise SystemExit(3)"]).code == 3
-    assert calls.run_in_terminal(["/no/such/program"]).code == -1
+    assert calls.run_in_terminal(["/no/such/program"]).is_not_installed
 
 
 def test_exec_needs_one_container_and_a_command(vps: Host) -> None:

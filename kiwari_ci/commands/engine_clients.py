@@ -14,7 +14,6 @@ from kiwari_ci.probes.calls import TOTAL_TIMEOUT, ProcessResult, run_process
 from kiwari_ci.schema.environments import EngineKind
 
 _SSH_FAILED = 255
-_NOT_INSTALLED = -1  # the exit code of `run_process`
 
 
 @dataclass(frozen=True)
@@ -144,7 +143,7 @@ class KubectlClient:
 
     def explain_failure(self, host: Host, result: ProcessResult) -> str:
         """A rollback runs a program of the checkout."""
-        if result.code == _NOT_INSTALLED and ROLLOUT_PROGRAM_PATH in result.err:
+        if result.is_not_installed and ROLLOUT_PROGRAM_PATH in result.err:
             return "a rollback on a cluster runs this program: go to a clone of the repository"
         return ""
 
