@@ -255,7 +255,9 @@ DOCKER_SECONDS = 120  # Docker answers again, after its own restart
 QUERY_SECONDS = 60  # a docker command that only reads
 CHANGE_SECONDS = 900  # a docker command that changes something; a stop has more, see there
 END_SECONDS = 60  # a container ends after all that Docker could not stop
-PULL_SECONDS = 900  # one attempt to pull an image
+# All attempts to pull, for each image of a request. The generated deploy job ends after ten minutes,
+# and ten more for each service: so this program ends before it, and says why.
+PULL_SECONDS = 480
 PULL_PAUSES = (5, 20, 0)  # the waits after failed attempts to pull; the third attempt is the last
 SCRIPT_SECONDS = 3600  # a migration or a hook
 DUMP_SECONDS = 6 * 3600  # a dump before a migration
@@ -2689,21 +2691,26 @@ def is_new_container_kept(stack: "Stack", service: Service) -> bool:
 def pull_images(stack: "Stack", services: List[Service], token: str) -> None:
     """Pull the images of these services."""
     stack.write_trial_pins()
+    images = list(dict.fromkeys(service.image for service in services))
+    end = stack.machine.now() + PULL_SECONDS * len(images)
     with stack.login(services[0], token) as login:  # the preflight allows one registry only
-        for image in dict.fromkeys(service.image for service in services):
+        for image in images:
             progress(f"pulling {image}")
-            pull(stack, image, login)
+            pull(stack, image, login, end)
     for service in services:
         check_image(stack, service)
 
 
-def pull(stack: "Stack", image: str, login: Path) -> None:
-    """Pull one image; try again if the registry has trouble."""
+def pull(stack: "Stack", image: str, login: Path, end: float) -> None:
+    """Pull one image until a time of the clock; try again if the registry has trouble."""
     for pause in PULL_PAUSES:
-        output = pull_once(stack, image, "--config", str(login))
+        seconds = round(end - stack.machine.now())
+        output = pull_once(stack, image, seconds, "--config", str(login))
         if output.code == 0:
             return
         refuse_if_final(image, output)
+        if stack.machine.now() + pause >= end:
+            break
         if pause:
             progress(f"the pull failed; the next attempt is in {pause} seconds: {output.last_line}")
             stack.machine.wait(pause)
@@ -2713,11 +2720,11 @@ def pull(stack: "Stack", image: str, login: Path) -> None:
     )
 
 
-def pull_once(stack: "Stack", image: str, *options: str) -> Output:
+def pull_once(stack: "Stack", image: str, seconds: int, *options: str) -> Output:
     """Try to pull an image; a pull that reaches its time limit has failed like any other."""
     try:
         return stack.machine.docker(
-            *options, "pull", "-q", image, seconds=PULL_SECONDS, can_be_cancelled=True
+            *options, "pull", "-q", image, seconds=seconds, can_be_cancelled=True
         )
     except TimedOut as failure:
         return Output(-signal.SIGKILL, "", failure.message)
@@ -2747,7 +2754,7 @@ def ensure_rollback_image(stack: "Stack", service: Service) -> None:
     """Pull the image of a rollback if the server has it no more; a rollback brings no token."""
     if stack.machine.docker("image", "inspect", service.image).code != 0:
         progress(f"pulling {service.image}")
-        output = pull_once(stack, service.image)
+        output = pull_once(stack, service.image, PULL_SECONDS)
         if output.code != 0:
             raise Failed(
                 BAD_IMAGE,
