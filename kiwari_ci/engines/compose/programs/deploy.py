@@ -172,6 +172,7 @@ from typing import (
 
 VERSION = "1.0"
 PROTOCOL = 1
+PROGRAM = "deploy"  # errors begin with it; bin/rotate, which uses this file, sets its own name
 
 OK, SERVING, NOT_SERVING, SUPERSEDED = 0, 0, 1, 3
 BAD_REQUEST, BAD_IMAGE, NOT_READY, LOCKED, TOKEN_REFUSED = 64, 65, 69, 75, 77
@@ -4957,8 +4958,8 @@ def progress(text: str) -> None:
 
 
 def print_error(text: str) -> None:
-    """Print an error."""
-    print_line(f"deploy: {printable(text)}", sys.stderr)
+    """Print an error, after the name of the program that a person typed."""
+    print_line(f"{PROGRAM}: {printable(text)}", sys.stderr)
 
 
 def quote(text: str) -> None:
