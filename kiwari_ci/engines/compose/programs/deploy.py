@@ -45,6 +45,8 @@ Files that this program writes:
     STACK/.deploys/SERVICE              a line for each deploy: image, sequence, time, run
     STACK/docker-compose.override.yml   pins each service to the recorded image, so that a
                                         `docker compose up` by hand starts the same image
+    STACK/docker-compose.override.yml.before
+                                        that file as a person had edited it, before a rollback
     STACK/.deploys/FILE.before-TIME     an env file before a deploy changed it: the first one, and
                                         the 50 newest
     STACK/.deploys/.mounts-SERVICE      the checksum of the files that the own container mounts
