@@ -900,7 +900,8 @@ def open_stack(machine: "Machine", name: str, command: str) -> "Stack":
     folder = ROOT / name
     if not folder.is_dir():
         raise Failed(
-            BAD_REQUEST, f"there is no stack '{name}' on this server. Copy it: {copy_command(name)}"
+            BAD_REQUEST,
+            f"there is no stack '{name}' on this server. Copy it: {copy_stack_command(name)}",
         )
     owner = folder.stat().st_uid
     if owner != os.geteuid():
@@ -1859,7 +1860,7 @@ def preflight(stack: "Stack", request: Request, services: List[Service], files: 
         findings.append(
             Finding(
                 "the compose file on this server, or a file beside it, differs from the commit's",
-                f"Copy it and run the job again: {copy_command(stack.name)}",
+                f"Copy it and run the job again: {copy_stack_command(stack.name)}",
             )
         )
     for service in services:
@@ -4278,7 +4279,7 @@ class Stack:
         if not files.text():
             raise Failed(
                 NOT_READY,
-                f"{self.folder / COMPOSE_FILE} is missing. Copy it: {copy_command(self.name)}",
+                f"{self.folder / COMPOSE_FILE} is missing. Copy it: {copy_stack_command(self.name)}",
             )
         config = ("config", "--format", "json")
         output = self.compose_text(files.text(), *config, folder=files.folder)
@@ -4314,7 +4315,7 @@ class Stack:
             raise Failed(
                 BAD_REQUEST,
                 f"there is no service '{name}' in: {', '.join(self.services)}. If it is new, copy"
-                f" the compose file: {copy_command(self.name)}",
+                f" the compose file: {copy_stack_command(self.name)}",
             )
         if service.is_accessory:
             raise Failed(
@@ -5043,6 +5044,14 @@ def copy_command(folder: str) -> str:
     """The command that copies a folder of the repository's deploy/ to this server."""
     unpacking = f"umask 022; tar -x --strip-components=1 -C {ROOT}"
     return f"git archive HEAD deploy/{folder} | ssh HOST '{unpacking}'"
+
+
+def copy_stack_command(name: str) -> str:
+    """The command that copies a stack's folder, which the spec may have renamed on this server."""
+    return (
+        f"{copy_command(name)} (if the folder has another name in the repository, deploy/RUNBOOK.md"
+        " has the command, under 'A changed file under deploy/')"
+    )
 
 
 def rollback_command(stack: "Stack", service: Service, image: str = "") -> str:
