@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from kiwari_ci.engines.compose.programs import deploy as deploy_program
 from tests.host.fake_docker import Image
 from tests.host.test_kills import AFTERWARDS, CACHE_SECONDS, moments_of_request
 from tests.host.watching import unserved
@@ -127,7 +128,7 @@ def check_that_all_agrees(world: World, change: Change, where: str) -> None:
     if change.is_section_changed:
         has_old_settings = f"MODE: {mode}" not in text
         assert world.status().says("runs with other settings than") == has_old_settings, where
-        assert world.status().says("web-next serves, too") == bool(world.machine.find("web-next")), where
+        assert world.status().says("web-next is left of a deploy") == bool(world.machine.find("web-next")), where
     is_recorded = world.record(change.name)[-1].split()[1] == "3"
     if is_recorded and change.is_section_changed:
         assert mode == "new", where
@@ -182,3 +183,30 @@ def test_a_rollback_after_a_kill_at_each_point(root: Path, change: Change) -> No
         assert world.serves(change.name, world.image(change.name, 2 if is_back else 1)), f"{where}\n{outcome.text}"
         if is_back and change.is_section_changed and change.are_files_sent:
             assert change.serving(world) == "old", f"{where}\n{outcome.text}"
+
+
+def test_the_status_says_nothing_about_settings_while_a_deploy_is_at_work(root: Path) -> None:
+    """It changes them, and its temporary container is no remainder."""
+    change = CHANGES["worker, copied by hand"]
+    world = change.prepare(root)
+    (world.folder / "docker-compose.yml").write_text(change.files("new")["docker-compose.yml"])
+    note = "note: worker runs with other settings than docker-compose.yml and the env files say now"
+    assert world.status().says(f"{note}: the next deploy of worker replaces it")
+
+    with deploy_program.locked(world.folder / ".deploy.lock", "deploy shop worker, run 1"):
+        assert not world.status().says("note: ")
+
+
+def test_a_set_of_which_one_keeps_its_old_settings_is_mixed(root: Path) -> None:
+    """Its image is the one that was asked for, and yet it does not run the version of the request."""
+    world = World(root, WEB, WORKER)
+    worker = world.image("worker", 1)
+    assert world.deploy({"web": world.image("web", 1), "worker": worker}, 1).code == 0
+    world.edit("container_name: worker", "container_name: worker\n    environment:\n      MODE: new")
+    world.machine.modes["new"] = EXITS
+
+    outcome = world.deploy({"web": world.image("web", 2), "worker": worker}, 2)
+
+    assert outcome.results == {"web": "serving", "worker": "failed"}
+    assert outcome.says("VERSIONS ARE MIXED NOW")
+    assert outcome.says(f"  old version: worker {worker}")

@@ -4186,10 +4186,12 @@ def notes_about_settings(stack: "Stack", name: str) -> Iterator[str]:
     service = stack.services.get(name)
     if not service or service.runs_once:
         return
-    with contextlib.suppress(Failed):  # Docker does not answer, which the line above says
+    with contextlib.suppress(Failed, OSError):  # the line above says if Docker does not answer
+        if is_locked(stack.lock_file):
+            return  # a deploy is at work
         own, temporary = stack.find(service.container_name), stack.temporary(service)
-        if temporary and service.can_temporary_serve:
-            yield f"{temporary.name} serves, too, which an interrupted or failed deploy has left"
+        if temporary:
+            yield f"{temporary.name} is left of a deploy that failed or was interrupted"
         if own and own.is_running and stack.owns(own, service):
             service.image = own.image
             difference = difference_from_files(stack, service, own)
