@@ -4151,8 +4151,8 @@ def print_status(machine: "Machine", only: str) -> int:
         stack = Stack(machine, path.parent.parent)
         print(f"{stack.name}/.deploys/{path.name}: {service_status(stack, path.name)}")
         print(f"  pinned: {records[-1]}")
-        for note in notes_about_settings(stack, path.name):
-            print(f"  note: {note}")
+        for sentence in notes_about_settings(stack, path.name):
+            print(f"  note: {sentence}")
     for note in sorted(ROOT.glob(f"{only or '*'}/.deploys/{ROTATION_NOTE}")):
         print(unfinished_rotation(Stack(machine, note.parent.parent)))
     return OK
