@@ -175,6 +175,7 @@ class FakeMachine(deploy_program.Machine):
         self.compose_is_killed_at: int | None = None  # the number of steps of Compose's until a signal ends docker
         self.devices: dict[str, str] = {}  # the folders elsewhere that volumes stand for
         self.accepts: Callable[[Running], bool] = lambda container: True  # whether its variables let it answer
+        self.modes: dict[str, Image] = {}  # what containers do whose variable MODE has that value
         self.given: list[str] = []  # what bin/database read from standard input
         self.scripts: list[tuple[str, dict[str, str]]] = []
         self.script_codes: dict[str, int] = {}
@@ -367,7 +368,8 @@ class FakeMachine(deploy_program.Machine):
         return list(self.state.containers.values())
 
     def image_of(self, container: Running) -> Image:
-        return self.images.get(container.reference) or Image()
+        behaviour = self.modes.get(container.environment.get("MODE", ""))
+        return behaviour or self.images.get(container.reference) or Image()
 
     def find(self, name: str) -> Running | None:
         """A container by its name, its id, or the beginning of its id, in this order."""

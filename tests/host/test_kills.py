@@ -144,6 +144,11 @@ SCENARIOS = {
 
 def moments_of(scenario: Scenario, world: World) -> list[Snapshot]:
     """The states that the server has while the scenario runs."""
+    return moments_of_request(world, lambda: scenario.run(world))
+
+
+def moments_of_request(world: World, request: Callable[[], object]) -> list[Snapshot]:
+    """The states that the server has while a request runs."""
     seen: dict[str, Snapshot] = {}
 
     def look() -> None:
@@ -151,7 +156,7 @@ def moments_of(scenario: Scenario, world: World) -> list[Snapshot]:
         seen.setdefault(snapshot.fingerprint(), snapshot)
 
     world.machine.at_each_point = look
-    scenario.run(world)
+    request()
     world.machine.at_each_point = None
     look()
     return list(seen.values())

@@ -256,6 +256,7 @@ def test_files_that_are_not_the_commits(world: World) -> None:
 
     assert outcome.code == 69
     assert outcome.says("git archive HEAD deploy/shop | ssh HOST")
+    assert outcome.says("if the folder has another name in the repository, deploy/RUNBOOK.md has the command")
     assert world.names() == []
 
 
