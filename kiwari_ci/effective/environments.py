@@ -52,10 +52,20 @@ class EffectiveEnvironment:
 
     def find_domain_owner(self, domain: str) -> str:
         """Name the first container that a domain leads to; empty when it leads to none."""
+        return self._domain_owners.get(domain, "")
+
+    @cached_property
+    def _domain_owners(self) -> dict[str, str]:
+        owners: dict[str, str] = {}
         for name, container in self.containers.items():
-            if any(route.domain == domain for route in container.routes):
-                return name
-        return ""
+            for route in container.routes:
+                owners.setdefault(route.domain, name)
+        return owners
+
+    @cached_property
+    def has_private_services(self) -> bool:
+        """Whether it has a service that the proxy does not lead to, and could not."""
+        return not all(service.is_reached_by_proxy for service in self.services.values())
 
     def service(self, name: str) -> EffectiveService:
         """A service as it is here, whether or not the environment holds it."""
@@ -65,12 +75,22 @@ class EffectiveEnvironment:
         """An accessory as it is here, whether or not the environment holds it."""
         return EffectiveAccessory(self, name)
 
+    def services_of(self, image: EffectiveImage) -> list[EffectiveService]:
+        """Its services that run an image, in the spec's order."""
+        return self._services_by_image.get(image, [])
+
+    @cached_property
+    def _services_by_image(self) -> dict[EffectiveImage, list[EffectiveService]]:
+        services: dict[EffectiveImage, list[EffectiveService]] = {}
+        for service in self.services.values():
+            services.setdefault(service.image, []).append(service)
+        return services
+
     def list_awaited_images(self, image: EffectiveImage) -> list[EffectiveImage]:
         """List the images of the services that those of an image wait for, by `depends_on`."""
         return [
             self.services[name].image
-            for service in self.services.values()
-            if service.image == image
+            for service in self.services_of(image)
             for name in service.options.depends_on
             if name in self.services
         ]

@@ -70,6 +70,20 @@ class EffectiveSpec:
         """All images, those together that one workflow builds and deploys when a branch is pushed."""
         return group_images(self.images)
 
+    @cached_property
+    def image_workflows(self) -> dict[EffectiveImage, str]:
+        """By image, the workflow that builds and deploys it when a branch is pushed."""
+        return {image: group.workflow for group in self.image_groups for image in group.images}
+
+    @cached_property
+    def dependent_images(self) -> dict[EffectiveImage, list[EffectiveImage]]:
+        """By image, those that are built from it, directly, in the order of the services."""
+        dependents: dict[EffectiveImage, list[EffectiveImage]] = {}
+        for image in self.images:
+            for base in image.bases:
+                dependents.setdefault(base, []).append(image)
+        return dependents
+
     def image(self, service: str, environment: str = "") -> EffectiveImage:
         """The image of a service for all environments, or for one."""
         image = EffectiveImage(self, service, environment)
