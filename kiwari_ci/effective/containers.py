@@ -1,7 +1,6 @@
 """Services and accessories as they are in one environment."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from kiwari_ci.effective.databases import PLACEHOLDER
 from kiwari_ci.effective.dollar_signs import unescape_container_texts
 from kiwari_ci.effective.images import EffectiveImage
 from kiwari_ci.effective.overrides import apply_override
+from kiwari_ci.frozen import dataclass
 from kiwari_ci.loading.yaml_source import YamlPath
 from kiwari_ci.plan import GitHubSetting
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kiwari_ci.effective.environments import EffectiveEnvironment
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False)
 class EffectiveContainer(ABC):
     """A service or an accessory in one environment."""
 
@@ -145,7 +145,7 @@ class EffectiveContainer(ABC):
         return value.value or ""
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False)
 class EffectiveService(EffectiveContainer):
     """A service in one environment."""
 
@@ -204,7 +204,7 @@ class EffectiveService(EffectiveContainer):
         return spec.image(owner, self.environment.name if spec.has_environment_specific_build(owner) else "")
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False)
 class EffectiveAccessory(EffectiveContainer):
     """An accessory in one environment."""
 

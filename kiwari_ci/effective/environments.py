@@ -1,6 +1,5 @@
 """Environments: what they hold, where they run, and what starts their deploys."""
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from kiwari_ci.effective.databases import EffectiveDatabase
 from kiwari_ci.effective.hosts import EffectiveHost, pull_token_setting
 from kiwari_ci.effective.images import EffectiveImage
 from kiwari_ci.effective.tag_patterns import VersionTagPattern
+from kiwari_ci.frozen import dataclass
 from kiwari_ci.github import path_filters
 from kiwari_ci.plan import GitHubSetting
 from kiwari_ci.schema.environments import EngineKind
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kiwari_ci.effective.spec import EffectiveSpec
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False)
 class EffectiveEnvironment:
     """An environment: a stack on one host, or on several."""
 

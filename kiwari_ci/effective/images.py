@@ -1,10 +1,10 @@
 """Images: which are built, of what, by whose pushes, and by which workflow."""
 
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from kiwari_ci import schema
+from kiwari_ci.frozen import dataclass
 
 CACHE_TAG = "buildcache"  # the tag of a build's layers in the registry
 
@@ -20,7 +20,7 @@ class EffectiveImage:
     `environment` is empty for an image that serves all of them.
     """
 
-    spec: "EffectiveSpec" = field(compare=False, repr=False)
+    spec: "EffectiveSpec"
     service: str
     environment: str = ""
 

@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
-from http import HTTPStatus
 
 from kiwari_ci import schema
 from kiwari_ci.effective import (
@@ -41,6 +40,7 @@ from kiwari_ci.planning.steps import ActionPins, plan_custom_steps
 
 BUILD_JOB = "build-and-push"
 CHECK_COMMIT_JOB = "check-commit"
+_UNAUTHORIZED = 401  # the status of HTTP: the whole module `http` takes time to load
 _EXAMPLE_VERSION = "0.1.0"
 _SEQUENCE_OUTPUT = "sequence_number"  # no service has such a name
 # Of a deploy, which needs jobs that a run may skip. One that ran too long is cancelled, which `failure()` is not.
@@ -624,7 +624,7 @@ def _plan_health_checks(environment: EffectiveEnvironment, instance: PlannedServ
         yield PublicHealthCheck(
             subject=instance.service + where,
             url=f"https://{route.domain}{route.health_path}",
-            status=int(HTTPStatus.UNAUTHORIZED) if route.auth_list else instance.health_status,
+            status=_UNAUTHORIZED if route.auth_list else instance.health_status,
             asks_password=bool(route.auth_list),
             to_go_back=_describe_rollback(environment, instance.container),
         )
