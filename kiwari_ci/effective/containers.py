@@ -105,9 +105,7 @@ class EffectiveContainer(ABC):
         """The names of the variables that it gets from the spec: its own, and those of an env file that it shares."""
         names = {*self.env_owner.options.env, *self.options.environment}
         if self.env_file:
-            for peer in self.environment.containers.values():
-                if peer.env_file == self.env_file:
-                    names |= peer.env_owner.options.env.keys()
+            names |= self.environment.env_file_variables.get(self.env_file, set())
         return names
 
     @property

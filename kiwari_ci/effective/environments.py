@@ -173,6 +173,14 @@ class EffectiveEnvironment:
                     settings.setdefault(setting, key)
         return settings
 
+    @cached_property
+    def env_file_variables(self) -> dict[str, set[str]]:
+        """By env file, the names of the variables of all containers that read it."""
+        names: dict[str, set[str]] = {}
+        for container in self.containers.values():
+            names.setdefault(container.env_file, set()).update(container.env_owner.options.env)
+        return names
+
     # What starts its deploys.
 
     @property

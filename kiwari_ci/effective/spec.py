@@ -45,6 +45,16 @@ class EffectiveSpec:
         """The environments of which at least one host has this engine."""
         return [environment for environment in self.environments.values() if environment.hosts_with(engine)]
 
+    @cached_property
+    def routes_by_domain(self) -> dict[str, list[schema.Route]]:
+        """The public addresses of all environments, by domain."""
+        routes_by_domain: dict[str, list[schema.Route]] = {}
+        for environment in self.environments.values():
+            for routes in environment.model.domains.values():
+                for route in routes:
+                    routes_by_domain.setdefault(route.domain, []).append(route)
+        return routes_by_domain
+
     @property
     def runner_platform(self) -> str:
         """The platform of the runner, which images are built for by default."""
