@@ -1,7 +1,7 @@
 """What may stand in a text of a spec: each kind with its character set, in words and as a pattern."""
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError
@@ -57,7 +57,8 @@ CREDENTIAL_PATTERN = re.compile(
 )
 
 if TYPE_CHECKING:
-    from typing import Optional as Omittable
+    T = TypeVar("T")
+    Omittable: TypeAlias = T | None
 else:
 
     class Omittable:
