@@ -1,9 +1,8 @@
 """Workflows: test, build, deploy, promote."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from http import HTTPStatus
 
 from kiwari_ci import schema
 from kiwari_ci.effective import (
@@ -36,11 +35,12 @@ from kiwari_ci.plan import (
     TestJob,
 )
 from kiwari_ci.planning import builds, changes_jobs, test_jobs
-from kiwari_ci.planning.stacks import EnvironmentStacks
+from kiwari_ci.planning.stacks import EnvironmentStacks, find_first_address
 from kiwari_ci.planning.steps import ActionPins, plan_custom_steps
 
 BUILD_JOB = "build-and-push"
 CHECK_COMMIT_JOB = "check-commit"
+_UNAUTHORIZED = 401  # the status of HTTP: the whole module `http` takes time to load
 _EXAMPLE_VERSION = "0.1.0"
 _SEQUENCE_OUTPUT = "sequence_number"  # no service has such a name
 # Of a deploy, which needs jobs that a run may skip. One that ran too long is cancelled, which `failure()` is not.
@@ -102,7 +102,7 @@ class _OwnWorkflow:
             gates=(),
             condition=_format_push_condition(self.image, environment),
             tag=environment.image_tag,
-            instances=tuple(_list_instances(self.stacks.first_stack(environment), services)),
+            instances=tuple(self.stacks.list_instances(environment, environment.first_host, services)),
             after_deploy=plan_custom_steps(self.spec.services[self.image.service].steps.after_deploy, self.actions),
         )
 
@@ -214,7 +214,7 @@ class _SharedWorkflow:
             gates=tuple(dict.fromkeys(gates)),
             condition=_join_conditions(terms),
             tag=environment.image_tag,
-            instances=tuple(_list_instances(self.stacks.first_stack(environment), services)),
+            instances=tuple(self.stacks.list_instances(environment, environment.first_host, services)),
             after_deploy=tuple(self._plan_after_deploy(images)),
         )
 
@@ -272,11 +272,7 @@ def _list_push_environments(image: EffectiveImage) -> list[EffectiveEnvironment]
 def _list_deployed_services(environment: EffectiveEnvironment, image: EffectiveImage) -> list[str]:
     """List what runs an image in an environment: the service itself, before other processes of its image."""
     services = [image.service] if image.service in environment.services else []
-    services += [
-        name
-        for name, service in environment.services.items()
-        if service.image.name == image.name and name != image.service
-    ]
+    services += [service.name for service in environment.services_of(image) if service.name != image.service]
     return services
 
 
@@ -292,8 +288,8 @@ def _merge_filters(filters: list[tuple[PathFilter, ...]]) -> tuple[PathFilter, .
     """Merge the path filters of services: what starts one of them, and is left out only where all leave it out."""
     merged: dict[str, PathFilter] = {}
     for path_filter in itertools.chain.from_iterable(filters):
-        is_common = all(path_filter in others for others in filters)
-        if is_common or not path_filter.pattern.startswith("!"):
+        is_exclusion = path_filter.pattern.startswith("!")
+        if not is_exclusion or all(path_filter in others for others in filters):
             merged.setdefault(path_filter.pattern, path_filter)
     return tuple(sorted(merged.values(), key=lambda path_filter: path_filter.pattern.startswith("!")))
 
@@ -507,11 +503,6 @@ def _suggest_missing_image(environment: EffectiveEnvironment) -> str:
     return f"{environment.workflow} has it built, by {cause}; then run this job again"
 
 
-def _list_instances(stack: Stack, services: Iterable[str]) -> list[PlannedService]:
-    """List what runs of some services in a stack, service by service."""
-    return [instance for name in services for instance in stack.instances if instance.service == name]
-
-
 def _plan_environment_deploy(
     environment: EffectiveEnvironment,
     stacks: EnvironmentStacks,
@@ -557,11 +548,11 @@ def _plan_deploy(
 ) -> EnvironmentDeploy:
     """Plan a deploy; `digests` has by image, and `sequence` is, the expression of what an earlier job found out."""
     first_stack = stacks.first_stack(environment)
-    deployed = _list_instances(first_stack, services)
+    deployed = stacks.list_instances(environment, environment.first_host, services)
     values = {instance.digest: digests[instance.source] for instance in deployed}
     values["SEQUENCE"] = sequence
     steps = tuple(_plan_deploy_step(environment, host, stacks, services) for host in environment.hosts)
-    addresses = [instance.address for instance in (*deployed, *first_stack.instances) if instance.address]
+    address = find_first_address(deployed) or stacks.first_address(environment)
     proxy_commands = [host.model.proxy_command for host in environment.hosts if host.model.proxy_command]
     minutes = 10 + sum(_estimate_container_minutes(environment.services[instance.service]) for instance in deployed)
     runner_labels = environment.runner_labels
@@ -569,7 +560,7 @@ def _plan_deploy(
         environment=environment.name,
         runner=runner_labels[0] if len(runner_labels) == 1 else "",
         runner_labels=tuple(runner_labels),
-        url=f"https://{addresses[0]}" if addresses else "",
+        url=f"https://{address}" if address else "",
         host=" and ".join(environment.host_names),
         branch=environment.deploy_branch,
         ref="",
@@ -596,7 +587,7 @@ def _plan_deploy_step(
 ) -> DeployStep:
     """Plan the step for one of the hosts; the engine of each host has its own names of containers."""
     stack = stacks.find_stack(environment, host)
-    instances = _list_instances(stack, services)
+    instances = stacks.list_instances(environment, host, services)
     return find_engine(host.engine).plan_deploy_step(
         StepOfDeploy(
             id=f"deploy-{host.name}" if len(environment.hosts) > 1 else "deploy",
@@ -633,7 +624,7 @@ def _plan_health_checks(environment: EffectiveEnvironment, instance: PlannedServ
         yield PublicHealthCheck(
             subject=instance.service + where,
             url=f"https://{route.domain}{route.health_path}",
-            status=int(HTTPStatus.UNAUTHORIZED) if route.auth_list else instance.health_status,
+            status=_UNAUTHORIZED if route.auth_list else instance.health_status,
             asks_password=bool(route.auth_list),
             to_go_back=_describe_rollback(environment, instance.container),
         )
