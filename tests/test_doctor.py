@@ -377,7 +377,8 @@ def test_a_host_without_docker_or_without_a_way_to_it() -> None:
     unreachable = examined([], facts={"vps": ssh_host.HostFacts(why="ssh: refused")})
     assert of_state(unreachable, "wrong") == {}
     assert of_state(unreachable, "not asked") == {
-        "everything on it": "ssh: refused (ssh vps); --ssh vps=USER@ADDRESS says where it is",
+        "everything on it": "ssh: refused (ssh vps); --ssh vps=USER@ADDRESS, or `Host vps` in ~/.ssh/config,"
+        " says how to log in",
         "stack pos-staging": "vps was not asked", "stack pos-production": "vps was not asked",
     }  # fmt: skip
 

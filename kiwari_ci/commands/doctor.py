@@ -246,7 +246,7 @@ class _ServerCheck:
         if facts.why:
             hint = ""
             if host.name not in self.options.destinations:
-                hint = f"; --ssh {host.name}=USER@ADDRESS says where it is"
+                hint = f"; {ssh_host.format_login_hint(host.name)}"
             yield group.not_asked("everything on it", f"{facts.why} (ssh {destination}){hint}")
         else:
             yield group.ok("ssh", f"{destination}, as {facts.word('login')}")

@@ -109,6 +109,11 @@ def build_ssh_command(destination: str, command: Sequence[str], is_terminal: boo
     return [*_build_ssh_words(options), "--", destination, shlex.join(command)]
 
 
+def format_login_hint(host_name: str) -> str:
+    """How a person says where a host is, and with which login ssh reaches it."""
+    return f"--ssh {host_name}=USER@ADDRESS, or `Host {host_name}` in ~/.ssh/config, says how to log in"
+
+
 def _build_ssh_words(options: Mapping[str, str]) -> list[str]:
     # `-T` would win over RequestTTY.
     no_terminal = ["-T"] if options["RequestTTY"] == "no" else []
