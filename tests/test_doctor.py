@@ -947,11 +947,11 @@ def judged(
 def test_a_domain_over_tls(authority: Callable[[str, int], Path]) -> None:
     cases: list[tuple[tuple[int, str, dict[str, str]], str, str]] = [
         ((200, "", {}), "ok", "200"),
-        ((404, "", {}), "wrong", "status 404"),
+        ((404, "", {}), "wrong", "status 404 over HTTPS"),
         ((502, "", {}), "wrong", "502: the proxy answers, the service does not"),
         ((301, "", {"Location": "https://www.example.com/\x1b[2J"}), "wrong", "301, a redirect to https://www.exam"),
         ((403, "", {"Server": "cloudflare"}), "wrong", "403 from cloudflare: its challenge"),
-        ((403, "", {}), "wrong", "status 403"),
+        ((403, "", {}), "wrong", "status 403 over HTTPS"),
     ]
     answers = [answer for answer, _, _ in cases]
     with service(lambda *_: answers.pop(0), authority(API.domain, 60)) as port:
