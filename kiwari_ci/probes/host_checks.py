@@ -139,12 +139,12 @@ def _check_proxy_container(
         # Nobody knows how a person has called it: its image tells, or the port that it holds.
         proxy = find_planned_proxy(host.proxy)
         candidates = [
-            container
-            for container in containers
-            if proxy.runs_image(container.image) or "443" in container.ports.split()
+            container for container in containers if proxy.runs_image(container.image) or "443" in container.web_ports
         ]
+        # One that serves plain HTTP only has port 80 alone.
+        candidates = candidates or [container for container in containers if container.web_ports]
     if not candidates:
-        saw, cure = "no container of its image, none on port 443", runbook.step("proxy_hosts")
+        saw, cure = "no container of its image, none on port 80 or 443", runbook.step("proxy_hosts")
         return group.wrong("proxy", saw, f"one on {host.network}", cure)
     return _check_proxy_state(group, host, candidates[0], runbook)
 

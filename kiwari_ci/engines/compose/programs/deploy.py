@@ -2433,7 +2433,11 @@ def check_disk(stack: "Stack") -> Iterator[Finding]:
 
 
 def orphans(stack: "Stack") -> List[Container]:
-    """Running containers of this Compose project that belong to no service of the compose file."""
+    """Running containers of this Compose project that belong to no service of the compose file.
+
+    One that another compose file made belongs to a service or an accessory if it has its name.
+    """
+    names = [service.container_name for service in stack.services.values()]
     return [
         container
         for container in stack.containers()
@@ -2441,6 +2445,7 @@ def orphans(stack: "Stack") -> List[Container]:
         and not container.is_one_off
         and container.is_running
         and container.service not in stack.services
+        and container.name not in names
     ]
 
 
@@ -2448,7 +2453,8 @@ def orphan_note(stack: "Stack", container: Container) -> str:
     """A note about an orphan; no advice to remove it, because it may be somebody's database."""
     return (
         f"note: {container.name} runs in the project {stack.name},"
-        " but belongs to no service of the compose file"
+        " but belongs to no service of the compose file. It stays as it is: no deploy starts, stops"
+        " or removes it. Never use --remove-orphans here, which removes it"
     )
 
 
