@@ -156,7 +156,9 @@ class EnvironmentDeploy:
     jobs, as expressions. `goes_back`: an older commit that a person chose is put back. `shows_output`: of containers,
     also in a public log. `released_tags` and `released_regex` match the tags of which a newer one may overtake this
     deploy; empty for a deploy of no tag. `served_version` is the version that serves, by its number in `NEWER`, as a
-    word of the shell; empty where commits are counted. `first_steps` are the user's own, which a host is reached by.
+    word of the shell; empty where commits are counted. `run_base` is what was added to the number of a run of
+    `workflow`, where runs order the deploys; otherwise 0. `first_steps` are the user's own, which a host is reached
+    by.
     `runner` is empty when the runner must have several labels.
     """
 
@@ -178,6 +180,8 @@ class EnvironmentDeploy:
     redirects: tuple[PublicRedirectCheck, ...]
     minutes: int
     goes_back: bool
+    workflow: str
+    run_base: int
     shows_output: bool
     released_tags: str
     released_regex: str
@@ -441,7 +445,9 @@ class EnvironmentWorkflow:
     branch or workflow that built the images, a word of the shell; `signed_ref` matches the refs on which it did.
     `find_environment` is what the step that finds images reads. Images are called like the tag, without
     `removed_prefix`. A tagged commit is on one of `branches`, in words. `orders_by_version`: the number of the version
-    orders the deploys, for several branches; then `branch_refs` are the patterns of these for git.
+    orders the deploys, for several branches; then `branch_refs` are the patterns of these for git. `run_base`: the
+    number of the run orders the deploys of any branch that `branch_regex` matches, and this is added to it; otherwise
+    0. `history` is why the job that finds images needs all commits; empty where it needs none.
     """
 
     name: str
@@ -459,7 +465,10 @@ class EnvironmentWorkflow:
     branch: str
     branches: str
     branch_refs: tuple[str, ...]
+    branch_regex: str
     orders_by_version: bool
+    run_base: int
+    history: str
     tag: str
     moves: bool
     from_environment: str
@@ -511,7 +520,8 @@ class EnvironmentWorkflow:
 
     def started_by(self) -> str:
         """What starts it, in words."""
-        ways = [f"tag {self.pattern}" if self.pattern else "", "by hand" if self.by_hand else ""]
+        by_hand = f"by hand, from {self.branches}" if self.run_base else "by hand"
+        ways = [f"tag {self.pattern}" if self.pattern else "", by_hand if self.by_hand else ""]
         return " or ".join(filter(None, ways))
 
 

@@ -14,6 +14,7 @@ from kiwari_ci.effective import (
     ImageGroup,
     VersionTagPattern,
 )
+from kiwari_ci.effective.branch_patterns import format_branch_regex, format_branch_words
 from kiwari_ci.effective.values import parse_duration
 from kiwari_ci.engines.all_engines import find_engine
 from kiwari_ci.engines.base import StepOfDeploy
@@ -42,6 +43,8 @@ from kiwari_ci.planning.steps import ActionPins, plan_custom_steps
 BUILD_JOB = "build-and-push"
 CHECK_COMMIT_JOB = "check-commit"
 _EXAMPLE_VERSION = "0.1.0"
+# Added to the number of a run, so that it is higher than a number of commits or of a version that served before.
+_RUN_BASE = 100_000_000_000
 _SEQUENCE_OUTPUT = "sequence_number"  # no service has such a name
 # Of a deploy, which needs jobs that a run may skip. One that ran too long is cancelled, which `failure()` is not.
 _NOTHING_FAILED = "!failure() && !cancelled() && !contains(needs.*.result, 'cancelled')"
@@ -405,13 +408,16 @@ def plan_environment_workflow(
         by_commit=_accepts_commit(environment),
         commands=_list_run_commands(environment) if deploy_on.dispatch else (),
         branch=environment.deploy_branch,
-        branches=" or ".join(environment.release_branches),
+        branches=format_branch_words(environment.release_branches),
         branch_refs=tuple(
             f"refs/remotes/origin/{branch}"
             for branch in environment.release_branches
             if environment.is_ordered_by_version
         ),
+        branch_regex=format_branch_regex(environment.release_branches) if environment.is_ordered_by_run else "",
         orders_by_version=environment.is_ordered_by_version,
+        run_base=_find_run_base(environment),
+        history=_explain_fetched_history(environment),
         tag=environment.image_tag,
         moves=moves_tags,
         from_environment=image_environment.name,
@@ -425,14 +431,39 @@ def plan_environment_workflow(
         checks_signatures=checks_signatures,
         find_environment=tuple(_plan_find_environment(embedded_builds, sources, checks_signatures)),
         builds=embedded_builds,
-        sources=sources,
+        sources=tuple(_name_builders(image_environment, images, sources)),
         deploy=_plan_environment_deploy(environment, stacks, actions, sources, job),
         after_deploy=plan_custom_steps(after_deploy, actions),
     )
 
 
+def _name_builders(
+    environment: EffectiveEnvironment, images: list[EffectiveImage], sources: tuple[ImageSource, ...]
+) -> Iterator[ImageSource]:
+    """Name the workflow that built each image for an environment: the image's own, or that of the environment."""
+    for image, source in zip(images, sources, strict=True):
+        builder = image.workflow if environment.is_deployed_on_push else environment.workflow
+        yield replace(source, builder=builder)
+
+
+def _find_run_base(environment: EffectiveEnvironment) -> int:
+    """Find what is added to the number of a run to order the deploys; 0 where commits or versions have an order."""
+    return _RUN_BASE if environment.is_ordered_by_run else 0
+
+
+def _explain_fetched_history(environment: EffectiveEnvironment) -> str:
+    """Explain why the job that finds images needs all commits; empty where it needs none."""
+    if environment.is_ordered_by_run:
+        return ""
+    if environment.is_ordered_by_version:
+        return "the version is compared with all branches and tags"
+    return "the sequence number counts all commits"
+
+
 def _match_signed_refs(environment: EffectiveEnvironment) -> str:
     """Write the regular expression of the refs whose runs may sign the images of an environment."""
+    if environment.is_ordered_by_run:
+        return f"refs/heads/{format_branch_regex(environment.release_branches)}"
     branch = "refs/heads/" + environment.deploy_branch.replace(".", "[.]")
     return branch if environment.is_deployed_on_push else f"({branch}|refs/tags/.+)"
 
@@ -480,10 +511,12 @@ def _describe_ref_choice(environment: EffectiveEnvironment) -> str:
     """Describe what a person chooses who starts a deploy; empty where that is a commit, or nobody does."""
     if not environment.model.deploy_on.dispatch:
         return ""
+    if environment.is_ordered_by_run:
+        return "with a branch as the ref; its newest commit is tested, built and deployed"
     if environment.tag_pattern:
-        return f"a tag {environment.tag_pattern.text}"
+        return f"with a tag {environment.tag_pattern.text} as the ref; an older commit is put back"
     if environment.has_own_builds:
-        return f"{environment.deploy_branch}, or a tag of a commit of it,"
+        return f"with {environment.deploy_branch}, or a tag of a commit of it, as the ref; an older commit is put back"
     return ""
 
 
@@ -491,6 +524,8 @@ def _list_run_commands(environment: EffectiveEnvironment) -> tuple[str, ...]:
     """List the commands by which a person starts it: with the newest commit, and with an older one."""
     branch = environment.deploy_branch
     run = f"gh workflow run {environment.workflow}.yml --ref"
+    if environment.is_ordered_by_run:
+        return (f"{run} BRANCH # {format_branch_words(environment.release_branches)}",)
     if environment.tag_pattern:
         return (f"{run} {environment.tag_pattern.example(_EXAMPLE_VERSION)}",)
     if environment.has_own_builds:
@@ -528,7 +563,9 @@ def _plan_environment_deploy(
     return replace(
         deploy,
         ref=ref,
-        goes_back=bool(environment.model.deploy_on.dispatch),
+        goes_back=bool(environment.model.deploy_on.dispatch) and not environment.is_ordered_by_run,
+        workflow=environment.workflow,
+        run_base=_find_run_base(environment),
         released_tags=pattern.text if pattern else "",
         released_regex=pattern.regex if pattern else "",
         served_version=_format_served_version(pattern) if pattern and environment.is_ordered_by_version else "",
@@ -584,6 +621,8 @@ def _plan_deploy(
         redirects=_plan_redirect_checks(first_stack, deployed),
         minutes=minutes * len(steps),
         goes_back=False,
+        workflow="",
+        run_base=0,
         shows_output=environment.spec.project.public_logs,
         released_tags="",
         released_regex="",

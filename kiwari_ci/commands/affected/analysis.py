@@ -143,7 +143,8 @@ def is_release_version(promotion: EnvironmentWorkflow, tag: str) -> bool:
 def _describe_promotion_trigger(promotion: EnvironmentWorkflow) -> str:
     """When an environment's own workflow runs."""
     if not promotion.pattern:
-        return f"runs by hand: gh workflow run {promotion.name}.yml"
+        ref = " --ref BRANCH" if promotion.run_base else ""
+        return f"runs by hand: gh workflow run {promotion.name}.yml{ref}"
     return f"runs on a tag {promotion.pattern}, whatever files changed"
 
 
