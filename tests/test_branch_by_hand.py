@@ -119,9 +119,16 @@ def test_a_promotion_verifies_the_workflow_that_built_for_its_origin(tmp_path: P
         "  dev: {deploy_on: {push: main}}\n"
         "  staging: {deploy_on: {tag: 'v*-rc.*', dispatch: true}}\n"
         "  production: {deploy_on: {tag: 'v*'}, promote: staging}\n"
+        "  demo: {deploy_on: {push: main, tag: 'demo*'}}\n"
+        "  asia: {deploy_on: {tag: 'asia*'}, promote: demo}\n"
     )
     plan, _ = generator.generate_files(spec)
-    assert [[source.builder for source in workflow.sources] for workflow in plan.promotions] == [
-        ["release"],
-        ["release"],
-    ]
+    main, any_ref = "refs/heads/main", "(refs/heads/main|refs/tags/.+)"
+    assert {
+        workflow.deploy.environment: (workflow.sources[0].builder, workflow.signed_ref) for workflow in plan.promotions
+    } == {
+        "staging": ("release-staging", any_ref),
+        "production": ("release-staging", any_ref),
+        "demo": ("release-demo", any_ref),
+        "asia": ("web-ci", main),
+    }

@@ -457,7 +457,6 @@ class EnvironmentWorkflow:
     words: str
     example: str
     removed_prefix: str
-    left_alone: tuple[str, ...]
     by_hand: bool
     by_ref: str
     by_commit: bool

@@ -345,7 +345,8 @@ def _split_gates(jobs: list[str]) -> tuple[str, tuple[str, ...]]:
 def _plan_embedded_builds(environment: EffectiveEnvironment, actions: ActionPins) -> tuple[ImageJobs, ...]:
     """Plan the tests and builds of an environment's own workflow, which deploys by itself.
 
-    A tag always builds. A person may go back to an older source, whose image the host must have run already.
+    A tag builds, unless its run is repeated. A person may go back to an older source, whose image the host must have
+    run already.
     """
     if not environment.has_own_builds:
         return ()
@@ -362,12 +363,19 @@ def _embed_build(environment: EffectiveEnvironment, image: EffectiveImage, actio
     is_run = environment in image.environments
     base_jobs = [builds.name_build_job(base) for base in image.bases]
     gate, gates = _split_gates([*([test.job for test in tests] or [CHECK_COMMIT_JOB]), *base_jobs])
+    deploy_on = environment.model.deploy_on
+    reused_when = ""
+    if is_run and deploy_on.tag:
+        # Other bytes would not be the version that the first attempt tagged, and would take its place as this source.
+        reused_when = "github.run_attempt > 1"
+        if deploy_on.dispatch:
+            reused_when = f"github.event_name == 'workflow_dispatch' || {reused_when}"
     return replace(
         _plan_image_jobs(image, actions),
         build_job=f"build-{service}",
         maker=environment.workflow,
-        reuses=bool(environment.model.deploy_on.dispatch) or not is_run,
-        reused_when="github.event_name == 'workflow_dispatch'" if is_run else "",
+        reuses=True,
+        reused_when=reused_when,
         tests=tests,
         gate=gate,
         gates=gates,
@@ -392,8 +400,7 @@ def plan_environment_workflow(
     image_environment = spec.environments[promoted_from] if promoted_from else environment
     sources = tuple(builds.plan_image_source(image) for image in images)
     embedded_builds = _plan_embedded_builds(environment, actions)
-    is_found_by_tag = not embedded_builds or bool(deploy_on.dispatch)
-    checks_signatures = is_found_by_tag and any(source.is_attested for source in sources)
+    checks_signatures = any(source.is_attested for source in sources)
     return EnvironmentWorkflow(
         name=environment.workflow,
         tags=tuple(environment.tag_filter),
@@ -402,7 +409,6 @@ def plan_environment_workflow(
         words=pattern.words if pattern else "",
         example=pattern.example(_EXAMPLE_VERSION) if pattern else "",
         removed_prefix=environment.removed_tag_prefix,
-        left_alone=_exclusion_options(environment),
         by_hand=bool(deploy_on.dispatch),
         by_ref=_describe_ref_choice(environment),
         by_commit=_accepts_commit(environment),
@@ -427,23 +433,26 @@ def plan_environment_workflow(
         title=_format_find_step_title(environment.model),
         missing=_suggest_missing_image(image_environment),
         maker=image_environment.image_maker,
-        signed_ref=_match_signed_refs(image_environment),
+        signed_ref=_match_signed_refs(image_environment, is_built_here=environment.has_own_builds),
         checks_signatures=checks_signatures,
         find_environment=tuple(_plan_find_environment(embedded_builds, sources, checks_signatures)),
         builds=embedded_builds,
-        sources=tuple(_name_builders(image_environment, images, sources)),
+        sources=tuple(_name_builders(image_environment, images, sources, is_built_here=environment.has_own_builds)),
         deploy=_plan_environment_deploy(environment, stacks, actions, sources, job),
         after_deploy=plan_custom_steps(after_deploy, actions),
     )
 
 
 def _name_builders(
-    environment: EffectiveEnvironment, images: list[EffectiveImage], sources: tuple[ImageSource, ...]
+    environment: EffectiveEnvironment,
+    images: list[EffectiveImage],
+    sources: tuple[ImageSource, ...],
+    is_built_here: bool,
 ) -> Iterator[ImageSource]:
     """Name the workflow that built each image for an environment: the image's own, or that of the environment."""
+    is_built_by_pushes = environment.is_deployed_on_push and not is_built_here
     for image, source in zip(images, sources, strict=True):
-        builder = image.workflow if environment.is_deployed_on_push else environment.workflow
-        yield replace(source, builder=builder)
+        yield replace(source, builder=image.workflow if is_built_by_pushes else environment.workflow)
 
 
 def _find_run_base(environment: EffectiveEnvironment) -> int:
@@ -460,12 +469,13 @@ def _explain_fetched_history(environment: EffectiveEnvironment) -> str:
     return "the sequence number counts all commits"
 
 
-def _match_signed_refs(environment: EffectiveEnvironment) -> str:
+def _match_signed_refs(environment: EffectiveEnvironment, is_built_here: bool) -> str:
     """Write the regular expression of the refs whose runs may sign the images of an environment."""
     if environment.is_ordered_by_run:
         return f"refs/heads/{format_branch_regex(environment.release_branches)}"
     branch = "refs/heads/" + environment.deploy_branch.replace(".", "[.]")
-    return branch if environment.is_deployed_on_push else f"({branch}|refs/tags/.+)"
+    is_built_by_pushes = environment.is_deployed_on_push and not is_built_here
+    return branch if is_built_by_pushes else f"({branch}|refs/tags/.+)"
 
 
 def _plan_find_environment(
@@ -487,14 +497,6 @@ def _image_job_name(environment: EffectiveEnvironment) -> str:
     if environment.is_promoted:
         return "promote-images"
     return "tag-images" if environment.tag_pattern else "find-images"
-
-
-def _exclusion_options(environment: EffectiveEnvironment) -> tuple[str, ...]:
-    """List grep's options for the tags that the pattern leaves to another environment."""
-    options: list[str] = []
-    for excluded in environment.excluded_tag_patterns:
-        options += ["-e", excluded.suffix.removesuffix("*")]
-    return tuple(options)
 
 
 def _format_find_step_title(environment: schema.Environment) -> str:

@@ -256,7 +256,7 @@ class DeployOn(AnyOf):
         None,
         description="A tag on a commit of the default branch, or of `branches`: `v*` matches `v1.2.0`, and `v*-rc.*` "
         "matches `v1.2.0-rc.1`, which `v*` does not match. Without `promote`, a workflow of its own tests the "
-        "tagged commit and builds the images that do not exist yet.",
+        "tagged commit and builds its images.",
     )
     branches: Omittable[Annotated[list[BranchPattern], Field(min_length=1)]] = Field(
         None,
