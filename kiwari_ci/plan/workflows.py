@@ -322,14 +322,16 @@ class ChangesJob:
     """The job that tells which services a change touches: an output for each, `true` or `false`.
 
     `base` is the expression of the commit to compare with, and `depth` how much of the history is fetched for that,
-    with the reason. A change of `touches_all`, a path, touches all services. `sequence` is the output with the number
-    of the commit. Both are empty for none.
+    with the reason. A push is compared with the commit at which its branch left the branch `forked_from`. A change of
+    `touches_all`, a path, touches all services. `sequence` is the output with the number
+    of the commit. They are empty for none.
     """
 
     job: str
     base: str
     depth: int | str
     depth_reason: str
+    forked_from: str
     touches_all: str
     sequence: str
     services: tuple[ChangedService, ...]

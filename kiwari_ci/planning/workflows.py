@@ -164,6 +164,7 @@ class _SharedWorkflow:
             base="github.event.before",
             depth=0,
             depth_reason="a push can have several commits, and the sequence number counts all",
+            forked_from="",
             touches_all="",
             sequence=_SEQUENCE_OUTPUT,
             services=tuple(changes_jobs.plan_changed_service(service, found) for service, found in filters.items()),
