@@ -278,7 +278,8 @@ class DeployTarget:
 class ImageJobs:
     """The jobs that test and build one image.
 
-    `gate` or `gates`: what the build waits for; `condition`: which runs build. `counts_commits`: the job
+    `gate` or `gates`: what the build waits for; `condition`: which runs build. `branches`: those whose pushes deploy
+    it, not those that deploy an image which is built from it. `counts_commits`: the job
     also has the sequence number of the deploy.
     `maker`: what builds the image, a word of the shell, where the key says that. `reuses`: an image of the same source
     is taken as it is, in runs for which `reused_when` is true (in all, if it is empty), and `reports_reuse`: a deploy
@@ -287,6 +288,7 @@ class ImageJobs:
 
     source: ImageSource
     build_job: str
+    branches: tuple[str, ...]
     condition: str
     maker: str
     reuses: bool
@@ -310,11 +312,15 @@ class ImageJobs:
 
 @dataclass(frozen=True)
 class ChangedService:
-    """A service of which a job tells whether a change touches it: by its path filters, which git takes as pathspecs."""
+    """A service of which a job tells whether a change touches it: by its path filters, which git takes as pathspecs.
+
+    With `environment`, it is not a service: it tells whether the files that deploys of this environment send changed.
+    """
 
     service: str
     filters: tuple[PathFilter, ...]
     pathspecs: tuple[str, ...]
+    environment: str = ""
 
 
 @dataclass(frozen=True)

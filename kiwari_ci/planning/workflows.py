@@ -19,6 +19,7 @@ from kiwari_ci.effective.values import parse_duration
 from kiwari_ci.engines.all_engines import find_engine
 from kiwari_ci.engines.base import StepOfDeploy
 from kiwari_ci.plan import (
+    ChangedService,
     ChangesJob,
     CustomStep,
     DeployStep,
@@ -52,9 +53,16 @@ _NOTHING_FAILED = "!failure() && !cancelled() && !contains(needs.*.result, 'canc
 
 def plan_service_workflow(group: ImageGroup, stacks: EnvironmentStacks, actions: ActionPins) -> ServiceWorkflow:
     """Plan the workflow that pushes start, of one image or of several that wait for one another."""
-    if len(group.images) > 1:
+    if len(group.images) > 1 or _sends_files_of_several_branches(group.root, stacks):
         return _SharedWorkflow(group, stacks, actions).build()
     return _OwnWorkflow(group, stacks, actions).build()
+
+
+def _sends_files_of_several_branches(image: EffectiveImage, stacks: EnvironmentStacks) -> bool:
+    """Whether a push has to be compared, for the files of a stack count only on the branch of its environment."""
+    return len(image.build_branches) > 1 and any(
+        _list_stack_filters(environment, stacks) for environment in _list_push_environments(image)
+    )
 
 
 class _OwnWorkflow:
@@ -75,11 +83,15 @@ class _OwnWorkflow:
             name=self.workflow,
             root=self.image.service,
             branches=tuple(self.image.build_branches),
-            push_filters=(*image_jobs.source.filters, *_plan_stack_filters(self.image, self.stacks)),
+            push_filters=(*image_jobs.source.filters, *self._list_all_stack_filters()),
             changes=(),
             images=(image_jobs,),
             targets=targets,
         )
+
+    def _list_all_stack_filters(self) -> Iterator[PathFilter]:
+        for environment in _list_push_environments(self.image):
+            yield from _list_stack_filters(environment, self.stacks)
 
     def _plan_image_jobs(self) -> ImageJobs:
         tests = test_jobs.plan_test_jobs(self.spec.services[self.image.service], self.actions, may_deploy=True)
@@ -87,7 +99,7 @@ class _OwnWorkflow:
         return replace(
             _plan_image_jobs(self.image, self.actions),
             build_job=BUILD_JOB,
-            condition=_format_branch_conditions(self.image),
+            condition=_format_any_branch(self.image.build_branches),
             tags=_list_push_tags(self.image),
             tests=tests,
             gate=gate,
@@ -111,7 +123,7 @@ class _OwnWorkflow:
 
 
 class _SharedWorkflow:
-    """Plans the workflow of several images: a first job tells which of them a push touches.
+    """Plans the workflow of several images, or of several branches: a first job tells what a push touches.
 
     All tests and builds of what a push touches come before the deploy of an environment, which puts all that is new
     into it in one request: the program on the host has the order of `depends_on`.
@@ -121,25 +133,26 @@ class _SharedWorkflow:
         self.group = group
         self.spec = group.root.spec
         self.images = builds.order_for_builds(group.images)
+        self.branches = list(dict.fromkeys(branch for image in self.images for branch in image.build_branches))
+        found = {environment for image in group.images for environment in _list_push_environments(image)}
+        self.environments = [environment for environment in self.spec.environments.values() if environment in found]
         self.stacks = stacks
         self.actions = actions
         self.tests = {image: self._plan_tests(image) for image in self.images}
 
     def build(self) -> ServiceWorkflow:
         """Build the plan."""
-        changes = self._plan_changes()
-        environments = dict.fromkeys(
-            environment for image in self.group.images for environment in _list_push_environments(image)
-        )
-        ordered = [environment for environment in self.spec.environments.values() if environment in environments]
+        services = self._plan_changed_services()
+        changed_stacks = self._plan_changed_stacks()
+        stack_filters = [path_filter for changed in changed_stacks for path_filter in changed.filters]
         return ServiceWorkflow(
             name=self.group.workflow,
             root=self.group.root.service,
-            branches=tuple(dict.fromkeys(branch for image in self.images for branch in image.build_branches)),
-            push_filters=_merge_filters([service.filters for service in changes.services]),
-            changes=(changes,),
+            branches=tuple(self.branches),
+            push_filters=_merge_filters([service.filters for service in services], stack_filters),
+            changes=(self._plan_changes([*services, *changed_stacks]),),
             images=tuple(self._plan_image_jobs(image) for image in self.images),
-            targets=tuple(self._plan_target(environment) for environment in ordered),
+            targets=tuple(self._plan_target(environment) for environment in self.environments),
         )
 
     def _plan_tests(self, image: EffectiveImage) -> tuple[TestJob, ...]:
@@ -154,11 +167,23 @@ class _SharedWorkflow:
             for test in test_jobs.plan_test_jobs(self.spec.services[service], self.actions, may_deploy=True)
         )
 
-    def _plan_changes(self) -> ChangesJob:
+    def _plan_changed_services(self) -> list[ChangedService]:
         filters: dict[str, list[PathFilter]] = {}
         for image in self.group.images:
-            source = builds.plan_image_source(image)
-            filters.setdefault(image.service, []).extend([*source.filters, *_plan_stack_filters(image, self.stacks)])
+            filters.setdefault(image.service, []).extend(builds.plan_image_source(image).filters)
+        return [changes_jobs.plan_changed_service(service, found) for service, found in filters.items()]
+
+    def _plan_changed_stacks(self) -> list[ChangedService]:
+        """Plan what tells whether the files of an environment's stack changed, where a deploy sends them."""
+        changed_stacks = []
+        for environment in self.environments:
+            filters = _list_stack_filters(environment, self.stacks)
+            if filters:
+                changed = changes_jobs.plan_changed_service(_name_stack_output(environment), filters)
+                changed_stacks.append(replace(changed, environment=environment.name))
+        return changed_stacks
+
+    def _plan_changes(self, outputs: list[ChangedService]) -> ChangesJob:
         return ChangesJob(
             job=changes_jobs.JOB,
             base="github.event.before",
@@ -167,7 +192,7 @@ class _SharedWorkflow:
             forked_from="",
             touches_all="",
             sequence=_SEQUENCE_OUTPUT,
-            services=tuple(changes_jobs.plan_changed_service(service, found) for service, found in filters.items()),
+            services=tuple(outputs),
         )
 
     def _plan_image_jobs(self, image: EffectiveImage) -> ImageJobs:
@@ -176,9 +201,9 @@ class _SharedWorkflow:
         gate, gates = _split_gates([changes_jobs.JOB, *own_gates])
         return replace(
             _plan_image_jobs(image, self.actions),
-            condition=_join_conditions([self._format_built(image), _format_branch_conditions(image)]),
+            condition=self._format_build_condition(image),
             reuses=has_dependents,
-            reused_when=f"needs.{changes_jobs.JOB}.outputs.{image.service} == 'false'",
+            reused_when=self._format_untouched(image),
             reports_reuse=bool(has_dependents and _list_push_environments(image)),
             tags=_list_push_tags(image),
             tests=self.tests[image],
@@ -193,17 +218,58 @@ class _SharedWorkflow:
     def _format_built(self, image: EffectiveImage) -> str:
         """Format the condition that an image is tested and built, for itself or for what is built from it.
 
-        Then no job that a build needs is skipped, and an image is built only after its tests.
+        Then no job that a build needs is skipped, and an image is built only after its tests. What is deployed from
+        some branches only is named together with these.
         """
-        touching = dict.fromkeys(each.service for each in (image, *self._list_dependents(image)))
-        return changes_jobs.format_touched(list(touching))
+        branches_by_outputs = self._group_branches(image)
+        terms = [
+            _join_conditions([changes_jobs.format_touched(outputs), _format_any_branch(branches)])
+            for outputs, branches in branches_by_outputs.items()
+        ]
+        if list(branches_by_outputs.values()) == [self.branches]:
+            return changes_jobs.format_touched(*branches_by_outputs)
+        return " || ".join(f"({term})" if len(terms) > 1 else term for term in terms)
+
+    def _format_build_condition(self, image: EffectiveImage) -> str:
+        """Format the condition that an image is built, which is on the branches of the workflow alone."""
+        built = self._format_built(image)
+        if list(self._group_branches(image).values()) == [self.branches]:
+            return _join_conditions([built, _format_any_branch(self.branches)])
+        return built
+
+    def _group_branches(self, image: EffectiveImage) -> dict[tuple[str, ...], list[str]]:
+        """Group the branches by what must be touched on them for an image to be built."""
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for branch in self.branches:
+            built_from = (image, *self._list_dependents(image))
+            outputs = [output for each in built_from for output in self._list_outputs(each, branch)]
+            if outputs:
+                groups.setdefault(tuple(dict.fromkeys([image.service, *outputs])), []).append(branch)
+        return groups
+
+    def _list_outputs(self, image: EffectiveImage, branch: str) -> list[str]:
+        """List the outputs of the first job that an image is deployed for from a branch: its own, and those of stacks.
+
+        All environments of the branch are deployed then: an image of this source must not be another one in each.
+        """
+        deployed = [each for each in _list_push_environments(image) if each.deploy_branch == branch]
+        stacks = [_name_stack_output(each) for each in deployed if _list_stack_filters(each, self.stacks)]
+        return [image.service, *stacks] if deployed else []
+
+    def _format_untouched(self, image: EffectiveImage) -> str:
+        """Format the condition that a push touches neither an image nor what a deploy sends with it."""
+        outputs = dict.fromkeys(output for branch in self.branches for output in self._list_outputs(image, branch))
+        names = list(outputs) or [image.service]
+        return " && ".join(f"needs.{changes_jobs.JOB}.outputs.{name} == 'false'" for name in names)
 
     def _plan_target(self, environment: EffectiveEnvironment) -> DeployTarget:
         images = [image for image in self.group.images if environment in image.environments]
         services = [service for image in images for service in _list_deployed_services(environment, image)]
+        branch = environment.deploy_branch
+        outputs = dict.fromkeys(output for image in images for output in self._list_outputs(image, branch))
         terms = [
             _NOTHING_FAILED,
-            changes_jobs.format_touched([image.service for image in images]),
+            changes_jobs.format_touched(list(outputs)),
             _format_branch_condition(environment.deploy_branch),
         ]
         built = dict.fromkeys(itertools.chain.from_iterable((*builds.list_all_bases(each), each) for each in images))
@@ -219,7 +285,7 @@ class _SharedWorkflow:
             condition=_join_conditions(terms),
             tag=environment.image_tag,
             instances=tuple(_list_instances(self.stacks.first_stack(environment), services)),
-            after_deploy=tuple(self._plan_after_deploy(images)),
+            after_deploy=tuple(self._plan_after_deploy(images, branch)),
         )
 
     def _format_digest(self, image: EffectiveImage) -> str:
@@ -233,14 +299,15 @@ class _SharedWorkflow:
             is_unchanged = f"({is_unchanged} || {job}.outputs.reused == 'true')"
         return f"{is_unchanged} && 'unchanged' || {job}.outputs.digest"
 
-    def _plan_after_deploy(self, images: list[EffectiveImage]) -> Iterator[CustomStep]:
+    def _plan_after_deploy(self, images: list[EffectiveImage], branch: str) -> Iterator[CustomStep]:
         """Plan the steps of services, each for runs that touch a service that has it."""
-        services: dict[CustomStep, list[str]] = {}
+        outputs: dict[CustomStep, list[str]] = {}
         for image in images:
             for step in plan_custom_steps(self.spec.services[image.service].steps.after_deploy, self.actions):
-                services.setdefault(step, []).append(image.service)
-        for step, names in services.items():
-            yield replace(step, condition=_join_conditions([step.condition, changes_jobs.format_touched(names)]))
+                outputs.setdefault(step, []).extend(self._list_outputs(image, branch))
+        for step, names in outputs.items():
+            touched = changes_jobs.format_touched(list(dict.fromkeys(names)))
+            yield replace(step, condition=_join_conditions([step.condition, touched]))
 
 
 def _plan_image_jobs(image: EffectiveImage, actions: ActionPins) -> ImageJobs:
@@ -251,6 +318,7 @@ def _plan_image_jobs(image: EffectiveImage, actions: ActionPins) -> ImageJobs:
     return ImageJobs(
         source=source,
         build_job=builds.name_build_job(image),
+        branches=tuple(dict.fromkeys(each.deploy_branch for each in _list_push_environments(image))),
         condition="",
         maker=builds.BRANCH_OF_RUN,
         reuses=False,
@@ -284,18 +352,24 @@ def _list_deployed_services(environment: EffectiveEnvironment, image: EffectiveI
     return services
 
 
-def _plan_stack_filters(image: EffectiveImage, stacks: EnvironmentStacks) -> Iterator[PathFilter]:
-    """Plan what starts a deploy of files alone: without it, a commit that only raises a limit would wait."""
-    for environment in _list_push_environments(image):
-        for stack in stacks.list_stacks(environment):
-            if stack.pushed:
-                yield PathFilter(f"deploy/{stack.source_folder}/**", "a deploy sends these files")
+def _list_stack_filters(environment: EffectiveEnvironment, stacks: EnvironmentStacks) -> list[PathFilter]:
+    """List what starts a deploy of files alone: without it, a commit that only raises a limit would wait."""
+    return [
+        PathFilter(f"deploy/{stack.source_folder}/**", "a deploy sends these files")
+        for stack in stacks.list_stacks(environment)
+        if stack.pushed
+    ]
 
 
-def _merge_filters(filters: list[tuple[PathFilter, ...]]) -> tuple[PathFilter, ...]:
+def _name_stack_output(environment: EffectiveEnvironment) -> str:
+    """Name what tells whether the files of an environment's stack changed; no service has such a name."""
+    return f"stack_{environment.name}"
+
+
+def _merge_filters(filters: list[tuple[PathFilter, ...]], stack_filters: list[PathFilter]) -> tuple[PathFilter, ...]:
     """Merge the path filters of services: what starts one of them, and is left out only where all leave it out."""
     merged: dict[str, PathFilter] = {}
-    for path_filter in itertools.chain.from_iterable(filters):
+    for path_filter in itertools.chain(*filters, stack_filters):
         is_common = all(path_filter in others for others in filters)
         if is_common or not path_filter.pattern.startswith("!"):
             merged.setdefault(path_filter.pattern, path_filter)
@@ -306,9 +380,9 @@ def _format_branch_condition(branch: str) -> str:
     return f"github.ref == 'refs/heads/{branch}'"
 
 
-def _format_branch_conditions(image: EffectiveImage) -> str:
-    """Format the condition of the runs that build an image."""
-    return " || ".join(_format_branch_condition(branch) for branch in image.build_branches)
+def _format_any_branch(branches: Iterable[str]) -> str:
+    """Format the condition of the runs of some branches."""
+    return " || ".join(_format_branch_condition(branch) for branch in branches)
 
 
 def _format_push_condition(image: EffectiveImage, environment: EffectiveEnvironment) -> str:
