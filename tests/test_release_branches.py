@@ -1,5 +1,6 @@
 """Tags on several branches: which commits may be tagged, and which of two versions serves."""
 
+import hashlib
 import subprocess
 from pathlib import Path
 
@@ -150,22 +151,24 @@ def test_a_hotfix_changes_nothing_where_a_newer_version_serves(history: Reposito
 
 
 @pytest.mark.parametrize(
-    ("deploy_on", "reused_when"),
-    [
-        ("{tag: 'v*'}", "github.run_attempt > 1"),
-        ("{tag: 'v*', dispatch: true}", "github.event_name == 'workflow_dispatch' || github.run_attempt > 1"),
-        ("{dispatch: true}", None),
-    ],
+    ("revision", "code"), [("THIS", 0), ("another", 1)], ids=["the same commit", "a tag that was moved"]
 )
-def test_a_repeated_run_takes_what_it_has_built(tmp_path: Path, deploy_on: str, reused_when: str | None) -> None:
-    """The first run of a tag builds. Other bytes in a later attempt would not be the version that exists."""
-    spec = tmp_path / "kiwari.yaml"
-    spec.write_text(
-        "project: {name: shop, repository: example/shop}\nhosts: {vps: {}}\nservices: {web: {port: 8080}}\n"
-        f"environments: {{production: {{deploy_on: {deploy_on}}}}}\n"
-    )
-    plan, files = generator.generate_files(spec)
-    steps = Workflow(files[f".github/workflows/{plan.promotions[0].name}.yml"].text).steps
-    by_id = {step["id"]: step for where, _, step in steps if where[1] == "build-web" and "id" in step}
-    assert by_id["found"].get("if") == reused_when
-    assert by_id["build"]["if"] == "steps.found.outputs.digest == ''"
+def test_a_repeated_run_replaces_what_it_has_built_before(tmp_path: Path, revision: str, code: int) -> None:
+    """It builds again, and takes nothing from the registry, where anybody who can push a branch may have put it."""
+    repository = Repository(tmp_path / "repository")
+    commit = repository.commit("first")
+    labels = f'"org.opencontainers.image.revision": "{revision.replace("THIS", commit)}"'
+    docker = f"""docker() {{
+      case "$3 $4" in
+        "inspect --format") echo '{labels}' ;;
+        inspect*) if [ -e ../tagged ]; then printf new; else echo old; fi ;;
+        *) echo "TAG $6"; touch ../tagged ;;
+      esac
+    }}
+    """
+    digest = f"sha256:{hashlib.sha256(b'new').hexdigest()}"
+    variables = {"DIGEST_WEB": digest, "GITHUB_SHA": commit}
+    done, text = run_script(docker + find_script("release", "find"), repository.folder, "v1.4.1-rc.1", **variables)
+    assert done == code, text
+    assert ("TAG ghcr.io/example/shop-web:v1.4.1-rc.1" in text) == (code == 0)
+    assert ("is there already with other bytes" in text) == (code == 1)

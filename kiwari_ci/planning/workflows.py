@@ -420,8 +420,7 @@ def _split_gates(jobs: list[str]) -> tuple[str, tuple[str, ...]]:
 def _plan_embedded_builds(environment: EffectiveEnvironment, actions: ActionPins) -> tuple[ImageJobs, ...]:
     """Plan the tests and builds of an environment's own workflow, which deploys by itself.
 
-    A tag builds, unless its run is repeated. A person may go back to an older source, whose image the host must have
-    run already.
+    A tag always builds. A person may go back to an older source, whose image the host must have run already.
     """
     if not environment.has_own_builds:
         return ()
@@ -438,19 +437,12 @@ def _embed_build(environment: EffectiveEnvironment, image: EffectiveImage, actio
     is_run = environment in image.environments
     base_jobs = [builds.name_build_job(base) for base in image.bases]
     gate, gates = _split_gates([*([test.job for test in tests] or [CHECK_COMMIT_JOB]), *base_jobs])
-    deploy_on = environment.model.deploy_on
-    reused_when = ""
-    if is_run and deploy_on.tag:
-        # Other bytes would not be the version that the first attempt tagged, and would take its place as this source.
-        reused_when = "github.run_attempt > 1"
-        if deploy_on.dispatch:
-            reused_when = f"github.event_name == 'workflow_dispatch' || {reused_when}"
     return replace(
         _plan_image_jobs(image, actions),
         build_job=f"build-{service}",
         maker=environment.workflow,
-        reuses=True,
-        reused_when=reused_when,
+        reuses=bool(environment.model.deploy_on.dispatch) or not is_run,
+        reused_when="github.event_name == 'workflow_dispatch'" if is_run else "",
         tests=tests,
         gate=gate,
         gates=gates,
@@ -475,7 +467,8 @@ def plan_environment_workflow(
     image_environment = spec.environments[promoted_from] if promoted_from else environment
     sources = tuple(builds.plan_image_source(image) for image in images)
     embedded_builds = _plan_embedded_builds(environment, actions)
-    checks_signatures = any(source.is_attested for source in sources)
+    is_found_by_tag = not embedded_builds or bool(deploy_on.dispatch)
+    checks_signatures = is_found_by_tag and any(source.is_attested for source in sources)
     return EnvironmentWorkflow(
         name=environment.workflow,
         tags=tuple(environment.tag_filter),
