@@ -200,6 +200,36 @@ def test_what_deploys(tmp_path: Path, on: str, reached: dict[str, Any]) -> None:
     assert {name: place["deploy_on"] for name, place in spec["environments"].items()} == reached
 
 
+@pytest.mark.parametrize(
+    ("on", "condition", "reached"),
+    [
+        (
+            "push: {branches: [main, develop]}",
+            "github.ref == 'refs/heads/develop' && (needs.a.result == 'success' || needs.a.result == 'skipped')",
+            {"push": "develop"},
+        ),
+        (
+            "push: {branches: [main, develop]}, pull_request: {}",
+            "github.ref == 'refs/heads/develop' && github.event_name != 'pull_request'",
+            {"push": "develop"},
+        ),
+        (
+            "push: {branches: [main, develop], tags: ['v*']}",
+            "(github.ref == 'refs/heads/develop' && (a || b)) || startsWith(github.ref, 'refs/tags/')",
+            {"push": "develop"},
+        ),
+        ("workflow_dispatch: {}", "github.ref == 'refs/heads/main'", {"dispatch": True}),
+    ],
+)
+def test_each_term_of_a_condition_narrows_what_deploys(
+    tmp_path: Path, on: str, condition: str, reached: dict[str, Any]
+) -> None:
+    job = f"{{if: \"{condition}\", steps: [{{run: 'ssh host docker compose up -d'}}]}}"
+    workflow = f"on: {{{on}}}\njobs: {{deploy: {job}}}"
+    spec = draft_spec(tmp_path, {"Dockerfile": DOCKERFILE, ".github/workflows/deploy.yml": workflow})
+    assert [place["deploy_on"] for place in spec["environments"].values()] == [reached]
+
+
 TAKEN_OVER = {
     "Dockerfile": DOCKERFILE,
     "compose.prod.yml": "services:\n"

@@ -221,7 +221,12 @@ class EffectiveEnvironment:
     @property
     def is_ordered_by_version(self) -> bool:
         """Whether its deploys have the order of version numbers: the commits of several branches have none."""
-        return self.model.deploy_on.branches is not None
+        return self.model.deploy_on.branches is not None and self.model.deploy_on.tag is not None
+
+    @property
+    def is_ordered_by_run(self) -> bool:
+        """Whether a person chooses one of several branches: the run that was started last then serves."""
+        return self.model.deploy_on.branches is not None and self.model.deploy_on.tag is None
 
     @property
     def image_maker(self) -> str:

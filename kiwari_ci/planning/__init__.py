@@ -1,6 +1,7 @@
 """EffectiveSpec → Plan: every name, default and expression of the output is decided here, once."""
 
 from kiwari_ci.effective import EffectiveEnvironment, EffectiveHost, EffectiveSpec
+from kiwari_ci.effective.branch_patterns import format_policy_pattern
 from kiwari_ci.effective.hosts import pull_token_setting
 from kiwari_ci.engines.all_engines import find_engine
 from kiwari_ci.github import action_pins
@@ -167,6 +168,8 @@ def _list_refs_of(environment: EffectiveEnvironment) -> list[DeployedRef]:
     refs: list[DeployedRef] = [("branch", deploy_on.push)] if deploy_on.push else []
     if environment.tag_pattern:
         refs.append(("tag", environment.tag_pattern.text))
+    elif environment.is_ordered_by_run:
+        refs += [("branch", format_policy_pattern(branch)) for branch in environment.release_branches]
     elif deploy_on.dispatch:
         refs.append(("branch", environment.deploy_branch))
         if environment.has_own_builds:

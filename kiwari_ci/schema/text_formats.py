@@ -89,8 +89,8 @@ BranchName = Annotated[
 BranchPattern = Annotated[
     str,
     StringFormat(
-        r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*(/?\*)?",
-        "the name of a branch, or its beginning and a star such as release/*",
+        r"\*\*|[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*(/?\*|/\*\*)?",
+        "the name of a branch, or its beginning and a star such as release/*; ** is every branch",
     ),
 ]
 TestedBranch = Annotated[
