@@ -84,7 +84,7 @@ class EffectiveContainer(ABC):
         """The container whose `env` it reads."""
         return self
 
-    @property
+    @cached_property
     def env_file(self) -> str:
         """Its env file: the stack's, its own, or none when nothing would stand in it."""
         owner = self.env_owner
@@ -100,7 +100,7 @@ class EffectiveContainer(ABC):
         """Whether it reads the stack's env file even without an `env` of its own."""
         return False
 
-    @property
+    @cached_property
     def variable_names(self) -> set[str]:
         """The names of the variables that it gets from the spec: its own, and those of an env file that it shares."""
         names = {*self.env_owner.options.env, *self.options.environment}

@@ -40,6 +40,11 @@ class EffectiveEnvironment:
         return {name: self.service(name) for name in self.spec.services if chosen is None or name in chosen}
 
     @cached_property
+    def _all_services(self) -> dict[str, EffectiveService]:
+        """Every service of the spec as it is here, made once: what it computes from the spec, it computes once."""
+        return {name: EffectiveService(self, name) for name in self.spec.services}
+
+    @cached_property
     def accessories(self) -> dict[str, EffectiveAccessory]:
         """Its accessories, in the spec's order."""
         chosen = self.model.accessories
@@ -69,7 +74,7 @@ class EffectiveEnvironment:
 
     def service(self, name: str) -> EffectiveService:
         """A service as it is here, whether or not the environment holds it."""
-        return EffectiveService(self, name)
+        return self._all_services[name]
 
     def accessory(self, name: str) -> EffectiveAccessory:
         """An accessory as it is here, whether or not the environment holds it."""

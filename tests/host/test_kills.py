@@ -216,7 +216,9 @@ def test_nobody_finds_nobody(root: Path, name: str) -> None:
     assert not world.machine.doubles
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize(
+    "seed", [*range(12), *(pytest.param(seed, marks=pytest.mark.exhaustive) for seed in range(12, 40))]
+)
 def test_several_deploys_of_which_each_is_killed(root: Path, seed: int) -> None:
     """Good images, bad images and rollbacks, killed at any point, with boots between them: a good one ends it all."""
     random = Random(seed)
@@ -252,15 +254,18 @@ def test_several_deploys_of_which_each_is_killed(root: Path, seed: int) -> None:
     assert not world.machine.doubles, story
 
 
+@pytest.mark.parametrize(
+    "one_of", [5, pytest.param(1, marks=pytest.mark.exhaustive)], ids=["some points", "every point"]
+)
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_a_kill_at_each_point(root: Path, name: str) -> None:
+def test_a_kill_at_each_point(root: Path, name: str, one_of: int) -> None:
     scenario = SCENARIOS[name]
     world = scenario.prepare(root)
     moments = moments_of(scenario, world)
     assert len(moments) > 5
 
     for afterwards in AFTERWARDS:
-        for number, moment in enumerate(moments):
+        for number, moment in list(enumerate(moments))[::one_of]:
             where = f"{name}, {afterwards}, moment {number} of {len(moments)}"
             world.restore(moment)
             go_on(scenario, world, number, afterwards, where)
