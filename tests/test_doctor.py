@@ -200,11 +200,19 @@ def test_what_serves_before_the_first_deploy_is_printed_as_the_field() -> None:
             "containers: {api: shop_api_1}}",
         ),
         (
-            {"project": "other", "ports": "caddy", "containers": (TakenOverContainer("admin", "a", "b", "", "stays"),)},
+            {
+                "project": "other",
+                "ports": "caddy",
+                "containers": (TakenOverContainer("admin", "a", "b", (), "", False, "stays"),),
+            },
             "takeover: {project: other, ports: caddy, containers: {api: shop_api_1, admin: a}}",
         ),
         (
-            {"project": "other", "ports": "caddy", "containers": (TakenOverContainer("api", "a", "b", "", "stays"),)},
+            {
+                "project": "other",
+                "ports": "caddy",
+                "containers": (TakenOverContainer("api", "a", "b", (), "", False, "stays"),),
+            },
             "",
         ),
     ],
@@ -218,9 +226,10 @@ def test_the_field_in_the_spec_gets_only_what_it_lacks(written: dict[str, Any], 
         if line[:2] != ("record", stack.name) and not (line[0] == "container" and line[1] in names)
     ]
     nothing: dict[str, Any] = {"host_variables": ("VPS",), "host_folder": "docker", "has_same_folder": False}
-    nothing |= dict.fromkeys(("project", "folder", "ports", "moved_volumes"), "")
-    nothing |= dict.fromkeys(("workflows", "containers", "connect_commands"), ())
-    nothing["proxy_reads_labels"] = False
+    texts = ("project", "folder", "ports", "moved_volumes", "network", "switch_template")
+    nothing |= dict.fromkeys(texts, "")
+    nothing |= dict.fromkeys(("workflows", "containers", "values", "connect_commands", "connected_commands"), ())
+    nothing["finds_by_name"] = False
     takeover = Takeover(environment=stack.environment, stack=stack.name, **(nothing | written))
     findings = examined([*lines, container("shop_api_1", "old", project="shop")], replace(PLAN, takeovers=(takeover,)))
     cures = [finding.cure for finding in findings if finding.subject == "takeover"]

@@ -257,7 +257,9 @@ class ProxyGuide:
     @property
     def exception_today(self) -> str:
         """What to add to a sentence about domains that nothing serves yet."""
-        return " A domain that serves today keeps answering as before." if self.is_serving else ""
+        if not self.is_serving:
+            return ""
+        return " A domain that serves today keeps answering as before: change it as the chapter on the takeover says."
 
     @property
     def protected_sites(self) -> tuple[ProxySite, ...]:

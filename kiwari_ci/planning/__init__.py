@@ -133,6 +133,7 @@ def build_plan(
                 dict.fromkeys(workflow.pattern for workflow in environment_workflows if workflow.pattern)
             ),
             required_checks=required_checks,
+            has_takeovers=bool(takeovers),
         ),
         hatches=list_escape_hatches(spec),
         spec_text=spec_text,
