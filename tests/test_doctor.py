@@ -200,11 +200,19 @@ def test_what_serves_before_the_first_deploy_is_printed_as_the_field() -> None:
             "containers: {api: shop_api_1}}",
         ),
         (
-            {"project": "other", "ports": "caddy", "containers": (TakenOverContainer("admin", "a", "b", "", "stays"),)},
+            {
+                "project": "other",
+                "ports": "caddy",
+                "containers": (TakenOverContainer("admin", "a", "b", (), "", False, "stays"),),
+            },
             "takeover: {project: other, ports: caddy, containers: {api: shop_api_1, admin: a}}",
         ),
         (
-            {"project": "other", "ports": "caddy", "containers": (TakenOverContainer("api", "a", "b", "", "stays"),)},
+            {
+                "project": "other",
+                "ports": "caddy",
+                "containers": (TakenOverContainer("api", "a", "b", (), "", False, "stays"),),
+            },
             "",
         ),
     ],
@@ -227,13 +235,16 @@ def taken_over(**written: Any) -> Takeover:
     """The field `takeover` of production, with these keys."""
     stack = PLAN.stacks[1]
     nothing: dict[str, Any] = {"host_variables": ("VPS",), "host_folder": "docker", "has_same_folder": False}
-    nothing |= dict.fromkeys(("project", "folder", "ports", "moved_volumes"), "")
-    nothing |= dict.fromkeys(("workflows", "containers", "connect_commands"), ())
-    nothing["proxy_reads_labels"] = False
+    texts = ("project", "folder", "ports", "moved_volumes", "network", "switch_template")
+    nothing |= dict.fromkeys(texts, "")
+    nothing |= dict.fromkeys(("workflows", "containers", "values", "connect_commands", "connected_commands"), ())
+    nothing["finds_by_name"] = False
     return Takeover(environment=stack.environment, stack=stack.name, **(nothing | written))
 
 
-API_TODAY = TakenOverContainer("api", "shop-api-1", "pos-api", "api.example.com", "under-its-own-name")
+API_TODAY = TakenOverContainer(
+    "api", "shop-api-1", "pos-api", ("api.example.com",), "pos-api:8081", True, "under-its-own-name"
+)
 STAYS = "runs, and is not part of the spec: it stays"
 STOPPED = "stopped, kept for going back: remove it when you no longer want to go back"
 NOT_TOUCHED = "runs, and is not part of the spec: no deploy starts, stops or removes it"

@@ -64,7 +64,17 @@ NEVER = {
     "takeover.containers": {"none"},
     "takeover.host_variables": {"none"},
     "takeover.workflows": {"none"},  # asked before
-    "takeover.environment_commands": {"none"},  # asked before
+    "takeover.led_elsewhere": {"none", "many"},  # asked before
+    "takeover.led_by_name": {"none"},  # asked before
+    "takeover.values": {"none"},  # asked before
+    "takeover.connected_commands": {"none", "many"},
+    "takeover.restart_from_old_files": {"none", "one"},
+    "takeover.stop_workers": {"none", "many"},
+    "takeover.stop_servers": {"none"},
+    "takeover.show_traffic": {"none", "many"},
+    "takeover.called_beside": {"many"},
+    "takeover.start_old": {"none"},
+    "takeover.stop_new": {"none"},
     "plan.runbook.protect_environments": {"none", "one"},
     "plan.standing": {"none"},  # asked before
     "way.settings": {"none", "one"},

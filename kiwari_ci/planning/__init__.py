@@ -76,6 +76,7 @@ def build_plan(
     )
     examples = [workflow.example for workflow in environment_workflows if workflow.example]
     pull_requests = plan_pull_request_workflows(spec, pins.pins)
+    takeovers = plan_takeovers(spec, stacks)
     required_checks = (DRIFT_CHECK, *(workflow.check for workflow in pull_requests))
     migrating = [f"`{name}`" for name, service in spec.services.items() if service.migrate]
     return Plan(
@@ -111,8 +112,8 @@ def build_plan(
         released=any(workflow.builds and workflow.pattern for workflow in environment_workflows),
         by_hand=tuple(workflow for workflow in environment_workflows if workflow.by_hand),
         domains=_list_domains(every_host),
-        proxy_guides=plan_proxy_guides(hosts),
-        takeovers=plan_takeovers(spec, stacks),
+        proxy_guides=plan_proxy_guides(hosts, [takeover.environment for takeover in takeovers]),
+        takeovers=takeovers,
         answering=_list_health_checked(spec, first_stacks),
         standing=tuple(accessories for host in hosts for accessories in list_long_running(host)),
         pushing=", ".join(stack.environment for stack in compose_stacks if stack.pushed),
@@ -133,6 +134,7 @@ def build_plan(
                 dict.fromkeys(workflow.pattern for workflow in environment_workflows if workflow.pattern)
             ),
             required_checks=required_checks,
+            has_takeovers=bool(takeovers),
         ),
         hatches=list_escape_hatches(spec),
         spec_text=spec_text,

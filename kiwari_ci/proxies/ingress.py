@@ -12,6 +12,7 @@ class Ingress(ExistingProxy):
     name_cache_seconds = 0  # a pod that goes serves on until every proxy knows it
     unrouted_statuses = (404,)
     guide_template = ""
+    switch_template = ""  # no container is taken over on a cluster
 
     def explain_unsupported_route(self, container: EffectiveContainer, route: schema.Route) -> tuple[str, str] | None:
         """How it asks for a password, and how it changes a path, depends on the controller."""
