@@ -170,6 +170,18 @@ def test_a_bad_first_image(world: World, name: str) -> None:
     assert world.names() == ["web"] and world.serves("web", good)
 
 
+def test_a_bad_image_that_docker_is_about_to_start_again(world: World) -> None:
+    """Its networks cannot be changed then, and with the service's names it would get requests at its next start."""
+    old = start(world, 1)
+    world.machine.seconds_before_restart = 30
+
+    outcome = world.deploy({"web": world.image("web", 2, Image(exits_after=6, exit_code=4))}, 2)
+
+    assert outcome.code == 1 and outcome.says("web-next did not stay up: restarting")
+    assert world.names() == ["web"] and world.serves("web", old)
+    assert not outcome.says("the clean-up failed")
+
+
 def test_the_old_one_is_red_for_a_moment(world: World) -> None:
     """A bad image is tried beside it all the same, not in its place."""
     old = start(world, 1)

@@ -3685,14 +3685,19 @@ def uninterrupted() -> Iterator[None]:
 def remove_temporary_container(stack: "Stack", service: Service) -> None:
     """Remove the temporary container, after the proxies have forgotten its address.
 
-    `docker stop` then lets it finish the requests that it has.
+    `docker stop` then lets it finish the requests that it has. One that failed is not started again
+    in the meantime: while a container waits for its next start, newer versions of Docker can change
+    nothing about its networks, and it would keep the service's names.
     """
     if not stack.temporary(service):
         return
+    stack.set_restart_policy(service.temporary_name, "no")
+    container = stack.temporary(service)
+    if container and container.status == "restarting":
+        stack.stop(service.temporary_name)
     if has_service_names(stack, service):
         remove_service_names(stack, service)
         wait_for_name_caches(stack, service)
-    stack.set_restart_policy(service.temporary_name, "no")
     stack.stop(service.temporary_name)
     stack.remove_with_volumes(service.temporary_name)
 
