@@ -176,7 +176,8 @@ class Takeover:
 
     `has_same_folder`: the new stack's files go into today's folder. `connect_commands` connect the proxy, and the
     accessories that stay, to the networks of the new containers; `moved_volumes` are the stack's volumes, if today's
-    have other names. `proxy_reads_labels`: the proxy finds the new containers by their labels.
+    have other names. `has_https`: clients use HTTPS. `proxy_reads_labels`: the proxy finds the new containers by their
+    labels.
     """
 
     environment: str
@@ -188,6 +189,7 @@ class Takeover:
     has_same_folder: bool
     workflows: tuple[str, ...]
     ports: str
+    has_https: bool
     containers: tuple[TakenOverContainer, ...]
     connect_commands: tuple[str, ...]
     moved_volumes: str
@@ -232,7 +234,7 @@ class Takeover:
         """The commands that print the environment of each container; an image without a shell has no program for it."""
         form = "{{range .Config.Env}}{{println .}}{{end}}"
         variable = self.first_host_variable
-        return tuple(f"ssh \"${variable}\" \"docker inspect -f '{form}' {each.today}\"" for each in self.containers)
+        return tuple(f'ssh "${variable}" "docker inspect -f \'{form}\' {each.today}"' for each in self.containers)
 
     @property
     def replaced(self) -> tuple[TakenOverContainer, ...]:

@@ -10,18 +10,18 @@ _STACK_GUIDE_TEMPLATE = "proxy/stack.md.j2"
 def plan_proxy_guides(hosts: tuple[DeployHost, ...]) -> tuple[ProxyGuide, ...]:
     """Plan what the runbook says of the domains of proxies.
 
-    What concerns all hosts with one kind of proxy comes first, then each host by itself.
+    What concerns all hosts with one kind of proxy and one scheme comes first, then each host by itself.
     """
-    shared_hosts: dict[str, list[DeployHost]] = {}
+    shared_hosts: dict[tuple[str, str], list[DeployHost]] = {}
     own_guides = []
     for host in hosts:
         proxy = find_planned_proxy(host.proxy)
         if proxy.has_one_guide_for_all_hosts:
-            shared_hosts.setdefault(proxy.guide_template, []).append(host)
+            shared_hosts.setdefault((proxy.guide_template, host.scheme), []).append(host)
         else:
             own_guides += [_plan_proxy_guide(_STACK_GUIDE_TEMPLATE, [host])] if host.fronts else []
             own_guides += [_plan_proxy_guide(proxy.guide_template, [host])] if proxy.guide_template else []
-    shared_guides = [_plan_proxy_guide(template, same_hosts) for template, same_hosts in shared_hosts.items()]
+    shared_guides = [_plan_proxy_guide(template, same_hosts) for (template, _), same_hosts in shared_hosts.items()]
     guides = [*shared_guides, *own_guides]
     return tuple(guide for guide in guides if guide.sites or guide.stack)
 
@@ -31,6 +31,7 @@ def _plan_proxy_guide(template: str, hosts: list[DeployHost]) -> ProxyGuide:
     return ProxyGuide(
         template=template,
         host=hosts[0].name,
+        scheme=hosts[0].scheme,
         network=hosts[0].network,
         sites=sites,
         redirects=tuple(redirect for host in hosts for redirect in host.redirects),

@@ -2,7 +2,7 @@
 
 from kiwari_ci import schema
 from kiwari_ci.effective import EffectiveContainer
-from kiwari_ci.proxies.base import ExistingProxy, explain_middlewares
+from kiwari_ci.proxies.base import ExistingProxy, explain_certificate_key, explain_middlewares
 
 
 class Ingress(ExistingProxy):
@@ -12,6 +12,10 @@ class Ingress(ExistingProxy):
     name_cache_seconds = 0  # a pod that goes serves on until every proxy knows it
     unrouted_statuses = (404,)
     guide_template = ""
+
+    def explain_unused_key(self, options: schema.Proxy, key: str) -> str:
+        """With plain HTTP there are no certificates."""
+        return explain_certificate_key(options, key)
 
     def explain_unsupported_route(self, container: EffectiveContainer, route: schema.Route) -> tuple[str, str] | None:
         """How it asks for a password, and how it changes a path, depends on the controller."""
