@@ -220,7 +220,7 @@ def test_the_field_in_the_spec_gets_only_what_it_lacks(written: dict[str, Any], 
     nothing: dict[str, Any] = {"host_variables": ("VPS",), "host_folder": "docker", "has_same_folder": False}
     nothing |= dict.fromkeys(("project", "folder", "ports", "moved_volumes"), "")
     nothing |= dict.fromkeys(("workflows", "containers", "connect_commands"), ())
-    nothing["proxy_reads_labels"] = False
+    nothing |= {"proxy_reads_labels": False, "has_https": True}
     takeover = Takeover(environment=stack.environment, stack=stack.name, **(nothing | written))
     findings = examined([*lines, container("shop_api_1", "old", project="shop")], replace(PLAN, takeovers=(takeover,)))
     cures = [finding.cure for finding in findings if finding.subject == "takeover"]
