@@ -18,8 +18,10 @@ generate: $(VENV)/runtime ## write the pipeline of specs/kiwari.yaml (SPEC=) int
 demo: $(VENV)/runtime ## two minutes with every command, in a scratch folder (DEMO_PAUSE=0: no pauses)
 	@PATH=$(abspath $(BIN)):$$PATH docs/demo
 
-test: $(VENV)/dev ## run the tests, without the engine's (LONG=1: each kill point of the rollout program, too)
-	$(BIN)/pytest -n auto --dist worksteal $(if $(LONG),,-m "not long")
+test: $(VENV)/dev ## run the tests, without the engine's (ALL=1: every case, as CI does; LONG=1: those of minutes, too)
+	$(BIN)/pytest -n auto --dist worksteal $(chosen)
+
+chosen = $(if $(LONG),,-m "not long$(if $(ALL),, and not exhaustive)")
 
 types: $(VENV)/dev
 	$(BIN)/mypy
@@ -31,7 +33,7 @@ lint: $(VENV)/dev
 drift: $(VENV)/runtime
 	$(BIN)/python -m kiwari_ci check specs/kiwari.yaml --out generated
 
-check: lint types drift test ## what CI runs: lint, types, drift, tests
+check: lint types drift test ## lint, types, drift, tests (ALL=1: with every case, as CI does)
 
 install-test: $(VENV)/dev $(VENV)/wheels ## install it in every way, from a commit, an index, a folder (QUICK=1: not the long ones)
 	$(BIN)/pytest -n auto $(quick) tests/install

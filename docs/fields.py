@@ -131,7 +131,6 @@ def _value(field: FieldInfo, sections: SectionKeys) -> str:
 
 def _words(annotation: Any, metadata: list[Any]) -> str:
     """A type in words."""
-    annotation = _without_none(annotation)
     if hasattr(annotation, "__metadata__"):
         return _words(annotation.__origin__, list(annotation.__metadata__))
     for constraint in metadata:
@@ -168,15 +167,10 @@ def _number(annotation: Any, metadata: list[Any]) -> str:
 
 def _model(field: FieldInfo) -> type[SpecModel] | None:
     """The model of a field, or of the values of its table."""
-    annotation = _without_none(field.annotation)
+    annotation = field.annotation
     if get_origin(annotation) in (dict, list):
         annotation = get_args(annotation)[-1]
     return annotation if isinstance(annotation, type) and issubclass(annotation, SpecModel) else None
-
-
-def _without_none(annotation: Any) -> Any:
-    chosen = [option for option in get_args(annotation) if option is not type(None)]
-    return chosen[0] if type(None) in get_args(annotation) else annotation
 
 
 def _is_single(model: type[SpecModel]) -> bool:

@@ -22,6 +22,8 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         sys.exit(130)
+    finally:
+        gc.freeze()  # nor does Python look for cycles when it ends
 
 
 if __name__ == "__main__":

@@ -47,13 +47,8 @@ def validate_and_plan(
     problems += rules.check_spec(source, effective, pins.pins)
     if problems:
         raise SpecError(problems)
-    plan = planning.build_plan(
-        effective,
-        PurePath(source.path).name,
-        source.text,
-        pins,
-        installed_tool.find_installed_source(os.environ),
-    )
+    installed_source = "" if effective.generator else installed_tool.find_installed_source(os.environ)
+    plan = planning.build_plan(effective, PurePath(source.path).name, source.text, pins, installed_source)
     return LoadedSpec(source, spec, effective, plan, sort_problems(advice.collect_advice(source, effective)))
 
 

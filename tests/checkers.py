@@ -158,6 +158,15 @@ STACKS: list[Checker] = [compose_schema, compose_config, yamllint, prettier]
 MANIFESTS: list[Checker] = [kubernetes_schema, yamllint]
 SCRIPTS: list[Checker] = [shellcheck, shell_syntax]
 
+# These read a hundred files in a second, so the ordinary tests ask them about every tree. The others read `generated/`
+# there, and every tree in the tests that are marked `exhaustive`.
+QUICK: list[Checker] = [zizmor, actionlint, compose_schema]
+
+
+def mark_unless_quick(checker: Checker) -> list[pytest.MarkDecorator]:
+    """The marks of a test that asks a checker about many trees."""
+    return [] if checker in QUICK else [pytest.mark.exhaustive]
+
 
 @dataclass(frozen=True)
 class Script:
@@ -179,7 +188,7 @@ def scripts_of(file: Path) -> Iterator[Script]:
     if file.suffix not in (".yml", ".yaml"):
         yield Script(name, text, "bash" if "bash" in text.partition("\n")[0] else "sh")
         return
-    workflow = yaml.safe_load(text)
+    workflow = yaml.load(text, yaml.CSafeLoader)
     for job_id, job in (workflow.get("jobs") or {"runs": workflow["runs"]}).items():
         for index, step in enumerate(job.get("steps", [])):
             shell = step.get("shell") or _default_shell(job) or _default_shell(workflow)

@@ -151,6 +151,15 @@ class Bench(abc.ABC):
             self.machine.wait(0.2)
         raise AssertionError(f"{name} does not end")
 
+    def wait_until_restarting(self, name: str) -> None:
+        """Wait until Docker is about to start a container again; it waits longer each time, now a second or so."""
+        for _ in range(300):
+            container = self.stack.get(name)
+            if container.status == "restarting" and container.restarts > 3:
+                return
+            self.machine.wait(0.05)
+        raise AssertionError(f"{name} is not started again")
+
     # Looks
 
     def look(self) -> None:
@@ -250,6 +259,20 @@ def restart_policies(bench: Bench) -> None:
     bench.docker("update", "--restart", "unless-stopped", "web")
     bench.look()
     bench.compose(*UP, "web")
+    bench.look()
+
+
+def next_start(bench: Bench) -> None:
+    """One that waits for its next start never has it after a stop, and gets other names on its network then."""
+    bench.write(WEB.replace("{one}", "{exits}"))
+    bench.compose(*UP, "web")
+    bench.wait_until_restarting("web")
+    bench.docker("update", "--restart", "no", "web")
+    bench.docker("stop", "web")
+    bench.look()
+    bench.docker("network", "disconnect", NETWORK, "web")
+    bench.docker("network", "connect", "--alias", "other", NETWORK, "web")
+    bench.machine.wait(1)
     bench.look()
 
 
@@ -648,6 +671,7 @@ SCRIPTS: dict[str, Callable[[Bench], None]] = {
         life_of_a_container,
         end_of_a_container,
         restart_policies,
+        next_start,
         what_is_not_there,
         names_that_are_taken,
         beginning_of_an_id,

@@ -52,7 +52,7 @@ def rule(function: Rule) -> Rule:
 @rule
 def plain_yaml(workflow: Workflow) -> Iterator[Finding]:
     """No anchors, aliases or merge keys, and nothing folded."""
-    for event in yaml.parse(workflow.text):
+    for event in yaml.parse(workflow.text, yaml.CSafeLoader):
         if isinstance(event, yaml.NodeEvent) and event.anchor:
             yield (), f"an anchor or alias, {event.anchor}"
         if isinstance(event, yaml.ScalarEvent) and (event.style == ">" or event.value == "<<"):

@@ -317,3 +317,32 @@ def test_services_of_one_workflow() -> None:
     [run] = [each for each in answer.touched if each.workflow == "php-base-ci"]
     assert run.jobs == ("changes", "build-php-base", "build-tools", "build-web", "deploy-production")
     assert {image.partition(":")[0] for image in run.images} == {"ghcr.io/example/shop-web"}
+
+
+@pytest.mark.parametrize(
+    ("case", "branch", "file", "jobs"),
+    [
+        ("sync-of-two-branches", "main", "deploy/shop-testing/docker-compose.yml", ["changes"]),
+        (
+            "sync-of-two-branches",
+            "develop",
+            "deploy/shop-testing/docker-compose.yml",
+            ["changes", "test-web", "build-web", "deploy-testing"],
+        ),
+        ("sync-of-two-branches", "main", "web/page", ["changes", "test-web", "build-web", "deploy-staging"]),
+        ("depends-on-services", "develop", "web/page", ["changes"]),
+        ("depends-on-services", "main", "deploy/shop-testing/docker-compose.yml", ["changes"]),
+        (
+            "depends-on-services",
+            "develop",
+            "deploy/shop-testing/docker-compose.yml",
+            ["changes", "test-api_unit", "test-api_types", "build-api", "build-schema", "deploy-testing"],
+        ),
+        ("build-base-elsewhere", "main", "web/page", ["changes", "test-php", "build-php", "build-web", "deploy-demo"]),
+    ],
+)
+def test_what_a_branch_does_not_deploy_does_not_run(case: str, branch: str, file: str, jobs: list[str]) -> None:
+    plan = generator.load_spec(ROOT / "tests/cases/ok" / case / "spec.yaml").plan
+    answer = rules.find_affected_by_files(plan, ChangedFiles((file,)), pushed=True, branch=branch)
+    runs = [each for each in answer.touched if each.workflow != "pipeline-drift"]
+    assert [list(run.jobs) for run in runs] == [jobs]

@@ -5,6 +5,7 @@ Each kind of file stops the process if nothing bounds it: by its memory, by its 
 
 import re
 import resource
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -139,14 +140,23 @@ def _bounds() -> Iterator[None]:
     signal.signal(signal.SIGVTALRM, handler)
 
 
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout with a spec and its generated files, of which each test gets a copy."""
+    folder = tmp_path_factory.mktemp("committed")
+    (folder / "specs").mkdir()
+    (folder / "specs/kiwari.yaml").write_text(SPEC.read_text())
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(folder)
+        assert kiwari_ci("generate", "specs/kiwari.yaml").code == 0
+    commit(folder)
+    return folder
+
+
 @pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout with a spec and its generated files."""
-    (tmp_path / "specs").mkdir()
-    (tmp_path / "specs/kiwari.yaml").write_text(SPEC.read_text())
+def checkout(committed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(committed, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    assert kiwari_ci("generate", "specs/kiwari.yaml").code == 0
-    commit(tmp_path)
     return tmp_path
 
 

@@ -23,13 +23,14 @@ def _little_memory() -> Iterator[None]:
 @pytest.mark.parametrize("stream", ["1", "2"])
 def test_an_answer_without_end_is_refused(stream: str) -> None:
     result = calls.run_process(["bash", "-c", f"yes >&{stream}"], seconds=30)
-    assert result == calls.ProcessResult(-3, "", "bash printed more than 20,000,000 bytes: too much to read")
+    problem = "bash printed more than 20,000,000 bytes: too much to read"
+    assert result == calls.ProcessResult(calls.PRINTED_TOO_MUCH, "", problem)
 
 
 def test_an_answer_that_fits_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calls, "MAX_PROCESS_OUTPUT", 10)
     assert calls.run_process(["printf", "0123456789"]).out == "0123456789"
-    assert calls.run_process(["printf", "0123456789+"]).code == -3
+    assert calls.run_process(["printf", "0123456789+"]).code == calls.PRINTED_TOO_MUCH
 
 
 def test_a_program_reads_its_input_and_returns_its_code() -> None:
@@ -45,7 +46,7 @@ def test_a_long_input_that_nobody_reads_is_no_trouble() -> None:
 def test_a_program_that_does_not_end_is_not_waited_for(script: str) -> None:
     started = time.monotonic()
     result = calls.run_process(["bash", "-c", script], seconds=0.3)
-    assert result == calls.ProcessResult(-2, "", "no answer within 0.3 s")
+    assert result == calls.ProcessResult(calls.TIMED_OUT, "", "no answer within 0.3 s")
     assert time.monotonic() - started < 5
 
 

@@ -97,10 +97,13 @@ def place(folder: Path, name: str, text: str) -> Path:
     return folder / name
 
 
+# The tests of the checkers themselves change when a checker does: the ordinary tests have those of the quick ones.
 @pytest.mark.parametrize(
     ("checker", "old", "new", "word", "text", "name"),
-    FAULTS,
-    ids=[f"{checker.__name__}-{i}" for i, (checker, *_) in enumerate(FAULTS)],
+    [
+        pytest.param(*fault, id=f"{fault[0].__name__}-{i}", marks=checkers.mark_unless_quick(fault[0]))
+        for i, fault in enumerate(FAULTS)
+    ],
 )
 def test_checker_finds_what_is_planted(
     tmp_path: Path, checker: Checker, old: str, new: str, word: str, text: str, name: str
@@ -113,11 +116,15 @@ def test_checker_finds_what_is_planted(
 @pytest.mark.parametrize(
     ("checker", "text", "name"),
     [
-        *((checker, GOOD, "good.yml") for checker in checkers.WORKFLOWS),
-        *((checker, STACK, "docker-compose.yml") for checker in checkers.STACKS),
-        *((checker, MANIFEST, "kubernetes.yaml") for checker in checkers.MANIFESTS),
-        *((checker, ACTION, "action.yml") for checker in checkers.ACTIONS),
-        *((checker, SCRIPT, "script") for checker in checkers.SCRIPTS),
+        pytest.param(checker, text, name, id=f"{checker.__name__}-{name}", marks=checkers.mark_unless_quick(checker))
+        for checkers_of_file, text, name in (
+            (checkers.WORKFLOWS, GOOD, "good.yml"),
+            (checkers.STACKS, STACK, "docker-compose.yml"),
+            (checkers.MANIFESTS, MANIFEST, "kubernetes.yaml"),
+            (checkers.ACTIONS, ACTION, "action.yml"),
+            (checkers.SCRIPTS, SCRIPT, "script"),
+        )
+        for checker in checkers_of_file
     ],
 )
 def test_checker_is_silent_on_good_files(tmp_path: Path, checker: Checker, text: str, name: str) -> None:

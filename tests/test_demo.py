@@ -45,6 +45,7 @@ def demo(folder: Path, **more: str) -> "subprocess.CompletedProcess[str]":
     return done
 
 
+@pytest.mark.exhaustive
 def test_shows_what_it_says(tmp_path: Path) -> None:
     done = demo(tmp_path)
     assert (done.returncode, done.stderr) == (0, "")

@@ -200,11 +200,19 @@ def test_what_serves_before_the_first_deploy_is_printed_as_the_field() -> None:
             "containers: {api: shop_api_1}}",
         ),
         (
-            {"project": "other", "ports": "caddy", "containers": (TakenOverContainer("admin", "a", "b", "", "stays"),)},
+            {
+                "project": "other",
+                "ports": "caddy",
+                "containers": (TakenOverContainer("admin", "a", "b", (), "", False, "stays"),),
+            },
             "takeover: {project: other, ports: caddy, containers: {api: shop_api_1, admin: a}}",
         ),
         (
-            {"project": "other", "ports": "caddy", "containers": (TakenOverContainer("api", "a", "b", "", "stays"),)},
+            {
+                "project": "other",
+                "ports": "caddy",
+                "containers": (TakenOverContainer("api", "a", "b", (), "", False, "stays"),),
+            },
             "",
         ),
     ],
@@ -217,14 +225,66 @@ def test_the_field_in_the_spec_gets_only_what_it_lacks(written: dict[str, Any], 
         for line in well()
         if line[:2] != ("record", stack.name) and not (line[0] == "container" and line[1] in names)
     ]
-    nothing: dict[str, Any] = {"host_variables": ("VPS",), "host_folder": "docker", "has_same_folder": False}
-    nothing |= dict.fromkeys(("project", "folder", "ports", "moved_volumes"), "")
-    nothing |= dict.fromkeys(("workflows", "containers", "connect_commands"), ())
-    nothing |= {"proxy_reads_labels": False, "has_https": True}
-    takeover = Takeover(environment=stack.environment, stack=stack.name, **(nothing | written))
-    findings = examined([*lines, container("shop_api_1", "old", project="shop")], replace(PLAN, takeovers=(takeover,)))
+    plan = replace(PLAN, takeovers=(taken_over(**written),))
+    findings = examined([*lines, container("shop_api_1", "old", project="shop")], plan)
     cures = [finding.cure for finding in findings if finding.subject == "takeover"]
     assert cures == ([f"compare, then write: {printed}"] if printed else [])
+
+
+def taken_over(**written: Any) -> Takeover:
+    """The field `takeover` of production, with these keys."""
+    stack = PLAN.stacks[1]
+    nothing: dict[str, Any] = {"host_variables": ("VPS",), "host_folder": "docker", "has_same_folder": False}
+    texts = ("project", "folder", "ports", "moved_volumes", "network", "switch_template")
+    nothing |= dict.fromkeys(texts, "")
+    nothing |= dict.fromkeys(("workflows", "containers", "values", "connect_commands", "connected_commands"), ())
+    nothing |= {"finds_by_name": False, "has_https": True}
+    return Takeover(environment=stack.environment, stack=stack.name, **(nothing | written))
+
+
+API_TODAY = TakenOverContainer(
+    "api", "shop-api-1", "pos-api", ("api.example.com",), "pos-api:8081", True, "under-its-own-name"
+)
+STAYS = "runs, and is not part of the spec: it stays"
+STOPPED = "stopped, kept for going back: remove it when you no longer want to go back"
+NOT_TOUCHED = "runs, and is not part of the spec: no deploy starts, stops or removes it"
+
+
+@pytest.mark.parametrize(
+    ("written", "image", "ports", "status", "saw"),
+    [
+        ({}, "caddy:2", "80", "running", f"{STAYS}. It has port 80 of the host"),
+        ({}, "caddy:2", "80 443 443", "running", f"{STAYS}. It has ports 80, 443 of the host"),
+        ({"ports": "shop-api-1"}, "caddy:2", "", "running", f"{STAYS}. It has ports 80 and 443 in `takeover`"),
+        ({}, "jc21/nginx-proxy-manager:2", "", "running", f"{STAYS}. It is a proxy of the kind in the spec"),
+        ({"containers": (API_TODAY,)}, "old", "80", "running", f"{STAYS}. It has port 80 of the host"),
+        ({"containers": (API_TODAY,)}, "old", "", "running",
+         "runs beside pos-api, which replaces it: stop it when nothing uses it any more"),
+        ({"containers": (API_TODAY,)}, "old", "", "exited", STOPPED),
+        ({}, "old", "", "exited", STOPPED),
+        ({}, "old", "", "created", STOPPED),
+        ({"ports": "shop-api-1"}, "caddy:2", "", "exited",
+         "stopped, and is not part of the spec: no deploy starts or removes it"),
+        ({}, "old", "", "running", NOT_TOUCHED),
+        ({}, "old", "", "restarting", NOT_TOUCHED.replace("runs", "restarting")),
+    ],
+)  # fmt: skip
+def test_a_container_of_the_project_that_the_spec_does_not_have_is_not_superfluous(
+    written: dict[str, Any], image: str, ports: str, status: str, saw: str
+) -> None:
+    """After a takeover of the same Compose project: its proxy, what was replaced, and what the spec does not know."""
+    old = container("shop-api-1", image, project="pos-production", ports=ports)
+    lines = of_container("shop-api-1", "status", status)([*well(), old])
+    findings = examined(lines, replace(PLAN, takeovers=(taken_over(**written),) if written else ()))
+    assert of_state(findings, "wrong", "not asked") == {}
+    assert of_state(findings, "ok")["shop-api-1"] == saw
+    assert not [finding for finding in findings if "docker rm" in finding.cure]
+
+
+def test_a_proxy_that_a_deploy_put_into_service_is_not_superfluous_either() -> None:
+    old = container("pos-edge", "x", project="pos-production", ports="80 443")
+    record = ("record", "pos-production", "pos-edge", "x@sha256:0 6 2026-01-01T00:00:00Z 11")
+    assert of_state(examined([*well(), old, record]), "wrong") == {}
 
 
 Change = Callable[[list[tuple[str, ...]]], list[tuple[str, ...]]]
@@ -256,7 +316,7 @@ def of_container(name: str, field: str, value: str) -> Change:
         (instead(("disk",), "/var/lib/docker", "1499"), "disk", "1499 MB free"),
         (instead(("memory",), "MemTotal:900 MemAvailable:100 SwapTotal:200 SwapFree:100"), "memory", "100 MB of 900"),
         (without("network"), "network proxy", "none"),
-        (without("container", "npm"), "proxy", "no container of its image"),
+        (without("container", "npm"), "proxy", "no container of its image, none on port 80 or 443"),
         (of_container("npm", "networks", "bridge"), "proxy", "npm is on bridge"),
         (of_container("npm", "status", "exited"), "proxy", "npm is exited"),
         (without("file", "bin/deploy"), "bin/deploy", "is not there"),
@@ -276,7 +336,9 @@ def of_container(name: str, field: str, value: str) -> Change:
         (of_container("pos-api", "oom", "true"), "pos-api", ""),
         (instead(("answer", "pos-api"), "500", "200"), "pos-api", "answers :8081/health with 500"),
         (instead(("pin", "pos-production", "pos-api"), "other"), "pos-api", "the override file pins other"),
-        (lambda lines: [*lines, container("pos-old", "x", project="pos-production")], "pos-old", "has no more"),
+        (lambda lines: [*lines, container("pos-old", "x", project="pos-production"),
+                        ("record", "pos-production", "pos-old", "x@sha256:0 6 2026-01-01T00:00:00Z 11")],
+         "pos-old", "runs, and the spec has no such service any more"),
         (lambda lines: [*lines, ("foreign", "pos-staging/docker-compose.override.yml")],
          "pos-staging/docker-compose.override.yml", "has lines that bin/deploy did not write"),
         (lambda lines: [*lines, ("unwanted", "pos-staging/compose.yaml")],
@@ -326,7 +388,8 @@ def test_a_host_without_docker_or_without_a_way_to_it() -> None:
     unreachable = examined([], facts={"vps": ssh_host.HostFacts(why="ssh: refused")})
     assert of_state(unreachable, "wrong") == {}
     assert of_state(unreachable, "not asked") == {
-        "everything on it": "ssh: refused (ssh vps); --ssh vps=USER@ADDRESS says where it is",
+        "everything on it": "ssh: refused (ssh vps); --ssh vps=USER@ADDRESS, or `Host vps` in ~/.ssh/config,"
+        " says how to log in",
         "stack pos-staging": "vps was not asked", "stack pos-production": "vps was not asked",
     }  # fmt: skip
 
@@ -907,11 +970,11 @@ def judged(
 def test_a_domain_over_tls(authority: Callable[[str, int], Path]) -> None:
     cases: list[tuple[tuple[int, str, dict[str, str]], str, str]] = [
         ((200, "", {}), "ok", "200"),
-        ((404, "", {}), "wrong", "status 404"),
+        ((404, "", {}), "wrong", "status 404 over HTTPS"),
         ((502, "", {}), "wrong", "502: the proxy answers, the service does not"),
         ((301, "", {"Location": "https://www.example.com/\x1b[2J"}), "wrong", "301, a redirect to https://www.exam"),
         ((403, "", {"Server": "cloudflare"}), "wrong", "403 from cloudflare: its challenge"),
-        ((403, "", {}), "wrong", "status 403"),
+        ((403, "", {}), "wrong", "status 403 over HTTPS"),
     ]
     answers = [answer for answer, _, _ in cases]
     with service(lambda *_: answers.pop(0), authority(API.domain, 60)) as port:
@@ -1130,7 +1193,7 @@ def test_another_compose_file_is_told(tmp_path: Path, name: str) -> None:
             "log in with one of your own",
         ),
         (calls.ProcessResult(255, "motd\nbegin\nlogin\tx\ty", "Connection closed"), "its answer broke off"),
-        (calls.ProcessResult(-2, "", "no answer within 18 s"), "no answer within 18 s"),
+        (calls.ProcessResult(calls.TIMED_OUT, "", "no answer within 18 s"), "no answer within 18 s"),
         (calls.ProcessResult(0, "", ""), "no words"),
         (calls.ProcessResult(127, "", "bash: not found"), "bash: not found"),
     ],

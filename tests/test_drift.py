@@ -555,7 +555,7 @@ EDITS: list[Callable[[Path, random.Random], set[str]]] = [
 OF_A_COPY = {"edited", "spec"}
 
 
-@pytest.mark.parametrize("edits", [200, pytest.param(1000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("edits", [80, pytest.param(1000, marks=pytest.mark.exhaustive)])
 def test_random_edits_are_all_caught(edits: int) -> None:
     """Each by itself, in any file: it is seen there and nowhere else, its class is one that it can have, it goes."""
     chance, out, spec = random.Random(6), Path("generated"), Path(SPEC)  # noqa: S311

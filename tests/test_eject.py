@@ -75,11 +75,14 @@ def test_the_printed_command_is_the_runbooks(root: Path) -> None:
 @pytest.mark.parametrize(
     ("checker", "pattern"),
     [
-        *((checker, ".github/workflows/*.yml") for checker in checkers.WORKFLOWS),
-        (checkers.compose_schema, "deploy/*/docker-compose.yml"),
-        *((checker, "deploy/*/init/*.sh") for checker in checkers.SCRIPTS),
+        pytest.param(checker, pattern, id=f"{checker.__name__}-{pattern}", marks=checkers.mark_unless_quick(checker))
+        for pattern, checkers_of_pattern in (
+            (".github/workflows/*.yml", checkers.WORKFLOWS),
+            ("deploy/*/docker-compose.yml", [checkers.compose_schema]),
+            ("deploy/*/init/*.sh", checkers.SCRIPTS),
+        )
+        for checker in checkers_of_pattern
     ],
-    ids=lambda value: getattr(value, "__name__", None),
 )
 def test_outside_checkers_stay_silent(root: Path, checker: Checker, pattern: str) -> None:
     assert kiwari_ci("eject").code == 0

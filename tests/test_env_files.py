@@ -1,5 +1,6 @@
 """Env files hold secrets and lie in no git: no command shows, overwrites or removes one, however it came to be."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -21,6 +22,11 @@ environments:
   live: {deploy_on: {push: main}, database: {}}
   trial: {deploy_on: {push: trial}, env_file: .env}
 """
+SOME_STYLES = [
+    "github",
+    pytest.param("text", marks=pytest.mark.exhaustive),
+    pytest.param("json", marks=pytest.mark.exhaustive),
+]
 OF_SERVICE = "deploy/shop-live/shop-web-live.env"
 OF_STACK = "deploy/shop-trial/.env"
 OF_SERVER = "deploy/postgres/.env"
@@ -38,8 +44,21 @@ COPIES = {  # what a person has written: the example that it is a copy of
 }
 
 
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that was generated into, of which each test gets a copy."""
+    folder = tmp_path_factory.mktemp("generated")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(folder)
+        write_file("specs/shop.yaml", SPEC)
+        assert kiwari_ci("generate", "--out", ".").code == 0
+    return folder
+
+
 @pytest.fixture(params=["copied", "ignored by git", "with the marker of other files"])
-def copies(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+def copies(
+    request: pytest.FixtureRequest, generated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, bytes]:
     """The filled-in copies, in a folder that was generated into.
 
     They are as an example's head says; in a git checkout, too; and, where the name says what they are, also with the
@@ -48,9 +67,8 @@ def copies(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     for name in ("GITHUB_ACTIONS", "GITHUB_WORKSPACE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    shutil.copytree(generated, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    write_file("specs/shop.yaml", SPEC)
-    assert kiwari_ci("generate", "--out", ".").code == 0
     filled = {}
     for path, example in COPIES.items():
         text = Path(example).read_text().replace("PASSWORD=''", f"PASSWORD='{SECRET}'")
@@ -157,7 +175,7 @@ def test_init_and_lint(copies: dict[str, bytes]) -> None:
 # What stands in an example's place.
 
 
-@pytest.mark.parametrize("style", ["text", "json", "github"])
+@pytest.mark.parametrize("style", SOME_STYLES)
 @pytest.mark.parametrize("example", [f"{OF_SERVICE}.example", f"{OF_STACK}.example", f"{OF_SERVER}.example"])
 def test_an_example_that_links_to_its_env_file(copies: dict[str, bytes], example: str, style: str) -> None:
     Path(example).unlink()
@@ -177,7 +195,7 @@ def test_another_file_that_links_to_an_env_file(copies: dict[str, bytes], style:
     run(copies, "generate", "--force")
 
 
-@pytest.mark.parametrize("style", ["text", "json", "github"])
+@pytest.mark.parametrize("style", SOME_STYLES)
 @pytest.mark.parametrize("head", ["", f"# {format_example_marker('shop')}\n"], ids=["foreign", "ours"])
 def test_an_example_that_was_filled_in_by_mistake(copies: dict[str, bytes], head: str, style: str) -> None:
     """Its keys are shown, for they are what a reader looks for; its values are not."""

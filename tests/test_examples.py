@@ -12,7 +12,16 @@ from kiwari_ci import generator
 from kiwari_ci.output.generated_files import PROGRAM_MARKERS, GeneratedFiles, is_program_file
 from kiwari_ci.schema import Proxy
 from tests import policy
-from tests.checkers import DEPENDABOT, MANIFESTS, SCRIPTS, STACKS, WORKFLOWS, Checker, findings
+from tests.checkers import (
+    DEPENDABOT,
+    MANIFESTS,
+    SCRIPTS,
+    STACKS,
+    WORKFLOWS,
+    Checker,
+    findings,
+    mark_unless_quick,
+)
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "specs/examples").glob("*.yaml"))
@@ -52,7 +61,7 @@ KINDS: dict[str, Sequence[Checker]] = {
 @pytest.mark.parametrize(
     ("pattern", "checker"),
     [
-        pytest.param(kind, checker, id=checker.__name__ + kind)
+        pytest.param(kind, checker, id=checker.__name__ + kind, marks=mark_unless_quick(checker))
         for kind, checkers in KINDS.items()
         for checker in checkers
     ],

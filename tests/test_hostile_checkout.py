@@ -1,6 +1,7 @@
 """Every command in a checkout of a stranger: no program that it names runs, nothing is written through its links."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -90,19 +91,17 @@ def canary(tmp_path: Path) -> Path:
     return tmp_path / "a-program-ran"
 
 
-@pytest.fixture
-def hostile(tmp_path: Path, canary: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout with a generated pipeline, whose configuration, hooks and attributes name programs."""
-    folder = tmp_path / "checkout"
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout with a generated pipeline and two commits, of which each test gets a copy."""
+    folder = tmp_path_factory.mktemp("committed") / "checkout"
     (folder / "specs").mkdir(parents=True)
     (folder / "specs/kiwari.yaml").write_text(SPEC.read_text())
     (folder / "Dockerfile").write_text("FROM scratch\nCOPY a /\n")
     (folder / ".gitattributes").write_text("* diff=hostile filter=hostile merge=hostile\n")
-    program = tmp_path / "program"
-    program.write_text(f'#!/bin/sh\necho "$0 $*" >>"{canary}"\n')
-    program.chmod(0o755)
-    monkeypatch.chdir(folder)
-    assert kiwari_ci("generate", "specs/kiwari.yaml").code == 0
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(folder)
+        assert kiwari_ci("generate", "specs/kiwari.yaml").code == 0
     who = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
     (folder / "specs/kiwari.yaml").write_text(SPEC.read_text() + "\n# changed\n")
     for arguments in (
@@ -113,6 +112,17 @@ def hostile(tmp_path: Path, canary: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
         ["tag", RENAMED_TAG],
     ):
         subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def hostile(committed: Path, tmp_path: Path, canary: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout with a generated pipeline, whose configuration, hooks and attributes name programs."""
+    folder = shutil.copytree(committed, tmp_path / "checkout", symlinks=True)
+    monkeypatch.chdir(folder)
+    program = tmp_path / "program"
+    program.write_text(f'#!/bin/sh\necho "$0 $*" >>"{canary}"\n')
+    program.chmod(0o755)
     hooks = tmp_path / "hooks"
     for place in (hooks, folder / ".git/hooks"):
         place.mkdir(exist_ok=True)
@@ -280,7 +290,10 @@ HOSTILE_TEXT = "x\x1b]0;owned\x07\x9b31m\u202elaem\u2066\u200b\u2028\u3164\n::er
 NEVER_PRINTED = set("\x00\x07\x08\x0b\x0c\r\x1b\x7f\x9b\x85\u202e\u2066\u200b\u2028\u3164\ufeff")
 
 
-def _commit_hostile_names(folder: Path) -> None:
+@pytest.fixture(scope="module")
+def hostile_names(committed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same checkout with another commit, whose message, branch and files have hostile names."""
+    folder = shutil.copytree(committed, tmp_path_factory.mktemp("names") / "checkout", symlinks=True)
     for name in (f".github/workflows/{HOSTILE_TEXT}", f"web/{HOSTILE_TEXT}/Dockerfile", f"deploy/x/{HOSTILE_TEXT}"):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -302,14 +315,18 @@ def _commit_hostile_names(folder: Path) -> None:
         ["tag", "-f", RENAMED_TAG],
     ):
         subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, env=safe)
+    return folder
 
 
-@pytest.mark.parametrize("style", ["text", "github", "markdown", "json"])
+@pytest.mark.parametrize(
+    "style", ["text", "github", *(pytest.param(style, marks=pytest.mark.exhaustive) for style in ("markdown", "json"))]
+)
 @pytest.mark.parametrize("command", [*COMMANDS, "affected-files", "affected-branch", "diff-branch", "trace-address"])
 def test_text_of_others_is_printed_escaped(
-    command: str, style: str, hostile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: str, style: str, hostile_names: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _commit_hostile_names(hostile)
+    hostile = shutil.copytree(hostile_names, tmp_path / "checkout", symlinks=True)
+    monkeypatch.chdir(hostile)
     summary = tmp_path / "summary"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     arguments = {

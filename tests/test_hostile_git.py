@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import socket
 import time
 from collections.abc import Callable, Iterable
@@ -93,11 +94,33 @@ ANSWER_SETTINGS = """
 """
 
 
-@pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three commits, the last of which changes a submodule, a file that Git calls renamed, and a mode."""
-    checkout = Repository(tmp_path / "checkout")
+    checkout = Repository(tmp_path_factory.mktemp("committed") / "checkout")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(checkout.folder)
+        _fill_repository(checkout)
+    return checkout.folder
+
+
+@pytest.fixture
+def repository(committed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
+    """A copy of these commits."""
+    checkout = Repository(shutil.copytree(committed, tmp_path / "checkout", symlinks=True))
     monkeypatch.chdir(checkout.folder)
+    return checkout
+
+
+@pytest.fixture(scope="module")
+def usual_answers(committed: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, CommandResult]:
+    """What each command prints in a copy that nobody has changed."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(shutil.copytree(committed, tmp_path_factory.mktemp("usual") / "checkout", symlinks=True))
+        return run_commands(COMMANDS)
+
+
+def _fill_repository(checkout: Repository) -> None:
     (checkout.folder / "specs").mkdir()
     (checkout.folder / "specs/kiwari.yaml").write_text(SPEC)
     assert kiwari_ci("generate", "specs/kiwari.yaml").code == 0
@@ -111,7 +134,6 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
     checkout.git("mv", "api/main", "api/renamed")
     checkout.git("commit", "-q", "-m", "Café\n\nText")
     checkout.git("tag", "v1.0.0")
-    return checkout
 
 
 def _add_submodule(repository: Repository, commit: str) -> None:
@@ -172,20 +194,24 @@ def write_alternates(repository: Repository, elsewhere: Path) -> None:
 
 @pytest.mark.parametrize("change", [write_grafts, write_replacements, write_commit_graph])
 def test_no_other_history_is_told(
-    change: Callable[[Repository, Path], None], repository: Repository, tmp_path: Path
+    change: Callable[[Repository, Path], None],
+    repository: Repository,
+    usual_answers: dict[str, CommandResult],
+    tmp_path: Path,
 ) -> None:
     names = ["diff", "affected", "affected-new-branch", "affected-pull-request", "preview"]
-    before = run_commands(names)
     change(repository, tmp_path / "elsewhere")
-    assert run_commands(names) == before
+    assert run_commands(names) == {name: usual_answers[name] for name in names}
 
 
-def test_no_setting_changes_an_answer(repository: Repository, tmp_path: Path) -> None:
-    before = run_commands(COMMANDS)
-    assert "5 files" in before["affected"].out, "one of them is the submodule, which .gitmodules hides from a diff"
+def test_no_setting_changes_an_answer(
+    repository: Repository, usual_answers: dict[str, CommandResult], tmp_path: Path
+) -> None:
+    affected = usual_answers["affected"].out
+    assert "5 files" in affected, "one of them is the submodule, which .gitmodules hides from a diff"
     write_settings(repository, tmp_path / "elsewhere")
     write_alternates(repository, tmp_path / "other")
-    assert run_commands(COMMANDS) == before
+    assert run_commands(COMMANDS) == usual_answers
     assert not (tmp_path / "elsewhere/ran").exists()
 
 

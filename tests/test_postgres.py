@@ -159,7 +159,13 @@ def test_no_password_no_database(server: Server, executable: bool, variable: str
     assert (roles(server), databases(server)) == ("", "")
 
 
-@pytest.mark.parametrize("password", NASTY, ids=[f"password{number}" for number in range(len(NASTY))])
+@pytest.mark.parametrize(
+    "password",
+    [
+        pytest.param(password, id=f"password{number}", marks=[pytest.mark.exhaustive] if number % 3 else [])
+        for number, password in enumerate(NASTY)
+    ],
+)
 def test_nasty_passwords(used: Server, password: str) -> None:
     staging, production = MARK + password, password + MARK
     done = init(used, POS_STG_PASSWORD=staging, POS_PROD_PASSWORD=production)

@@ -252,6 +252,7 @@ def test_the_commands_ask_by_ssh_and_docker(
     assert tracing.code == 0 and "two" in tracing.out and json.loads(tracing.out)["sections"][0]["title"] == "place"
     assert kiwari_ci("preview", "x", SPEC).code == kiwari_ci("trace", "x", SPEC).code == 2
     assert "no host other" in kiwari_ci("trace", "pos-api", SPEC, "--ssh", "other=a@b").err
+    assert "\x1b" not in kiwari_ci("trace", "pos-api", SPEC, "--ssh", "\x1b[2J=a@b").err
 
 
 def test_a_deploy_key_may_ask_for_the_status_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,13 +122,14 @@ def checkout(repository: Repository, commit: str, folder: Path, depth: str) -> P
     return folder
 
 
-def touched_services(workflow: Workflow, folder: Path, base: str) -> set[str]:
+def touched_services(workflow: Workflow, folder: Path, base: str, **variables: str) -> set[str]:
     """Run the step that compares, as the runner does; what the jobs read of it."""
     job = workflow.data["jobs"]["changes"]
     step = job["steps"][-1]
     output = folder.with_name(f"{folder.name}-output")
     output.write_text("")
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "GITHUB_OUTPUT": str(output), "BASE": base}
+    environment |= variables
     bash = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
     subprocess.run(bash, cwd=folder, env=environment, check=True, capture_output=True)
     outputs = dict(line.split("=") for line in output.read_text().splitlines())
@@ -377,7 +378,7 @@ def test_everything_is_tested_whatever_a_change_touches(tmp_path: Path) -> None:
 
 
 def test_pushes_to_branches_without_an_environment_are_tested(repository: Repository, tmp_path: Path) -> None:
-    """A push is compared with what the branch had; the first push of a branch has nothing to be compared with."""
+    """A push is compared with the commit at which its branch left the default branch, for an earlier one may fail."""
     branches = "pull_requests: true, tested_branches: [develop, 'feature/**', 'm*']"
     spec = SPEC.replace("pull_requests: true", branches)
     workflow, plan = workflow_of(tmp_path, spec), planned(tmp_path, spec)
@@ -390,8 +391,16 @@ def test_pushes_to_branches_without_an_environment_are_tested(repository: Reposi
     repository.commit("first of the push", web__page="7")
     commit = repository.commit("second of the push", README="7")
     work = checkout(repository, commit, tmp_path / "work", "0")
-    assert touched_services(workflow, work, before) == {"web"}
-    assert touched_services(workflow, work, "0" * 40) == SERVICES
+    pushed = {"GITHUB_EVENT_NAME": "push", "GITHUB_SHA": commit}
+    assert touched_services(workflow, work, before, **pushed) == {"web"}, "there is no default branch"
+    for name, commit_of_default, base, expected in (
+        ("a later push", before, f"{commit}~1", {"web"}),
+        ("the first push", before, "0" * 40, {"web"}),
+        ("a push to the default branch", commit, f"{commit}~1", set()),
+        ("a new branch without a commit of its own", commit, "0" * 40, SERVICES),
+    ):
+        subprocess.run(["git", "update-ref", "refs/remotes/origin/main", commit_of_default], cwd=work, check=True)
+        assert touched_services(workflow, work, base, **pushed) == expected, name
     for branch, is_tested in (("develop", True), ("feature/a/b", True), ("main", False), ("other", False)):
         answer = analysis.find_affected_by_files(plan, ChangedFiles(("web/page",)), pushed=True, branch=branch)
         assert ("pull-requests" in [each.workflow for each in answer.touched]) == is_tested

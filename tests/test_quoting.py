@@ -26,30 +26,34 @@ def both(document: str) -> list[object]:
     """What a reader of YAML 1.1 and one of 1.2 make of a document."""
     modern = YAML(typ="safe", pure=True)
     modern.version = (1, 2)
-    return [pyyaml.safe_load(document), modern.load(io.StringIO(document))]
+    return [pyyaml.load(document, pyyaml.CSafeLoader), modern.load(io.StringIO(document))]
 
 
-@quickly
-@given(value=STRINGS)
-@example(value="")
-@example(value="0o17")
-@example(value="=")
-@example(value="1:2:3")
-@example(value="a:")
-@example(value="-")
-@example(value=".")
-@example(value="api/**")
-@example(value="*.lock")
-@example(value="Dec")
-@example(value="\ud7ff\ue000\ufffd\U0010ffff")
-def test_yaml_is_read_back(value: str) -> None:
-    written = yaml(value)
-    assert "\n" not in written
-    assert both(f"key: {written}\n{written}: key\n") == [{"key": value, value: "key"}] * 2
-    assert (
-        both(f"- {written}\n- [{written}, {written}]\n- {{a: {written}, b: {written}}} # note\n")
-        == [[value, [value, value], {"a": value, "b": value}]] * 2
-    )
+@pytest.mark.parametrize("examples", [100, pytest.param(400, marks=pytest.mark.exhaustive)])
+def test_yaml_is_read_back(examples: int) -> None:
+    @settings(quickly, max_examples=examples)
+    @given(value=STRINGS)
+    @example(value="")
+    @example(value="0o17")
+    @example(value="=")
+    @example(value="1:2:3")
+    @example(value="a:")
+    @example(value="-")
+    @example(value=".")
+    @example(value="api/**")
+    @example(value="*.lock")
+    @example(value="Dec")
+    @example(value="\ud7ff\ue000\ufffd\U0010ffff")
+    def tried(value: str) -> None:
+        written = yaml(value)
+        assert "\n" not in written
+        assert both(f"key: {written}\n{written}: key\n") == [{"key": value, value: "key"}] * 2
+        assert (
+            both(f"- {written}\n- [{written}, {written}]\n- {{a: {written}, b: {written}}} # note\n")
+            == [[value, [value, value], {"a": value, "b": value}]] * 2
+        )
+
+    tried()
 
 
 @pytest.mark.parametrize(
@@ -80,21 +84,25 @@ def test_yaml_quotes_only_what_needs_it(value: str | int, written: str) -> None:
     assert yaml(value) == written
 
 
-@quickly
-@given(value=STRINGS, indent=st.integers(1, 12), end=st.sampled_from(["", "\n"]))
-@example(value="a\n  b\n\n c", indent=2, end="\n")
-@example(value="# a", indent=2, end="")
-@example(value="a\n \n", indent=3, end="")
-@example(value="- a\n---\n...", indent=1, end="\n")
-def test_a_block_is_read_back_or_refused(value: str, indent: int, end: str) -> None:
-    value += end
-    try:
-        written = block(value, indent)
-    except ValueError:
-        assert not value.strip() or value[0] in " \t\n" or value.endswith("\n\n") or re.search(r"[^ -~\n\t]", value)
-        return
-    outer = " " * (indent - 1)
-    assert both(f"{outer}key: {written}\n{outer}next: 1\n") == [{"key": value, "next": 1}] * 2
+@pytest.mark.parametrize("examples", [100, pytest.param(400, marks=pytest.mark.exhaustive)])
+def test_a_block_is_read_back_or_refused(examples: int) -> None:
+    @settings(quickly, max_examples=examples)
+    @given(value=STRINGS, indent=st.integers(1, 12), end=st.sampled_from(["", "\n"]))
+    @example(value="a\n  b\n\n c", indent=2, end="\n")
+    @example(value="# a", indent=2, end="")
+    @example(value="a\n \n", indent=3, end="")
+    @example(value="- a\n---\n...", indent=1, end="\n")
+    def tried(value: str, indent: int, end: str) -> None:
+        value += end
+        try:
+            written = block(value, indent)
+        except ValueError:
+            assert not value.strip() or value[0] in " \t\n" or value.endswith("\n\n") or re.search(r"[^ -~\n\t]", value)
+            return
+        outer = " " * (indent - 1)
+        assert both(f"{outer}key: {written}\n{outer}next: 1\n") == [{"key": value, "next": 1}] * 2
+
+    tried()
 
 
 @pytest.mark.parametrize("value", ["", "\n", " a", "\ta", "\na", "a\n\n", "a\x07", "a\x85b", "a\u2028b", "a\rb"])

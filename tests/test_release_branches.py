@@ -1,11 +1,13 @@
 """Tags on several branches: which commits may be tagged, and which of two versions serves."""
 
+import hashlib
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from kiwari_ci import generator
+from kiwari_ci.output.generated_files import GeneratedFiles
 from kiwari_ci.plan import EnvironmentWorkflow
 from tests.repository import Repository
 from tests.workflow import Workflow
@@ -31,8 +33,8 @@ def history(tmp_path: Path) -> Repository:
     return repository
 
 
-def find_script(workflow: str, step_id: str) -> str:
-    steps = [step for _, _, step in Workflow(FILES[f".github/workflows/{workflow}.yml"].text).steps]
+def find_script(workflow: str, step_id: str, files: GeneratedFiles = FILES) -> str:
+    steps = [step for _, _, step in Workflow(files[f".github/workflows/{workflow}.yml"].text).steps]
     [script] = [step["run"] for step in steps if step.get("id") == step_id or step.get("name") == step_id]
     return str(script)
 
@@ -50,16 +52,17 @@ def run_script(script: str, folder: Path, tag: str, **variables: str) -> tuple[i
     return done.returncode, done.stdout + done.stderr + output.read_text()
 
 
-def promote(repository: Repository, tag: str) -> tuple[int, str]:
+def promote(repository: Repository, tag: str, files: GeneratedFiles = FILES) -> tuple[int, str]:
     """What a tag at the checked out commit does, with a registry that has every image."""
-    docker = """docker() {
+    docker = """gh() { :; } # verifies signatures
+    docker() {
       if [ "$3" = inspect ]; then
         if [ "${5#*:src-}" != "$5" ] || [ -e ../tagged ]; then echo image; else echo ': not found' >&2; return 1; fi
       else echo "TAG $6"; touch ../tagged; fi
     }
     """
     (repository.folder.parent / "tagged").unlink(missing_ok=True)
-    return run_script(docker + find_script("promote", "find"), repository.folder, tag)
+    return run_script(docker + find_script("promote", "find", files), repository.folder, tag)
 
 
 def test_a_hotfix_on_a_release_branch(history: Repository) -> None:
@@ -77,6 +80,22 @@ def test_the_newest_version_gets_the_moving_tag(history: Repository) -> None:
         history.git("tag", tag)
     assert "shop-web:production" in promote(history, "v1.10.0")[1]
     assert "shop-web:production" not in promote(history, "v1.9.0")[1]
+
+
+def test_only_a_newer_version_keeps_the_moving_tag(history: Repository) -> None:
+    """Without `branches`, the newest tagged commit counts; other tags that begin like a version are none."""
+    _, files = generator.generate_files(SPEC.parent.parent / "reached-by-branch-by-hand/spec.yaml")
+    history.git("checkout", "-q", "main")
+    history.git("tag", "v1.6.0")
+    history.git("commit", "-q", "--allow-empty", "-m", "third")
+    for tag in ("v-nightly", "v1.7.0-rc.1", "v1.7", "build-1.7.0"):
+        history.git("tag", tag)
+    history.git("checkout", "-q", "v1.6.0")
+    history.git("update-ref", "refs/remotes/origin/main", "main")
+    assert "TAG ghcr.io/example/shop-web:production" in promote(history, "v1.6.0", files)[1]
+    history.git("tag", "v1.7.0", "main")
+    text = promote(history, "v1.6.0", files)[1]
+    assert "TAG ghcr.io/example/shop-web:v1.6.0" in text and "shop-web:production" not in text
 
 
 def test_a_commit_of_another_branch_is_refused(history: Repository) -> None:
@@ -129,3 +148,27 @@ def test_a_hotfix_changes_nothing_where_a_newer_version_serves(history: Reposito
     history.git("-C", "counted", "fetch", "-q", "--tags")
     code, text = run_script(script, history.folder, "v1.4.1", **{**commit, "NEWER": "1004002"})
     assert code == 0 and "v1.4.2" in text
+
+
+@pytest.mark.parametrize(
+    ("revision", "code"), [("THIS", 0), ("another", 1)], ids=["the same commit", "a tag that was moved"]
+)
+def test_a_repeated_run_replaces_what_it_has_built_before(tmp_path: Path, revision: str, code: int) -> None:
+    """It builds again, and takes nothing from the registry, where anybody who can push a branch may have put it."""
+    repository = Repository(tmp_path / "repository")
+    commit = repository.commit("first")
+    labels = f'"org.opencontainers.image.revision": "{revision.replace("THIS", commit)}"'
+    docker = f"""docker() {{
+      case "$3 $4" in
+        "inspect --format") echo '{labels}' ;;
+        inspect*) if [ -e ../tagged ]; then printf new; else echo old; fi ;;
+        *) echo "TAG $6"; touch ../tagged ;;
+      esac
+    }}
+    """
+    digest = f"sha256:{hashlib.sha256(b'new').hexdigest()}"
+    variables = {"DIGEST_WEB": digest, "GITHUB_SHA": commit}
+    done, text = run_script(docker + find_script("release", "find"), repository.folder, "v1.4.1-rc.1", **variables)
+    assert done == code, text
+    assert ("TAG ghcr.io/example/shop-web:v1.4.1-rc.1" in text) == (code == 0)
+    assert ("is there already with other bytes" in text) == (code == 1)

@@ -162,7 +162,8 @@ def test_status_says_why_a_host_does_not_answer(vps: Host) -> None:
     done = on("status", "production")
     assert done.code == 64 and "? deploy: there is no stack" in done.out
     done = on("status", "production", "--ssh", "vps=gone")
-    assert done.code == 255 and "? connect to host gone: Connection refused" in done.out
+    assert done.code == 255 and "? connect to host gone: Connection refused (ssh gone); " in done.out
+    assert "; --ssh vps=USER@ADDRESS, or `Host vps` in ~/.ssh/config, says how to log in\n" in done.out
 
 
 def test_logs_are_printed_line_by_line_and_escaped(vps: Host) -> None:
@@ -225,7 +226,7 @@ def test_exec_has_a_terminal_when_this_command_has_one() -> None:
     words = ssh_host.build_ssh_command("vps", ["docker", "exec"], is_terminal=True)
     assert "RequestTTY=force" in words and "-T" not in words and "BatchMode=yes" in words
     assert calls.run_in_terminal([sys.executable, "-c", "raise SystemExit(3)"]).code == 3
-    assert calls.run_in_terminal(["/no/such/program"]).code == -1
+    assert calls.run_in_terminal(["/no/such/program"]).is_not_installed
 
 
 def test_exec_needs_one_container_and_a_command(vps: Host) -> None:
@@ -280,7 +281,11 @@ def test_words_that_name_nothing(vps: Host, words: tuple[str, ...], message: str
 
 def test_ssh_that_fails_or_is_not_there(vps: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     done = on("logs", "production", "api", "--ssh", "vps=gone")
-    assert done.code == 255 and "--ssh vps=USER@ADDRESS says where it is" in done.err
+    assert done.code == 255
+    assert "--ssh vps=USER@ADDRESS, or `Host vps` in ~/.ssh/config, says how to log in" in done.err
+    for words in (("exec", "production", "api", "--ssh", "vps=gone", "--", "ls"),
+                  ("rollback", "production", "api", "--yes", "--ssh", "vps=gone")):  # fmt: skip
+        assert "--ssh vps=USER@ADDRESS, or `Host vps` in" in on(*words).err
     vps.deploy("echo 'deploy: unknown request: see the top' >&2; exit 64")
     assert "vps: ssh used the deploy key" in on("rollback", "production", "api", "--yes").err
     monkeypatch.setenv("PATH", "/nowhere")

@@ -104,7 +104,17 @@ def test_a_new_service_stands_before_the_comment_of_the_next_table(spec: Path) -
     assert lines[lines.index("    worker:") + 2 :][:3] == ["    # More services come here.", "", "# Where it runs."]
 
 
-@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(
+            path,
+            id=path.relative_to(ROOT).as_posix(),
+            marks=[pytest.mark.exhaustive] if path.parent.name == "examples" else [],
+        )
+        for path in SPECS
+    ],
+)
 def test_no_spec_loses_what_a_person_wrote(spec: Path, path: Path) -> None:
     """A key that is new in the first table and in the last: lines are added, and none goes."""
     text = path.read_text()

@@ -65,6 +65,9 @@ class Run:
         return [job for job, result in self.results.items() if result != "skipped" and job != "changes"]
 
 
+ALL_OF_TESTING = ["test-api_unit", "test-api_types", "build-api", "build-schema", "deploy-testing"]
+
+
 @pytest.mark.parametrize(
     ("touched", "branch", "expected"),
     [
@@ -75,8 +78,11 @@ class Run:
             ["test-web", "test-api_unit", "test-api_types", "build-web", "build-api", "deploy-staging"],
         ),
         ({"schema"}, "develop", ["build-schema", "deploy-testing"]),
-        ({"web"}, "develop", ["test-web"]),
-        ({"web"}, "another", ["test-web"]),
+        ({"web"}, "develop", []),
+        ({"web", "api"}, "develop", ["test-api_unit", "test-api_types", "build-api", "deploy-testing"]),
+        ({"web"}, "another", []),
+        ({"stack_testing"}, "develop", ALL_OF_TESTING),
+        ({"stack_testing"}, "main", []),
         (set(), "main", []),
     ],
 )

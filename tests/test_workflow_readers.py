@@ -7,7 +7,7 @@ import pytest
 from kiwari_ci.readers.docker_build import parse_docker_build
 from kiwari_ci.readers.workflow import ReferenceContext, parse_workflow
 from kiwari_ci.readers.workflow_matrix import MAX_MATRIX_COMBINATIONS, expand_matrix
-from kiwari_ci.readers.workflow_triggers import narrow_triggers
+from kiwari_ci.readers.workflow_triggers import narrow_triggers, split_alternatives, split_conjunction
 from kiwari_ci.readers.yaml_document import parse_yaml_document
 
 TRIGGERS = ("on push to `main`", "on push to `develop`", "by hand")
@@ -93,3 +93,21 @@ def test_a_called_workflow_has_the_inputs_of_its_caller(expression: str, environ
 def test_the_triggers_that_a_condition_leaves(condition: str, expected: tuple[str, ...]) -> None:
     """Of several conditions that must all be true, each may name the branch."""
     assert narrow_triggers(TRIGGERS, condition) == expected
+
+
+@pytest.mark.parametrize(
+    ("condition", "alternatives", "terms"),
+    [
+        ("a && (b || c)", ["a && (b || c)"], ["a", "(b || c)"]),
+        ("(b || c)", ["b", "c"], ["(b || c)"]),
+        ("(a) || (b)", ["(a)", "(b)"], ["(a) || (b)"]),
+        ("(a && x == '||)') || tag", ["(a && x == '||)')", "tag"], ["(a && x == '||)') || tag"]),
+        ("(a && b)", ["a && b"], ["a", "b"]),
+        ("f(a) && g(b)", ["f(a) && g(b)"], ["f(a)", "g(b)"]),
+        ("", [""], [""]),
+        (")(", [")("], [")("]),
+    ],
+)
+def test_a_condition_is_split_outside_of_brackets(condition: str, alternatives: list[str], terms: list[str]) -> None:
+    assert split_alternatives(condition) == alternatives
+    assert split_conjunction(condition) == terms

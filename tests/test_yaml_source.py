@@ -14,6 +14,8 @@ from kiwari_ci.loading import yaml_source
 from kiwari_ci.loading.yaml_source import SourceSpan, YamlSource
 from kiwari_ci.problems import Problem, SpecError
 
+quickly = settings(derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+
 
 @pytest.fixture(autouse=True, params=["CSafeLoader", "SafeLoader"])
 def loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,28 +233,33 @@ def test_faults_without_end_are_cut(spec: Path) -> None:
 # Whole files of YAML's own signs reach more of a parser than random bytes do.
 SIGNS = st.sampled_from(list("ab1~:-?,[]{}#&*!|>'\"%@`\\ \n\t\r.") + ["\n  ", ": ", "- ", "<<: ", "---\n", "é", "😀"])
 TEXTS = st.lists(SIGNS, max_size=40).map("".join).map(str.encode)
+ENCODED = st.text(max_size=60).map(lambda text: text.encode("utf-8", "replace"))
 
 
-@settings(max_examples=400, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-@given(content=st.binary(max_size=60) | TEXTS | st.text(max_size=60).map(lambda text: text.encode("utf-8", "replace")))
-@example(content=b'a: "\\ud800"')
-@example(content=b"? ")
-@example(content=b"- ")
-@example(content=b"a:\n  - \n\n\n")
-def test_any_bytes_are_a_source_or_faults(spec: Path, content: bytes) -> None:
-    spec.write_bytes(content)
-    try:
-        source = yaml_source.load_yaml(spec)
-    except SpecError as raised:
-        assert raised.problems
-        text = content.decode("utf-8", "replace").removeprefix("\ufeff")
-        lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-        for problem in raised.problems:
-            assert problem.line == 0 or 1 <= problem.column <= len(lines[problem.line - 1]) + 1
-    else:
-        for place in [*source.keys.values(), *source.values.values()]:
-            assert source.at(place).strip() and len(source.at(place)) == place.length
-        assert set(source.keys) < set(source.values)
+@pytest.mark.parametrize("examples", [100, pytest.param(400, marks=pytest.mark.exhaustive)])
+def test_any_bytes_are_a_source_or_faults(spec: Path, examples: int) -> None:
+    @settings(quickly, max_examples=examples)
+    @given(content=st.binary(max_size=60) | TEXTS | ENCODED)
+    @example(content=b'a: "\\ud800"')
+    @example(content=b"? ")
+    @example(content=b"- ")
+    @example(content=b"a:\n  - \n\n\n")
+    def tried(content: bytes) -> None:
+        spec.write_bytes(content)
+        try:
+            source = yaml_source.load_yaml(spec)
+        except SpecError as raised:
+            assert raised.problems
+            text = content.decode("utf-8", "replace").removeprefix("\ufeff")
+            lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+            for problem in raised.problems:
+                assert problem.line == 0 or 1 <= problem.column <= len(lines[problem.line - 1]) + 1
+        else:
+            for place in [*source.keys.values(), *source.values.values()]:
+                assert source.at(place).strip() and len(source.at(place)) == place.length
+            assert set(source.keys) < set(source.values)
+
+    tried()
 
 
 WORDS = st.text(
@@ -265,15 +272,20 @@ DATA = st.recursive(
 )
 
 
-@settings(max_examples=150, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-@given(data=st.dictionaries(WORDS, DATA, max_size=4), indent=st.sampled_from([None, 1]))
-def test_data_and_places_of_what_was_written(spec: Path, data: Any, indent: int | None) -> None:
+@pytest.mark.parametrize("examples", [40, pytest.param(150, marks=pytest.mark.exhaustive)])
+def test_data_and_places_of_what_was_written(spec: Path, examples: int) -> None:
     """JSON is YAML, so what is at a place can be read by another reader."""
-    source = read(spec, json.dumps(data, indent=indent, ensure_ascii=False))
-    assert source.data == data
-    for loc, place in source.keys.items():
-        assert json.loads(source.at(place)) == loc[-1]
-        assert source.at(source.values[loc])[0] == json.dumps(value_at(data, loc), ensure_ascii=False)[0]
+
+    @settings(quickly, max_examples=examples)
+    @given(data=st.dictionaries(WORDS, DATA, max_size=4), indent=st.sampled_from([None, 1]))
+    def tried(data: Any, indent: int | None) -> None:
+        source = read(spec, json.dumps(data, indent=indent, ensure_ascii=False))
+        assert source.data == data
+        for loc, place in source.keys.items():
+            assert json.loads(source.at(place)) == loc[-1]
+            assert source.at(source.values[loc])[0] == json.dumps(value_at(data, loc), ensure_ascii=False)[0]
+
+    tried()
 
 
 def value_at(node: Any, loc: yaml_source.YamlPath) -> Any:

@@ -22,7 +22,7 @@ class Workflow:
     data: Mapping = field(init=False)
 
     def __post_init__(self) -> None:
-        self.data = self._plain(yaml.compose(self.text), ()) or {}
+        self.data = self._plain(yaml.compose(self.text, yaml.CSafeLoader), ()) or {}
 
     @property
     def jobs(self) -> Iterator[tuple[Where, Mapping]]:
@@ -87,7 +87,7 @@ class Workflow:
 
 
 def _scalar(node: yaml.Node | None) -> Any:
-    plain = isinstance(node, yaml.ScalarNode) and node.style is None
+    plain = isinstance(node, yaml.ScalarNode) and not node.style
     value = node.value if node else ""
     if plain and value in ("true", "false", "", "null", "~"):
         return {"true": True, "false": False}.get(value)

@@ -7,13 +7,13 @@ import io
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NoReturn
 
 import click
 
 from kiwari_ci import __version__
+from kiwari_ci.frozen import dataclass
 
 EXIT_INTERNAL_ERROR, EXIT_INTERRUPTED = 70, 130
 

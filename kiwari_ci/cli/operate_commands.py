@@ -20,6 +20,7 @@ from kiwari_ci.cli.options import (
     json_format_option,
     out_option,
     parse_cluster_contexts,
+    parse_destinations,
     parse_pairs,
     quiet_option,
     repository_option,
@@ -128,9 +129,7 @@ def _prepare_probes(
     from kiwari_ci.probes import deploy_records
     from kiwari_ci.probes.runbook_index import RunbookIndex
 
-    destinations = parse_pairs(ssh)
-    if unknown := sorted(set(destinations) - {host.name for host in plan.hosts}):
-        raise click.UsageError(f"no host {', '.join(unknown)}: the spec has {', '.join(h.name for h in plan.hosts)}")
+    destinations = parse_destinations(plan, ssh)
     ways = deploy_records.WaysToHosts(destinations, parse_cluster_contexts(plan, contexts), plan.clusters)
     hosts_asked = deploy_records.query_hosts(list(hosts), ways)
     return release_preview.PreviewSources(

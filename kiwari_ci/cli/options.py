@@ -128,11 +128,24 @@ def parse_pairs(options: Iterable[str]) -> dict[str, str]:
 def parse_cluster_contexts(plan: "Plan", options: Iterable[str]) -> dict[str, str]:
     """The contexts of kubectl by cluster name; raises UsageError for a cluster that the spec does not have."""
     contexts = parse_pairs(options)
-    cluster_names = [cluster.name for cluster in plan.clusters]
-    if unknown := sorted(set(contexts) - set(cluster_names)):
-        known = ", ".join(cluster_names) or "none"
-        raise click.UsageError(f"no cluster {escape_control_characters(', '.join(unknown))}: the spec has {known}")
+    names = [cluster.name for cluster in plan.clusters]
+    if unknown := _list_unknown_names(contexts, names):
+        raise click.UsageError(f"no cluster {unknown}: the spec has {', '.join(names) or 'none'}")
     return contexts
+
+
+def parse_destinations(plan: "Plan", options: Iterable[str]) -> dict[str, str]:
+    """What ssh calls each host, by its name in the spec; raises UsageError for a host that the spec does not have."""
+    destinations = parse_pairs(options)
+    names = [host.name for host in plan.hosts]
+    if unknown := _list_unknown_names(destinations, names):
+        raise click.UsageError(f"no host {unknown}: the spec has {', '.join(names) or 'none'}")
+    return destinations
+
+
+def _list_unknown_names(pairs: Iterable[str], names: Iterable[str]) -> str:
+    """The names of options that are none of these names; they are printed, so nothing in them is obeyed."""
+    return escape_control_characters(", ".join(sorted(set(pairs) - set(names))))
 
 
 def select_output_format(style: str | None) -> str:

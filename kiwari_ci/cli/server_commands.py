@@ -20,7 +20,7 @@ from kiwari_ci.cli.options import (
     find_spec_file,
     json_format_option,
     parse_cluster_contexts,
-    parse_pairs,
+    parse_destinations,
     repository_option,
     ssh_option,
 )
@@ -264,7 +264,7 @@ def rotate_command(
 
     plan = generator.load_spec(find_spec_file(spec)).plan
     rotations = _plan_rotations(plan, environment, name, service, host)
-    destinations = _parse_destinations(plan, ssh)
+    destinations = parse_destinations(plan, ssh)
     is_asked = sys.stdin.isatty()
     if not generate and not is_asked and not yes:
         raise click.UsageError("the new value is on standard input, so nobody can confirm: add --yes")
@@ -502,15 +502,6 @@ def _require_one_container(containers: "Sequence[PlannedPlace]") -> "PlannedPlac
     return containers[0]
 
 
-def _parse_destinations(plan: "Plan", ssh: tuple[str, ...]) -> dict[str, str]:
-    """What ssh calls each host, by its name in the spec."""
-    destinations = parse_pairs(ssh)
-    if unknown := sorted(set(destinations) - {host.name for host in plan.hosts}):
-        host_names = ", ".join(host.name for host in plan.hosts)
-        raise click.UsageError(f"no host {escape_control_characters(', '.join(unknown))}: the spec has {host_names}")
-    return destinations
-
-
 def _plan_access(
     plan: "Plan", containers: "Sequence[PlannedPlace]", ssh: tuple[str, ...], contexts: tuple[str, ...]
 ) -> "Access":
@@ -518,7 +509,7 @@ def _plan_access(
     from kiwari_ci.commands.engine_clients import Access, find_client
 
     cluster_contexts = parse_cluster_contexts(plan, contexts)
-    access = Access(plan, find_output_root(None), _parse_destinations(plan, ssh), cluster_contexts)
+    access = Access(plan, find_output_root(None), parse_destinations(plan, ssh), cluster_contexts)
     for host in dict.fromkeys(container.host for container in containers):
         problem = find_client(host).find_problem(host, access)
         if problem:
@@ -552,11 +543,11 @@ def _explain_exit_code(host: "Host", result: "ProcessResult") -> int:
     """The exit code of a command that reached a host; where the way to it is the reason for it, say so."""
     from kiwari_ci.commands.engine_clients import find_client
 
-    if result.code == -1 and result.err:
+    if result.is_not_installed:
         terminal.print_text(result.err, err=True)
     explanation = find_client(host).explain_failure(host, result)
     if explanation:
         terminal.print_text(explanation, err=True)
-    if result.code == -1 and result.err:
+    if result.is_not_installed:
         return EXIT_NOT_INSTALLED
     return result.code if result.code >= 0 else EXIT_SIGNAL_BASE - result.code

@@ -22,6 +22,7 @@ from kiwari_ci.probes import (
     running_setup,
     ssh_host,
     stack_checks,
+    unplanned_containers,
 )
 from kiwari_ci.probes.calls import TOTAL_TIMEOUT, BackgroundCall
 from kiwari_ci.probes.findings import Finding, FindingGroup
@@ -247,7 +248,7 @@ class _ServerCheck:
         if facts.why:
             hint = ""
             if host.name not in self.options.destinations:
-                hint = f"; --ssh {host.name}=USER@ADDRESS says where it is"
+                hint = f"; {ssh_host.format_login_hint(host.name)}"
             yield group.not_asked("everything on it", f"{facts.why} (ssh {destination}){hint}")
         else:
             yield group.ok("ssh", f"{destination}, as {facts.word('login')}")
@@ -336,6 +337,8 @@ class _ServerCheck:
         yield from stack_checks.check_stack_containers(
             group, self.host, stack, self.facts, destination, self.runbook, now
         )
+        takeover = running_setup.find_takeover(self.plan, stack)
+        yield from unplanned_containers.check_unplanned_containers(group, self.host, stack, self.facts, takeover)
 
     def _check_public_routes(
         self, group: FindingGroup, stack: ComposeStack, container: PlannedContainer

@@ -1,7 +1,7 @@
 """How a person's own login reaches what each engine runs: by ssh on a server, by kubectl in a cluster."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, TypedDict, cast
 
@@ -14,7 +14,6 @@ from kiwari_ci.probes.calls import TOTAL_TIMEOUT, ProcessResult, run_process
 from kiwari_ci.schema.environments import EngineKind
 
 _SSH_FAILED = 255
-_NOT_INSTALLED = -1  # the exit code of `run_process`
 
 
 @dataclass(frozen=True)
@@ -92,16 +91,20 @@ class SshClient:
         """Ask the host program, Docker, and the database program where it has work."""
         assert isinstance(host, DeployHost)
         command = operate.build_status_command(host.folder, stack, host.has_schedule)
-        ssh_command = ssh_host.build_ssh_command(access.destination(host), command)
-        result = run_process(ssh_command, seconds=TOTAL_TIMEOUT)
-        return operate.parse_status(environment, host, stack, places, result)
+        destination = access.destination(host)
+        result = run_process(ssh_host.build_ssh_command(destination, command), seconds=TOTAL_TIMEOUT)
+        status = operate.parse_status(environment, host, stack, places, result)
+        if result.code != _SSH_FAILED:
+            return status
+        hint = ssh_host.format_login_hint(host.name)
+        return replace(status, problem=f"{status.problem} (ssh {destination}); {hint}")
 
     def explain_failure(self, host: Host, result: ProcessResult) -> str:
         """The program ssh itself ends with 255, and a deploy key may do less than a login."""
         if operate.is_refused_to_deploy_key(result):
             return f"{host.name}: {ssh_host.DEPLOY_KEY_REASON}"
         if result.code == _SSH_FAILED:
-            hint = f"--ssh {host.name}=USER@ADDRESS says where it is"
+            hint = ssh_host.format_login_hint(host.name)
             return f"ssh {host.name} ended with 255; if it did not get through: {hint}"
         return ""
 
@@ -144,7 +147,7 @@ class KubectlClient:
 
     def explain_failure(self, host: Host, result: ProcessResult) -> str:
         """A rollback runs a program of the checkout."""
-        if result.code == _NOT_INSTALLED and ROLLOUT_PROGRAM_PATH in result.err:
+        if result.is_not_installed and ROLLOUT_PROGRAM_PATH in result.err:
             return "a rollback on a cluster runs this program: go to a clone of the repository"
         return ""
 

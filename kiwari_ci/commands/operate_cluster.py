@@ -48,6 +48,8 @@ def _describe_place(stack: ClusterStack, place: PlannedPlace, state: rollout.Sta
     deployment = state.deployments.get(place.container)
     if place.container in [accessory.container for accessory in stack.accessories if accessory.once]:
         return ContainerStatus(place.container, place.kind, place.name, "a Job, which runs before each deploy", True)
+    if place.container in [instance.container for instance in stack.instances if instance.once]:
+        return _describe_one_shot(place, state)
     if deployment is None:
         return ContainerStatus(place.container, place.kind, place.name, "there is no such Deployment", False)
     if place.kind == "accessory":
@@ -55,8 +57,18 @@ def _describe_place(stack: ClusterStack, place: PlannedPlace, state: rollout.Sta
     return _describe_service(stack, place, deployment, state)
 
 
+def _describe_one_shot(place: PlannedPlace, state: rollout.State) -> ContainerStatus:
+    """A service that runs once is well if its newest Job did not fail; its Jobs are its record."""
+    jobs = state.jobs_of(place.container)
+    shown_state = rollout.state_of_one_shot(jobs)
+    records = rollout.records_of_jobs(jobs)
+    record = create_deploy_record(records[-1]) if records else None
+    is_well = record is not None and rollout.outcome_of(jobs[-1]) != "Failed"
+    return ContainerStatus(place.container, place.kind, place.name, shown_state, is_well, record)
+
+
 def _describe_accessory(place: PlannedPlace, deployment: rollout.Deployment, state: rollout.State) -> ContainerStatus:
-    pods = [pod for pod in state.pods if pod.service == place.container and pod.is_ready and not pod.is_ending]
+    pods = state.ready_pods(place.container)
     image = rollout.image_in(deployment.document["spec"]["template"])
     shown_state = f"{image}, {len(pods)} of {deployment.replicas} pods are ready"
     return ContainerStatus(place.container, place.kind, place.name, shown_state, len(pods) == deployment.replicas)

@@ -3,7 +3,11 @@
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from kiwari_ci.commands.deployed_commits import find_deployed_commit, format_deployed_number
+from kiwari_ci.commands.deployed_commits import (
+    explain_unknown_commit,
+    find_deployed_commit,
+    format_deployed_number,
+)
 from kiwari_ci.commands.preview.release_preview import (
     MAX_LISTED_COMMITS,
     PreviewSources,
@@ -124,7 +128,7 @@ def _trace_source_commit(
     number = format_deployed_number(plan, environment, deploy.number)
     commit = find_deployed_commit(plan, environment, deploy.number, git, head)
     if not commit:
-        yield create_unknown_line(f"{number} is not in {branch} and its tags: git fetch --tags, or it was removed")
+        yield create_unknown_line(explain_unknown_commit(plan, environment, deploy.number, branch))
         return
     yield from _describe_source_commit(source, maker, commit, number, deploy, git, sources)
     newer_commits = git.commits(head, f"^{commit}", paths=source.pathspecs)

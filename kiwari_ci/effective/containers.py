@@ -1,7 +1,6 @@
 """Services and accessories as they are in one environment."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from kiwari_ci.effective.databases import PLACEHOLDER
 from kiwari_ci.effective.dollar_signs import unescape_container_texts
 from kiwari_ci.effective.images import EffectiveImage
 from kiwari_ci.effective.overrides import apply_override
+from kiwari_ci.frozen import dataclass
 from kiwari_ci.loading.yaml_source import YamlPath
 from kiwari_ci.plan import GitHubSetting
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kiwari_ci.effective.environments import EffectiveEnvironment
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False)
 class EffectiveContainer(ABC):
     """A service or an accessory in one environment."""
 
@@ -70,6 +70,11 @@ class EffectiveContainer(ABC):
         return self.routes[0].domain if self.routes else ""
 
     @property
+    def is_reached_by_proxy(self) -> bool:
+        """Whether the proxy leads to it, or could: a person may add the domains of a stack that has none."""
+        return bool(self.domain)
+
+    @property
     def url(self) -> str:
         """The URL of its first public address; empty when it has none."""
         return f"{self.environment.url_scheme}://{self.routes[0].address}" if self.routes else ""
@@ -79,7 +84,7 @@ class EffectiveContainer(ABC):
         """The container whose `env` it reads."""
         return self
 
-    @property
+    @cached_property
     def env_file(self) -> str:
         """Its env file: the stack's, its own, or none when nothing would stand in it."""
         owner = self.env_owner
@@ -95,14 +100,12 @@ class EffectiveContainer(ABC):
         """Whether it reads the stack's env file even without an `env` of its own."""
         return False
 
-    @property
+    @cached_property
     def variable_names(self) -> set[str]:
         """The names of the variables that it gets from the spec: its own, and those of an env file that it shares."""
         names = {*self.env_owner.options.env, *self.options.environment}
         if self.env_file:
-            for peer in self.environment.containers.values():
-                if peer.env_file == self.env_file:
-                    names |= peer.env_owner.options.env.keys()
+            names |= self.environment.env_file_variables.get(self.env_file, set())
         return names
 
     @property
@@ -140,7 +143,7 @@ class EffectiveContainer(ABC):
         return value.value or ""
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False)
 class EffectiveService(EffectiveContainer):
     """A service in one environment."""
 
@@ -154,6 +157,12 @@ class EffectiveService(EffectiveContainer):
     def options(self) -> schema.Service:
         """The same with each text as the container gets it: `$$` is a dollar sign."""
         return unescape_container_texts(self.written_options)
+
+    @property
+    def is_reached_by_proxy(self) -> bool:
+        """Whether the proxy leads to it, or could: a person may add the domains of a stack that has none."""
+        is_without_domains = not self.environment.model.domains
+        return bool(self.domain) or (is_without_domains and self.options.port is not None)
 
     @property
     def is_stopped_first(self) -> bool:
@@ -193,7 +202,7 @@ class EffectiveService(EffectiveContainer):
         return spec.image(owner, self.environment.name if spec.has_environment_specific_build(owner) else "")
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False)
 class EffectiveAccessory(EffectiveContainer):
     """An accessory in one environment."""
 

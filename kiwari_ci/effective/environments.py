@@ -1,6 +1,5 @@
 """Environments: what they hold, where they run, and what starts their deploys."""
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from kiwari_ci.effective.databases import EffectiveDatabase
 from kiwari_ci.effective.hosts import EffectiveHost, pull_token_setting
 from kiwari_ci.effective.images import EffectiveImage
 from kiwari_ci.effective.tag_patterns import VersionTagPattern
+from kiwari_ci.frozen import dataclass
 from kiwari_ci.github import path_filters
 from kiwari_ci.plan import GitHubSetting
 from kiwari_ci.schema.environments import EngineKind, UrlScheme
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kiwari_ci.effective.spec import EffectiveSpec
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False)
 class EffectiveEnvironment:
     """An environment: a stack on one host, or on several."""
 
@@ -40,6 +40,11 @@ class EffectiveEnvironment:
         return {name: self.service(name) for name in self.spec.services if chosen is None or name in chosen}
 
     @cached_property
+    def _all_services(self) -> dict[str, EffectiveService]:
+        """Every service of the spec as it is here, made once: what it computes from the spec, it computes once."""
+        return {name: EffectiveService(self, name) for name in self.spec.services}
+
+    @cached_property
     def accessories(self) -> dict[str, EffectiveAccessory]:
         """Its accessories, in the spec's order."""
         chosen = self.model.accessories
@@ -52,25 +57,45 @@ class EffectiveEnvironment:
 
     def find_domain_owner(self, domain: str) -> str:
         """Name the first container that a domain leads to; empty when it leads to none."""
+        return self._domain_owners.get(domain, "")
+
+    @cached_property
+    def _domain_owners(self) -> dict[str, str]:
+        owners: dict[str, str] = {}
         for name, container in self.containers.items():
-            if any(route.domain == domain for route in container.routes):
-                return name
-        return ""
+            for route in container.routes:
+                owners.setdefault(route.domain, name)
+        return owners
+
+    @cached_property
+    def has_private_services(self) -> bool:
+        """Whether it has a service that the proxy does not lead to, and could not."""
+        return not all(service.is_reached_by_proxy for service in self.services.values())
 
     def service(self, name: str) -> EffectiveService:
         """A service as it is here, whether or not the environment holds it."""
-        return EffectiveService(self, name)
+        return self._all_services[name]
 
     def accessory(self, name: str) -> EffectiveAccessory:
         """An accessory as it is here, whether or not the environment holds it."""
         return EffectiveAccessory(self, name)
 
+    def services_of(self, image: EffectiveImage) -> list[EffectiveService]:
+        """Its services that run an image, in the spec's order."""
+        return self._services_by_image.get(image, [])
+
+    @cached_property
+    def _services_by_image(self) -> dict[EffectiveImage, list[EffectiveService]]:
+        services: dict[EffectiveImage, list[EffectiveService]] = {}
+        for service in self.services.values():
+            services.setdefault(service.image, []).append(service)
+        return services
+
     def list_awaited_images(self, image: EffectiveImage) -> list[EffectiveImage]:
         """List the images of the services that those of an image wait for, by `depends_on`."""
         return [
             self.services[name].image
-            for service in self.services.values()
-            if service.image == image
+            for service in self.services_of(image)
             for name in service.options.depends_on
             if name in self.services
         ]
@@ -158,6 +183,14 @@ class EffectiveEnvironment:
                     settings.setdefault(setting, key)
         return settings
 
+    @cached_property
+    def env_file_variables(self) -> dict[str, set[str]]:
+        """By env file, the names of the variables of all containers that read it."""
+        names: dict[str, set[str]] = {}
+        for container in self.containers.values():
+            names.setdefault(container.env_file, set()).update(container.env_owner.options.env)
+        return names
+
     # What starts its deploys.
 
     @property
@@ -198,7 +231,12 @@ class EffectiveEnvironment:
     @property
     def is_ordered_by_version(self) -> bool:
         """Whether its deploys have the order of version numbers: the commits of several branches have none."""
-        return self.model.deploy_on.branches is not None
+        return self.model.deploy_on.branches is not None and self.model.deploy_on.tag is not None
+
+    @property
+    def is_ordered_by_run(self) -> bool:
+        """Whether a person chooses one of several branches: the run that was started last then serves."""
+        return self.model.deploy_on.branches is not None and self.model.deploy_on.tag is None
 
     @property
     def image_maker(self) -> str:

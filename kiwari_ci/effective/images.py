@@ -1,10 +1,10 @@
 """Images: which are built, of what, by whose pushes, and by which workflow."""
 
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from kiwari_ci import schema
+from kiwari_ci.frozen import dataclass
 
 CACHE_TAG = "buildcache"  # the tag of a build's layers in the registry
 
@@ -20,7 +20,7 @@ class EffectiveImage:
     `environment` is empty for an image that serves all of them.
     """
 
-    spec: "EffectiveSpec" = field(compare=False, repr=False)
+    spec: "EffectiveSpec"
     service: str
     environment: str = ""
 
@@ -32,10 +32,8 @@ class EffectiveImage:
     @property
     def workflow(self) -> str:
         """The workflow that tests, builds and deploys it when its branch is pushed."""
-        for group in self.spec.image_groups:
-            if self in group.images:
-                return group.workflow
-        return f"{self.name}-ci"  # a base that differs by environment, which the rules refuse
+        own_workflow = f"{self.name}-ci"  # of a base that differs by environment, which the rules refuse
+        return self.spec.image_workflows.get(self, own_workflow)
 
     @property
     def registry_name(self) -> str:
@@ -118,10 +116,10 @@ class EffectiveImage:
         """Whether the own workflow of an environment builds it."""
         return environment in self.environments or any(image.is_built_for(environment) for image in self._dependents)
 
-    @cached_property
+    @property
     def _dependents(self) -> list["EffectiveImage"]:
         """The images that are built from it, directly."""
-        return [image for image in self.spec.images if self in image.bases]
+        return self.spec.dependent_images.get(self, [])
 
     @property
     def bases(self) -> list["EffectiveImage"]:
@@ -173,14 +171,18 @@ class ImageGroup:
 def group_images(images: list[EffectiveImage]) -> list[ImageGroup]:
     """Group images so that none waits for an image of another group."""
     awaited = {image: _list_awaited_images(image) for image in images}
-    groups: list[list[EffectiveImage]] = []
+    linked = _link_images(awaited)
+    positions = {image: position for position, image in enumerate(images)}
+    groups: list[ImageGroup] = []
+    grouped: set[EffectiveImage] = set()
     for image in images:
-        linked = [group for group in groups if any(_are_linked(image, other, awaited) for other in group)]
-        groups = [group for group in groups if group not in linked]
-        groups.append([*(member for group in linked for member in group), image])
-    ordered = [tuple(image for image in images if image in group) for group in groups]
-    ordered.sort(key=lambda members: images.index(members[0]))
-    return [ImageGroup(members, _find_root(members, awaited)) for members in ordered]
+        if image in grouped:
+            continue
+        connected = _collect_connected_images(image, linked)
+        grouped |= connected
+        members = tuple(sorted(connected, key=positions.__getitem__))
+        groups.append(ImageGroup(members, _find_root(members, awaited)))
+    return groups
 
 
 def _list_awaited_images(image: EffectiveImage) -> list[EffectiveImage]:
@@ -194,10 +196,29 @@ def _list_awaited_images(image: EffectiveImage) -> list[EffectiveImage]:
     return awaited
 
 
-def _are_linked(
-    first: EffectiveImage, second: EffectiveImage, awaited: dict[EffectiveImage, list[EffectiveImage]]
-) -> bool:
-    return first in awaited[second] or second in awaited[first]
+def _link_images(awaited: dict[EffectiveImage, list[EffectiveImage]]) -> dict[EffectiveImage, list[EffectiveImage]]:
+    """List for each image those that it waits for, and those that wait for it."""
+    linked: dict[EffectiveImage, list[EffectiveImage]] = {image: [] for image in awaited}
+    for image, awaited_images in awaited.items():
+        for other in awaited_images:
+            if other in linked:  # a base that differs by environment is not, and the rules refuse it
+                linked[image].append(other)
+                linked[other].append(image)
+    return linked
+
+
+def _collect_connected_images(
+    image: EffectiveImage, linked: dict[EffectiveImage, list[EffectiveImage]]
+) -> set[EffectiveImage]:
+    """Collect an image and all that are linked to it, directly or through others."""
+    connected: set[EffectiveImage] = set()
+    pending = [image]
+    while pending:
+        member = pending.pop()
+        if member not in connected:
+            connected.add(member)
+            pending += linked[member]
+    return connected
 
 
 def _find_root(

@@ -1,7 +1,8 @@
 """Lock files of dependencies: the package manager that each belongs to, and the tool that brings it."""
 
 import re
-from dataclasses import dataclass
+
+from kiwari_ci.frozen import dataclass
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,8 @@ def find_outside_health_path(container: "EffectiveContainer", route: schema.Rout
 
 def _find_route(container: "EffectiveContainer", domain: str, path: str) -> schema.Route | None:
     """Find the address of the spec to which a request leads: that with the longest path."""
-    candidates = []
-    for environment in container.environment.spec.environments.values():
-        for routes in environment.model.domains.values():
-            candidates += [route for route in routes if route.domain == domain and _covers(route, path)]
+    routes = container.environment.spec.routes_by_domain[domain]
+    candidates = [route for route in routes if _covers(route, path)]
     return max(candidates, key=lambda route: len(route.path or ""), default=None)
 
 

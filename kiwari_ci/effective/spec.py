@@ -45,6 +45,16 @@ class EffectiveSpec:
         """The environments of which at least one host has this engine."""
         return [environment for environment in self.environments.values() if environment.hosts_with(engine)]
 
+    @cached_property
+    def routes_by_domain(self) -> dict[str, list[schema.Route]]:
+        """The public addresses of all environments, by domain."""
+        routes_by_domain: dict[str, list[schema.Route]] = {}
+        for environment in self.environments.values():
+            for routes in environment.model.domains.values():
+                for route in routes:
+                    routes_by_domain.setdefault(route.domain, []).append(route)
+        return routes_by_domain
+
     @property
     def runner_platform(self) -> str:
         """The platform of the runner, which images are built for by default."""
@@ -69,6 +79,20 @@ class EffectiveSpec:
     def image_groups(self) -> list[ImageGroup]:
         """All images, those together that one workflow builds and deploys when a branch is pushed."""
         return group_images(self.images)
+
+    @cached_property
+    def image_workflows(self) -> dict[EffectiveImage, str]:
+        """By image, the workflow that builds and deploys it when a branch is pushed."""
+        return {image: group.workflow for group in self.image_groups for image in group.images}
+
+    @cached_property
+    def dependent_images(self) -> dict[EffectiveImage, list[EffectiveImage]]:
+        """By image, those that are built from it, directly, in the order of the services."""
+        dependents: dict[EffectiveImage, list[EffectiveImage]] = {}
+        for image in self.images:
+            for base in image.bases:
+                dependents.setdefault(base, []).append(image)
+        return dependents
 
     def image(self, service: str, environment: str = "") -> EffectiveImage:
         """The image of a service for all environments, or for one."""

@@ -15,6 +15,8 @@ _TOKEN_PATTERN = re.compile(
     r"|(?P<escaped>\\[\[?*+\\!])|(?P<set>\[[^]]*\])|(?P<plain>.)",
     re.DOTALL,
 )
+_FALLIBLE_CHARACTER = re.compile(r"[?+[]")  # only a repetition and a set can be malformed
+_REPEATABLE_KINDS = ("plain", "escaped", "set")
 _WILDCARD_REGEXES = {"folders": "(?:.+/)?", "all": ".*", "some": "[^/]*"}
 _WILDCARD_STEPS = {
     "folders": MatchStep("folders"),
@@ -120,32 +122,39 @@ def build_sparse_patterns(patterns: Sequence[str]) -> list[str]:
 
 def _matches_pattern(body: str, name: str) -> bool:
     pattern = _compile_pattern(body)
-    return not isinstance(pattern, str) and bool(pattern.match(name))
+    return pattern is not None and bool(pattern.match(name))
 
 
 def _find_syntax_error(body: str) -> str | None:
-    regex = _compile_pattern(body)
-    return regex if isinstance(regex, str) else None
-
-
-@cache
-def _compile_pattern(body: str) -> re.Pattern[str] | LinearMatcher | str:
-    """The pattern without its `!` for whole names, or why it is malformed."""
-    regex, repeatable, wildcards = "", False, 0
-    steps: list[MatchStep] = []
+    """Why a pattern without its `!` is malformed; None when it is not."""
+    if not _FALLIBLE_CHARACTER.search(body):
+        return None
+    is_repeatable = False
     for token in _TOKEN_PATTERN.finditer(body):
         kind, text = token.lastgroup, token.group()
-        if kind == "repeat" and not repeatable:
+        if kind == "repeat" and not is_repeatable:
             return f"`{text}` repeats the character before it, and there is none: use `*` in its place"
         if text == "[" or (kind == "set" and not _is_character_set(text)):
             return f"`{text}` is no set of letters and digits like `[a-z0-9]`"
+        is_repeatable = kind in _REPEATABLE_KINDS
+    return None
+
+
+@cache
+def _compile_pattern(body: str) -> re.Pattern[str] | LinearMatcher | None:
+    """The pattern without its `!` for whole names; None when it is malformed."""
+    if _find_syntax_error(body):
+        return None
+    regex, wildcards = "", 0
+    steps: list[MatchStep] = []
+    for token in _TOKEN_PATTERN.finditer(body):
+        kind, text = token.lastgroup, token.group()
         regex += _translate_token(kind, text)
         if kind == "repeat":
             steps[-1] = MatchStep("maybe" if text == "?" else "repeat", steps[-1].characters)
         else:
             steps.append(_WILDCARD_STEPS.get(kind or "") or MatchStep("one", _translate_token(kind, text)))
-        repeatable = kind in ("plain", "escaped", "set")
-        wildcards += not repeatable
+        wildcards += kind not in _REPEATABLE_KINDS
     return LinearMatcher(steps) if wildcards > MAX_FAST_WILDCARDS else re.compile(f"(?:{regex})\\Z", re.DOTALL)
 
 

@@ -1,9 +1,7 @@
 """Suggests what a person probably meant by an unexpected value; a hint is empty when that is unknown."""
 
-import difflib
 import re
 import shlex
-import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +20,8 @@ def suggest_closest(word: str, known_words: list[str]) -> str:
     """Suggest the known word that was probably meant, or list some of them."""
     if not known_words:
         return "there is none: leave it out"
+    import difflib  # takes time to load, and only a problem needs it
+
     matches = difflib.get_close_matches(word, known_words, n=1)
     if matches:
         return f"did you mean `{matches[0]}`?"
@@ -88,6 +88,8 @@ def _is_unusual_character(character: str) -> bool:
 
 
 def _describe_character(text: str, index: int) -> str:
+    import unicodedata
+
     character = text[index]
     name = unicodedata.name(character, "a control character").lower()
     return f"character {index + 1} of it is U+{ord(character):04X}, {name}: write it anew, in plain ASCII"

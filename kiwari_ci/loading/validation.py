@@ -177,7 +177,7 @@ def find_model(loc: YamlPath) -> type[BaseModel] | None:
             annotation = annotation.model_fields[str(part)].annotation if part in annotation.model_fields else None
         else:
             annotation = (get_args(annotation) or (None,))[-1]
-        annotation = _strip_optional(annotation)
+        annotation = _strip_metadata(annotation)
     annotation = _strip_list(annotation)
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
@@ -187,11 +187,8 @@ def _strip_list(annotation: Any) -> Any:
     return get_args(annotation)[0] if get_origin(annotation) is list else annotation
 
 
-def _strip_optional(annotation: Any) -> Any:
-    if get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    chosen = [option for option in get_args(annotation) if option is not type(None)]
-    return chosen[0] if len(chosen) == 1 and type(None) in get_args(annotation) else annotation
+def _strip_metadata(annotation: Any) -> Any:
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
 def _list_field_names(loc: YamlPath) -> list[str]:

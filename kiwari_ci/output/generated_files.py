@@ -1,15 +1,15 @@
 """Writes the generated files, and compares them with the output folder, which no other module writes to."""
 
+import dataclasses
 import os
 import re
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from difflib import unified_diff
 from io import StringIO
 from pathlib import Path
 from typing import Literal
 
+from kiwari_ci.frozen import dataclass
 from kiwari_ci.output.atomic_write import (
     OutputError,
     apply_changes,
@@ -72,14 +72,14 @@ class FileDifference:
     diff: str
 
 
-@dataclass
+@dataclasses.dataclass
 class WriteResult:
     """What a write did, by path."""
 
-    new: list[str] = field(default_factory=list)
-    changed: list[str] = field(default_factory=list)
-    same: list[str] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
+    new: list[str] = dataclasses.field(default_factory=list)
+    changed: list[str] = dataclasses.field(default_factory=list)
+    same: list[str] = dataclasses.field(default_factory=list)
+    removed: list[str] = dataclasses.field(default_factory=list)
 
 
 def format_marker(project: str) -> str:
@@ -391,6 +391,8 @@ def _format_diff(path: str, old: bytes, new: bytes) -> str:
         return f"--- a/{path}\n+++ b/{path}\n@@ {len(old):,} bytes: too large to show @@\n"
     if _is_env_example(path):
         old = _redact_env_example(old, new)
+    from difflib import unified_diff  # takes time to load, and only a file that differs needs it
+
     before, after = (StringIO(text.decode(errors="backslashreplace"), "\n").readlines() for text in (old, new))
     names = (f"a/{path}" if old else "/dev/null", f"b/{path}" if new else "/dev/null")
     lines = unified_diff(before, after, *names)

@@ -252,13 +252,14 @@ class ProxyGuide:
     """What the runbook says of the domains of a host's proxy, or of all hosts with this kind of proxy.
 
     `auth_lists` are the lists of users that a person makes in a proxy without a generated stack. `scheme` is the one
-    with which clients reach the domains.
+    with which clients reach the domains. `is_serving`: some of the domains lead to containers that run today.
     """
 
     template: str
     host: str
     scheme: str
     network: str
+    is_serving: bool
     sites: tuple[ProxySite, ...]
     redirects: tuple[ProxyRedirect, ...]
     stack: tuple[ProxyStack, ...]
@@ -288,6 +289,13 @@ class ProxyGuide:
     def routes(self) -> tuple[ProxyRoute, ...]:
         """The routes of all domains."""
         return tuple(route for site in self.sites for route in site.routes)
+
+    @property
+    def exception_today(self) -> str:
+        """What to add to a sentence about domains that nothing serves yet."""
+        if not self.is_serving:
+            return ""
+        return " A domain that serves today keeps answering as before: change it as the chapter on the takeover says."
 
     @property
     def protected_sites(self) -> tuple[ProxySite, ...]:

@@ -139,14 +139,17 @@ class ClusterCommands:
 class TakenOverContainer:
     """A container that serves today, and what the first deploy does with it.
 
-    `outcome`: an accessory `stays`, or has `another-name` and would be started a second time; a service is replaced
-    `without-a-gap`, or `with-a-gap` because two cannot run at once, or the old one runs on `under-its-own-name`.
+    `addresses` are its public ones, which the proxy leads to `pass_to`. `outcome`: an accessory `stays`, or has
+    `another-name` and would be started a second time; a service is replaced `without-a-gap`, or `with-a-gap` because
+    two cannot run at once, or the old one runs on `under-its-own-name`.
     """
 
     name: str
     today: str
     container: str
-    domain: str
+    addresses: tuple[str, ...]
+    pass_to: str
+    has_port: bool
     outcome: Literal["stays", "another-name", "without-a-gap", "with-a-gap", "under-its-own-name"]
 
     @property
@@ -171,13 +174,34 @@ class TakenOverContainer:
 
 
 @dataclass(frozen=True)
+class ValuesOfToday:
+    """The keys of an env file that get the values of a container that runs today, and the command that prints them."""
+
+    container: str
+    keys: str
+    place: str
+    command: str
+
+
+@dataclass(frozen=True)
+class LedAddress:
+    """A public address, and where the proxy passes its requests: today, and after the first deploy."""
+
+    address: str
+    today: str
+    pass_to: str
+
+
+@dataclass(frozen=True)
 class Takeover:
     """What serves an environment today.
 
     `has_same_folder`: the new stack's files go into today's folder. `connect_commands` connect the proxy, and the
-    accessories that stay, to the networks of the new containers; `moved_volumes` are the stack's volumes, if today's
-    have other names. `has_https`: clients use HTTPS. `proxy_reads_labels`: the proxy finds the new containers by their
-    labels.
+    accessories that stay, to the networks of the new containers, which `connected_commands` show; `moved_volumes` are
+    the stack's volumes, if today's have other names. `has_https`: clients use HTTPS. `network` is the one that the
+    proxy shares with the services, and `switch_template` says how a person makes this kind of proxy pass requests to
+    another container. It is not used for a proxy that reads labels. `finds_by_name`: the proxy asks for the names of
+    containers.
     """
 
     environment: str
@@ -191,9 +215,13 @@ class Takeover:
     ports: str
     has_https: bool
     containers: tuple[TakenOverContainer, ...]
+    values: tuple[ValuesOfToday, ...]
     connect_commands: tuple[str, ...]
+    connected_commands: tuple[str, ...]
     moved_volumes: str
-    proxy_reads_labels: bool
+    network: str
+    switch_template: str
+    finds_by_name: bool
 
     @property
     def first_host_variable(self) -> str:
@@ -215,6 +243,16 @@ class Takeover:
         return (*(container.container for container in (*self.replaced, *self.beside)), *kept_containers)
 
     @property
+    def restart_from_old_files(self) -> tuple[str, ...]:
+        """The commands that start the containers of today again, from their Compose file."""
+        restore = f"rm -f {self.folder}/docker-compose.override.yml && cp -a {self.folder}-before/. {self.folder}"
+        # Some of these containers may not exist.
+        remove = f"docker rm -f {' '.join(self.names_to_remove)} || true"
+        start = f"cd {self.folder} && docker compose up -d --pull never"
+        scripts = (restore, remove, start) if self.has_same_folder else (remove, start)
+        return tuple(command for script in scripts for command in self._plan_host_commands(script))
+
+    @property
     def disable_number(self) -> int:
         """The step that disables the old pipeline: before files of the new stack are in the folder that it uses."""
         return 1 if self.has_same_folder else 3
@@ -230,11 +268,9 @@ class Takeover:
         return self.prepare_number + 1
 
     @property
-    def environment_commands(self) -> tuple[str, ...]:
-        """The commands that print the environment of each container; an image without a shell has no program for it."""
-        form = "{{range .Config.Env}}{{println .}}{{end}}"
-        variable = self.first_host_variable
-        return tuple(f'ssh "${variable}" "docker inspect -f \'{form}\' {each.today}"' for each in self.containers)
+    def clean_up_number(self) -> int:
+        """The last step, after the one that switches over, if there is something to switch."""
+        return 6 if self.beside else 5
 
     @property
     def replaced(self) -> tuple[TakenOverContainer, ...]:
@@ -245,6 +281,91 @@ class Takeover:
     def beside(self) -> tuple[TakenOverContainer, ...]:
         """The containers of services that run on beside the new ones, until a person stops them."""
         return tuple(container for container in self.containers if container.outcome == "under-its-own-name")
+
+    @property
+    def proxy_container(self) -> str:
+        """The container of the proxy; where the spec does not name it, what a person replaces by its name."""
+        return self.ports or "PROXY"
+
+    @property
+    def names_beside(self) -> str:
+        """The names of the containers that run on beside the new ones."""
+        return ", ".join(f"`{container.today}`" for container in self.beside)
+
+    @property
+    def workers_beside(self) -> tuple[TakenOverContainer, ...]:
+        """The containers whose work is done twice while both run, because they get it from no request."""
+        return tuple(container for container in self.beside if not container.has_port)
+
+    @property
+    def servers_beside(self) -> tuple[TakenOverContainer, ...]:
+        """The containers that answer requests, which something must send to the new ones."""
+        return tuple(container for container in self.beside if container.has_port)
+
+    @property
+    def called_beside(self) -> tuple[TakenOverContainer, ...]:
+        """The containers that answer requests, but none from outside."""
+        return tuple(container for container in self.servers_beside if not container.addresses)
+
+    @property
+    def led_elsewhere(self) -> tuple[LedAddress, ...]:
+        """The public addresses that a person makes the proxy pass to another container."""
+        return _list_led_addresses(self.servers_beside)
+
+    @property
+    def led_by_name(self) -> tuple[LedAddress, ...]:
+        """The public addresses that the proxy must pass to a container by a name that stays."""
+        return _list_led_addresses(self.replaced) if self.finds_by_name else ()
+
+    @property
+    def stop_workers(self) -> tuple[str, ...]:
+        """The commands that stop today's workers."""
+        return self._plan_commands("docker update --restart no {0} && docker stop {0}", self.workers_beside)
+
+    @property
+    def stop_servers(self) -> tuple[str, ...]:
+        """The commands that stop today's containers that answer requests."""
+        return self._plan_commands("docker update --restart no {0} && docker stop {0}", self.servers_beside)
+
+    @property
+    def start_old(self) -> tuple[str, ...]:
+        """The commands that start today's containers again."""
+        return self._plan_commands("docker update --restart unless-stopped {0} && docker start {0}", self.beside)
+
+    @property
+    def stop_new(self) -> tuple[str, ...]:
+        """The commands that stop the new containers after the old ones have been started."""
+        return self._plan_commands("docker update --restart no {1} && docker stop {1}", self.beside)
+
+    @property
+    def show_traffic(self) -> tuple[str, ...]:
+        """The commands that print how many bytes the old and the new containers have received and sent."""
+        led = [container for container in self.servers_beside if container.addresses]
+        names = " ".join(f"{container.today} {container.container}" for container in led)
+        return self._plan_host_commands(f'docker stats --no-stream --format "{{{{.Name}}}} {{{{.NetIO}}}}" {names}')
+
+    @property
+    def show_stopped(self) -> str:
+        """The command that prints the state of the old containers."""
+        names = " ".join(container.today for container in self.beside)
+        form = "{{.Name}} {{.State.Status}}"
+        return f"ssh \"${self.first_host_variable}\" 'docker inspect -f \"{form}\" {names}'"
+
+    def _plan_commands(self, script: str, containers: tuple[TakenOverContainer, ...]) -> tuple[str, ...]:
+        """Plan a command for each container, on each host."""
+        scripts = [script.format(container.today, container.container) for container in containers]
+        return tuple(command for each in scripts for command in self._plan_host_commands(each))
+
+    def _plan_host_commands(self, script: str) -> tuple[str, ...]:
+        return tuple(f"ssh \"${variable}\" '{script}'" for variable in self.host_variables)
+
+
+def _list_led_addresses(containers: tuple[TakenOverContainer, ...]) -> tuple[LedAddress, ...]:
+    return tuple(
+        LedAddress(address, container.today, container.pass_to)
+        for container in containers
+        for address in container.addresses
+    )
 
 
 @dataclass(frozen=True)

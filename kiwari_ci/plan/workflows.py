@@ -158,7 +158,9 @@ class EnvironmentDeploy:
     jobs, as expressions. `goes_back`: an older commit that a person chose is put back. `shows_output`: of containers,
     also in a public log. `released_tags` and `released_regex` match the tags of which a newer one may overtake this
     deploy; empty for a deploy of no tag. `served_version` is the version that serves, by its number in `NEWER`, as a
-    word of the shell; empty where commits are counted. `first_steps` are the user's own, which a host is reached by.
+    word of the shell; empty where commits are counted. `run_base` is what was added to the number of a run of
+    `workflow`, where runs order the deploys; otherwise 0. `first_steps` are the user's own, which a host is reached
+    by.
     `runner` is empty when the runner must have several labels.
     """
 
@@ -180,6 +182,8 @@ class EnvironmentDeploy:
     redirects: tuple[PublicRedirectCheck, ...]
     minutes: int
     goes_back: bool
+    workflow: str
+    run_base: int
     shows_output: bool
     released_tags: str
     released_regex: str
@@ -276,7 +280,8 @@ class DeployTarget:
 class ImageJobs:
     """The jobs that test and build one image.
 
-    `gate` or `gates`: what the build waits for; `condition`: which runs build. `counts_commits`: the job
+    `gate` or `gates`: what the build waits for; `condition`: which runs build. `branches`: those whose pushes deploy
+    it, not those that deploy an image which is built from it. `counts_commits`: the job
     also has the sequence number of the deploy.
     `maker`: what builds the image, a word of the shell, where the key says that. `reuses`: an image of the same source
     is taken as it is, in runs for which `reused_when` is true (in all, if it is empty), and `reports_reuse`: a deploy
@@ -285,6 +290,7 @@ class ImageJobs:
 
     source: ImageSource
     build_job: str
+    branches: tuple[str, ...]
     condition: str
     maker: str
     reuses: bool
@@ -308,11 +314,15 @@ class ImageJobs:
 
 @dataclass(frozen=True)
 class ChangedService:
-    """A service of which a job tells whether a change touches it: by its path filters, which git takes as pathspecs."""
+    """A service of which a job tells whether a change touches it: by its path filters, which git takes as pathspecs.
+
+    With `environment`, it is not a service: it tells whether the files that deploys of this environment send changed.
+    """
 
     service: str
     filters: tuple[PathFilter, ...]
     pathspecs: tuple[str, ...]
+    environment: str = ""
 
 
 @dataclass(frozen=True)
@@ -320,14 +330,16 @@ class ChangesJob:
     """The job that tells which services a change touches: an output for each, `true` or `false`.
 
     `base` is the expression of the commit to compare with, and `depth` how much of the history is fetched for that,
-    with the reason. A change of `touches_all`, a path, touches all services. `sequence` is the output with the number
-    of the commit. Both are empty for none.
+    with the reason. A push is compared with the commit at which its branch left the branch `forked_from`. A change of
+    `touches_all`, a path, touches all services. `sequence` is the output with the number
+    of the commit. They are empty for none.
     """
 
     job: str
     base: str
     depth: int | str
     depth_reason: str
+    forked_from: str
     touches_all: str
     sequence: str
     services: tuple[ChangedService, ...]
@@ -443,7 +455,9 @@ class EnvironmentWorkflow:
     branch or workflow that built the images, a word of the shell; `signed_ref` matches the refs on which it did.
     `find_environment` is what the step that finds images reads. Images are called like the tag, without
     `removed_prefix`. A tagged commit is on one of `branches`, in words. `orders_by_version`: the number of the version
-    orders the deploys, for several branches; then `branch_refs` are the patterns of these for git.
+    orders the deploys, for several branches; then `branch_refs` are the patterns of these for git. `run_base`: the
+    number of the run orders the deploys of any branch that `branch_regex` matches, and this is added to it; otherwise
+    0. `history` is why the job that finds images needs all commits; empty where it needs none.
     """
 
     name: str
@@ -453,7 +467,6 @@ class EnvironmentWorkflow:
     words: str
     example: str
     removed_prefix: str
-    left_alone: tuple[str, ...]
     by_hand: bool
     by_ref: str
     by_commit: bool
@@ -461,7 +474,10 @@ class EnvironmentWorkflow:
     branch: str
     branches: str
     branch_refs: tuple[str, ...]
+    branch_regex: str
     orders_by_version: bool
+    run_base: int
+    history: str
     tag: str
     moves: bool
     from_environment: str
@@ -513,7 +529,8 @@ class EnvironmentWorkflow:
 
     def started_by(self) -> str:
         """What starts it, in words."""
-        ways = [f"tag {self.pattern}" if self.pattern else "", "by hand" if self.by_hand else ""]
+        by_hand = f"by hand, from {self.branches}" if self.run_base else "by hand"
+        ways = [f"tag {self.pattern}" if self.pattern else "", by_hand if self.by_hand else ""]
         return " or ".join(filter(None, ways))
 
 

@@ -1,6 +1,7 @@
 """EffectiveSpec → Plan: every name, default and expression of the output is decided here, once."""
 
 from kiwari_ci.effective import EffectiveEnvironment, EffectiveHost, EffectiveSpec
+from kiwari_ci.effective.branch_patterns import format_policy_pattern
 from kiwari_ci.effective.hosts import pull_token_setting
 from kiwari_ci.engines.all_engines import find_engine
 from kiwari_ci.github import action_pins
@@ -75,6 +76,7 @@ def build_plan(
     )
     examples = [workflow.example for workflow in environment_workflows if workflow.example]
     pull_requests = plan_pull_request_workflows(spec, pins.pins)
+    takeovers = plan_takeovers(spec, stacks)
     required_checks = (DRIFT_CHECK, *(workflow.check for workflow in pull_requests))
     migrating = [f"`{name}`" for name, service in spec.services.items() if service.migrate]
     return Plan(
@@ -110,8 +112,8 @@ def build_plan(
         released=any(workflow.builds and workflow.pattern for workflow in environment_workflows),
         by_hand=tuple(workflow for workflow in environment_workflows if workflow.by_hand),
         domains=_list_domains(every_host),
-        proxy_guides=plan_proxy_guides(hosts),
-        takeovers=plan_takeovers(spec, stacks),
+        proxy_guides=plan_proxy_guides(hosts, [takeover.environment for takeover in takeovers]),
+        takeovers=takeovers,
         answering=_list_health_checked(spec, first_stacks),
         standing=tuple(accessories for host in hosts for accessories in list_long_running(host)),
         pushing=", ".join(stack.environment for stack in compose_stacks if stack.pushed),
@@ -132,6 +134,7 @@ def build_plan(
                 dict.fromkeys(workflow.pattern for workflow in environment_workflows if workflow.pattern)
             ),
             required_checks=required_checks,
+            has_takeovers=bool(takeovers),
         ),
         hatches=list_escape_hatches(spec),
         spec_text=spec_text,
@@ -167,6 +170,8 @@ def _list_refs_of(environment: EffectiveEnvironment) -> list[DeployedRef]:
     refs: list[DeployedRef] = [("branch", deploy_on.push)] if deploy_on.push else []
     if environment.tag_pattern:
         refs.append(("tag", environment.tag_pattern.text))
+    elif environment.is_ordered_by_run:
+        refs += [("branch", format_policy_pattern(branch)) for branch in environment.release_branches]
     elif deploy_on.dispatch:
         refs.append(("branch", environment.deploy_branch))
         if environment.has_own_builds:

@@ -51,7 +51,8 @@ def order_for_builds(images: tuple[EffectiveImage, ...]) -> tuple[EffectiveImage
     ordered: list[EffectiveImage] = []
     for image in images:
         ordered += [*list_all_bases(image), image]
-    return tuple(image for image in dict.fromkeys(ordered) if image in images)
+    wanted = set(images)
+    return tuple(image for image in dict.fromkeys(ordered) if image in wanted)
 
 
 def plan_image_build(image: EffectiveImage) -> ImageBuild:

@@ -1,5 +1,7 @@
 """What the runbook says of all hosts: the domains of their proxies, and the accessories that keep running."""
 
+from collections.abc import Collection
+
 from kiwari_ci.plan import DeployHost, LongRunningAccessories, ProxyGuide
 from kiwari_ci.proxies.all_proxies import find_planned_proxy
 from kiwari_ci.proxies.base import list_auth_lists
@@ -7,32 +9,37 @@ from kiwari_ci.proxies.base import list_auth_lists
 _STACK_GUIDE_TEMPLATE = "proxy/stack.md.j2"
 
 
-def plan_proxy_guides(hosts: tuple[DeployHost, ...]) -> tuple[ProxyGuide, ...]:
+def plan_proxy_guides(hosts: tuple[DeployHost, ...], serving_environments: Collection[str]) -> tuple[ProxyGuide, ...]:
     """Plan what the runbook says of the domains of proxies.
 
-    What concerns all hosts with one kind of proxy and one scheme comes first, then each host by itself.
+    What concerns all hosts with one kind of proxy and one scheme comes first, then each host by itself. Something
+    serves the domains of `serving_environments` today.
     """
     shared_hosts: dict[tuple[str, str], list[DeployHost]] = {}
-    own_guides = []
+    own_hosts: list[tuple[str, list[DeployHost]]] = []
     for host in hosts:
         proxy = find_planned_proxy(host.proxy)
         if proxy.has_one_guide_for_all_hosts:
             shared_hosts.setdefault((proxy.guide_template, host.scheme), []).append(host)
         else:
-            own_guides += [_plan_proxy_guide(_STACK_GUIDE_TEMPLATE, [host])] if host.fronts else []
-            own_guides += [_plan_proxy_guide(proxy.guide_template, [host])] if proxy.guide_template else []
-    shared_guides = [_plan_proxy_guide(template, same_hosts) for (template, _), same_hosts in shared_hosts.items()]
-    guides = [*shared_guides, *own_guides]
+            own_hosts += [(_STACK_GUIDE_TEMPLATE, [host])] if host.fronts else []
+            own_hosts += [(proxy.guide_template, [host])] if proxy.guide_template else []
+    guided_hosts = [(template, same_hosts) for (template, _), same_hosts in shared_hosts.items()]
+    guides = [
+        _plan_proxy_guide(template, same_hosts, serving_environments)
+        for template, same_hosts in (*guided_hosts, *own_hosts)
+    ]
     return tuple(guide for guide in guides if guide.sites or guide.stack)
 
 
-def _plan_proxy_guide(template: str, hosts: list[DeployHost]) -> ProxyGuide:
+def _plan_proxy_guide(template: str, hosts: list[DeployHost], serving_environments: Collection[str]) -> ProxyGuide:
     sites = tuple(site for host in hosts for site in host.sites)
     return ProxyGuide(
         template=template,
         host=hosts[0].name,
         scheme=hosts[0].scheme,
         network=hosts[0].network,
+        is_serving=any(stack.environment in serving_environments for host in hosts for stack in host.stacks),
         sites=sites,
         redirects=tuple(redirect for host in hosts for redirect in host.redirects),
         stack=hosts[0].fronts if template == _STACK_GUIDE_TEMPLATE else (),

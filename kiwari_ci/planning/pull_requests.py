@@ -35,7 +35,8 @@ def plan_pull_request_workflows(spec: EffectiveSpec, actions: ActionPins) -> tup
     if not checked_services:
         return ()
     pushed_branches = tuple(_list_pushed_branches(spec))
-    changes = [_plan_changes(checked_services, bool(pushed_branches))] if _tests_what_is_touched(spec) else []
+    forked_from = spec.project.default_branch if pushed_branches else ""
+    changes = [_plan_changes(checked_services, forked_from)] if _tests_what_is_touched(spec) else []
     return (
         PullRequestWorkflow(
             name=WORKFLOW_NAME,
@@ -48,11 +49,11 @@ def plan_pull_request_workflows(spec: EffectiveSpec, actions: ActionPins) -> tup
     )
 
 
-def _plan_changes(services: tuple[PullRequestService, ...], has_pushes: bool) -> ChangesJob:
+def _plan_changes(services: tuple[PullRequestService, ...], forked_from: str) -> ChangesJob:
     base = "github.event.merge_group.base_sha || 'HEAD^1'"
     depth = "${{ github.event_name == 'merge_group' && '0' || '2' }}"
     depth_reason = "a merge group can have several commits"
-    if has_pushes:
+    if forked_from:
         base = "github.event.merge_group.base_sha || (github.event_name == 'push' && github.event.before) || 'HEAD^1'"
         depth = "${{ github.event_name == 'pull_request' && '2' || '0' }}"
         depth_reason = "a merge group or a push can have several commits"
@@ -61,6 +62,7 @@ def _plan_changes(services: tuple[PullRequestService, ...], has_pushes: bool) ->
         base=base,
         depth=depth,
         depth_reason=depth_reason,
+        forked_from=forked_from,
         touches_all=WORKFLOW_PATH,
         sequence="",
         services=tuple(service.changed for service in services),

@@ -64,10 +64,12 @@ def plan_runbook(
     deployed_refs: Mapping[str, Sequence[DeployedRef]],
     version_tags: Sequence[str],
     required_checks: Sequence[str],
+    has_takeovers: bool,
 ) -> Runbook:
     """Plan the runbook; `repository_settings` are tokens and what builds and steps read, which belong to no host.
 
-    `deployed_refs` are the branches and tags that may deploy to each of GitHub's environments.
+    `deployed_refs` are the branches and tags that may deploy to each of GitHub's environments. With `has_takeovers`,
+    some values of the env files are those of today.
     """
     general_settings = [
         *(command for host in hosts for command in _plan_host_settings(project, host)),
@@ -86,7 +88,7 @@ def plan_runbook(
     kept_apart = dict.fromkeys(f"`{pair.key}`" for host in hosts for pair in host.file_suffixes)
     return Runbook(
         steps=_plan_steps(hosts, clusters, has_releases=bool(version_tags)),
-        hosts=tuple(_plan_host_commands(host, has_domains) for host in hosts),
+        hosts=tuple(_plan_host_commands(host, has_domains, has_takeovers) for host in hosts),
         clusters=tuple(plan_cluster_commands(cluster) for cluster in clusters),
         schedules=tuple(_plan_schedule_commands(host) for host in hosts if host.has_schedule),
         create_environments=tuple(
@@ -213,11 +215,11 @@ def _plan_steps(
     return {step_id: RunbookStep(step_id, number, title) for number, (step_id, title) in enumerate(titles.items(), 1)}
 
 
-def _plan_host_commands(host: DeployHost, has_domains: bool) -> HostCommands:
+def _plan_host_commands(host: DeployHost, has_domains: bool, has_takeovers: bool) -> HostCommands:
     return HostCommands(
         host=host,
         create_network=_plan_create_network(host),
-        env_files=_plan_env_files(host) if host.env_files else (),
+        env_files=_plan_env_files(host, has_takeovers) if host.env_files else (),
         servers=tuple(_plan_server_commands(host, server) for server in host.servers),
         start_proxies=tuple(RunbookCommand(proxy.name, proxy.start_command) for proxy in host.fronts if has_domains),
         reload_proxies=tuple(_plan_reload_proxy(host, proxy) for proxy in host.fronts if proxy.reload),
@@ -242,12 +244,14 @@ def _plan_create_network(host: DeployHost) -> RunbookCommand:
     return RunbookCommand("", _format_ssh_command(host, f"{inspect} || docker network create {host.network}"))
 
 
-def _plan_env_files(host: DeployHost) -> tuple[RunbookCommand, ...]:
+def _plan_env_files(host: DeployHost, has_takeovers: bool) -> tuple[RunbookCommand, ...]:
     files = shlex.join(host.env_files)
     copy_example = "[ -e $f ] || install -m 600 $f.example $f"
     create = _format_ssh_command(host, f"cd {host.folder} && for f in {files}; do {copy_example}; done")
     edit = f"ssh -t \"${host.variable}\" 'cd {host.folder} && editor {files}'"
     hint = "# for each change-me and '': openssl rand -hex 32"
+    if has_takeovers:
+        hint = "# a value of today, or a new one: openssl rand -hex 32"
     return RunbookCommand(CREATE_ENV_FILES, create), RunbookCommand(EDIT_ENV_FILES, f"{edit} {hint}")
 
 

@@ -5,8 +5,12 @@ from typing import Literal
 
 from kiwari_ci.effective import EffectiveEnvironment, EffectiveSpec
 from kiwari_ci.effective.containers import EffectiveService
-from kiwari_ci.plan import ComposeStack, Stack, TakenOverContainer, Takeover
+from kiwari_ci.effective.databases import PLACEHOLDER
+from kiwari_ci.effective.values import find_published_port
+from kiwari_ci.plan import AccessoryContainer, ComposeStack, Stack, TakenOverContainer, Takeover
+from kiwari_ci.plan.runbook import ValuesOfToday
 from kiwari_ci.proxies.all_proxies import find_proxy
+from kiwari_ci.proxies.base import UNKNOWN_SWITCH_TEMPLATE
 
 
 def plan_takeovers(spec: EffectiveSpec, all_stacks: Iterable[Stack]) -> tuple[Takeover, ...]:
@@ -21,6 +25,8 @@ def _plan_takeover(environment: EffectiveEnvironment, stack: ComposeStack) -> Ta
     today = environment.model.takeover
     assert today
     has_other_project = today.project != stack.name
+    proxy_options = environment.first_host.proxy
+    proxy = find_proxy(proxy_options.kind)
     return Takeover(
         environment=environment.name,
         stack=stack.name,
@@ -35,15 +41,78 @@ def _plan_takeover(environment: EffectiveEnvironment, stack: ComposeStack) -> Ta
         containers=tuple(
             _plan_container(environment, name, container_today) for name, container_today in today.containers.items()
         ),
+        values=tuple(_list_values(environment, stack)),
         connect_commands=tuple(_list_connect_commands(environment, stack)),
+        connected_commands=tuple(_list_connected_commands(environment, stack)),
         moved_volumes=_list_moved_volumes(stack) if has_other_project else "",
-        proxy_reads_labels=find_proxy(environment.first_host.proxy.kind).reads_labels,
+        network=proxy_options.network,
+        switch_template=_choose_switch_template(environment),
+        finds_by_name=proxy.is_on_shared_network and not proxy.reads_labels,
     )
+
+
+def _choose_switch_template(environment: EffectiveEnvironment) -> str:
+    """Choose the template by the proxy of today.
+
+    A generated proxy cannot start while another program uses its ports, so of the one of today nothing is known.
+    """
+    options = environment.first_host.proxy
+    proxy = find_proxy(options.kind)
+    return UNKNOWN_SWITCH_TEMPLATE if proxy.stack_name(options) else proxy.switch_template
 
 
 def _list_moved_volumes(stack: ComposeStack) -> str:
     """List the volumes that Compose would make anew, by their names in Docker."""
     return ", ".join(f"`{stack.name}_{volume.name}`" for volume in stack.volumes if not volume.existing)
+
+
+def _list_values(environment: EffectiveEnvironment, stack: ComposeStack) -> Iterator[ValuesOfToday]:
+    """List the keys that a person fills in, by the container of today that has their values.
+
+    The example of the env file has a value for every other key, which is often another one than today: the new
+    container of a service can have another name, for example.
+    """
+    today = environment.model.takeover
+    assert today
+    variable = environment.first_host.variable
+    for name, container_today in today.containers.items():
+        container = environment.containers[name]
+        examples = {key: container.resolve_variable(value) for key, value in container.options.env.items()}
+        keys = [key for key, example in examples.items() if not example or PLACEHOLDER in example]
+        if not keys:
+            continue
+        place = f"`{stack.name}/{container.env_file}`"
+        if stack.sent:
+            place = f"secrets and variables of the environment `{environment.name}` on GitHub"
+        printed = "{{range .Config.Env}}{{println .}}{{end}}"
+        script = f"docker inspect -f '{printed}' {container_today} | grep -E '^({'|'.join(keys)})='"
+        yield ValuesOfToday(
+            container=container_today,
+            keys=", ".join(f"`{key}`" for key in keys),
+            place=place,
+            command=f'ssh "${variable}" "{script}"',
+        )
+
+
+def _list_connected_commands(environment: EffectiveEnvironment, stack: ComposeStack) -> Iterator[str]:
+    """Show the networks of what is connected, on each host."""
+    today = environment.model.takeover
+    assert today
+    names = [accessory.container for accessory in _list_staying_accessories(environment, stack)]
+    if today.ports:
+        names.append(today.ports)
+    if not names:
+        return
+    networks = "{{range \\$name, \\$settings := .NetworkSettings.Networks}} {{\\$name}}{{end}}"
+    for host in environment.hosts:
+        yield f'ssh "${host.variable}" \'docker inspect -f "{{{{.Name}}}}:{networks}" {" ".join(names)}\''
+
+
+def _list_staying_accessories(environment: EffectiveEnvironment, stack: ComposeStack) -> list[AccessoryContainer]:
+    """List the accessories that run today under the name that the spec gives them."""
+    today = environment.model.takeover
+    assert today
+    return [accessory for accessory in stack.accessories if accessory.container == today.containers.get(accessory.name)]
 
 
 def _list_connect_commands(environment: EffectiveEnvironment, stack: ComposeStack) -> Iterator[str]:
@@ -54,9 +123,7 @@ def _list_connect_commands(environment: EffectiveEnvironment, stack: ComposeStac
     today = environment.model.takeover
     assert today
     scripts = []
-    for accessory in stack.accessories:
-        if accessory.container != today.containers.get(accessory.name):
-            continue
+    for accessory in _list_staying_accessories(environment, stack):
         attachments = accessory.aliased
         names = [attachment.name for attachment in attachments] or list(accessory.networks)
         aliases = [attachment.alias for attachment in attachments] or [""] * len(names)
@@ -92,9 +159,23 @@ def _plan_container(environment: EffectiveEnvironment, name: str, today: str) ->
         name=name,
         today=today,
         container=container.container_name,
-        domain=container.domain,
+        addresses=tuple(route.address for route in container.routes),
+        pass_to=_describe_target(environment, name),
+        has_port=container.options.port is not None,
         outcome=_decide_outcome(environment, name, today),
     )
+
+
+def _describe_target(environment: EffectiveEnvironment, name: str) -> str:
+    """Where the proxy passes requests for a container; empty if it answers none."""
+    container = environment.containers[name]
+    port = container.options.port
+    if port is None:
+        return ""
+    if find_proxy(environment.first_host.proxy.kind).is_on_shared_network:
+        return f"{container.container_name}:{port}"
+    published_port = find_published_port(container.options.ports or (), port)
+    return f"127.0.0.1:{published_port}" if published_port else f"{container.container_name}:{port}"
 
 
 def _decide_outcome(

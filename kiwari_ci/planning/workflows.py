@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from http import HTTPStatus
 
 from kiwari_ci import schema
 from kiwari_ci.effective import (
@@ -14,10 +13,12 @@ from kiwari_ci.effective import (
     ImageGroup,
     VersionTagPattern,
 )
+from kiwari_ci.effective.branch_patterns import format_branch_regex, format_branch_words
 from kiwari_ci.effective.values import parse_duration
 from kiwari_ci.engines.all_engines import find_engine
 from kiwari_ci.engines.base import StepOfDeploy
 from kiwari_ci.plan import (
+    ChangedService,
     ChangesJob,
     CustomStep,
     DeployStep,
@@ -36,12 +37,15 @@ from kiwari_ci.plan import (
     TestJob,
 )
 from kiwari_ci.planning import builds, changes_jobs, test_jobs
-from kiwari_ci.planning.stacks import EnvironmentStacks
+from kiwari_ci.planning.stacks import EnvironmentStacks, find_first_url
 from kiwari_ci.planning.steps import ActionPins, plan_custom_steps
 
 BUILD_JOB = "build-and-push"
 CHECK_COMMIT_JOB = "check-commit"
+_UNAUTHORIZED = 401  # the status of HTTP: the whole module `http` takes time to load
 _EXAMPLE_VERSION = "0.1.0"
+# Added to the number of a run, so that it is higher than a number of commits or of a version that served before.
+_RUN_BASE = 100_000_000_000
 _SEQUENCE_OUTPUT = "sequence_number"  # no service has such a name
 # Of a deploy, which needs jobs that a run may skip. One that ran too long is cancelled, which `failure()` is not.
 _NOTHING_FAILED = "!failure() && !cancelled() && !contains(needs.*.result, 'cancelled')"
@@ -49,9 +53,16 @@ _NOTHING_FAILED = "!failure() && !cancelled() && !contains(needs.*.result, 'canc
 
 def plan_service_workflow(group: ImageGroup, stacks: EnvironmentStacks, actions: ActionPins) -> ServiceWorkflow:
     """Plan the workflow that pushes start, of one image or of several that wait for one another."""
-    if len(group.images) > 1:
+    if len(group.images) > 1 or _sends_files_of_several_branches(group.root, stacks):
         return _SharedWorkflow(group, stacks, actions).build()
     return _OwnWorkflow(group, stacks, actions).build()
+
+
+def _sends_files_of_several_branches(image: EffectiveImage, stacks: EnvironmentStacks) -> bool:
+    """Whether a push has to be compared, for the files of a stack count only on the branch of its environment."""
+    return len(image.build_branches) > 1 and any(
+        _list_stack_filters(environment, stacks) for environment in _list_push_environments(image)
+    )
 
 
 class _OwnWorkflow:
@@ -72,11 +83,15 @@ class _OwnWorkflow:
             name=self.workflow,
             root=self.image.service,
             branches=tuple(self.image.build_branches),
-            push_filters=(*image_jobs.source.filters, *_plan_stack_filters(self.image, self.stacks)),
+            push_filters=(*image_jobs.source.filters, *self._list_all_stack_filters()),
             changes=(),
             images=(image_jobs,),
             targets=targets,
         )
+
+    def _list_all_stack_filters(self) -> Iterator[PathFilter]:
+        for environment in _list_push_environments(self.image):
+            yield from _list_stack_filters(environment, self.stacks)
 
     def _plan_image_jobs(self) -> ImageJobs:
         tests = test_jobs.plan_test_jobs(self.spec.services[self.image.service], self.actions, may_deploy=True)
@@ -84,7 +99,7 @@ class _OwnWorkflow:
         return replace(
             _plan_image_jobs(self.image, self.actions),
             build_job=BUILD_JOB,
-            condition=_format_branch_conditions(self.image),
+            condition=_format_any_branch(self.image.build_branches),
             tags=_list_push_tags(self.image),
             tests=tests,
             gate=gate,
@@ -102,13 +117,13 @@ class _OwnWorkflow:
             gates=(),
             condition=_format_push_condition(self.image, environment),
             tag=environment.image_tag,
-            instances=tuple(_list_instances(self.stacks.first_stack(environment), services)),
+            instances=tuple(self.stacks.list_instances(environment, environment.first_host, services)),
             after_deploy=plan_custom_steps(self.spec.services[self.image.service].steps.after_deploy, self.actions),
         )
 
 
 class _SharedWorkflow:
-    """Plans the workflow of several images: a first job tells which of them a push touches.
+    """Plans the workflow of several images, or of several branches: a first job tells what a push touches.
 
     All tests and builds of what a push touches come before the deploy of an environment, which puts all that is new
     into it in one request: the program on the host has the order of `depends_on`.
@@ -118,25 +133,26 @@ class _SharedWorkflow:
         self.group = group
         self.spec = group.root.spec
         self.images = builds.order_for_builds(group.images)
+        self.branches = list(dict.fromkeys(branch for image in self.images for branch in image.build_branches))
+        found = {environment for image in group.images for environment in _list_push_environments(image)}
+        self.environments = [environment for environment in self.spec.environments.values() if environment in found]
         self.stacks = stacks
         self.actions = actions
         self.tests = {image: self._plan_tests(image) for image in self.images}
 
     def build(self) -> ServiceWorkflow:
         """Build the plan."""
-        changes = self._plan_changes()
-        environments = dict.fromkeys(
-            environment for image in self.group.images for environment in _list_push_environments(image)
-        )
-        ordered = [environment for environment in self.spec.environments.values() if environment in environments]
+        services = self._plan_changed_services()
+        changed_stacks = self._plan_changed_stacks()
+        stack_filters = [path_filter for changed in changed_stacks for path_filter in changed.filters]
         return ServiceWorkflow(
             name=self.group.workflow,
             root=self.group.root.service,
-            branches=tuple(dict.fromkeys(branch for image in self.images for branch in image.build_branches)),
-            push_filters=_merge_filters([service.filters for service in changes.services]),
-            changes=(changes,),
+            branches=tuple(self.branches),
+            push_filters=_merge_filters([service.filters for service in services], stack_filters),
+            changes=(self._plan_changes([*services, *changed_stacks]),),
             images=tuple(self._plan_image_jobs(image) for image in self.images),
-            targets=tuple(self._plan_target(environment) for environment in ordered),
+            targets=tuple(self._plan_target(environment) for environment in self.environments),
         )
 
     def _plan_tests(self, image: EffectiveImage) -> tuple[TestJob, ...]:
@@ -151,19 +167,32 @@ class _SharedWorkflow:
             for test in test_jobs.plan_test_jobs(self.spec.services[service], self.actions, may_deploy=True)
         )
 
-    def _plan_changes(self) -> ChangesJob:
+    def _plan_changed_services(self) -> list[ChangedService]:
         filters: dict[str, list[PathFilter]] = {}
         for image in self.group.images:
-            source = builds.plan_image_source(image)
-            filters.setdefault(image.service, []).extend([*source.filters, *_plan_stack_filters(image, self.stacks)])
+            filters.setdefault(image.service, []).extend(builds.plan_image_source(image).filters)
+        return [changes_jobs.plan_changed_service(service, found) for service, found in filters.items()]
+
+    def _plan_changed_stacks(self) -> list[ChangedService]:
+        """Plan what tells whether the files of an environment's stack changed, where a deploy sends them."""
+        changed_stacks = []
+        for environment in self.environments:
+            filters = _list_stack_filters(environment, self.stacks)
+            if filters:
+                changed = changes_jobs.plan_changed_service(_name_stack_output(environment), filters)
+                changed_stacks.append(replace(changed, environment=environment.name))
+        return changed_stacks
+
+    def _plan_changes(self, outputs: list[ChangedService]) -> ChangesJob:
         return ChangesJob(
             job=changes_jobs.JOB,
             base="github.event.before",
             depth=0,
             depth_reason="a push can have several commits, and the sequence number counts all",
+            forked_from="",
             touches_all="",
             sequence=_SEQUENCE_OUTPUT,
-            services=tuple(changes_jobs.plan_changed_service(service, found) for service, found in filters.items()),
+            services=tuple(outputs),
         )
 
     def _plan_image_jobs(self, image: EffectiveImage) -> ImageJobs:
@@ -172,9 +201,9 @@ class _SharedWorkflow:
         gate, gates = _split_gates([changes_jobs.JOB, *own_gates])
         return replace(
             _plan_image_jobs(image, self.actions),
-            condition=_join_conditions([self._format_built(image), _format_branch_conditions(image)]),
+            condition=self._format_build_condition(image),
             reuses=has_dependents,
-            reused_when=f"needs.{changes_jobs.JOB}.outputs.{image.service} == 'false'",
+            reused_when=self._format_untouched(image),
             reports_reuse=bool(has_dependents and _list_push_environments(image)),
             tags=_list_push_tags(image),
             tests=self.tests[image],
@@ -189,17 +218,58 @@ class _SharedWorkflow:
     def _format_built(self, image: EffectiveImage) -> str:
         """Format the condition that an image is tested and built, for itself or for what is built from it.
 
-        Then no job that a build needs is skipped, and an image is built only after its tests.
+        Then no job that a build needs is skipped, and an image is built only after its tests. What is deployed from
+        some branches only is named together with these.
         """
-        touching = dict.fromkeys(each.service for each in (image, *self._list_dependents(image)))
-        return changes_jobs.format_touched(list(touching))
+        branches_by_outputs = self._group_branches(image)
+        terms = [
+            _join_conditions([changes_jobs.format_touched(outputs), _format_any_branch(branches)])
+            for outputs, branches in branches_by_outputs.items()
+        ]
+        if list(branches_by_outputs.values()) == [self.branches]:
+            return changes_jobs.format_touched(*branches_by_outputs)
+        return " || ".join(f"({term})" if len(terms) > 1 else term for term in terms)
+
+    def _format_build_condition(self, image: EffectiveImage) -> str:
+        """Format the condition that an image is built, which is on the branches of the workflow alone."""
+        built = self._format_built(image)
+        if list(self._group_branches(image).values()) == [self.branches]:
+            return _join_conditions([built, _format_any_branch(self.branches)])
+        return built
+
+    def _group_branches(self, image: EffectiveImage) -> dict[tuple[str, ...], list[str]]:
+        """Group the branches by what must be touched on them for an image to be built."""
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for branch in self.branches:
+            built_from = (image, *self._list_dependents(image))
+            outputs = [output for each in built_from for output in self._list_outputs(each, branch)]
+            if outputs:
+                groups.setdefault(tuple(dict.fromkeys([image.service, *outputs])), []).append(branch)
+        return groups
+
+    def _list_outputs(self, image: EffectiveImage, branch: str) -> list[str]:
+        """List the outputs of the first job that an image is deployed for from a branch: its own, and those of stacks.
+
+        All environments of the branch are deployed then: an image of this source must not be another one in each.
+        """
+        deployed = [each for each in _list_push_environments(image) if each.deploy_branch == branch]
+        stacks = [_name_stack_output(each) for each in deployed if _list_stack_filters(each, self.stacks)]
+        return [image.service, *stacks] if deployed else []
+
+    def _format_untouched(self, image: EffectiveImage) -> str:
+        """Format the condition that a push touches neither an image nor what a deploy sends with it."""
+        outputs = dict.fromkeys(output for branch in self.branches for output in self._list_outputs(image, branch))
+        names = list(outputs) or [image.service]
+        return " && ".join(f"needs.{changes_jobs.JOB}.outputs.{name} == 'false'" for name in names)
 
     def _plan_target(self, environment: EffectiveEnvironment) -> DeployTarget:
         images = [image for image in self.group.images if environment in image.environments]
         services = [service for image in images for service in _list_deployed_services(environment, image)]
+        branch = environment.deploy_branch
+        outputs = dict.fromkeys(output for image in images for output in self._list_outputs(image, branch))
         terms = [
             _NOTHING_FAILED,
-            changes_jobs.format_touched([image.service for image in images]),
+            changes_jobs.format_touched(list(outputs)),
             _format_branch_condition(environment.deploy_branch),
         ]
         built = dict.fromkeys(itertools.chain.from_iterable((*builds.list_all_bases(each), each) for each in images))
@@ -214,8 +284,8 @@ class _SharedWorkflow:
             gates=tuple(dict.fromkeys(gates)),
             condition=_join_conditions(terms),
             tag=environment.image_tag,
-            instances=tuple(_list_instances(self.stacks.first_stack(environment), services)),
-            after_deploy=tuple(self._plan_after_deploy(images)),
+            instances=tuple(self.stacks.list_instances(environment, environment.first_host, services)),
+            after_deploy=tuple(self._plan_after_deploy(images, branch)),
         )
 
     def _format_digest(self, image: EffectiveImage) -> str:
@@ -229,14 +299,15 @@ class _SharedWorkflow:
             is_unchanged = f"({is_unchanged} || {job}.outputs.reused == 'true')"
         return f"{is_unchanged} && 'unchanged' || {job}.outputs.digest"
 
-    def _plan_after_deploy(self, images: list[EffectiveImage]) -> Iterator[CustomStep]:
+    def _plan_after_deploy(self, images: list[EffectiveImage], branch: str) -> Iterator[CustomStep]:
         """Plan the steps of services, each for runs that touch a service that has it."""
-        services: dict[CustomStep, list[str]] = {}
+        outputs: dict[CustomStep, list[str]] = {}
         for image in images:
             for step in plan_custom_steps(self.spec.services[image.service].steps.after_deploy, self.actions):
-                services.setdefault(step, []).append(image.service)
-        for step, names in services.items():
-            yield replace(step, condition=_join_conditions([step.condition, changes_jobs.format_touched(names)]))
+                outputs.setdefault(step, []).extend(self._list_outputs(image, branch))
+        for step, names in outputs.items():
+            touched = changes_jobs.format_touched(list(dict.fromkeys(names)))
+            yield replace(step, condition=_join_conditions([step.condition, touched]))
 
 
 def _plan_image_jobs(image: EffectiveImage, actions: ActionPins) -> ImageJobs:
@@ -247,6 +318,7 @@ def _plan_image_jobs(image: EffectiveImage, actions: ActionPins) -> ImageJobs:
     return ImageJobs(
         source=source,
         build_job=builds.name_build_job(image),
+        branches=tuple(dict.fromkeys(each.deploy_branch for each in _list_push_environments(image))),
         condition="",
         maker=builds.BRANCH_OF_RUN,
         reuses=False,
@@ -272,28 +344,30 @@ def _list_push_environments(image: EffectiveImage) -> list[EffectiveEnvironment]
 def _list_deployed_services(environment: EffectiveEnvironment, image: EffectiveImage) -> list[str]:
     """List what runs an image in an environment: the service itself, before other processes of its image."""
     services = [image.service] if image.service in environment.services else []
-    services += [
-        name
-        for name, service in environment.services.items()
-        if service.image.name == image.name and name != image.service
-    ]
+    services += [service.name for service in environment.services_of(image) if service.name != image.service]
     return services
 
 
-def _plan_stack_filters(image: EffectiveImage, stacks: EnvironmentStacks) -> Iterator[PathFilter]:
-    """Plan what starts a deploy of files alone: without it, a commit that only raises a limit would wait."""
-    for environment in _list_push_environments(image):
-        for stack in stacks.list_stacks(environment):
-            if stack.pushed:
-                yield PathFilter(f"deploy/{stack.source_folder}/**", "a deploy sends these files")
+def _list_stack_filters(environment: EffectiveEnvironment, stacks: EnvironmentStacks) -> list[PathFilter]:
+    """List what starts a deploy of files alone: without it, a commit that only raises a limit would wait."""
+    return [
+        PathFilter(f"deploy/{stack.source_folder}/**", "a deploy sends these files")
+        for stack in stacks.list_stacks(environment)
+        if stack.pushed
+    ]
 
 
-def _merge_filters(filters: list[tuple[PathFilter, ...]]) -> tuple[PathFilter, ...]:
+def _name_stack_output(environment: EffectiveEnvironment) -> str:
+    """Name what tells whether the files of an environment's stack changed; no service has such a name."""
+    return f"stack_{environment.name}"
+
+
+def _merge_filters(filters: list[tuple[PathFilter, ...]], stack_filters: list[PathFilter]) -> tuple[PathFilter, ...]:
     """Merge the path filters of services: what starts one of them, and is left out only where all leave it out."""
     merged: dict[str, PathFilter] = {}
-    for path_filter in itertools.chain.from_iterable(filters):
-        is_common = all(path_filter in others for others in filters)
-        if is_common or not path_filter.pattern.startswith("!"):
+    for path_filter in itertools.chain(*filters, stack_filters):
+        is_exclusion = path_filter.pattern.startswith("!")
+        if not is_exclusion or all(path_filter in others for others in filters):
             merged.setdefault(path_filter.pattern, path_filter)
     return tuple(sorted(merged.values(), key=lambda path_filter: path_filter.pattern.startswith("!")))
 
@@ -302,9 +376,9 @@ def _format_branch_condition(branch: str) -> str:
     return f"github.ref == 'refs/heads/{branch}'"
 
 
-def _format_branch_conditions(image: EffectiveImage) -> str:
-    """Format the condition of the runs that build an image."""
-    return " || ".join(_format_branch_condition(branch) for branch in image.build_branches)
+def _format_any_branch(branches: Iterable[str]) -> str:
+    """Format the condition of the runs of some branches."""
+    return " || ".join(_format_branch_condition(branch) for branch in branches)
 
 
 def _format_push_condition(image: EffectiveImage, environment: EffectiveEnvironment) -> str:
@@ -399,19 +473,21 @@ def plan_environment_workflow(
         words=pattern.words if pattern else "",
         example=pattern.example(_EXAMPLE_VERSION) if pattern else "",
         removed_prefix=environment.removed_tag_prefix,
-        left_alone=_exclusion_options(environment),
         by_hand=bool(deploy_on.dispatch),
         by_ref=_describe_ref_choice(environment),
         by_commit=_accepts_commit(environment),
         commands=_list_run_commands(environment) if deploy_on.dispatch else (),
         branch=environment.deploy_branch,
-        branches=" or ".join(environment.release_branches),
+        branches=format_branch_words(environment.release_branches),
         branch_refs=tuple(
             f"refs/remotes/origin/{branch}"
             for branch in environment.release_branches
             if environment.is_ordered_by_version
         ),
+        branch_regex=format_branch_regex(environment.release_branches) if environment.is_ordered_by_run else "",
         orders_by_version=environment.is_ordered_by_version,
+        run_base=_find_run_base(environment),
+        history=_explain_fetched_history(environment),
         tag=environment.image_tag,
         moves=moves_tags,
         from_environment=image_environment.name,
@@ -421,20 +497,49 @@ def plan_environment_workflow(
         title=_format_find_step_title(environment.model),
         missing=_suggest_missing_image(image_environment),
         maker=image_environment.image_maker,
-        signed_ref=_match_signed_refs(image_environment),
+        signed_ref=_match_signed_refs(image_environment, is_built_here=environment.has_own_builds),
         checks_signatures=checks_signatures,
         find_environment=tuple(_plan_find_environment(embedded_builds, sources, checks_signatures)),
         builds=embedded_builds,
-        sources=sources,
+        sources=tuple(_name_builders(image_environment, images, sources, is_built_here=environment.has_own_builds)),
         deploy=_plan_environment_deploy(environment, stacks, actions, sources, job),
         after_deploy=plan_custom_steps(after_deploy, actions),
     )
 
 
-def _match_signed_refs(environment: EffectiveEnvironment) -> str:
+def _name_builders(
+    environment: EffectiveEnvironment,
+    images: list[EffectiveImage],
+    sources: tuple[ImageSource, ...],
+    is_built_here: bool,
+) -> Iterator[ImageSource]:
+    """Name the workflow that built each image for an environment: the image's own, or that of the environment."""
+    is_built_by_pushes = environment.is_deployed_on_push and not is_built_here
+    for image, source in zip(images, sources, strict=True):
+        yield replace(source, builder=image.workflow if is_built_by_pushes else environment.workflow)
+
+
+def _find_run_base(environment: EffectiveEnvironment) -> int:
+    """Find what is added to the number of a run to order the deploys; 0 where commits or versions have an order."""
+    return _RUN_BASE if environment.is_ordered_by_run else 0
+
+
+def _explain_fetched_history(environment: EffectiveEnvironment) -> str:
+    """Explain why the job that finds images needs all commits; empty where it needs none."""
+    if environment.is_ordered_by_run:
+        return ""
+    if environment.is_ordered_by_version:
+        return "the version is compared with all branches and tags"
+    return "the sequence number counts all commits"
+
+
+def _match_signed_refs(environment: EffectiveEnvironment, is_built_here: bool) -> str:
     """Write the regular expression of the refs whose runs may sign the images of an environment."""
+    if environment.is_ordered_by_run:
+        return f"refs/heads/{format_branch_regex(environment.release_branches)}"
     branch = "refs/heads/" + environment.deploy_branch.replace(".", "[.]")
-    return branch if environment.is_deployed_on_push else f"({branch}|refs/tags/.+)"
+    is_built_by_pushes = environment.is_deployed_on_push and not is_built_here
+    return branch if is_built_by_pushes else f"({branch}|refs/tags/.+)"
 
 
 def _plan_find_environment(
@@ -458,14 +563,6 @@ def _image_job_name(environment: EffectiveEnvironment) -> str:
     return "tag-images" if environment.tag_pattern else "find-images"
 
 
-def _exclusion_options(environment: EffectiveEnvironment) -> tuple[str, ...]:
-    """List grep's options for the tags that the pattern leaves to another environment."""
-    options: list[str] = []
-    for excluded in environment.excluded_tag_patterns:
-        options += ["-e", excluded.suffix.removesuffix("*")]
-    return tuple(options)
-
-
 def _format_find_step_title(environment: schema.Environment) -> str:
     """Name the step that finds the images."""
     is_tagged = environment.deploy_on.tag is not None
@@ -480,10 +577,12 @@ def _describe_ref_choice(environment: EffectiveEnvironment) -> str:
     """Describe what a person chooses who starts a deploy; empty where that is a commit, or nobody does."""
     if not environment.model.deploy_on.dispatch:
         return ""
+    if environment.is_ordered_by_run:
+        return "with a branch as the ref; its newest commit is tested, built and deployed"
     if environment.tag_pattern:
-        return f"a tag {environment.tag_pattern.text}"
+        return f"with a tag {environment.tag_pattern.text} as the ref; an older commit is put back"
     if environment.has_own_builds:
-        return f"{environment.deploy_branch}, or a tag of a commit of it,"
+        return f"with {environment.deploy_branch}, or a tag of a commit of it, as the ref; an older commit is put back"
     return ""
 
 
@@ -491,6 +590,8 @@ def _list_run_commands(environment: EffectiveEnvironment) -> tuple[str, ...]:
     """List the commands by which a person starts it: with the newest commit, and with an older one."""
     branch = environment.deploy_branch
     run = f"gh workflow run {environment.workflow}.yml --ref"
+    if environment.is_ordered_by_run:
+        return (f"{run} BRANCH # {format_branch_words(environment.release_branches)}",)
     if environment.tag_pattern:
         return (f"{run} {environment.tag_pattern.example(_EXAMPLE_VERSION)}",)
     if environment.has_own_builds:
@@ -505,11 +606,6 @@ def _suggest_missing_image(environment: EffectiveEnvironment) -> str:
         return f"wait for it, or run it on {branch}; then run this job again"
     cause = f"a tag {environment.tag_pattern.text}" if environment.tag_pattern else "hand"
     return f"{environment.workflow} has it built, by {cause}; then run this job again"
-
-
-def _list_instances(stack: Stack, services: Iterable[str]) -> list[PlannedService]:
-    """List what runs of some services in a stack, service by service."""
-    return [instance for name in services for instance in stack.instances if instance.service == name]
 
 
 def _plan_environment_deploy(
@@ -528,7 +624,9 @@ def _plan_environment_deploy(
     return replace(
         deploy,
         ref=ref,
-        goes_back=bool(environment.model.deploy_on.dispatch),
+        goes_back=bool(environment.model.deploy_on.dispatch) and not environment.is_ordered_by_run,
+        workflow=environment.workflow,
+        run_base=_find_run_base(environment),
         released_tags=pattern.text if pattern else "",
         released_regex=pattern.regex if pattern else "",
         served_version=_format_served_version(pattern) if pattern and environment.is_ordered_by_version else "",
@@ -557,11 +655,11 @@ def _plan_deploy(
 ) -> EnvironmentDeploy:
     """Plan a deploy; `digests` has by image, and `sequence` is, the expression of what an earlier job found out."""
     first_stack = stacks.first_stack(environment)
-    deployed = _list_instances(first_stack, services)
+    deployed = stacks.list_instances(environment, environment.first_host, services)
     values = {instance.digest: digests[instance.source] for instance in deployed}
     values["SEQUENCE"] = sequence
     steps = tuple(_plan_deploy_step(environment, host, stacks, services) for host in environment.hosts)
-    urls = [instance.url for instance in (*deployed, *first_stack.instances) if instance.url]
+    url = find_first_url(deployed) or stacks.first_url(environment)
     proxy_commands = [host.model.proxy_command for host in environment.hosts if host.model.proxy_command]
     minutes = 10 + sum(_estimate_container_minutes(environment.services[instance.service]) for instance in deployed)
     runner_labels = environment.runner_labels
@@ -569,7 +667,7 @@ def _plan_deploy(
         environment=environment.name,
         runner=runner_labels[0] if len(runner_labels) == 1 else "",
         runner_labels=tuple(runner_labels),
-        url=urls[0] if urls else "",
+        url=url,
         host=" and ".join(environment.host_names),
         branch=environment.deploy_branch,
         ref="",
@@ -584,6 +682,8 @@ def _plan_deploy(
         redirects=_plan_redirect_checks(first_stack, deployed),
         minutes=minutes * len(steps),
         goes_back=False,
+        workflow="",
+        run_base=0,
         shows_output=environment.spec.project.public_logs,
         released_tags="",
         released_regex="",
@@ -596,7 +696,7 @@ def _plan_deploy_step(
 ) -> DeployStep:
     """Plan the step for one of the hosts; the engine of each host has its own names of containers."""
     stack = stacks.find_stack(environment, host)
-    instances = _list_instances(stack, services)
+    instances = stacks.list_instances(environment, host, services)
     return find_engine(host.engine).plan_deploy_step(
         StepOfDeploy(
             id=f"deploy-{host.name}" if len(environment.hosts) > 1 else "deploy",
@@ -634,7 +734,7 @@ def _plan_health_checks(environment: EffectiveEnvironment, instance: PlannedServ
             subject=instance.service + where,
             scheme=route.scheme,
             url=route.health_url,
-            status=int(HTTPStatus.UNAUTHORIZED) if route.auth_list else instance.health_status,
+            status=_UNAUTHORIZED if route.auth_list else instance.health_status,
             asks_password=bool(route.auth_list),
             to_go_back=_describe_rollback(environment, instance.container),
         )

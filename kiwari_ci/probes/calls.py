@@ -19,6 +19,11 @@ MAX_RESPONSE_BYTES = 5_000_000  # bytes of an answer
 MAX_PROCESS_OUTPUT = 20_000_000  # bytes that a program prints to one stream
 MAX_LINE_BYTES = 100_000  # bytes of a line that a program prints
 
+# In place of the exit code of a program. A signal that ends one also gives a negative code, without a text.
+NOT_INSTALLED = -1
+TIMED_OUT = -2
+PRINTED_TOO_MUCH = -3
+
 T = TypeVar("T")
 
 
@@ -48,14 +53,16 @@ class BackgroundCall(Generic[T]):
 
 @dataclass(frozen=True)
 class ProcessResult:
-    """The result of a program.
-
-    `code` is -1 when it is not installed, -2 when it did not end in time, and -3 when it printed too much.
-    """
+    """The result of a program. `code` is its exit code, or says why there is none."""
 
     code: int
     out: str
     err: str
+
+    @property
+    def is_not_installed(self) -> bool:
+        """Whether there is no such program: then `err` says so."""
+        return self.code == NOT_INSTALLED and bool(self.err)
 
 
 def run_process(words: Sequence[str], stdin: str = "", seconds: float = REQUEST_TIMEOUT * 2) -> ProcessResult:
@@ -66,7 +73,7 @@ def run_process(words: Sequence[str], stdin: str = "", seconds: float = REQUEST_
         try:
             process = subprocess.Popen(words, stdin=question, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         except OSError as error:
-            return ProcessResult(-1, "", f"{words[0]}: {error.strerror}")
+            return ProcessResult(NOT_INSTALLED, "", f"{words[0]}: {error.strerror}")
     deadline = time.monotonic() + seconds
     out = BackgroundCall(lambda: _read_bounded(process, process.stdout))
     err = BackgroundCall(lambda: _read_bounded(process, process.stderr))
@@ -80,9 +87,10 @@ def run_process(words: Sequence[str], stdin: str = "", seconds: float = REQUEST_
             process.kill()
             process.wait()
     if code is None or stdout is None or stderr is None:  # without a text, a program that it started holds the pipe
-        return ProcessResult(-2, "", f"no answer within {seconds:g} s")
+        return ProcessResult(TIMED_OUT, "", f"no answer within {seconds:g} s")
     if max(len(stdout), len(stderr)) > MAX_PROCESS_OUTPUT:
-        return ProcessResult(-3, "", f"{words[0]} printed more than {MAX_PROCESS_OUTPUT:,} bytes: too much to read")
+        problem = f"{words[0]} printed more than {MAX_PROCESS_OUTPUT:,} bytes: too much to read"
+        return ProcessResult(PRINTED_TOO_MUCH, "", problem)
     return ProcessResult(code, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
 
 
@@ -118,7 +126,7 @@ def stream_process(
     try:
         process = subprocess.Popen(words, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE)
     except OSError as error:
-        return ProcessResult(-1, "", f"{words[0]}: {error.strerror}")
+        return ProcessResult(NOT_INSTALLED, "", f"{words[0]}: {error.strerror}")
     if process.stdin:
         with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
             pipe.write(stdin_text.encode())
@@ -156,7 +164,7 @@ def run_in_terminal(words: Sequence[str]) -> ProcessResult:
     try:
         return ProcessResult(subprocess.run(words).returncode, "", "")
     except OSError as error:
-        return ProcessResult(-1, "", f"{words[0]}: {error.strerror}")
+        return ProcessResult(NOT_INSTALLED, "", f"{words[0]}: {error.strerror}")
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,6 @@ _KEY_NAMES = (
     'go-template={{range .items}}{{.metadata.name}}{{"\\t"}}{{.type}}'
     '{{range $key, $value := .data}}{{"\\t"}}{{$key}}{{end}}{{"\\n"}}{{end}}'
 )
-_NOT_INSTALLED = -1  # the exit code of `run_process`
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ def list_kubectl_options(context: str) -> list[str]:
 
 def explain_error(result: ProcessResult) -> str:
     """Why kubectl printed nothing, in its last words."""
-    if result.code == _NOT_INSTALLED:
+    if result.is_not_installed:
         return "kubectl is not installed"
     return f"kubectl: {find_last_line(result.err or result.out).removeprefix('error: ')}"
 

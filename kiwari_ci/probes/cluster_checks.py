@@ -159,6 +159,9 @@ def check_stack(
         return
     state = rollout.parse_state(facts.running.objects)
     for instance in stack.instances:
+        if instance.once:
+            yield _check_one_shot(group, stack, instance, state, runbook)
+            continue
         yield _check_service(group, stack, instance, state, runbook)
         yield from _check_routing(group, stack, instance.container, state, facts.running, runbook)
     for accessory in stack.accessories:
@@ -267,6 +270,31 @@ def _check_service(
     return group.ok(name, f"{pods} serve {newest.digest[:19]}, by the record of {newest.time}")
 
 
+def _check_one_shot(
+    group: FindingGroup,
+    stack: ClusterStack,
+    instance: PlannedService,
+    state: rollout.State,
+    runbook: ClusterRunbookIndex,
+) -> Finding:
+    """Check a service that runs once: its newest Job did not fail."""
+    name = instance.container
+    jobs = state.jobs_of(name)
+    if not jobs:
+        return group.not_asked(name, f"nothing was deployed yet; {runbook.step('first_push')}")
+    records = rollout.records_of_jobs(jobs)
+    if rollout.outcome_of(jobs[-1]) == "Failed" or not records:
+        job = jobs[-1]["metadata"]["name"]
+        cure = f"kubectl -n {stack.name} logs job/{job}; correct it, and deploy again"
+        return group.wrong(name, f"the Job {job} {_describe_outcome(jobs[-1])}", "it has run to its end", cure)
+    newest = records[-1]
+    return group.ok(name, f"has run to its end with {newest.digest[:19]}, by the record of {newest.time}")
+
+
+def _describe_outcome(job: Json) -> str:
+    return "failed" if rollout.outcome_of(job) == "Failed" else "has not ended"
+
+
 def create_service(stack: ClusterStack, name: str) -> rollout.Service:
     """A service as the rollout program reads it from the stack's file."""
     objects = _list_objects_of(stack, name)
@@ -313,8 +341,7 @@ def _check_accessory(
     if image != accessory.image:
         cure = f"kubectl -n {stack.name} delete deployment {name}, then run the last deploy again, which starts it"
         return group.wrong(name, f"runs {image}", accessory.image, cure)
-    pods = [pod for pod in state.pods if pod.service == name and pod.is_ready and not pod.is_ending]
-    if not pods:
+    if not state.ready_pods(name):
         return group.wrong(name, "no pod is ready", "one pod that is ready", _describe_pods(stack, name))
     return group.ok(name, f"runs {image}")
 

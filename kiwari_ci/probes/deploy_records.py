@@ -84,7 +84,7 @@ def create_deploy_record(record: rollout.Record) -> DeployRecord:
 
 
 def _query_cluster(host: Host, ways: WaysToHosts) -> HostFacts:
-    """The records of a cluster's Deployments, as a server prints its own."""
+    """The records of a cluster, as a server prints its own."""
     assert isinstance(host, Cluster)
     context, why = clusters.choose_context(ways.clusters, ways.contexts, host.name)
     if why:
@@ -99,8 +99,11 @@ def _query_cluster(host: Host, ways: WaysToHosts) -> HostFacts:
 
 
 def _list_record_lines(stack: ClusterStack, state: rollout.State) -> Iterator[tuple[str, ...]]:
-    for name, deployment in state.deployments.items():
-        for line in map(create_deploy_record, deployment.records):
+    records = {name: deployment.records for name, deployment in state.deployments.items()}
+    one_shots = [instance.container for instance in stack.instances if instance.once]
+    records |= {name: rollout.records_of_jobs(state.jobs_of(name)) for name in one_shots}
+    for name, own_records in records.items():
+        for line in map(create_deploy_record, own_records):
             record = f"{line.image}@{line.digest} {line.number} {line.time} {line.run}"
             yield "served", stack.name, name, record
 

@@ -318,4 +318,4 @@ def _explain_failed_health(answer: EndpointResponse, runbook: RunbookIndex) -> t
         return f"{answer.status}, a redirect to {location}", "`health:` in the spec: a path that answers itself"
     if answer.status in GATEWAY_ERROR_STATUSES:
         return f"{answer.status}: the proxy answers, the service does not", runbook.step("proxy_hosts")
-    return f"status {answer.status}", runbook.step("health_endpoints")
+    return f"status {answer.status} over HTTPS", runbook.step("health_endpoints")

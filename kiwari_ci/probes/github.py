@@ -12,6 +12,7 @@ from kiwari_ci.plan import Plan
 from kiwari_ci.planning.required_settings import BUILD_ENVIRONMENT
 from kiwari_ci.probes.calls import (
     REQUEST_TIMEOUT,
+    TIMED_OUT,
     TOTAL_TIMEOUT,
     BackgroundCall,
     ProcessResult,
@@ -21,7 +22,7 @@ from kiwari_ci.probes.calls import (
 from kiwari_ci.probes.findings import Finding, FindingGroup
 from kiwari_ci.probes.runbook_index import RunbookIndex
 
-TIMED_OUT_RESULT = ProcessResult(-2, "", "no answer in time")
+TIMED_OUT_RESULT = ProcessResult(TIMED_OUT, "", "no answer in time")
 TAG_RULESETS_PATH = "rulesets?per_page=100"
 RUNNING_STATUSES = ("queued", "in_progress", "waiting", "pending", "requested")
 
@@ -96,7 +97,7 @@ def probe_github(plan: Plan, environments: Iterable[str]) -> GitHubState:
 
 def parse_gh_output(result: ProcessResult) -> GitHubResponse:
     """Parse what gh printed: JSON documents one after the other, or an error message."""
-    if result.code == -1:
+    if result.is_not_installed:
         return GitHubResponse(why="gh is not installed: https://cli.github.com")
     if result.code == 4 or "gh auth login" in result.err:
         return GitHubResponse(why="gh is not logged in: gh auth login")

@@ -142,8 +142,10 @@ def _check_proxy_container(
         candidates = [
             container
             for container in containers
-            if proxy.runs_image(container.image) or port in container.ports.split()
+            if proxy.runs_image(container.image) or port in container.web_ports
         ]
+        # One that serves plain HTTP only has port 80 alone.
+        candidates = candidates or [container for container in containers if container.web_ports]
     if not candidates:
         saw, cure = f"no container of its image, none on port {port}", runbook.step("proxy_hosts")
         return group.wrong("proxy", saw, f"one on {host.network}", cure)

@@ -8,8 +8,6 @@ from kiwari_ci.probes.findings import Finding, FindingGroup
 from kiwari_ci.probes.ssh_host import ContainerState, HostFacts
 from kiwari_ci.readers.image_reference import parse_image_reference
 
-_WEB_PORTS = {"80", "443"}
-
 
 def check_running_setup(
     group: FindingGroup, plan: Plan, host: DeployHost, stack: ComposeStack, facts: HostFacts
@@ -21,12 +19,17 @@ def check_running_setup(
     if was_ever_deployed(stack, facts):
         return
     running_by_name = find_running_containers(host, stack, facts)
-    written = next((takeover for takeover in plan.takeovers if takeover.stack == stack.name), None)
+    written = find_takeover(plan, stack)
     field = format_takeover_field(running_by_name, facts, written)
     if running_by_name and (written is None or field != format_takeover_field({}, None, written)):
         names = ", ".join(container.name for container in running_by_name.values())
         expected = f"environments.{stack.environment}.takeover says so, and the runbook then how to take it over"
         yield group.wrong("takeover", f"{names} may serve it today", expected, f"compare, then write: {field}")
+
+
+def find_takeover(plan: Plan, stack: ComposeStack) -> Takeover | None:
+    """What the spec says in `takeover` of the environment of a stack."""
+    return next((takeover for takeover in plan.takeovers if takeover.stack == stack.name), None)
 
 
 def was_ever_deployed(stack: ComposeStack, facts: HostFacts) -> bool:
@@ -72,7 +75,7 @@ def format_takeover_field(
     projects = {container.project for container in running_by_name.values()}
     project = projects.pop() if len(projects) == 1 else ""
     containers = facts.containers().values() if facts else ()
-    front = [container.name for container in containers if _WEB_PORTS & set(container.ports.split())]
+    front = [container.name for container in containers if container.web_ports]
     ports = front[0] if len(front) == 1 else ""
     names = {name: container.name for name, container in running_by_name.items()}
     folder, workflows = "", ""

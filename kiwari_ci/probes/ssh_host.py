@@ -14,6 +14,7 @@ from kiwari_ci.proxies.all_proxies import find_planned_proxy
 
 OPTIONAL_PROGRAM = "bin/rotate"  # a host on which nobody rotates secrets can do without it
 DATABASE_INIT_SCRIPT = "init/init-databases.sh"
+WEB_PORTS = ("80", "443")
 PROBE_SCRIPT = Path(__file__).with_name("host.sh")
 DEPLOY_KEY_REASON = "ssh used the deploy key, which may do no more than deploy: log in with one of your own"
 # ssh asks nobody for a password, writes nothing to known_hosts, and keeps no connection open.
@@ -47,6 +48,12 @@ class ContainerState(NamedTuple):
     networks: str
     ports: str
     label: str
+
+    @property
+    def web_ports(self) -> tuple[str, ...]:
+        """Those of ports 80 and 443 of the host that it publishes, as a reverse proxy does."""
+        published = self.ports.split()
+        return tuple(port for port in WEB_PORTS if port in published)
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,11 @@ def build_ssh_command(destination: str, command: Sequence[str], is_terminal: boo
     if is_terminal:
         options |= {"RequestTTY": "force"}
     return [*_build_ssh_words(options), "--", destination, shlex.join(command)]
+
+
+def format_login_hint(host_name: str) -> str:
+    """How a person says where a host is, and with which login ssh reaches it."""
+    return f"--ssh {host_name}=USER@ADDRESS, or `Host {host_name}` in ~/.ssh/config, says how to log in"
 
 
 def _build_ssh_words(options: Mapping[str, str]) -> list[str]:

@@ -14,7 +14,6 @@ from kiwari_ci.plan import (
 )
 from kiwari_ci.probes.findings import Finding, FindingGroup
 from kiwari_ci.probes.runbook_index import HostRunbookIndex
-from kiwari_ci.probes.running_setup import was_ever_deployed
 from kiwari_ci.probes.ssh_host import ContainerState, HostFacts, list_env_keys
 from kiwari_ci.readers.image_reference import parse_image_reference
 
@@ -101,14 +100,6 @@ def check_stack_containers(
     for accessory in stack.accessories:
         yield _check_accessory(group, host, stack, accessory, facts, destination, runbook)
     yield from _check_unwanted_files(group, host, stack, facts, destination)
-    names = {container.container for container in stack.containers}
-    names |= {f"{name}-next" for name in names}
-    if not was_ever_deployed(stack, facts):
-        return  # what runs in a project of the same name serves, and is still to be taken over
-    for name, container in facts.containers().items():
-        if container.project == stack.name and name not in names:
-            cure = f"lead its domain elsewhere, then on the server: docker rm -f {name}"
-            yield group.wrong(name, f"runs, which {stack.name} has no more", "no such container", cure)
 
 
 def _check_unwanted_files(

@@ -19,6 +19,7 @@ from kiwari_ci.plan import (
 GENERATED_STACK_KEYS = frozenset({"stack", "image", "listen"})  # keys of the spec that shape a generated stack
 _CERTIFICATE_KEYS = frozenset({"email", "certificates", "certresolver", "issuer"})
 _COMMON_KEYS = frozenset({"kind", "network", "scheme"})
+UNKNOWN_SWITCH_TEMPLATE = "proxy/switch-in-container.md.j2"  # for a proxy in a container, of which nothing is known
 
 
 class Proxy(Protocol):
@@ -51,6 +52,10 @@ class Proxy(Protocol):
     @property
     def guide_template(self) -> str:
         """The template of what the runbook says of its domains; empty when the stack's own files say everything."""
+
+    @property
+    def switch_template(self) -> str:
+        """The template of how a person makes it send requests to the new container in place of the one of today."""
 
     @property
     def has_one_guide_for_all_hosts(self) -> bool:

@@ -2,7 +2,7 @@
 
 from kiwari_ci import schema
 from kiwari_ci.effective import EffectiveContainer
-from kiwari_ci.proxies.base import ExistingProxy, explain_middlewares
+from kiwari_ci.proxies.base import UNKNOWN_SWITCH_TEMPLATE, ExistingProxy, explain_middlewares
 
 
 class CustomProxy(ExistingProxy):
@@ -12,6 +12,7 @@ class CustomProxy(ExistingProxy):
     unrouted_statuses: tuple[int, ...] = ()
     is_on_shared_network = True
     guide_template = "proxy/custom.md.j2"
+    switch_template = UNKNOWN_SWITCH_TEMPLATE
 
     def explain_unsupported_route(self, container: EffectiveContainer, route: schema.Route) -> tuple[str, str] | None:
         """Nobody knows how it asks for a password."""

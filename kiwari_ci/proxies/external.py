@@ -12,6 +12,7 @@ class ExternalProxy(ExistingProxy):
     name_cache_seconds = 0  # a published port has no name
     unrouted_statuses: tuple[int, ...] = ()
     guide_template = "proxy/external.md.j2"
+    switch_template = "proxy/switch-on-host.md.j2"
 
     def explain_unreachable_domain(self, container: EffectiveContainer) -> tuple[str, str] | None:
         """A domain leads to a port that the host publishes, so there must be one."""

@@ -2,7 +2,7 @@
 
 from kiwari_ci import schema
 from kiwari_ci.effective import EffectiveContainer
-from kiwari_ci.proxies.base import explain_certificate_key, explain_middlewares
+from kiwari_ci.proxies.base import UNKNOWN_SWITCH_TEMPLATE, explain_certificate_key, explain_middlewares
 
 
 class GeneratedProxy:
@@ -14,6 +14,7 @@ class GeneratedProxy:
     reads_labels = False
     is_on_shared_network = True
     guide_template = ""
+    switch_template = UNKNOWN_SWITCH_TEMPLATE
     has_one_guide_for_all_hosts = False
 
     def stack_name(self, options: schema.Proxy) -> str:

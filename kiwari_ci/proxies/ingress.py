@@ -12,6 +12,7 @@ class Ingress(ExistingProxy):
     name_cache_seconds = 0  # a pod that goes serves on until every proxy knows it
     unrouted_statuses = (404,)
     guide_template = ""
+    switch_template = ""  # no container is taken over on a cluster
 
     def explain_unused_key(self, options: schema.Proxy, key: str) -> str:
         """With plain HTTP there are no certificates."""

@@ -13,6 +13,7 @@ class NginxProxyManager(ExistingProxy):
     has_admin_api = True
     is_on_shared_network = True
     guide_template = "proxy/nginx-proxy-manager.md.j2"
+    switch_template = "proxy/switch-nginx-proxy-manager.md.j2"
     has_one_guide_for_all_hosts = True
 
     def explain_unsupported_route(self, container: EffectiveContainer, route: schema.Route) -> tuple[str, str] | None:

@@ -22,6 +22,7 @@ class Traefik:
     reads_labels = True
     is_on_shared_network = True
     guide_template = "proxy/traefik.md.j2"
+    switch_template = "proxy/switch-traefik.md.j2"
     has_one_guide_for_all_hosts = False
 
     def stack_name(self, options: schema.Proxy) -> str:

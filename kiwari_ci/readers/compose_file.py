@@ -5,6 +5,7 @@ Variables stay as they are written: `init` fills them in, `diff` compares them.
 
 import posixpath
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,9 @@ COMPOSE_FILE_PATH = r"(?:.*/)?(?:docker-)?compose[\w.-]*\.ya?ml|(?:.*/)?docker-s
 MAX_EXTENDS_DEPTH = 10  # services that extend one another
 _TRAEFIK_HOSTS = re.compile(r"Host(?:SNI)?\(([^)]*)\)")
 _COLON_OUTSIDE_VARIABLE = re.compile(r":(?![^{}]*\})")
+_DURATION = re.compile(r"(\d+[hms])+")
+_SECONDS = {"h": 3600, "m": 60, "s": 1}
+_HEALTHCHECK_DURATIONS = ("interval", "timeout", "start_period", "start_interval")
 _LIST_ATTRIBUTES = ("expose", "cap_add", "cap_drop", "devices", "security_opt", "dns", "tmpfs", "profiles")
 
 
@@ -352,7 +356,36 @@ def _normalize_attribute(table: YamlMapping, name: str) -> Any:
         return {path: None for path, _ in list_env_files(table)}
     if name in _LIST_ATTRIBUTES:
         return {str(item): None for item in as_list(value)}
+    if name in ("command", "entrypoint") and isinstance(value, str):
+        return _split_words(value)
+    if name == "stop_grace_period":
+        return _normalize_duration(value)
+    if name == "healthcheck" and isinstance(value, dict):
+        return {key: _normalize_healthcheck_entry(key, entry) for key, entry in value.items()}
     return value
+
+
+def _split_words(command: str) -> list[str] | str:
+    """The words of a command, as Compose splits it; the text itself if it cannot be split."""
+    try:
+        return shlex.split(command)
+    except ValueError:
+        return command
+
+
+def _normalize_healthcheck_entry(key: str, value: Any) -> Any:
+    """A test as a list; a duration in seconds."""
+    if key == "test" and isinstance(value, str):
+        return ["CMD-SHELL", value]
+    return _normalize_duration(value) if key in _HEALTHCHECK_DURATIONS else value
+
+
+def _normalize_duration(value: Any) -> Any:
+    """`90s` for `1m30s`; what is no duration stays as it is."""
+    if not isinstance(value, str) or not _DURATION.fullmatch(value):
+        return value
+    amounts = re.findall(r"(\d+)([hms])", value)
+    return f"{sum(int(amount) * _SECONDS[unit] for amount, unit in amounts)}s"
 
 
 def _unwrap_single_key(value: Any) -> Any:

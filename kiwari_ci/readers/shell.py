@@ -5,6 +5,7 @@ Best effort, never run: loops give each of their values, a here-document is the 
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from itertools import product
 
 from kiwari_ci.readers.bounded_text import fill_in_values
@@ -92,8 +93,16 @@ def _unquote_word(word: str, values: Mapping[str, str]) -> str:
     return re.sub(r"\\\n", " ", filled).replace('"', "").replace("'", "") if "\n" not in word else filled.strip("'\"")
 
 
-def _split_commands(script: str) -> Iterator[str]:
-    """The script cut at line ends, `;`, `&` and `|` that no quote or bracket holds."""
+@lru_cache(maxsize=256)
+def _split_commands(script: str) -> tuple[str, ...]:
+    """The script cut at line ends, `;`, `&` and `|` that no quote or bracket holds.
+
+    Many jobs have the same script, and so have the two pipelines that `diff` compares: each is cut once.
+    """
+    return tuple(_iter_commands(script))
+
+
+def _iter_commands(script: str) -> Iterator[str]:
     lines = iter(script.replace("\r\n", "\n").replace("\\\n", " ").split("\n"))
     pending = ""
     for line in lines:

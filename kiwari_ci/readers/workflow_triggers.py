@@ -1,5 +1,6 @@
 """Describes the triggers of a workflow, and which of them a job's `if` leaves."""
 
+import itertools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -8,6 +9,7 @@ from kiwari_ci.readers.yaml_document import YamlDocument, as_dict, as_inline_cod
 
 # A job whose `if` calls one of these runs also when a job that it needs was skipped.
 STATUS_FUNCTION = re.compile(r"\b(always|failure|cancelled)\(\)")
+_BRACKET_DEPTHS = {"(": 1, ")": -1}
 _EVENT_DESCRIPTIONS = {"workflow_dispatch": "by hand", "workflow_call": "when another workflow calls it"}
 
 
@@ -61,26 +63,42 @@ def _describe_refs(event: str, options: dict[str, Any]) -> Iterator[str]:
 
 def narrow_triggers(triggers: tuple[str, ...], condition: str) -> tuple[str, ...]:
     """The triggers that a job's `if` leaves, when it names a branch or tags plainly; all of them when it does not."""
-    for term in _split_conjunction(condition):
+    for term in split_conjunction(condition):
         triggers = _narrow_by_term(triggers, term)
     return triggers
 
 
-def _split_conjunction(condition: str) -> list[str]:
-    """The terms of a condition that must all be true: those between `&&` outside of brackets and quotes."""
-    tokens = re.findall(r"'[^']*'|&&|\|\||[^'&|]+|[&|]", condition)
+def split_conjunction(condition: str) -> list[str]:
+    """The terms of a condition that must all be true; one that has alternatives is a single term."""
+    if len(split_alternatives(condition)) > 1:
+        return [condition]
+    return _split_outside_brackets(condition, "&&")
+
+
+def split_alternatives(condition: str) -> list[str]:
+    """The terms of a condition of which one must be true."""
+    return _split_outside_brackets(condition, "||")
+
+
+def _split_outside_brackets(condition: str, operator: str) -> list[str]:
+    """The terms between an operator, outside of quotes and of brackets that do not enclose all of it."""
+    tokens = _remove_outer_brackets(re.findall(r"'[^']*'|&&|\|\||[()]|[^'&|()]+|[&|]", condition.strip()))
     terms = [""]
     depth = 0
     for token in tokens:
-        if token == "||" and depth == 0:
-            return [condition]
-        if token == "&&" and depth == 0:
+        if token == operator and depth == 0:
             terms.append("")
             continue
-        if not token.startswith("'"):
-            depth += token.count("(") - token.count(")")
+        depth += _BRACKET_DEPTHS.get(token, 0)
         terms[-1] += token
     return [term.strip() for term in terms]
+
+
+def _remove_outer_brackets(tokens: list[str]) -> list[str]:
+    """The tokens inside of the brackets that enclose all of them, if there are such."""
+    depths = list(itertools.accumulate(_BRACKET_DEPTHS.get(token, 0) for token in tokens))
+    is_enclosed = tokens[:1] == ["("] and depths[-1] == 0 and 0 not in depths[:-1]
+    return tokens[1:-1] if is_enclosed else tokens
 
 
 def _narrow_by_term(triggers: tuple[str, ...], condition: str) -> tuple[str, ...]:

@@ -3,14 +3,15 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import jinja2
 from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined, TemplateError
 from jinja2.bccache import Bucket
 
 from kiwari_ci.engines.all_engines import list_engines
+from kiwari_ci.engines.base import Engine
 from kiwari_ci.output.generated_files import (
     DEPENDABOT_PATH,
     GeneratedFile,
@@ -39,10 +40,14 @@ def render_files(plan: Plan) -> GeneratedFiles:
         # A part ends with a blank line, which the last part of a file must not have.
         text = _render_template(template, plan, context).rstrip("\n") + "\n"
         files[path] = GeneratedFile(text, executable=text.startswith("#!"))
-    for engine in list_engines():
+    for engine in _list_used_engines(plan):
         for path, program in engine.list_programs(plan).items():
             files[path] = GeneratedFile(program.read_text(encoding="utf-8"), executable=True)
     return files
+
+
+def _list_used_engines(plan: Plan) -> list[Engine]:
+    return list_engines({host.engine for host in plan.every_host})
 
 
 def _list_templates(plan: Plan) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -57,7 +62,7 @@ def _list_templates(plan: Plan) -> Iterator[tuple[str, str, dict[str, Any]]]:
         yield DEPENDABOT_PATH, "github/dependabot.yml.j2", {"bot": dependabot}
     yield ".github/workflows/.gitattributes", "gitattributes.j2", {}
     yield "deploy/.gitattributes", "gitattributes.j2", {}
-    for engine in list_engines():
+    for engine in _list_used_engines(plan):
         for file in engine.list_stack_templates(plan):
             yield file.path, file.template, file.context
     graph = pipeline_graph.render_mermaid(pipeline_graph.build_pipeline_graph(plan))
@@ -71,7 +76,7 @@ class _TemplateCache(FileSystemBytecodeCache):
     """
 
     def __init__(self) -> None:
-        super().__init__(str(TEMPLATES_FOLDER / "__pycache__"), f"%s.jinja2-{version('jinja2')}")
+        super().__init__(str(TEMPLATES_FOLDER / "__pycache__"), f"%s.jinja2-{jinja2.__version__}")
 
     def dump_bytecode(self, bucket: Bucket) -> None:
         with suppress(OSError):

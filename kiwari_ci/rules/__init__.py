@@ -22,7 +22,6 @@ from kiwari_ci.schema.text_formats import (
 
 OLDEST_POSTGRES = 15  # the init script needs `\getenv`, which psql has since then
 
-_FORBIDDEN_CHARACTER = re.compile(f"[{FORBIDDEN_CHARACTERS}]")
 _PASSWORD_FROM_VARIABLE = re.compile(r"://[^/\s:@]*:\$+(\{[^}]*\}|\w+)@")  # names a variable, and tells no secret
 _FILE_NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")
 _USAGE_PHRASES = {
@@ -72,7 +71,7 @@ def _check_copied_text(source: YamlSource) -> Problems:
 
 
 def _find_forbidden_character(text: str) -> str:
-    forbidden_character = _FORBIDDEN_CHARACTER.search(text)
+    forbidden_character = re.search(f"[{FORBIDDEN_CHARACTERS}]", text)
     return f"U+{ord(forbidden_character[0]):04X}" if forbidden_character else ""
 
 
@@ -81,6 +80,8 @@ def check_spec(source: YamlSource, spec: EffectiveSpec, pinned_actions: Collecti
     unknown_names = list(names.check_references(source, spec))
     if unknown_names:
         return unknown_names
+    # Compose's rules are about every spec: they also check what a deploy to a cluster renders and sends.
+    engine_kinds = {"compose", *(host.engine for host in spec.hosts.values())}
     checks: tuple[Callable[[YamlSource, EffectiveSpec], Problems], ...] = (
         names.check_names,
         deploys.check_deploys,
@@ -95,7 +96,7 @@ def check_spec(source: YamlSource, spec: EffectiveSpec, pinned_actions: Collecti
         container_registry.check_registry,
         steps.check_steps,
         proxy_rules.check_proxies,
-        *(engine.check for engine in list_engines()),
+        *(engine.check for engine in list_engines(engine_kinds)),
     )
     problems = [problem for check in checks for problem in check(source, spec)]
     problems += steps.check_step_pins(source, spec, pinned_actions)

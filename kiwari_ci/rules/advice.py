@@ -123,8 +123,15 @@ def _check_shared_deploy_keys(spec: EffectiveSpec) -> Advice:
         first_environment = first_environments.setdefault((host.name, key), name)
         if first_environment != name:
             message = f"the key `{key}` of {first_environment} deploys {name}, too"
+            open_environment = next((each for each in (first_environment, name) if _takes_any_branch(spec, each)), "")
+            if open_environment:
+                message += f", and each branch that a person chooses for {open_environment} can read it"
             hint = f"key: {{secret: {format_variable_name(name)}_SSH_KEY}}"
             yield ("environments", name), "shared-key", message, hint
+
+
+def _takes_any_branch(spec: EffectiveSpec, environment: str) -> bool:
+    return spec.environments[environment].is_ordered_by_run
 
 
 def _check_baked_addresses(spec: EffectiveSpec) -> Advice:

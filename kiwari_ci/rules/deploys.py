@@ -61,9 +61,8 @@ def _check_release_branches(source: YamlSource, environment: EffectiveEnvironmen
         return
     loc: YamlPath = ("environments", environment.name, "deploy_on", "branches")
     where = format_yaml_path(loc)
-    if not deploy_on.tag:
-        message = f"{where}: these are branches of tagged commits, and no tag starts its deploys"
-        yield report_at_key(source, loc, "branches", message, "tag: 'v*'; or push: BRANCH in place of `branches`")
+    if environment.is_ordered_by_run:
+        yield from _check_chosen_branches(source, environment, loc)
     elif deploy_on.push:
         message = f"{where}: tags of several branches have the order of versions, and pushes have none"
         yield report_at_key(source, loc, "branches", message, "leave out `push`: an environment for each")
@@ -71,6 +70,18 @@ def _check_release_branches(source: YamlSource, environment: EffectiveEnvironmen
         if branch in deploy_on.branches[:index]:
             message = f"{where}: `{branch}` stands in this list twice"
             yield report_at_value(source, (*loc, index), "duplicate", message, "leave out one of the two")
+
+
+def _check_chosen_branches(source: YamlSource, environment: EffectiveEnvironment, loc: YamlPath) -> Problems:
+    """A person chooses one of several branches for a run, which builds the images and is the only way to deploy."""
+    deploy_on, where = environment.model.deploy_on, format_yaml_path(loc)
+    if deploy_on.push or not deploy_on.dispatch:
+        message = f"{where}: a push to `{deploy_on.push}` deploys that branch alone"
+        hint = "leave out `branches`; or deploy_on: {dispatch: true, branches: ['**']}, so that a person chooses"
+        yield report_at_key(source, loc, "branches", message, hint)
+    elif environment.is_promoted:
+        message = f"{where}: a run of a chosen branch builds its images, and `promote` takes those that exist"
+        yield report_at_key(source, loc, "branches", message, "leave out `promote`, or leave out `branches`")
 
 
 def _check_promoted_branches(
@@ -100,7 +111,11 @@ def _check_promotion(source: YamlSource, environment: EffectiveEnvironment, orig
     if origin is environment or origin.is_promoted:
         message = f"{where}: `{origin.name}` builds nothing"
         yield report_at_value(source, loc, "promotion", message, "promote an environment that is built")
-    yield from _check_promoted_branches(source, environment, origin)
+    if origin.is_ordered_by_run:
+        message = f"{where}: `{origin.name}` runs any branch that a person chooses, reviewed or not"
+        yield report_at_value(source, loc, "promotion", message, "promote an environment that one branch deploys")
+    else:
+        yield from _check_promoted_branches(source, environment, origin)
     for service in environment.services:
         if environment.spec.has_environment_specific_build(service):
             message = f"{where}: the build of `{service}` differs by environment, and a promoted image does not"

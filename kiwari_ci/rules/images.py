@@ -36,6 +36,8 @@ def _check_path_filters(source: YamlSource, image: EffectiveImage) -> Problems:
     if errors:
         return
     all_filters = list(image.path_filters)
+    if not any(path.startswith("!") for path in all_filters):
+        return
     for path in all_filters:
         if path not in paths and not path_filters.is_included(all_filters, path):
             message = f"{format_yaml_path(loc)}: `{path}` is excluded, and shapes the image"

@@ -122,8 +122,8 @@ def _check_option_references(
                 yield from _check_reference(source, (*loc, "service"), value.service, "services", services)
             if value.accessory:
                 yield from _check_reference(source, (*loc, "accessory"), value.accessory, "accessories", accessories)
-    peers = [peer for peer in (*services, *accessories) if peer != name]
     for dependency in options.depends_on:
+        peers = [peer for peer in (*services, *accessories) if peer != name]
         loc = (*container_loc, "depends_on", dependency)
         yield from _check_reference(source, loc, dependency, "services and accessories", peers)
     if isinstance(options, Override) and name in spec.accessories:

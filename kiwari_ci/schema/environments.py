@@ -267,13 +267,15 @@ class DeployOn(AnyOf):
         None,
         description="A tag on a commit of the default branch, or of `branches`: `v*` matches `v1.2.0`, and `v*-rc.*` "
         "matches `v1.2.0-rc.1`, which `v*` does not match. Without `promote`, a workflow of its own tests the "
-        "tagged commit and builds the images that do not exist yet.",
+        "tagged commit and builds its images.",
     )
     branches: Omittable[Annotated[list[BranchPattern], Field(min_length=1)]] = Field(
         None,
         description="With `tag`, the branches whose commits may be tagged: `[main, 'release/*']` for a hotfix of an "
-        "older version. The order of the deploys is then that of the version numbers. Default: the default branch, in "
-        "the order of its commits.",
+        "older version. The order of the deploys is then that of the version numbers. With `dispatch` alone, the "
+        "branches that a person may choose for a run, which tests, builds and deploys the newest commit: `['**']` is "
+        "every branch. The run that was started last then serves. Default: the default branch, in the order of its "
+        "commits.",
     )
     dispatch: Omittable[Annotated[Literal[True], BeforeValidator(require_true)]] = Field(
         None,

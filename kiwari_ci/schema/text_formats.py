@@ -1,11 +1,11 @@
 """What may stand in a text of a spec: each kind with its character set, in words and as a pattern."""
 
 import re
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError
-from pydantic_core.core_schema import no_info_after_validator_function
+from pydantic_core.core_schema import no_info_after_validator_function, str_schema
 
 from kiwari_ci.frozen import dataclass
 
@@ -20,7 +20,7 @@ FORBIDDEN_CHARACTERS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StringFormat:
     """A string's character set: `pattern` matches it whole; `expected` completes "expected …" when it does not."""
 
@@ -30,7 +30,7 @@ class StringFormat:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Check after pydantic has seen that it is a string."""
-        return no_info_after_validator_function(self.checked, handler(source))
+        return no_info_after_validator_function(self.checked, str_schema())
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Tell editors about the pattern, too."""
@@ -46,16 +46,6 @@ class StringFormat:
         raise PydanticCustomError("text", "expected {expected}", {"expected": self.expected, "pattern": self.pattern})
 
 
-class NotNull:
-    """Of `T | None` a person writes T: None is for a key that was left out; a key without a value is a fault."""
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Read T; a default is not read."""
-        schema: dict[str, Any] = dict(handler(source))
-        inner: CoreSchema = schema["schema"]
-        return inner
-
-
 # A name whose value is a secret; what is built into a browser's code is none, whatever it is called.
 SECRET_NAME_PATTERN = re.compile(
     r"(?!(VITE|REACT_APP|(\w+_)?PUBLIC)_)\w*(PASSWORD|PASSWD|SECRET|TOKEN|PRIVATE_KEY|API_KEY)", re.IGNORECASE
@@ -66,8 +56,21 @@ CREDENTIAL_PATTERN = re.compile(
     r"|eyJ\w{10,}\.eyJ|://[^/\s:@]*:[^/\s@]+@(?!localhost|127\.0\.0\.1)"
 )
 
-T = TypeVar("T")
-Omittable = Annotated[T | None, NotNull()]
+if TYPE_CHECKING:
+    T = TypeVar("T")
+    Omittable: TypeAlias = T | None
+else:
+
+    class Omittable:
+        """Of a key that may be left out, a person writes T: a key without a value is an error.
+
+        None is the default, which pydantic does not check, so pydantic gets T alone: a run then starts sooner.
+        """
+
+        def __class_getitem__(cls, kind):
+            """Give pydantic T."""
+            return kind
+
 
 Slug = Annotated[
     str,
@@ -86,8 +89,8 @@ BranchName = Annotated[
 BranchPattern = Annotated[
     str,
     StringFormat(
-        r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*(/?\*)?",
-        "the name of a branch, or its beginning and a star such as release/*",
+        r"\*\*|[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*(/?\*|/\*\*)?",
+        "the name of a branch, or its beginning and a star such as release/*; ** is every branch",
     ),
 ]
 TestedBranch = Annotated[

@@ -19,6 +19,9 @@ from tests.cluster.world import World
 from tests.engine.server import TOKEN, Result
 
 FUNCTIONS = re.compile(r"^```bash\n(pull_secret\(\) .*?)^```$", re.MULTILINE | re.DOTALL)
+DIGEST_OF_BUILD = re.compile(
+    r"needs\.build-(?P<image>\S+)\.result == 'skipped' && 'unchanged' \|\| needs\.build-(?P=image)\.outputs\.digest"
+)
 FILLED = "costs $5"
 GH = """\
 #!/bin/sh
@@ -143,8 +146,11 @@ class Checkout:
         if context in ("secrets", "vars"):
             file = self.github / environment_name / name
             return file.read_text() if file.exists() else self.settings.get(name, FILLED)
+        build = DIGEST_OF_BUILD.fullmatch(expression)
+        if build:  # in a workflow of several services: what the push did not touch was not built
+            return digests.get(build["image"], "unchanged")
         output = expression.rpartition(".")[2]
-        if output == "sequence":
+        if output in ("sequence", "sequence_number"):
             return str(sequence)
         if output == "digest":  # of the one service of a workflow
             return next(iter(digests.values()))

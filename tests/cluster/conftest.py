@@ -150,9 +150,14 @@ def issue_certificates(checkout: Checkout) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Prints the table; a whole run in which nothing failed writes it into the page."""
+    """Prints the table; a whole run in which nothing failed writes it into the page, if no row is missing."""
     if not FIGURES and not COMPOSE_FIGURES:
         return
     print(f"\n\n{figures.write_table(FIGURES, COMPOSE_FIGURES)}")
-    if exitstatus == 0 and not session.config.option.keyword and session.config.args == ["tests/cluster"]:
-        figures.write_page(FIGURES, COMPOSE_FIGURES)
+    is_whole_run = not session.config.option.keyword and session.config.args == ["tests/cluster"]
+    if exitstatus != 0 or not is_whole_run:
+        return
+    missing_rows = figures.list_missing_rows(FIGURES, COMPOSE_FIGURES)
+    if missing_rows:
+        pytest.exit(f"the table is not written: {', '.join(missing_rows)} was not measured once", returncode=1)
+    figures.write_page(FIGURES, COMPOSE_FIGURES)

@@ -19,6 +19,9 @@ HEAD = (
     "Failed requests",
 )
 NOT_MEASURED = ("not measured", "", "")
+ORIGIN = "All figures of this table are from one run of `make cluster-test`."
+ROWS = range(1, 19)  # that a whole run measures on the cluster
+COMPOSE_ROWS = (*range(1, 12), 14)  # and on the server
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,16 @@ def write_table(figures: list[Figure], compose: list[ComposeFigure]) -> str:
     return "\n".join([*lines, ""])
 
 
+def list_missing_rows(figures: list[Figure], compose: list[ComposeFigure]) -> list[str]:
+    """The rows that a run did not measure, or not exactly once."""
+    measured = sorted(figure.order for figure in figures)
+    measured_on_server = sorted(figure.order for figure in compose)
+    of_cluster = [f"row {order} of the cluster" for order in ROWS if measured.count(order) != 1]
+    return of_cluster + [f"row {order} of Compose" for order in COMPOSE_ROWS if measured_on_server.count(order) != 1]
+
+
 def write_page(figures: list[Figure], compose: list[ComposeFigure]) -> None:
-    """Puts the table into the page."""
+    """Puts the table into the page, and where its figures are from."""
     text = PAGE.read_text()
-    PAGE.write_text(TABLE.sub(lambda match: f"{match[1]}\n{write_table(figures, compose)}\n{match[2]}", text))
+    block = f"{ORIGIN}\n\n{write_table(figures, compose)}"
+    PAGE.write_text(TABLE.sub(lambda match: f"{match[1]}\n{block}\n{match[2]}", text))

@@ -36,11 +36,23 @@ class Environment:
         return images.push(instance.repository.rpartition("/")[2], version, behaviour, instance.port)
 
     def serving(self) -> dict[str, set[str]]:
-        """The digests of the pods that get requests, or that run where there are none, by service."""
+        """The digests of the pods that get requests, or that run where there are none, by service that does not end."""
         return {
             instance.service: self._serving(instance.container, bool(instance.port))
             for instance in self.stack.instances
+            if not instance.once
         }
+
+    def jobs(self, service: str) -> list[tuple[str, bool]]:
+        """The digests with which the Jobs of a service that runs once were started, and whether they ended well."""
+        (container,) = [instance.container for instance in self.stack.instances if instance.service == service]
+        jobs = self.checkout.world.cluster.get(self.stack.name, "jobs", "-l", f"app.kubernetes.io/name={container}")
+        jobs.sort(key=lambda job: int(job["metadata"]["name"].rpartition("-")[2]))
+        images = [job["spec"]["template"]["spec"]["containers"][0]["image"] for job in jobs]
+        return [
+            (image.partition("@")[2], bool(job["status"].get("succeeded")))
+            for image, job in zip(images, jobs, strict=True)
+        ]
 
     def _serving(self, container: str, has_addresses: bool) -> set[str]:
         cluster, namespace = self.checkout.world.cluster, self.stack.name

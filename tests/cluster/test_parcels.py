@@ -1,4 +1,4 @@
-"""A stack with a worker, a migration and a one-shot, in two namespaces: what runs before the pods, and a promotion."""
+"""A stack with a worker, a migration and one-shots, in two namespaces: what runs before the pods, and a promotion."""
 
 import base64
 import json
@@ -32,12 +32,17 @@ def checkout(parcels: Checkout, database: None) -> Checkout:
 @pytest.fixture(scope="module")
 def deployed(checkout: Checkout) -> Environment:
     """Staging, after its first deploy."""
-    staging = Environment(checkout, "staging", "web-ci.yml")
+    staging = Environment(checkout, "staging", "tariffs-ci.yml")
     digest = staging.push("web", "parcels-first")
-    job = staging.deploy({"web": digest, "worker": digest})
+    job = staging.deploy({"web": digest, "worker": digest, "tariffs": push_tariffs(staging, "tariffs-first")})
     assert job.code == 0, job.log
     assert "migrates the PostgreSQL at postgres:5432" in job.log
     return staging
+
+
+def push_tariffs(environment: Environment, version: str, behaviour: str = "runs-once") -> str:
+    """Pushes a version of what runs to its end, and returns its digest."""
+    return environment.push("tariffs", version, behaviour)
 
 
 @pytest.fixture
@@ -82,19 +87,50 @@ def test_a_migration_that_fails(staging: Environment, record: Record) -> None:
     record(13, "a migration that fails", job.code, job.seconds, count(answers), "the old image")
 
 
+def test_a_one_shot_of_its_own_image_runs_before_the_pods(staging: Environment) -> None:
+    """One that fails changes no pod, a good one runs before them, and one that is deployed alone runs again."""
+    before, ran = staging.settle(), staging.jobs("tariffs")
+    web = staging.push("web", "parcels-with-tariffs")
+    bad = push_tariffs(staging, "tariffs-bad", "runs-once-and-fails")
+    failed = staging.deploy({"web": web, "worker": web, "tariffs": bad})
+    after_failure = staging.settle()
+    good = push_tariffs(staging, "tariffs-good")
+    done = staging.deploy({"web": web, "worker": web, "tariffs": good})
+    served = staging.settle()
+    alone = staging.deploy({"tariffs": good})
+
+    assert failed.code == 1, failed.log
+    assert "failed: exit code 7 (Error). No pod of the services was changed" in failed.log
+    assert after_failure == before
+    assert done.code == 0, done.log
+    assert 'version tariffs-good runs once: ["import"]' in done.log
+    assert done.log.index("tariffs-good runs once") < done.log.index("rolling out parcels-web-staging ")
+    assert served == {"web": web, "worker": web}
+    assert alone.code == 0, alone.log
+    assert "rolling out" not in alone.log
+    assert staging.settle() == served
+    assert staging.jobs("tariffs") == [*ran, (bad, False), (good, True), (good, True)]
+
+
 def test_production_takes_only_what_staging_served(staging: Environment, record: Record) -> None:
     production = Environment(staging.checkout, "production", "promote.yml")
     served = staging.settle()["web"]
+    tariffs, _ = next(job for job in reversed(staging.jobs("tariffs")) if job[1])
     strange = production.push("web", "parcels-strange")
-    refused = production.deploy({"web": strange, "worker": strange})
+    refused = production.deploy({"web": strange, "worker": strange, "tariffs": tariffs})
+    never_run = push_tariffs(production, "tariffs-strange")
+    also_refused = production.deploy({"web": served, "worker": served, "tariffs": never_run})
     nothing = production.serving()
-    promoted = production.deploy({"web": served, "worker": served})
+    promoted = production.deploy({"web": served, "worker": served, "tariffs": tariffs})
 
     assert refused.code == 65, refused.log
     assert "has never served" in refused.log
+    assert also_refused.code == 65, also_refused.log
+    assert f"parcels-staging/parcels-tariffs-staging has never served {never_run}" in also_refused.log
     assert nothing == {"web": set(), "worker": set()}
     assert promoted.code == 0, promoted.log
     assert production.settle() == {"web": served, "worker": served}
+    assert production.jobs("tariffs") == [(tariffs, True)]
     record(
         14,
         "a promotion of an image that staging never served",

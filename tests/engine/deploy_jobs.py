@@ -41,7 +41,7 @@ class DeployJobs:
         """What GitHub puts in an expression's place."""
         expression = text.removeprefix("${{ ").removesuffix(" }}")
         name, _, service = expression.rpartition(".outputs.")[2].partition("-")
-        shared = re.search(r"needs\.build-(.+)\.outputs\.digest$", expression)
+        shared = re.search(r"needs\.build-([\w-]+)\.outputs\.digest$", expression)
         if shared and shared[1] != "and-push":
             return digests.get(shared[1], "unchanged")
         if name == "digest":

@@ -139,17 +139,18 @@ class Move:
             if is_first or number in (1, 2, 6):
                 self.follows(number)
         step = self.chapter(environment)["Prepare"]
-        for line in step.find("values of the running containers").splitlines():
-            self._fill(environment, line.split()[-1].strip('"'), self.types(line).stdout)
-        if "Connect the containers" in step.text:
-            self.types(step.find("Connect the containers"))
+        if "give the value that the running container has" in step.text:
+            self._fill(environment, self.types(step.find("These commands print the values")).stdout)
+        if "connect the containers" in step.text:
+            self.types(step.find("connect the containers"))
+            assert f" {self.host.network}" in self.types(step.find("each container with its networks")).stdout
         settings_folder = self.person.home / "github"
         for kind, prefix in (("secret", "secrets"), ("variable", "vars")):
             for path in (settings_folder / kind).iterdir():
                 self.settings.setdefault(f"{prefix}.{path.name}", path.read_text())
 
-    def _fill(self, environment: str, container: str, values: str) -> None:
-        """Puts the values of a running container into the env files that want them, as a person does in an editor."""
+    def _fill(self, environment: str, values: str) -> None:
+        """Puts the values of running containers into the env files that want them, as a person does in an editor."""
         of_today = dict(line.partition("=")[::2] for line in values.splitlines() if "=" in line)
         folder = self.server.home / self.host.folder / self.stacks[environment].name
         for path in folder.glob("*.env"):
@@ -169,21 +170,40 @@ class Move:
         """Merges: the new workflows deploy; then the person looks at what serves."""
         result = self.jobs.deploy(self.stacks[environment], pattern, digests)
         assert result.returncode == 0, result.stdout
-        status = self.chapter(environment)["Deploy"].find("this command prints what serves")
+        status = self.chapter(environment)["Deploy"].find("this command prints the new containers")
         return result.stdout + self.types(status).stdout
+
+    def writes_proxy_file(self, environment: str, file: str, place: str) -> None:
+        """Writes the proxy's file of the clone to its place on the server, and lets Caddy load it."""
+        step = self.chapter(environment)["Switch"]
+        self.types(step.find("write into it").replace("PATH", place).replace("FILE", file))
+        self.types(step.find("With Caddy"))
+
+    def reads_traffic(self, environment: str) -> dict[str, str]:
+        """What each container has received, as the chapter's command prints it."""
+        shown = self.types(self.chapter(environment)["Switch"].find("the new containers get the requests")).stdout
+        return {line.split()[0]: line.split()[1] for line in shown.splitlines()}
 
     def stops_old(self, environment: str) -> None:
         """Stops the containers that the new ones run beside, as the chapter says."""
-        for command in re.findall(r"Stop the old container: `([^`]+)`", self.chapter(environment)["Deploy"].text):
-            self.server.by_hand(command, check=True)
+        step = self.chapter(environment)["Switch"]
+        self.types(step.find("Then stop the old containers"))
+        (show,) = re.findall(r"and `([^`]+)` prints `exited`", step.text)
+        assert all(line.endswith(" exited") for line in self.types(show).stdout.splitlines())
+
+    def starts_old(self, environment: str) -> None:
+        """Starts the old containers again, as the chapter says; the new ones go on running."""
+        self.types(self.chapter(environment)["Switch"].find("To go back"))
+
+    def stops_new(self, environment: str) -> None:
+        """Stops the new containers, after the proxy leads to the old ones again."""
+        self.types(self.chapter(environment)["Switch"].find("stop the new containers"))
 
     def goes_back(self, environment: str) -> None:
-        """Types on the server what the chapter has for a deploy that turns out to be bad."""
+        """Types what the chapter has for a deploy that turns out to be bad."""
         for block in self.chapter(environment)["Deploy"].blocks:
-            if "To go back" not in block.words:
-                continue
-            done = self.server.by_hand(f"set -e\n{block.text}")
-            assert done.returncode == 0, done.stdout + done.stderr
+            if "To go back" in block.words:
+                self.types(block.text)
 
     def wait_for(self, url: str, version: str) -> None:
         """Waits until an address answers with a version."""

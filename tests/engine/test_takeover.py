@@ -166,22 +166,25 @@ def test_from_plain_compose_with_caddy_and_postgresql_in_the_stack(tmp_path: Pat
 
         with asked(server, SHOP, SHOP_API) as answers:
             moves_one(move, digests)
-            caddyfile = server.home / "shop/Caddyfile"
+            caddyfile = move.person.clone / "Caddyfile"
             today = caddyfile.read_text()
-            named = today.replace("web:8080", "shop-web-production:8080").replace(
-                "api:8081", "shop-api-production:8081"
-            )
-            caddyfile.write_text(named)
-            reload = "docker exec shop-caddy-1 caddy reload --config /etc/caddy/Caddyfile"
-            server.by_hand(reload, check=True)
+            named = today.replace("web:8080", "shop-web-production:8080")
+            caddyfile.write_text(named.replace("api:8081", "shop-api-production:8081"))
+            before = move.reads_traffic("production")
+            move.writes_proxy_file("production", "Caddyfile", "shop/Caddyfile")
             move.wait_for(SHOP, "web-new")
-            move.stops_old("production")
             move.wait_for(SHOP_API, "api-new")
-            # And back, as the chapter says: start the old ones, and undo the change of the proxy.
-            server.by_hand("docker start shop-web-1 shop-api-1", check=True)
+            after = move.reads_traffic("production")
+            for name in ("shop-web-production", "shop-api-production"):
+                assert before[name] != after[name], "the requests that it gets are seen"
+            move.stops_old("production")
+            # And back, as the chapter says: start the old ones, undo the change of the proxy, stop the new ones.
+            move.starts_old("production")
             caddyfile.write_text(today)
-            server.by_hand(reload, check=True)
+            move.writes_proxy_file("production", "Caddyfile", "shop/Caddyfile")
             move.wait_for(SHOP, "web-by-hand")
+            move.wait_for(SHOP_API, "api-by-hand")
+            move.stops_new("production")
 
         expect_no_failure({SHOP: answers[SHOP]}, ["web-by-hand", "web-new"])
         expect_no_failure({SHOP_API: answers[SHOP_API]}, ["api-by-hand", "api-new"])
@@ -201,7 +204,7 @@ def test_from_traefik_by_labels(tmp_path: Path) -> None:
             moves_one(move, digests)
         expect_no_failure(answers, ["web-by-hand", "web-new"])
         with asked(server, SHOP) as answers:
-            assert "requests that it sends there fail" in move.chapter("production")["Deploy"].text
+            assert "requests that it sends there in this time fail" in move.chapter("production")["Switch"].text
             move.stops_old("production")
             move.wait_for(SHOP, "web-new")
         failed = answers[SHOP].failed()

@@ -8,6 +8,7 @@ import base64
 import dataclasses
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -84,6 +85,7 @@ class Running:
     started_at: float = -1
     exit_code: int = 0
     restarts: int = 0
+    restarts_at: float = math.inf  # while it is restarting: the time of its next start
     own_volumes: frozenset[str] = frozenset()  # those without a name that were created with it
     is_stopped_by_hand: bool = False
     is_removed_when_stopped: bool = False
@@ -173,8 +175,10 @@ class FakeMachine(deploy_program.Machine):
         self.descriptions: dict[tuple[object, ...], str] = {}
         self.troubles: dict[str, list[str]] = {}  # errors with which the next commands of a verb end
         self.compose_is_killed_at: int | None = None  # the number of steps of Compose's until a signal ends docker
+        self.seconds_before_restart = 0.0  # that a container is restarting, before Docker starts it again
         self.devices: dict[str, str] = {}  # the folders elsewhere that volumes stand for
         self.accepts: Callable[[Running], bool] = lambda container: True  # whether its variables let it answer
+        self.modes: dict[str, Image] = {}  # what containers do whose variable MODE has that value
         self.given: list[str] = []  # what bin/database read from standard input
         self.scripts: list[tuple[str, dict[str, str]]] = []
         self.script_codes: dict[str, int] = {}
@@ -216,7 +220,7 @@ class FakeMachine(deploy_program.Machine):
             is_due = container.restart_policy == "always" or (
                 container.restart_policy == "unless-stopped" and not container.is_stopped_by_hand
             )
-            if is_due and container.status == "exited":
+            if is_due and container.status in ("exited", "restarting"):
                 self.try_to_start(container)
 
     def try_to_start(self, container: Running) -> None:
@@ -229,6 +233,8 @@ class FakeMachine(deploy_program.Machine):
         """Let containers do what they do by themselves as time passes, and note who answers."""
         self.settled_at = self.state.clock
         for container in self.everything():
+            if container.status == "restarting" and self.state.clock >= container.restarts_at:
+                self.try_to_start(container)
             lives = self.state.clock - container.started_at
             image = self.image_of(container)
             ends_after = self.end_of(container, image)
@@ -240,7 +246,9 @@ class FakeMachine(deploy_program.Machine):
                 container.restart_policy.startswith("on-failure") and code
             ):
                 container.restarts += 1
-                self.try_to_start(container)
+                container.status, container.restarts_at = "restarting", self.state.clock + self.seconds_before_restart
+                if not self.seconds_before_restart:
+                    self.try_to_start(container)
         self.note()
 
     def end_of(self, container: Running, image: Image) -> float | None:
@@ -367,7 +375,8 @@ class FakeMachine(deploy_program.Machine):
         return list(self.state.containers.values())
 
     def image_of(self, container: Running) -> Image:
-        return self.images.get(container.reference) or Image()
+        behaviour = self.modes.get(container.environment.get("MODE", ""))
+        return behaviour or self.images.get(container.reference) or Image()
 
     def find(self, name: str) -> Running | None:
         """A container by its name, its id, or the beginning of its id, in this order."""
@@ -536,6 +545,8 @@ class FakeMachine(deploy_program.Machine):
         if container.is_running:
             self.ended.append((self.state.clock, container.name, container.id))
             self.end(container, 143)
+        elif container.status == "restarting":
+            container.status = "exited"
         return ""
 
     def do_start(self, words: list[str]) -> str:
@@ -586,7 +597,8 @@ class FakeMachine(deploy_program.Machine):
 
     def do_network_disconnect(self, words: list[str]) -> str:
         network, container = words[0], self.get(words[1])
-        if network not in container.aliases:
+        # One that is restarting keeps its names: an engine since 28 has no endpoint of it then.
+        if network not in container.aliases or container.status == "restarting":
             raise Refused(f"Error response from daemon: container {container.id} is not connected to network {network}")
         del container.aliases[network]
         container.addresses.pop(network, None)
@@ -597,6 +609,8 @@ class FakeMachine(deploy_program.Machine):
         container = self.get(name)
         if network not in self.state.networks:
             raise Refused(f"Error response from daemon: network {network} not found")
+        if container.status == "restarting":
+            raise Refused(f"Error response from daemon: network sandbox for container {container.id} not found")
         if network in container.aliases:
             raise Refused(f"Error response from daemon: endpoint with name {name} already exists in network {network}")
         container.aliases[network] = options[1::2]

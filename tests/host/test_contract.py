@@ -34,6 +34,7 @@ class FakeBench(Bench):
 def bench(root: Path) -> FakeBench:
     """A server without containers, with the images of the scripts."""
     machine = FakeMachine()
+    machine.seconds_before_restart = 1
     machine.state.networks.add(NETWORK)
     image = Image(volumes=("/data",), variables=("BEHAVIOUR=answers", "PORT=8081", "VERSION=one"))
     kinds = {

@@ -64,7 +64,7 @@ def test_the_rotation_program_uses_the_deploy_program_beside_it(bin_folder: Path
     assert version.stdout.startswith(f"bin/rotate {rotate.VERSION} sha256:"), version.stderr
     assert (refused.returncode, refused.stderr.partition(". ")[0]) == (
         64,
-        "deploy: the new value cannot be stored: it contains a single quote or ends with a backslash, which an env file"
+        "rotate: the new value cannot be stored: it contains a single quote or ends with a backslash, which an env file"
         " cannot hold",
     )
     assert sorted(path.name for path in bin_folder.iterdir()) == ["database", "deploy", "rotate"]

@@ -256,6 +256,7 @@ def test_files_that_are_not_the_commits(world: World) -> None:
 
     assert outcome.code == 69
     assert outcome.says("git archive HEAD deploy/shop | ssh HOST")
+    assert outcome.says("if the folder has another name in the repository, deploy/RUNBOOK.md has the command")
     assert world.names() == []
 
 
@@ -529,7 +530,10 @@ def test_check_names_what_the_compose_file_no_longer_has(world: World) -> None:
     world.deploy({"worker": world.image("worker", 1)}, 1)
     world.write(f"name: shop\nservices:{WEB}{NETWORKS}")
 
-    assert world.check().says("note: worker runs in the project shop, but belongs to no service of the compose file")
+    assert world.check().says(
+        "note: worker runs in the project shop, but belongs to no service of the compose file. It stays as it is: no"
+        " deploy starts, stops or removes it. Never use --remove-orphans here, which removes it\n"
+    )
 
 
 def test_a_service_that_the_stack_no_longer_has(root: Path) -> None:

@@ -8,7 +8,7 @@ from kiwari_ci.engines.compose.programs import deploy as deploy_program
 from tests.host.fake_docker import Image, Killed
 from tests.host.test_kills import DB
 from tests.host.watching import unserved
-from tests.host.world import WEB, WORKER, World
+from tests.host.world import WEB, WORKER, World, compose_labels
 
 API = WEB.replace("web", "api").replace("    env_file: .env\n", "    depends_on: [db]\n")
 FRONT = WEB.replace("    env_file: .env\n", "    depends_on: [api]\n")
@@ -357,6 +357,35 @@ def test_a_database_that_runs_under_its_name_is_left_alone(root: Path) -> None:
     assert world.deploy({"api": world.image("api", 1)}, 1).code == 0
 
     assert foreign.is_running and world.names() == ["api", "db"]
+
+
+def test_no_note_about_a_database_of_another_compose_service_under_its_name(root: Path) -> None:
+    """It belongs to the compose file by its name, as after the takeover of a project of the same name."""
+    world = world_of(root, API, DB)
+    mount = {"Type": "volume", "Name": "shop_data", "Source": "/var/lib/docker/volumes/shop_data/_data"}
+    labels = compose_labels("database")
+    adopted = world.machine.run_by_hand("db", "postgres:16", "proxy", mounts=[mount], labels=labels)
+    world.machine.run_by_hand("caddy", "caddy:2", "proxy", labels=compose_labels("caddy"))
+
+    check, deploy = world.check(), world.deploy({"api": world.image("api", 1)}, 1)
+
+    for outcome in (check, deploy):
+        assert outcome.code == 0
+        assert outcome.says("note: caddy runs in the project shop, but belongs to no service")
+        assert not outcome.says("note: db runs in the project")
+    assert adopted.is_running and world.names() == ["api", "caddy", "db"]
+
+
+def test_a_service_of_the_compose_file_under_another_key_does_not_fail_a_deploy(root: Path) -> None:
+    """Its key was changed and not its container name, so its next deploy replaces the container that runs."""
+    world = world_of(root, WEB, API, DB)
+    start(world, "web", "api")
+    world.edit("  api:\n", "  backend:\n")
+
+    outcome = world.deploy({"web": world.image("web", 2)}, 2)
+
+    assert outcome.code == 0, outcome.text
+    assert world.container("api").is_running
 
 
 def test_an_accessory_that_runs_once_runs_anew_for_each_deploy(root: Path) -> None:

@@ -491,7 +491,7 @@ def test_a_temporary_container_of_an_earlier_deploy_that_cannot_be_removed(
         outcome = world.deploy({"web": world.image("web", 3)}, 3)
 
     assert (outcome.code, outcome.results) == (1, {"web": "failed"})
-    assert outcome.says("web-next could not be removed, and goes on answering requests for web with another image")
+    assert outcome.says("web-next could not be removed, and goes on answering requests for web with its old image")
     again = world.deploy({"web": world.image("web", 3)}, 3)
     assert again.code == 0 and world.names() == ["web"]
 

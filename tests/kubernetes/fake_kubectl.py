@@ -324,7 +324,10 @@ class Cluster:
         ended = (container.get("state") or {}).get("terminated")
         if ended:
             kind = "Failed" if ended["exitCode"] else "Complete"
-            self.set_status(job, {"conditions": [{"type": kind, "status": "True"}]})
+            status: Json = {"conditions": [{"type": kind, "status": "True"}]}
+            if kind == "Complete":
+                status["completionTime"] = job["status"].get("completionTime", rollout.utc(1_764_000_000 + self.clock))
+            self.set_status(job, status)
 
     def route(self, service: Json) -> None:
         namespace, name = service["metadata"]["namespace"], service["metadata"]["name"]

@@ -18,6 +18,7 @@ PLURALS = {
     "Deployment": "deployments.apps",
     "ReplicaSet": "replicasets.apps",
     "Pod": "pods",
+    "Job": "jobs.batch",
     "Service": "services",
     "Secret": "secrets",
     "Ingress": "ingresses.networking.k8s.io",

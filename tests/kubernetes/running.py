@@ -6,6 +6,7 @@ from typing import Any
 from kiwari_ci.engines.kubernetes import manifests
 from kiwari_ci.output.generated_files import GeneratedFiles
 from kiwari_ci.plan import Plan
+from tests.kubernetes.fake_kubectl import Image
 from tests.kubernetes.world import World, digest
 
 Json = dict[str, Any]
@@ -14,6 +15,7 @@ Json = dict[str, Any]
 def deployed_world(root: Path, plan: Plan, files: GeneratedFiles) -> World:
     """The stacks of a plan, each of whose services was deployed once, in the order of the spec."""
     world = World(root)
+    world.cluster.images[""] = Image()  # of accessories, whose images have no digest
     for number, stack in enumerate(plan.cluster_stacks, 1):
         world.write(files[f"deploy/{stack.name}/kubernetes.yaml"].text, stack.name)
         images = [f"{each.container}={world.image(each.service, 1)}" for each in stack.instances]

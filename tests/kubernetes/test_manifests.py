@@ -106,7 +106,7 @@ def all_files(loaded: EffectiveSpec) -> dict[str, list[Any]]:
     return files
 
 
-@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+@pytest.mark.parametrize("version", [pytest.param(OLDEST, marks=pytest.mark.exhaustive), NEWEST])
 @pytest.mark.parametrize("spec", ["shop", "kiwari"])
 def test_every_object_is_valid(tmp_path: Path, spec: str, version: str) -> None:
     text = SHOP if spec == "shop" else (ROOT / "specs/kiwari.yaml").read_text().replace("vps:", "cluster:", 1)

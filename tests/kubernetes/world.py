@@ -76,6 +76,28 @@ spec:
           image: ghcr.io/acme/NAME@ZEROS
           args: [migrate]
 """
+ONE_SHOT = """
+---
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: NAME
+  labels: {app.kubernetes.io/name: NAME}
+  annotations:
+    kiwari-ci/once: "yes"
+    kiwari-ci/before: BEFORENOTES
+spec:
+  backoffLimit: 0
+  template:
+    metadata:
+      labels: {app.kubernetes.io/name: NAME}
+    spec:
+      restartPolicy: Never
+      containers:
+        - name: NAME
+          image: ghcr.io/acme/NAME@ZEROS
+          args: [fill]
+"""
 ACCESSORY = """
 ---
 apiVersion: apps/v1
@@ -108,6 +130,11 @@ def worker(name: str = "worker", replicas: int = 1, strategy: str = "RollingUpda
 
 def job(name: str = "web") -> str:
     return JOB.replace("NAME", name).replace("ZEROS", ZEROS)
+
+
+def one_shot(name: str = "seed", before: str = "web", notes: str = "") -> str:
+    text = ONE_SHOT.replace("NAME", name).replace("BEFORE", before)
+    return text.replace("ZEROS", ZEROS).replace("NOTES", notes)
 
 
 def digest(name: str, version: object) -> str:

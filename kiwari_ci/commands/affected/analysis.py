@@ -143,7 +143,8 @@ def is_release_version(promotion: EnvironmentWorkflow, tag: str) -> bool:
 def _describe_promotion_trigger(promotion: EnvironmentWorkflow) -> str:
     """When an environment's own workflow runs."""
     if not promotion.pattern:
-        return f"runs by hand: gh workflow run {promotion.name}.yml"
+        ref = " --ref BRANCH" if promotion.run_base else ""
+        return f"runs by hand: gh workflow run {promotion.name}.yml{ref}"
     return f"runs on a tag {promotion.pattern}, whatever files changed"
 
 
@@ -271,14 +272,13 @@ def _build_affected_workflow(
     workflow: ServiceWorkflow, event: str, reason: str, files: Sequence[str], branch: str
 ) -> AffectedWorkflow:
     """Build what a push runs: all jobs of a workflow of one image, or those for the services that it touches."""
-    services = {image.source.service for image in workflow.images}
-    for changes in workflow.changes:
-        services = {each.service for each in changes.services if _find_touching_file(changes, each, files)}
     targets = [target for target in workflow.targets if target.deploy.branch == branch]
+    touched_images = _list_touched_images(workflow, targets, files)
+    built_images = [image for image in touched_images if branch in image.branches]
+    build_jobs = _list_build_jobs(workflow, built_images)
     tests = dict.fromkeys(
-        test.job for image in workflow.images if image.source.service in services for test in image.tests
+        test.job for image in workflow.images if image.build_job in build_jobs for test in image.tests
     )
-    built_images = [image for image in workflow.images if image.source.service in services]
     deployed = {target.job: _list_deployed(target, built_images) for target in targets}
     return AffectedWorkflow(
         workflow=workflow.name,
@@ -287,7 +287,7 @@ def _build_affected_workflow(
         jobs=(
             *(changes.job for changes in workflow.changes),
             *tests,
-            *_list_build_jobs(workflow, built_images),
+            *build_jobs,
             *(job for job, instances in deployed.items() if instances),
         ),
         images=tuple(
@@ -301,6 +301,23 @@ def _build_affected_workflow(
             for instance in deployed[target.job]
         ),
     )
+
+
+def _list_touched_images(
+    workflow: ServiceWorkflow, targets: Sequence[DeployTarget], files: Sequence[str]
+) -> list[ImageJobs]:
+    """List the images whose source changes, or whose environment gets other files: all, if no job compares them."""
+    if not workflow.changes:
+        return list(workflow.images)
+    touched = [each for job in workflow.changes for each in job.services if _find_touching_file(job, each, files)]
+    services = {each.service for each in touched}
+    environments = {each.environment for each in touched}
+    sent = [target for target in targets if target.deploy.environment in environments]
+    return [
+        image
+        for image in workflow.images
+        if image.source.service in services or any(_list_deployed(target, [image]) for target in sent)
+    ]
 
 
 def _list_build_jobs(workflow: ServiceWorkflow, images: Sequence[ImageJobs]) -> list[str]:

@@ -1,6 +1,5 @@
 """Finds what an earlier name of the project or the spec left in the output; it is reported, and never removed."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from kiwari_ci.github.action_pins import PINS_RELATIVE_PATH
@@ -34,7 +33,12 @@ def find_other_projects(root: Path, generated: generated_files.GeneratedFiles, p
 
 def _find_other_specs(root: Path, generated: generated_files.GeneratedFiles) -> dict[str, str]:
     """The specs in the output that were not generated now, each with the name of its project."""
-    return {path: name for path, name in _read_output_specs(root) if path not in generated}
+    projects: dict[str, str] = {}
+    for file in sorted(root.glob("specs/*.y*ml")):
+        path = file.relative_to(root).as_posix()
+        if path not in generated and (project := _read_project_name(file)):
+            projects[path] = project
+    return projects
 
 
 def _find_stale_specs(root: Path, other_specs: dict[str, str], project: str, spec: Path) -> list[str]:
@@ -49,11 +53,9 @@ def _find_stale_specs(root: Path, other_specs: dict[str, str], project: str, spe
     return stale_paths
 
 
-def _read_output_specs(root: Path) -> Iterator[tuple[str, str]]:
-    """The specs in the output, each with the name of its project; what is no spec is not ours."""
-    for file in sorted(root.glob("specs/*.y*ml")):
-        try:
-            project = yaml_source.load_yaml(file).data["project"]["name"]
-        except (SpecError, KeyError, TypeError):
-            continue
-        yield file.relative_to(root).as_posix(), str(project)
+def _read_project_name(file: Path) -> str:
+    """The name of the project of a spec; empty for what is no spec, which is not ours."""
+    try:
+        return str(yaml_source.load_yaml(file).data["project"]["name"])
+    except (SpecError, KeyError, TypeError):
+        return ""

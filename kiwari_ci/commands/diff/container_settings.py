@@ -73,6 +73,7 @@ _LABEL_MESSAGES = {  # by label of ours: messages for a label that is set, by it
         {"": "no accessory any more"},
     ),
 }
+_TRAEFIK_NAME = re.compile(r"^(traefik\.\w+\.(?:routers|services|middlewares)\.)[^.]+")
 _REQUIRED_KEYS = "set these keys, without which Compose starts nothing"
 _SAFE_LABELS = {"deploy.name-cache"}
 _USUAL_LABELS = {"deploy.name-cache", "deploy.host"}
@@ -116,13 +117,14 @@ class ContainerComparison:
     def _compare_names(self) -> Iterator[PipelineChange]:
         old, new = self.before.container, self.after.container
         if old and new and old != new:
-            message = f"container {as_inline_code(old)} renamed {as_inline_code(new)}: "
-            message += "the old one must be removed by hand, and the proxy's host changed"
-            yield PipelineChange("", message, True, self.where("container_name"), ((old, new),), stage="after")
+            message = f"container {as_inline_code(old)} renamed {as_inline_code(new)}: {self._describe_old_container()}"
+            where, is_dangerous = self.where("container_name"), self._is_dangerous_beside_old()
+            yield PipelineChange("", message, True, where, ((old, new),), stage="after", is_dangerous=is_dangerous)
         elif new and not old and not re.fullmatch(rf"[a-z0-9][a-z0-9_-]*-{re.escape(self.before.key)}-1", new):
             message = f"its container is called {as_inline_code(new)} now, and no longer by Compose's own name: "
-            message += "the old one must be removed by hand"
-            yield PipelineChange("", message, True, self.where("container_name"), (("", new),), stage="after")
+            message += self._describe_old_container()
+            where, is_dangerous = self.where("container_name"), self._is_dangerous_beside_old()
+            yield PipelineChange("", message, True, where, (("", new),), stage="after", is_dangerous=is_dangerous)
         elif old and not new:
             message = f"its container {as_inline_code(old)} has no name of its own any more: "
             message += "the old one must be removed by hand"
@@ -131,6 +133,23 @@ class ContainerComparison:
             message = f"the service {as_inline_code(self.before.key)} is called {as_inline_code(self.after.key)}: "
             message += "others reach it by that name"
             yield PipelineChange("", message, True, self.after.where, ((self.before.key, self.after.key),))
+
+    def _is_accessory(self) -> bool:
+        return "deploy.accessory" in as_dict(self.after.attributes.get("labels"))
+
+    def _is_dangerous_beside_old(self) -> bool:
+        """Whether requests or data can be lost while the old container runs beside the one with the new name."""
+        return not self._is_accessory() and not compose_file.find_service_domains(self.after)
+
+    def _describe_old_container(self) -> str:
+        """What becomes of the container with the old name."""
+        if self._is_accessory():
+            return "the old one must be removed by hand"
+        if compose_file.find_service_domains(self.after):
+            return "both serve until you stop the old one by hand"
+        if as_dict(self.after.attributes.get("labels")).get("deploy.health"):
+            return "the old one serves until the proxy sends requests to the new name; then stop it by hand"
+        return "both do its work until you stop the old one by hand"
 
     def _compare_images(self) -> Iterator[PipelineChange]:
         yield from self._compare_builds(self.before.attributes.get("build"), self.after.attributes.get("build"))
@@ -195,8 +214,9 @@ class ContainerComparison:
 
     def _compare_other_labels(self, old: dict[str, Any], new: dict[str, Any]) -> Iterator[PipelineChange]:
         domains = {*compose_file.find_service_domains(self.before), *compose_file.find_service_domains(self.after)}
+        renamed_labels = _find_renamed_labels(old, new)
         for key in dict.fromkeys([*old, *new]):
-            if key in ("deploy.health", "deploy.from", *_LABEL_MESSAGES):
+            if key in ("deploy.health", "deploy.from", *_LABEL_MESSAGES, *renamed_labels):
                 continue
             is_on_both_sides = (key in old) == (key in new)
             if is_on_both_sides and are_identical(old.get(key), new.get(key)):
@@ -329,8 +349,11 @@ class ContainerComparison:
             )
         for entry in old.keys() & new.keys():
             if not are_identical(old[entry], new[entry]):
-                message = f"{noun or 'depends_on'} {as_inline_code(entry)}: "
-                message += format_replacement(old[entry], new[entry])
+                if name == "networks" and old[entry] is None and not isinstance(new[entry], dict):
+                    message = f"is also reached as {_format_yaml_value(new[entry])} on network {as_inline_code(entry)}"
+                else:
+                    message = f"{noun or 'depends_on'} {as_inline_code(entry)}: "
+                    message += format_replacement(old[entry], new[entry])
                 yield PipelineChange("", message, True, where)
         if name == "env_file" and old.keys() == new.keys() and list(old) != list(new):
             yield PipelineChange("", f"env files are read in another order: {format_names(new)}", True, where)
@@ -370,7 +393,10 @@ class ContainerComparison:
         for key in dict.fromkeys([*old, *new]):
             name = as_inline_code(key)
             if key not in new:
-                consequence = "put it into the env file on the server" if key in self.keys else "it is lost"
+                if key in self.keys:
+                    consequence = "put it into the env file on the server, without which no deploy starts"
+                else:
+                    consequence = "it is lost"
                 message = f"the compose file no longer sets {name}: {consequence}"
                 yield PipelineChange(
                     "",
@@ -418,6 +444,18 @@ class ContainerComparison:
     def _describe_required_key(self, key: str) -> str:
         folder = self.document.path.rpartition("/")[0].rpartition("/")[2]
         return f"{as_inline_code(key)} in {as_inline_code(f'{folder}/.env')}"
+
+
+def _find_renamed_labels(old: dict[str, Any], new: dict[str, Any]) -> set[str]:
+    """Find the labels with which Traefik does the same as before, under another name of a router or a service."""
+    removed = {(_leave_out_name(key), str(old[key])): key for key in old if key not in new}
+    added = {(_leave_out_name(key), str(new[key])): key for key in new if key not in old}
+    same = removed.keys() & added.keys()
+    return {removed[setting] for setting in same} | {added[setting] for setting in same}
+
+
+def _leave_out_name(label: str) -> str:
+    return _TRAEFIK_NAME.sub(r"\1*", label)
 
 
 def _is_required_variable(value: Any) -> bool:

@@ -34,8 +34,8 @@ class StackPair:
 
 def compare_stacks(pair: StackPair, old_names: NameMatches, new_names: NameMatches) -> Iterator[PipelineChange]:
     """Compare two compose files of one environment."""
-    yield from _compare_stack_names(pair)
     matches = _match_services(pair, old_names, new_names)
+    yield from _compare_stack_names(pair, _list_remaining_services(pair, matches))
     has_several_services = len(pair.after.services) > 1 or len(pair.before.services) > 1
     for old_key, new_key in matches.items():
         before = _name_networks(pair.before, pair.before.services[old_key])
@@ -44,7 +44,7 @@ def compare_stacks(pair: StackPair, old_names: NameMatches, new_names: NameMatch
         name = new_names.service(pair.after, after)
         part = name if has_several_services or name != pair.subject else ""
         changes = list(ContainerComparison(before, after, pair.after.document, pair.keys).changes())
-        for change in [*changes, *_warn_running_accessory(after, changes)]:
+        for change in [*changes, *_warn_running_accessory(after, changes, pair.before.generated)]:
             yield replace(change, subject=pair.subject, where=change.where or after.where, part=part)
     if not pair.before.generated:
         yield from _find_moved_folders(pair, matches)
@@ -124,18 +124,37 @@ def _rename_dependencies(service: ComposeService, new_keys: dict[str, str]) -> C
     return replace(service, attributes={**service.attributes, "depends_on": renamed})
 
 
-def _warn_running_accessory(accessory: ComposeService, changes: list[PipelineChange]) -> Iterator[PipelineChange]:
+def _warn_running_accessory(
+    accessory: ComposeService, changes: list[PipelineChange], is_of_this_stack: bool
+) -> Iterator[PipelineChange]:
     """Report that a deploy does not change an accessory while it runs."""
     labels = as_dict(accessory.attributes.get("labels"))
-    if changes and str(labels.get("deploy.accessory")) == "yes":
+    if not changes or str(labels.get("deploy.accessory")) != "yes":
+        return
+    message = "no deploy changes this accessory while it runs"
+    if is_of_this_stack:
         command = f"docker compose up -d --no-deps {accessory.container or accessory.key}"
-        message = "it is an accessory, which no deploy changes while it runs: on the server, in its folder, "
-        yield PipelineChange("", message + command, True)
+        message += f"; to apply the changes, type in its folder on the server: {command}"
+    yield PipelineChange("", message, True)
 
 
-def _compare_stack_names(pair: StackPair) -> Iterator[PipelineChange]:
+def _list_remaining_services(pair: StackPair, matches: dict[str, str]) -> list[str]:
+    """List the services that only today's file starts."""
+    one_shots = list_one_shots(pair.before)
+    return [
+        key
+        for key, service in pair.before.services.items()
+        if key not in matches and not (key in one_shots and _runs_migration(pair.after, service))
+    ]
+
+
+def _compare_stack_names(pair: StackPair, remaining_services: list[str]) -> Iterator[PipelineChange]:
     before, after = pair.before, pair.after
-    if before.path != after.path:
+    if before.path != after.path and remaining_services and not before.generated:
+        message = f"keep {as_inline_code(before.path)}, which alone starts {format_names(remaining_services)}: "
+        message += "when you no longer want to go back, delete the other services from it"
+        yield PipelineChange(pair.subject, message, True, before.path, ((before.path, after.path),), stage="after")
+    elif before.path != after.path:
         message = f"its compose file is {as_inline_code(after.path)} now; "
         message += f"{as_inline_code(before.path)} is read by nothing that is generated"
         yield PipelineChange(
@@ -234,6 +253,19 @@ def _name_networks(project: ComposeProject, service: ComposeService) -> ComposeS
     return replace(service, attributes={**service.attributes, "networks": named_networks})
 
 
+def _rename_network_section(project: ComposeProject) -> dict[str, Any]:
+    """What a file has beside services, with its networks by the names that Docker knows."""
+    networks = project.rest.get("networks")
+    if not isinstance(networks, dict):
+        return project.rest
+    names = _list_network_names(project)
+    renamed: dict[str, Any] = {}
+    for key, options in networks.items():
+        has_name = isinstance(options, dict) and "name" in options
+        renamed[names[key]] = {name: options[name] for name in options if name != "name"} if has_name else options
+    return {**project.rest, "networks": renamed}
+
+
 def _list_network_names(project: ComposeProject) -> dict[str, str]:
     """By its key in the file, the name of each network that has one of its own."""
     networks = as_dict(project.rest.get("networks"))
@@ -319,7 +351,7 @@ def _compare_schedules(pair: StackPair) -> Iterator[PipelineChange]:
 
 def _compare_sections(pair: StackPair) -> Iterator[PipelineChange]:
     """Compare what the files have beside services: networks, volumes and all other sections."""
-    old, new = pair.before.rest, pair.after.rest
+    old, new = _rename_network_section(pair.before), _rename_network_section(pair.after)
     for section in dict.fromkeys([*old, *new]):
         before, after = old.get(section), new.get(section)
         if isinstance(before, dict | None) and isinstance(after, dict | None):

@@ -93,8 +93,10 @@ def compare_manual_steps(
 
 def _has_relevant_change(path: str, old: str, new: str, snapshot: PipelineSnapshot) -> bool:
     """The host compares the bytes of a stack's files; in other files, comments do not matter."""
+    if old == new:
+        return False
     if path in snapshot.stacks or "/hooks/" in path:
-        return old != new
+        return True
     return _strip_comments(old) != _strip_comments(new)
 
 

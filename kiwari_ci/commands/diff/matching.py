@@ -243,10 +243,16 @@ def _guess_stack_environment(
 
 
 def collect_effects(snapshot: PipelineSnapshot) -> set[str]:
-    """What all workflows do, as `StepEffect.what` has it, and the repositories of the images that they build."""
+    """What all workflows do, as `StepEffect.what` has it, the images that they build, the lines of their scripts."""
     effects = [effect for workflow in snapshot.workflows.values() for _, effect in workflow.effects]
     images = {parse_image_repository(effect.what) for effect in effects if effect.kind in ("build", "push")}
-    return images | {effect.what for effect in effects}
+    jobs = [job for workflow in snapshot.workflows.values() for job in workflow.parsed.jobs]
+    return images | {effect.what for effect in effects} | {line for job in jobs for line in _list_script_lines(job)}
+
+
+def _list_script_lines(job: ParsedJob) -> list[str]:
+    lines = [line.strip() for step in job.steps for line in step.run.splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def find_replaced_jobs(workflow: WorkflowWithEffects, roles: Responsibilities, still_done: set[str]) -> set[str] | None:
@@ -263,6 +269,9 @@ def find_replaced_jobs(workflow: WorkflowWithEffects, roles: Responsibilities, s
         is_done = effect.what in still_done or effect.kind == "login"
         is_built = effect.kind == "build" and parse_image_repository(effect.what) in still_done
         if job.id not in replaced_jobs and not is_done and not is_built:
+            return replaced_jobs
+    for job in jobs:
+        if job.id not in replaced_jobs and not still_done.issuperset(_list_script_lines(job)):
             return replaced_jobs
     return None
 

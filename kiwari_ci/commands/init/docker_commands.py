@@ -25,7 +25,8 @@ TEST_COMMAND = re.compile(
     r"|cargo (nextest|test)"
     r"|(mvn|mvnw)\b[^\n]{0,200}\b(test|verify)\b|gradlew?\b[^\n]{0,200}\b(test|check|build)\b"
     r"|composer\b[^\n]{0,200}\btest\b|phpunit|pest\b"
-    r"|artisan test|dotnet test|make [\w-]*test|just [\w-]*test|turbo\b[^\n]{0,200}\btest\b|rspec|rails test|mix test)"
+    r"|artisan test|dotnet test|make [\w-]*test|just [\w-]*test|turbo\b[^\n]{0,200}\btest\b|rspec|rails test|mix test"
+    r"|tests?\.sh\b)"  # a script such as api/test.sh or run-tests.sh
 )
 
 _FLAGS_OF_RUN = {

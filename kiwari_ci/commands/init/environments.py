@@ -168,6 +168,9 @@ def _complete_triggers(environments: list[DetectedEnvironment], default_branch: 
             environment.by_hand = True
             environment.guess = True
             environment.notes.append("could not tell what starts it today: here a person does")
+        elif environment.kind != PRODUCTION and not (environment.push or environment.tag):
+            keeps_choice = "deploy_on: {dispatch: true, branches: ['**']}"
+            environment.notes.append(f"a person may choose any branch today, which `{keeps_choice}` keeps")
         if environment.tag and environment.push and environment.push != default_branch:
             environment.notes.append(
                 f"tags ({environment.tag}) deploy it, too, today; they have another order than {environment.push}"

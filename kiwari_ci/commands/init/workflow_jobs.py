@@ -22,6 +22,7 @@ from kiwari_ci.readers.repository import LocalRepository, join_path
 from kiwari_ci.readers.vocabulary import SourcedValue
 from kiwari_ci.readers.workflow import get_action_name
 from kiwari_ci.readers.workflow_calls import EXPRESSION_PATTERN
+from kiwari_ci.readers.workflow_triggers import split_alternatives, split_conjunction
 from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, collect_strings, format_scalar
 
 _SHELL_VARIABLE = re.compile(r"\$\{?(\w+)\}?")
@@ -65,6 +66,7 @@ _CHANGE_DIRECTORY = re.compile(r"\bcd\s+[\"']?(~?/[\w./-]+)(?![\w./$" + UNKNOWN_
 _FOLDER_IN_HOME = re.compile(r"(?:set [-\w ]+\s+)?cd\s+[\"']?(\w[\w./-]*)(?=[\"']?\s*($|\n|&&|;))")
 _PLAIN_LOGIN = re.compile(r"\bssh\s[^\n@]{0,200}?(?<![\w$}])([a-z_][\w-]*)@")
 _NAMES_REF = re.compile(r"refs/|ref_name|ref_type|github\.ref\b|event_name\s*==\s*'(release|workflow_dispatch)'")
+
 
 @dataclass
 class WorkflowTrigger:
@@ -555,8 +557,15 @@ def _find_setting_role(name: str) -> str:
 
 
 def narrow_trigger(trigger: WorkflowTrigger, condition: str) -> WorkflowTrigger:
-    """What is left of a trigger under a job's `if`; all of it where one of several alternatives names no ref."""
-    if any(not _NAMES_REF.search(alternative) for alternative in condition.split("||")):
+    """What is left of a trigger under a job's `if`, of which each term must be true."""
+    for term in split_conjunction(condition.removeprefix("${{").removesuffix("}}").strip()):
+        trigger = _narrow_by_term(trigger, term)
+    return trigger
+
+
+def _narrow_by_term(trigger: WorkflowTrigger, condition: str) -> WorkflowTrigger:
+    """What a term leaves of a trigger; all of it where one of several alternatives names no ref."""
+    if any(not _NAMES_REF.search(alternative) for alternative in split_alternatives(condition)):
         return trigger
     tag_part = re.search(r"(!\s*)?contains\(\s*github\.ref(?:_name)?\s*,\s*'(-[\w.]+)'\s*\)", condition)
     if tag_part:
@@ -572,6 +581,8 @@ def narrow_trigger(trigger: WorkflowTrigger, condition: str) -> WorkflowTrigger:
     is_negated = "!=" in condition or re.search(r"!\s*startsWith", condition) is not None
     if is_negated or not (branches or names_tags or names_dispatch):
         return trigger
+    if trigger.by_hand and branches and not (trigger.branches or trigger.tags):
+        return trigger  # a person starts it, on one of these branches, and no push does
     if trigger.branches and "**" not in trigger.branches:
         branches = [name for name in branches if name in trigger.branches]
     tags = (trigger.tags or ["v*"]) if names_tags else []

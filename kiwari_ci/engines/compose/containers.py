@@ -196,14 +196,6 @@ def _promotion_source(service: EffectiveService) -> str:
     return f"{source.stack_name}/{source.service(service.name).container_name}"
 
 
-def _is_reached_by_proxy(container: EffectiveContainer) -> bool:
-    """Whether the proxy leads to a container, or could: a person may add the domains of a stack that has none."""
-    if container.domain:
-        return True
-    is_web_service = isinstance(container.options, schema.Service) and container.options.port is not None
-    return is_web_service and not container.environment.model.domains
-
-
 def _plan_network_attachments(container: EffectiveContainer, alias: str) -> tuple[NetworkAttachment, ...]:
     """Plan a container's networks: the proxy's, the database's, the stack's own, and those that the spec names.
 
@@ -218,12 +210,11 @@ def _plan_network_attachments(container: EffectiveContainer, alias: str) -> tupl
     own_names |= {str(network.name or network.internal) for network in extra_networks if not network.external}
 
     names = [] if is_service else [DEFAULT_NETWORK]
-    if _is_reached_by_proxy(container):
+    if container.is_reached_by_proxy:
         names.append(environment.hosts_with("compose")[0].proxy.network)
     if environment.database and container.uses_database:
         names.append(environment.database.server.network)
-    are_all_public = all(_is_reached_by_proxy(peer) for peer in environment.services.values())
-    if environment.accessories or not are_all_public:
+    if environment.accessories or environment.has_private_services:
         names.append(DEFAULT_NETWORK)
     names += [str(network.external or network.name or network.internal) for network in extra_networks]
 

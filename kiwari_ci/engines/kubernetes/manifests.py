@@ -16,6 +16,7 @@ from kiwari_ci.engines.kubernetes.programs import rollout
 from kiwari_ci.plan.base import FrozenMapping
 
 Document = dict[str, Any]
+OneShot = EffectiveAccessory | EffectiveService
 
 NAME_LABEL = rollout.SERVICE_LABEL
 PART_LABEL = "app.kubernetes.io/part-of"
@@ -48,11 +49,27 @@ class ClusterSettings:
 def build_stack(environment: EffectiveEnvironment, cluster: ClusterSettings) -> list[Document]:
     """Build the objects of an environment: Jobs first, then each Deployment with what belongs to it."""
     documents: list[Document] = []
-    for accessory in environment.accessories.values():
-        documents += _build_accessory(accessory, cluster)
-    for service in environment.services.values():
-        documents += _build_service(service, cluster)
+    accessories, services = environment.accessories.values(), environment.services.values()
+    for one_shot in _sort_one_shots([*accessories, *services]):
+        documents.append(_build_one_shot(one_shot, cluster))
+    for accessory in accessories:
+        if not accessory.options.once:
+            documents += _build_accessory(accessory, cluster)
+    for service in services:
+        if not service.options.once:
+            documents += _build_service(service, cluster)
     return documents
+
+
+def _sort_one_shots(containers: Iterable[OneShot]) -> list[OneShot]:
+    """Sort what runs to its end, each after those that it waits for: Jobs run in the order of the file."""
+    pending = {container.name: container for container in containers if container.options.once}
+    ordered = []
+    while pending:
+        # A rule refuses a circle.
+        free = [name for name, each in pending.items() if pending.keys().isdisjoint(each.options.depends_on)]
+        ordered += [pending.pop(name) for name in free or list(pending)]
+    return ordered
 
 
 def build_databases(environment: EffectiveEnvironment, cluster: ClusterSettings) -> list[Document]:
@@ -200,14 +217,40 @@ def _build_migration(service: EffectiveService) -> Document:
     return _build_job(service, f"{name}-migrate", f"{service.image.repository}@{rollout.NO_DIGEST}", arguments, notes)
 
 
+def _build_one_shot(container: OneShot, cluster: ClusterSettings) -> Document:
+    """A Job that runs before the services which wait for it."""
+    if isinstance(container, EffectiveService):
+        return _build_one_shot_service(container, cluster)
+    services = _find_waiting_services(container) or container.environment.services.values()
+    notes = {rollout.BEFORE_NOTE: " ".join(service.container_name for service in services)}
+    options = container.options
+    return _build_job(container, container.container_name, options.image, options.command or [], notes)
+
+
+def _build_one_shot_service(service: EffectiveService, cluster: ClusterSettings) -> Document:
+    """The Jobs of a service are its record, so the cluster does not remove them; the rollout program does."""
+    name = service.container_name
+    notes = {rollout.ONCE_NOTE: "yes"}
+    waiting = _find_waiting_services(service)
+    if waiting:
+        notes[rollout.BEFORE_NOTE] = " ".join(each.container_name for each in waiting)
+    source = _promotion_source(service, cluster)
+    if source:
+        notes[rollout.FROM_NOTE] = source
+    image = f"{service.image.repository}@{rollout.NO_DIGEST}"
+    job = _build_job(service, name, image, service.options.command or [], notes)
+    del job["spec"]["ttlSecondsAfterFinished"]
+    return job
+
+
+def _find_waiting_services(container: OneShot) -> list[EffectiveService]:
+    """Find the services that wait for a one-shot."""
+    services = container.environment.services.values()
+    return [service for service in services if container.name in service.options.depends_on]
+
+
 def _build_accessory(accessory: EffectiveAccessory, cluster: ClusterSettings) -> list[Document]:
     options = accessory.options
-    if options.once:
-        services = accessory.environment.services.values()
-        dependent = [service for service in services if accessory.name in service.options.depends_on]
-        names = " ".join(service.container_name for service in dependent or services)
-        notes = {rollout.BEFORE_NOTE: names}
-        return [_build_job(accessory, accessory.container_name, options.image, options.command or [], notes)]
     deployment = _build_deployment(accessory, image=options.image, replicas=1, strategy={"type": "Recreate"})
     deployment["metadata"]["annotations"] = {rollout.ACCESSORY_NOTE: "yes"}
     documents = [deployment, _build_cluster_service(accessory, options.port)]
@@ -484,25 +527,31 @@ def _build_writable_secrets(environment: EffectiveEnvironment) -> list[Document]
 
 def _build_view_of_source(environment: EffectiveEnvironment, cluster: ClusterSettings) -> list[Document]:
     """The right to see what served in the stack whose images are promoted."""
-    sources = [_promotion_source(service, cluster) for service in environment.services.values()]
-    names = [source.partition("/")[2] for source in sources if source]
-    if not names:
+    services = [service for service in environment.services.values() if _promotion_source(service, cluster)]
+    if not services:
         return []
-    namespace = next(filter(None, sources)).partition("/")[0]
+    namespace = _promotion_source(services[0], cluster).partition("/")[0]
     name = f"served-for-{environment.stack_name}"
-    rule = {"apiGroups": ["apps"], "resources": ["deployments"], "resourceNames": names, "verbs": ["get"]}
+    rules = []
+    deployed = [_promotion_source(service, cluster) for service in services if not service.options.once]
+    if deployed:
+        names = [source.partition("/")[2] for source in deployed]
+        rules.append({"apiGroups": ["apps"], "resources": ["deployments"], "resourceNames": names, "verbs": ["get"]})
+    if len(deployed) < len(services):
+        # Each Job has a name of its own, so no names can be listed here.
+        rules.append({"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["list"]})
     return [
-        _build_role(namespace, name, rule),
+        _build_role(namespace, name, *rules),
         _build_binding(namespace, name, "Role", name, environment.stack_name),
     ]
 
 
-def _build_role(namespace: str, name: str, rule: Document) -> Document:
+def _build_role(namespace: str, name: str, *rules: Document) -> Document:
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "Role",
         "metadata": {"name": name, "namespace": namespace},
-        "rules": [rule],
+        "rules": list(rules),
     }
 
 

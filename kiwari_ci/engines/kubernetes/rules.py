@@ -49,7 +49,7 @@ _CONTAINER_FIELDS = {
 _HOST_FIELDS = ("address", "user", "port", "key", "known_hosts", "jump", "proxy_command", "directory")
 _ENVIRONMENT_FIELDS = {
     "redirects": ("no Ingress that redirects is generated", "leave it out, and write an Ingress for it by hand"),
-    "hooks": ("a cluster has no host that could run a script", "a `once` accessory, which runs before each deploy"),
+    "hooks": ("a cluster has no host that could run a script", "a `once` service or accessory, which runs first"),
     "files": ("a cluster has no folder for files beside the stack", "put them into the image"),
     "sync": ("a deploy to a cluster always sends its own manifest", "leave it out"),
     "key": (
@@ -150,13 +150,10 @@ def _check_container(source: YamlSource, container: EffectiveContainer) -> Probl
 
 
 def _check_service(source: YamlSource, container: EffectiveContainer) -> Problems:
-    """A service serves, and is asked from outside its container."""
+    """A service is asked from outside its container."""
     if not isinstance(container, EffectiveService):
         return
     options = container.options
-    if options.once:
-        hint = "`migrate` of the service that needs it, or a `once` accessory with an image that is not built here"
-        yield _refuse(source, container.yaml_path("once"), "a cluster rolls out services that keep running", hint)
     if options.health.by == "healthcheck" and not options.healthcheck:
         reason, hint = _CONTAINER_FIELDS["healthcheck"]
         yield _refuse(source, container.yaml_path("health", "by"), reason, hint)
@@ -181,14 +178,22 @@ def _check_env_files(source: YamlSource, environment: EffectiveEnvironment) -> P
 
 
 def _check_dependencies(source: YamlSource, container: EffectiveContainer) -> Problems:
-    """One-shots run before each deploy. Everything else starts when it likes, and has to bear it."""
+    """One-shots run before the services. Everything else starts when it likes, and has to bear it."""
     for name in container.options.depends_on:
         peer = container.environment.containers.get(name)
-        is_one_shot = isinstance(peer, EffectiveAccessory) and peer.options.once
-        if not is_one_shot:
+        loc = container.yaml_path("depends_on", name)
+        if not peer or not peer.options.once:
             reason = f"a cluster starts pods in any order, so nothing waits for `{name}`"
-            hint = "leave it out; let the program try to connect again, and answer its health check once it has"
-            yield _refuse(source, container.yaml_path("depends_on", name), reason, hint)
+            yield _refuse(source, loc, reason, _format_hint_to_retry(container))
+        elif isinstance(container, EffectiveAccessory) and not container.options.once:
+            reason = f"an accessory that keeps running is there before `{name}` runs"
+            yield _refuse(source, loc, reason, "leave it out; let the program wait for what it needs")
+
+
+def _format_hint_to_retry(container: EffectiveContainer) -> str:
+    if container.options.once:
+        return "leave it out; let the program try to connect again until it can"
+    return "leave it out; let the program try to connect again, and answer its health check once it has"
 
 
 def _refuse(source: YamlSource, loc: YamlPath, reason: str, hint: str) -> Problem:

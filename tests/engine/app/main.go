@@ -27,6 +27,9 @@ func main() {
 	if behaviour == "runs-once" {
 		ends("0", os.Args[1:])
 	}
+	if behaviour == "runs-once-and-fails" {
+		ends("7", os.Args[1:])
+	}
 	if len(os.Args) > 1 && os.Args[1] == "says" {
 		fmt.Println(os.Args[2:])
 		os.Exit(0)

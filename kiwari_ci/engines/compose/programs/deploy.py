@@ -45,6 +45,8 @@ Files that this program writes:
     STACK/.deploys/SERVICE              a line for each deploy: image, sequence, time, run
     STACK/docker-compose.override.yml   pins each service to the recorded image, so that a
                                         `docker compose up` by hand starts the same image
+    STACK/docker-compose.override.yml.before
+                                        that file as a person had edited it, before a rollback
     STACK/.deploys/FILE.before-TIME     an env file before a deploy changed it: the first one, and
                                         the 50 newest
     STACK/.deploys/.mounts-SERVICE      the checksum of the files that the own container mounts
@@ -56,6 +58,8 @@ If a deploy is killed or the server loses its power, nothing goes on by itself, 
 server boots. The next deploy, rollback or rotation of the stack finishes or undoes what was
 interrupted, before its own work. It reads for that:
 
+    STACK/.deploys/.replacing-SERVICE   the id of the own container that the last deploy began to
+                                        replace, and whether its successor is recorded
     STACK/.deploys/.set-aside-SERVICE   the id of the set-aside container, and how it ran
     STACK/.deploys/.replaced/           the old version of files that were replaced;
                                         .replaced.json names them
@@ -170,6 +174,7 @@ from typing import (
 
 VERSION = "1.0"
 PROTOCOL = 1
+PROGRAM = "deploy"  # errors begin with it; bin/rotate, which uses this file, sets its own name
 
 OK, SERVING, NOT_SERVING, SUPERSEDED = 0, 0, 1, 3
 BAD_REQUEST, BAD_IMAGE, NOT_READY, LOCKED, TOKEN_REFUSED = 64, 65, 69, 75, 77
@@ -253,7 +258,9 @@ DOCKER_SECONDS = 120  # Docker answers again, after its own restart
 QUERY_SECONDS = 60  # a docker command that only reads
 CHANGE_SECONDS = 900  # a docker command that changes something; a stop has more, see there
 END_SECONDS = 60  # a container ends after all that Docker could not stop
-PULL_SECONDS = 900  # one attempt to pull an image
+# All attempts to pull, for each image of a request. The generated deploy job ends after ten minutes,
+# and ten more for each service: so this program ends before it, and says why.
+PULL_SECONDS = 480
 PULL_PAUSES = (5, 20, 0)  # the waits after failed attempts to pull; the third attempt is the last
 SCRIPT_SECONDS = 3600  # a migration or a hook
 DUMP_SECONDS = 6 * 3600  # a dump before a migration
@@ -491,7 +498,20 @@ class SetAside:
     id: str = ""  # of that container; empty if none is set aside
     restart: str = ""  # its restart policy, which it lacks meanwhile
     was_running: bool = False
-    is_replaced: bool = False  # the new container is recorded: this one never comes back
+
+
+@dataclasses.dataclass(frozen=True)
+class Replacement:
+    """What STACK/.deploys/.replacing-SERVICE says about the last replacement of an own container.
+
+    It tells the new container from the old one by its id, because a deploy may change settings only:
+    then both run the same image.
+    """
+
+    old_container: str = ""  # the id of the own container before; empty if there was none
+    image: str = ""  # that the request asked for
+    records: int = 0  # the lines that the record had
+    is_recorded: bool = False  # also if that needed no new line, because only settings changed
 
 
 @dataclasses.dataclass
@@ -504,6 +524,7 @@ class Service:
     image_id: str = ""
     previous_image: str = ""  # the image that the record named when the request began
     new_container: str = ""  # the id of the own container that this request created
+    new_temporary: str = ""  # the id of the temporary container that this request created
     result: str = ""  # serving, unchanged, superseded, failed, not started; empty while undecided
     problem: str = ""  # why it failed
     seconds: int = 0  # from the start of the request until the result was known
@@ -770,13 +791,14 @@ def problem_at_the_end(stack: "Stack", service: Service) -> str:
     if not own or not stack.owns(own, service) or own.image_id != service.image_id:
         return f"{service.name} does not run {service.image} any more: somebody else replaced it"
     others = [set_aside_container(stack, service)]
-    if has_service_names(stack, service):
-        others.append(stack.temporary(service))
+    temporary = stack.temporary(service)
+    if temporary and temporary.id != service.new_temporary and has_service_names(stack, service):
+        others.append(temporary)
     for other in others:
-        if other and other.is_running and other.image_id != service.image_id:
+        if other and other.is_running:
             return (
                 f"{other.name} could not be removed, and goes on answering requests for"
-                f" {service.name} with another image: run the job again"
+                f" {service.name} with its old image or settings: run the job again"
             )
     if not stays_healthy(stack, service):
         return f"{service.name} was healthy at first, and is not any more"
@@ -880,7 +902,8 @@ def open_stack(machine: "Machine", name: str, command: str) -> "Stack":
     folder = ROOT / name
     if not folder.is_dir():
         raise Failed(
-            BAD_REQUEST, f"there is no stack '{name}' on this server. Copy it: {copy_command(name)}"
+            BAD_REQUEST,
+            f"there is no stack '{name}' on this server. Copy it: {copy_stack_command(name)}",
         )
     owner = folder.stat().st_uid
     if owner != os.geteuid():
@@ -1207,7 +1230,8 @@ def recover(stack: "Stack", verb: str) -> None:
     """Finish or undo the interrupted deploys of all services of the stack.
 
     A new container goes on serving if it is recorded, or if no old container is left to come back.
-    Else the old one comes back; the temporary container serves if no other is healthy.
+    Else the old one comes back; the temporary container serves if no other is healthy. Which
+    container is new is known by its id: a deploy that changes only settings has no new image.
 
     If the program was killed while it replaced files, the old ones come back before anything reads
     them, because old and new ones are mixed. In all other cases, which ones come back depends on
@@ -1237,6 +1261,14 @@ def recover(stack: "Stack", verb: str) -> None:
                 recover_service(stack, service)
     if restore_interrupted_files(stack, verb):
         stack.forget_replaced_files()
+    forget_ended_replacements(stack)
+
+
+def forget_ended_replacements(stack: "Stack") -> None:
+    """Remove the notes about replacements of which no other container is left."""
+    for service in stack.services.values():
+        if not set_aside_container(stack, service) and not stack.temporary(service):
+            stack.forget_replacement(service)
 
 
 def restore_interrupted_files(stack: "Stack", verb: str) -> bool:
@@ -1263,9 +1295,7 @@ def recover_service(stack: "Stack", service: Service) -> None:
 
         no set-aside and no temporary container      nothing: no deploy was replacing the service
         it has its old name again                    it is started: its return was interrupted
-        the note says that it is replaced            it is retired: the new container is recorded
-        the own container has the recorded image,
-        and stays healthy                            it is retired
+        the new own container is recorded            it is retired
         it exists                                    it comes back in place of the own container
 
     After that, the temporary container is removed, unless no other is healthy. If nothing serves
@@ -1275,19 +1305,13 @@ def recover_service(stack: "Stack", service: Service) -> None:
     note = stack.set_aside_note(service)
     if not note.id and not stack.temporary(service):
         return  # no deploy was replacing it
-    if not has_recorded_its_image(stack, service):
-        stack.unrecorded.add(service.name)
     wait_until_started(stack, service)
     own = stack.find(service.container_name)
     if own and own.id == note.id:
         # The rename of the set-aside container was the last thing that happened.
         progress(f"an interrupted deploy was bringing back {service.name}: starting it")
         resume_old_container(stack, service)
-    elif note.is_replaced or (
-        own
-        and own.image == stack.newest_record(service.name).image
-        and stays_healthy(stack, service)
-    ):
+    elif is_replacement_recorded(stack, service):
         retire_set_aside_container(stack, service)
     elif set_aside_container(stack, service):
         progress(
@@ -1299,17 +1323,29 @@ def recover_service(stack: "Stack", service: Service) -> None:
         stack.forget_set_aside(service)
     remove_temporary_container_unless_needed(stack, service)
     go_back_if_nothing_serves(stack, service)
+    if is_deploy_unrecorded(stack, service):
+        stack.unrecorded.add(service.name)
 
 
-def has_recorded_its_image(stack: "Stack", service: Service) -> bool:
-    """Whether the deploy that left a set-aside or temporary container had recorded its image."""
-    recorded = stack.newest_record(service.name).image
-    own, temporary = stack.find(service.container_name), stack.temporary(service)
-    note = stack.set_aside_note(service)
-    if not note.id:
-        return temporary is not None and temporary.image == recorded
-    is_own_recorded = own is not None and own.id != note.id and own.image == recorded
-    return note.is_replaced or is_own_recorded
+def is_replacement_recorded(stack: "Stack", service: Service) -> bool:
+    """Whether the deploy that replaced the own container last came as far as its record."""
+    note = stack.replacement(service)
+    return note.is_recorded or len(stack.record(service.name)) > note.records
+
+
+def is_deploy_unrecorded(stack: "Stack", service: Service) -> bool:
+    """Whether an interrupted deploy ended before its record, so that the newest line is older.
+
+    If it changed only settings, and its container goes on serving, the newest line names the image
+    that serves. So a rollback goes back to the image before that one.
+    """
+    if is_replacement_recorded(stack, service):
+        return False
+    if stack.replacement(service).image != stack.newest_record(service.name).image:
+        return True
+    own = stack.find(service.container_name)
+    is_undone = own is not None and not is_new_container(stack, service, own)
+    return is_undone and not stack.temporary(service)
 
 
 def wait_until_started(stack: "Stack", service: Service) -> None:
@@ -1388,7 +1424,7 @@ def stays_healthy(stack: "Stack", service: Service) -> bool:
         return False
     was_being_replaced = has_service_names(stack, service) or set_aside_container(stack, service)
     was_restarted = first.restarts > 0 and not service.health
-    has_failed = service.result == "failed" and first.image == service.image
+    has_failed = service.result == "failed" and is_new_container(stack, service, first)
     is_in_doubt = was_being_replaced or was_restarted or has_failed
     end = stack.machine.now() + (OBSERVED_SECONDS if is_in_doubt else 0)
     while stack.machine.now() < end:
@@ -1826,7 +1862,7 @@ def preflight(stack: "Stack", request: Request, services: List[Service], files: 
         findings.append(
             Finding(
                 "the compose file on this server, or a file beside it, differs from the commit's",
-                f"Copy it and run the job again: {copy_command(stack.name)}",
+                f"Copy it and run the job again: {copy_stack_command(stack.name)}",
             )
         )
     for service in services:
@@ -2401,7 +2437,11 @@ def check_disk(stack: "Stack") -> Iterator[Finding]:
 
 
 def orphans(stack: "Stack") -> List[Container]:
-    """Running containers of this Compose project that belong to no service of the compose file."""
+    """Running containers of this Compose project that belong to no service of the compose file.
+
+    One that another compose file made belongs to a service or an accessory if it has its name.
+    """
+    names = [service.container_name for service in stack.services.values()]
     return [
         container
         for container in stack.containers()
@@ -2409,6 +2449,7 @@ def orphans(stack: "Stack") -> List[Container]:
         and not container.is_one_off
         and container.is_running
         and container.service not in stack.services
+        and container.name not in names
     ]
 
 
@@ -2416,7 +2457,8 @@ def orphan_note(stack: "Stack", container: Container) -> str:
     """A note about an orphan; no advice to remove it, because it may be somebody's database."""
     return (
         f"note: {container.name} runs in the project {stack.name},"
-        " but belongs to no service of the compose file"
+        " but belongs to no service of the compose file. It stays as it is: no deploy starts, stops"
+        " or removes it. Never use --remove-orphans here, which removes it"
     )
 
 
@@ -2623,9 +2665,8 @@ def may_need_new_files(stack: "Stack", service: Service) -> bool:
         its temporary container may serve                     yes
         this request has still to replace it                  yes
         no own container, or the old one can still come back  no
-        this request has failed for it                        if its new container is kept
-        this request replaces other services, and not it      no
-        an interrupted deploy is recovered                    if its image is not recorded
+        it has failed                                         if its new container is kept
+        a deploy has replaced its container                   yes
     """
     if service.is_accessory:
         return False
@@ -2638,20 +2679,15 @@ def may_need_new_files(stack: "Stack", service: Service) -> bool:
     own = stack.find(service.container_name)
     if not own or not stack.owns(own, service) or set_aside_container(stack, service):
         return False
-    if service.image:
-        return is_new_container(stack, service, own) and is_new_container_kept(stack, service)
-    if any(other.image for other in stack.services.values()):
-        return False  # this request does not replace its container, which needs what was there
-    # An interrupted deploy is recovered. It may have put its container into service unrecorded.
-    return own.image != stack.newest_record(service.name).image
+    is_new = is_new_container(stack, service, own)
+    if service.result == "failed":
+        return is_new and is_new_container_kept(stack, service)
+    return is_new
 
 
 def is_new_container(stack: "Stack", service: Service, own: Container) -> bool:
-    """Whether this request created the own container: from a new image, or with new settings."""
-    was_created_by_this_request = own.id == service.new_container
-    is_recorded = service.image == stack.newest_record(service.name).image
-    runs_an_image_that_never_served = own.image == service.image and not is_recorded
-    return was_created_by_this_request or runs_an_image_that_never_served
+    """Whether this request, or the interrupted one, has replaced the own container by this one."""
+    return stack.has_replacement(service) and own.id != stack.replacement(service).old_container
 
 
 def is_new_container_kept(stack: "Stack", service: Service) -> bool:
@@ -2669,21 +2705,26 @@ def is_new_container_kept(stack: "Stack", service: Service) -> bool:
 def pull_images(stack: "Stack", services: List[Service], token: str) -> None:
     """Pull the images of these services."""
     stack.write_trial_pins()
+    images = list(dict.fromkeys(service.image for service in services))
+    end = stack.machine.now() + PULL_SECONDS * len(images)
     with stack.login(services[0], token) as login:  # the preflight allows one registry only
-        for image in dict.fromkeys(service.image for service in services):
+        for image in images:
             progress(f"pulling {image}")
-            pull(stack, image, login)
+            pull(stack, image, login, end)
     for service in services:
         check_image(stack, service)
 
 
-def pull(stack: "Stack", image: str, login: Path) -> None:
-    """Pull one image; try again if the registry has trouble."""
+def pull(stack: "Stack", image: str, login: Path, end: float) -> None:
+    """Pull one image until a time of the clock; try again if the registry has trouble."""
     for pause in PULL_PAUSES:
-        output = pull_once(stack, image, "--config", str(login))
+        seconds = round(end - stack.machine.now())
+        output = pull_once(stack, image, seconds, "--config", str(login))
         if output.code == 0:
             return
         refuse_if_final(image, output)
+        if stack.machine.now() + pause >= end:
+            break
         if pause:
             progress(f"the pull failed; the next attempt is in {pause} seconds: {output.last_line}")
             stack.machine.wait(pause)
@@ -2693,11 +2734,11 @@ def pull(stack: "Stack", image: str, login: Path) -> None:
     )
 
 
-def pull_once(stack: "Stack", image: str, *options: str) -> Output:
+def pull_once(stack: "Stack", image: str, seconds: int, *options: str) -> Output:
     """Try to pull an image; a pull that reaches its time limit has failed like any other."""
     try:
         return stack.machine.docker(
-            *options, "pull", "-q", image, seconds=PULL_SECONDS, can_be_cancelled=True
+            *options, "pull", "-q", image, seconds=seconds, can_be_cancelled=True
         )
     except TimedOut as failure:
         return Output(-signal.SIGKILL, "", failure.message)
@@ -2727,7 +2768,7 @@ def ensure_rollback_image(stack: "Stack", service: Service) -> None:
     """Pull the image of a rollback if the server has it no more; a rollback brings no token."""
     if stack.machine.docker("image", "inspect", service.image).code != 0:
         progress(f"pulling {service.image}")
-        output = pull_once(stack, service.image)
+        output = pull_once(stack, service.image, PULL_SECONDS)
         if output.code != 0:
             raise Failed(
                 BAD_IMAGE,
@@ -3150,6 +3191,8 @@ def memory_needed(stack: "Stack", service: Service) -> Optional[int]:
 def replace_batch(stack: "Stack", request: Request, services: List[Service]) -> None:
     """Replace the containers of a batch."""
     stack.write_trial_pins()
+    for service in services:
+        stack.note_replacement(service)
     beside = [service for service in services if can_start_beside(stack, service)]
     start_beside(stack, beside)
     hand_over(stack, undecided(beside))
@@ -3169,12 +3212,19 @@ def is_unchanged(stack: "Stack", service: Service) -> bool:
     container = stack.find(service.container_name)
     if not container or not stack.owns(container, service) or stack.temporary(service):
         return False
-    if container.image != service.image:
+    if container.image != service.image or difference_from_files(stack, service, container):
         return False
+    return stays_healthy(stack, service)
+
+
+def difference_from_files(stack: "Stack", service: Service, container: Container) -> str:
+    """How its own container differs from what the files say now, as text; empty if in nothing."""
     label = container.labels.get("com.docker.compose.config-hash")
-    has_settings = label in stack.hashes(service, container)
-    has_files = stack.mounted_checksum(service) == stack.recorded_mounts(service)
-    return has_settings and has_files and stays_healthy(stack, service)
+    if label not in stack.hashes(service, container):
+        return f"runs with other settings than {COMPOSE_FILE} and the env files say now"
+    if stack.mounted_checksum(service) != stack.recorded_mounts(service):
+        return "read another version of a file that it mounts"
+    return ""
 
 
 def can_start_beside(stack: "Stack", service: Service) -> bool:
@@ -3199,6 +3249,7 @@ def start_beside(stack: "Stack", services: List[Service]) -> None:
             options = ("-d", "-T", *NOT_FOR_TRAEFIK, "--no-deps", "--name", service.temporary_name)
             output = stack.compose("run", *options, service.name, pins=stack.trial_pins)
             refuse_failed_start(service.temporary_name, output)
+            service.new_temporary = stack.get(service.temporary_name).id
             wait_until_healthy(stack, service, service.temporary_name)
             report_data_of_temporary_container(stack, service)
 
@@ -3248,15 +3299,15 @@ def watch_and_record(stack: "Stack", request: Request, services: List[Service]) 
     """Watch the new own containers for a while, record them, and remove what they replaced.
 
     The temporary container loses the names before the watch, so that the new own container answers
-    all requests meanwhile. A temporary container of an earlier deploy runs another image and may be
-    the only one that works: it keeps the names until the new own container has proved itself.
+    all requests meanwhile. A temporary container of an earlier deploy may be the only one that
+    works: it keeps the names until the new own container has proved itself.
     """
     watched = {}
     for service in services:
         with service_may_fail(stack, service):
             watched[service.name] = stack.get(service.container_name)
             temporary = stack.temporary(service)
-            if temporary and temporary.image == service.image:
+            if temporary and temporary.id == service.new_temporary:
                 remove_service_names(stack, service)
     seconds = max((service.watched_seconds for service in undecided(services)), default=0)
     if seconds:
@@ -3320,7 +3371,7 @@ def finish(stack: "Stack", request: Request, service: Service, result: str) -> N
             stack.add_record(service.name, Record(service.image, sequence, utc_now(), request.run))
         service.result = result
         with cleaning_up():
-            stack.mark_set_aside_as_replaced(service)
+            stack.mark_replacement_as_recorded(service)
     service.seconds = stack.seconds()
     with cleaning_up():
         stack.record_mounts(service)
@@ -3469,6 +3520,8 @@ def resume_old_container(stack: "Stack", service: Service) -> None:
         stack.change("start", service.container_name)
         if not stack.get(service.container_name).is_running:
             raise Failed(NOT_SERVING, f"{service.container_name} did not start again")
+    with cleaning_up():
+        stack.regard_as_old(service, note.id)
     stack.forget_set_aside(service)
 
 
@@ -3574,7 +3627,8 @@ def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
     if service.can_temporary_serve and stack.temporary(service):
         return
     current = stack.find(service.container_name)
-    if current and is_new_container(stack, service, current):
+    is_new = current is not None and is_new_container(stack, service, current)
+    if is_new and not is_replacement_recorded(stack, service):
         is_kept = is_new_container_kept(stack, service)
     else:
         # The old container is back. If it is not healthy, it was not healthy before.
@@ -3582,15 +3636,24 @@ def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
         is_kept = is_back or is_healthy(stack, service)
     if is_kept:
         return
+    if current:
+        with cleaning_up():
+            stack.regard_as_old(service, current.id)  # so that the old files come back
+            restore_files(stack)
     if any(check_volumes_in_use(stack, service, stack.containers())):
         return  # two writers would destroy the data
     progress(f"nothing serves: creating {service.name} again from its old image {image}")
     options = ["-d", "--no-deps", "--pull", "never"]
-    if current and current.id == service.new_container and not set_aside_container(stack, service):
+    if is_new and not set_aside_container(stack, service):
         options.append("--force-recreate")  # perhaps only a mounted file differs
     output = stack.compose("up", *options, service.name, pins=stack.pins)
     if output.code != 0:
         progress(f"that failed: {output.last_line}")
+        return
+    own = stack.find(service.container_name)
+    if own:
+        with cleaning_up():
+            stack.regard_as_old(service, own.id)
 
 
 def stop_failed_first_container(stack: "Stack", service: Service) -> None:
@@ -3626,14 +3689,19 @@ def uninterrupted() -> Iterator[None]:
 def remove_temporary_container(stack: "Stack", service: Service) -> None:
     """Remove the temporary container, after the proxies have forgotten its address.
 
-    `docker stop` then lets it finish the requests that it has.
+    `docker stop` then lets it finish the requests that it has. One that failed is not started again
+    in the meantime: while a container waits for its next start, newer versions of Docker can change
+    nothing about its networks, and it would keep the service's names.
     """
     if not stack.temporary(service):
         return
+    stack.set_restart_policy(service.temporary_name, "no")
+    container = stack.temporary(service)
+    if container and container.status == "restarting":
+        stack.stop(service.temporary_name)
     if has_service_names(stack, service):
         remove_service_names(stack, service)
         wait_for_name_caches(stack, service)
-    stack.set_restart_policy(service.temporary_name, "no")
     stack.stop(service.temporary_name)
     stack.remove_with_volumes(service.temporary_name)
 
@@ -3942,7 +4010,9 @@ def print_outcome(stack: "Stack", request: Request, services: List[Service], cod
         if service.runs_once and title == "SERVING":
             progress(f"HAS RUN TO ITS END: {service.name} with {shown}")
             continue
-        progress(f"{title}: {service.name}; serving now: {shown}")
+        progress(
+            f"{title}: {service.name}; serving now: {shown}{settings_text(stack, service, image)}"
+        )
         if (
             result == "failed"
             and service.previous_image
@@ -3953,13 +4023,36 @@ def print_outcome(stack: "Stack", request: Request, services: List[Service], cod
         print_mixed_versions(stack, request, services)
 
 
+def settings_text(stack: "Stack", service: Service, image: str) -> str:
+    """If a deploy has failed that changed only settings: whether the old or the new ones serve."""
+    is_same_image = image == service.image == service.previous_image
+    if service.result != "failed" or not is_same_image:
+        return ""
+    return f" with its {'new' if serves_new_version(stack, service, image) else 'old'} settings"
+
+
+def serves_new_version(stack: "Stack", service: Service, image: str) -> bool:
+    """Whether a service, of which this image serves, has the version of the request.
+
+    Of one that failed, the old container may serve with the same image: only settings changed.
+    """
+    if image != service.image:
+        return False
+    if service.result != "failed":
+        return True
+    container = serving_container(stack, service)
+    return container is not None and is_new_container(stack, service, container)
+
+
 def print_mixed_versions(stack: "Stack", request: Request, services: List[Service]) -> None:
     """After a failure, say if some services run the new version and others do not, and the way out.
 
     The services of a request belong to one commit, and may not work together in two versions.
     """
     images = {service.name: serving_image(stack, service) for service in services}
-    new = [service for service in services if images[service.name] == service.image]
+    new = [
+        service for service in services if serves_new_version(stack, service, images[service.name])
+    ]
     behind = [service for service in services if service not in new]
     changed = [service for service in new if service.image != service.previous_image]
     if not changed or not behind:
@@ -3989,19 +4082,27 @@ def serving_image(stack: "Stack", service: Service) -> str:
     """
     if service.runs_once:
         return stack.newest_record(service.name).image
+    container = serving_container(stack, service)
+    return container.image if container else ""
+
+
+def serving_container(stack: "Stack", service: Service) -> Optional[Container]:
+    """The service's container that is healthy now, if there is one."""
+    names = [service.container_name, service.set_aside_name]
+    if service.can_temporary_serve:
+        names.insert(1, service.temporary_name)
     try:
-        temporary_names = [service.temporary_name] if service.can_temporary_serve else []
-        for name in [service.container_name, *temporary_names, service.set_aside_name]:
+        for name in names:
             container = stack.find(name)
             if not container or problem_of(stack, service, container):
                 continue
             if not is_restarted_failure(service, container):
-                return container.image
+                return container
     except Cancelled:
         raise
     except (Failed, OSError):
         pass
-    return ""
+    return None
 
 
 def is_restarted_failure(service: Service, container: Container) -> bool:
@@ -4065,6 +4166,8 @@ def print_status(machine: "Machine", only: str) -> int:
         stack = Stack(machine, path.parent.parent)
         print(f"{stack.name}/.deploys/{path.name}: {service_status(stack, path.name)}")
         print(f"  pinned: {records[-1]}")
+        for sentence in notes_about_settings(stack, path.name):
+            print(f"  note: {sentence}")
     for note in sorted(ROOT.glob(f"{only or '*'}/.deploys/{ROTATION_NOTE}")):
         print(unfinished_rotation(Stack(machine, note.parent.parent)))
     return OK
@@ -4088,6 +4191,27 @@ def service_status(stack: "Stack", name: str) -> str:
         )
     except Failed as failure:
         return f"UNKNOWN: {failure.message}"
+
+
+def notes_about_settings(stack: "Stack", name: str) -> Iterator[str]:
+    """A sentence if the container of a service has other settings than the files describe now.
+
+    The image does not show that: a deploy that changes only settings keeps it.
+    """
+    service = stack.services.get(name)
+    if not service or service.runs_once:
+        return
+    with contextlib.suppress(Failed, OSError):  # the line above says if Docker does not answer
+        if is_locked(stack.lock_file):
+            return  # a deploy is at work
+        own, temporary = stack.find(service.container_name), stack.temporary(service)
+        if temporary:
+            yield f"{temporary.name} is left of a deploy that failed or was interrupted"
+        if own and own.is_running and stack.owns(own, service):
+            service.image = own.image
+            difference = difference_from_files(stack, service, own)
+            if difference:
+                yield f"{own.name} {difference}: the next deploy of {name} replaces it"
 
 
 def print_end_of_log(stack: "Stack", service: Service) -> None:
@@ -4172,7 +4296,7 @@ class Stack:
         if not files.text():
             raise Failed(
                 NOT_READY,
-                f"{self.folder / COMPOSE_FILE} is missing. Copy it: {copy_command(self.name)}",
+                f"{self.folder / COMPOSE_FILE} is missing. Copy it: {copy_stack_command(self.name)}",
             )
         config = ("config", "--format", "json")
         output = self.compose_text(files.text(), *config, folder=files.folder)
@@ -4208,7 +4332,7 @@ class Stack:
             raise Failed(
                 BAD_REQUEST,
                 f"there is no service '{name}' in: {', '.join(self.services)}. If it is new, copy"
-                f" the compose file: {copy_command(self.name)}",
+                f" the compose file: {copy_stack_command(self.name)}",
             )
         if service.is_accessory:
             raise Failed(
@@ -4365,15 +4489,54 @@ class Stack:
         """Write the note about the set-aside container of a service."""
         write_json(self.set_aside_file(service), dataclasses.asdict(note))
 
-    def mark_set_aside_as_replaced(self, service: Service) -> None:
-        """Note that the new container is recorded: the set-aside one never comes back."""
-        note = self.set_aside_note(service)
-        if note.id:
-            self.write_set_aside_note(service, dataclasses.replace(note, is_replaced=True))
-
     def forget_set_aside(self, service: Service) -> None:
         """Remove the note: no container is set aside any more."""
         self.set_aside_file(service).unlink(missing_ok=True)
+
+    def replacement_file(self, service: Service) -> Path:
+        """The file about the last replacement of a service's own container."""
+        return self.state / f".replacing-{service.name}"
+
+    def has_replacement(self, service: Service) -> bool:
+        """Whether a request has begun to replace the own container, and is not settled yet."""
+        return self.replacement_file(service).exists()
+
+    def replacement(self, service: Service) -> Replacement:
+        """The note about the last replacement; an empty one if there is none."""
+        return Replacement(**read_json(self.replacement_file(service)))
+
+    def note_replacement(self, service: Service) -> None:
+        """Note which own container is replaced, before anything about it changes.
+
+        If an interrupted replacement could not be finished or undone, its note stays: the container
+        that it made is still not recorded.
+        """
+        if self.has_replacement(service) and not is_replacement_recorded(self, service):
+            return
+        own = self.find(service.container_name)
+        records = len(self.record(service.name))
+        self._write_replacement(service, Replacement(own.id if own else "", service.image, records))
+
+    def mark_replacement_as_recorded(self, service: Service) -> None:
+        """Note that the new container is recorded: the old one never comes back."""
+        self._change_replacement(service, is_recorded=True)
+
+    def regard_as_old(self, service: Service, own_container: str) -> None:
+        """Note that the own container, of this id, is not new: it has or gets the old image again."""
+        self._change_replacement(service, old_container=own_container)
+
+    def _change_replacement(self, service: Service, **changes: Any) -> None:
+        note = self.replacement(service)
+        changed = dataclasses.replace(note, **changes)
+        if self.has_replacement(service) and changed != note:
+            self._write_replacement(service, changed)
+
+    def _write_replacement(self, service: Service, note: Replacement) -> None:
+        write_json(self.replacement_file(service), dataclasses.asdict(note))
+
+    def forget_replacement(self, service: Service) -> None:
+        """Remove the note: nothing is left of a replacement."""
+        self.replacement_file(service).unlink(missing_ok=True)
 
     def get(self, name: str) -> Container:
         """The container of that name, which must exist."""
@@ -4815,8 +4978,8 @@ def progress(text: str) -> None:
 
 
 def print_error(text: str) -> None:
-    """Print an error."""
-    print_line(f"deploy: {printable(text)}", sys.stderr)
+    """Print an error, after the name of the program that a person typed."""
+    print_line(f"{PROGRAM}: {printable(text)}", sys.stderr)
 
 
 def quote(text: str) -> None:
@@ -4898,6 +5061,14 @@ def copy_command(folder: str) -> str:
     """The command that copies a folder of the repository's deploy/ to this server."""
     unpacking = f"umask 022; tar -x --strip-components=1 -C {ROOT}"
     return f"git archive HEAD deploy/{folder} | ssh HOST '{unpacking}'"
+
+
+def copy_stack_command(name: str) -> str:
+    """The command that copies a stack's folder, which the spec may have renamed on this server."""
+    return (
+        f"{copy_command(name)} (if the folder has another name in the repository, deploy/RUNBOOK.md"
+        " has the command, under 'A changed file under deploy/')"
+    )
 
 
 def rollback_command(stack: "Stack", service: Service, image: str = "") -> str:

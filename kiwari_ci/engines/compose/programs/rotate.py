@@ -79,9 +79,10 @@ def load_deploy() -> Any:
     loader = importlib.machinery.SourceFileLoader("deploy", str(path))
     specification = importlib.util.spec_from_loader("deploy", loader)
     assert specification
-    module = importlib.util.module_from_spec(specification)
+    module: Any = importlib.util.module_from_spec(specification)
     sys.modules["deploy"] = module  # its dataclasses look for their module there
     loader.exec_module(module)
+    module.PROGRAM = "rotate"  # errors begin with the name of the program that a person typed
     if module.VERSION != VERSION:
         sys.exit(
             f"rotate: {path} is of another version of kiwari-ci: {module.VERSION}. Copy the folder"

@@ -39,7 +39,11 @@ What this program writes to the cluster, beside the objects of kubernetes.yaml:
 
     kiwari-ci/sequence   on a Deployment: the number of the commit that is wanted
     kiwari-ci/served     on a Deployment: a line for each image that served, the newest last
-    kiwari-ci/run        on pods: the rollout that made them
+    kiwari-ci/run        on pods and Jobs: the rollout that made them
+
+A service that runs once is a Job, which runs to its end before the pods of a deploy are replaced.
+Its Jobs are its record: the newest ones stay in the cluster, each with its image, the number of its
+commit, and how it ended.
 
 This file is the same in every repository: `sha256sum bin/rollout` shows whether it was changed.
 """
@@ -112,11 +116,12 @@ HEALTH_NOTE = "kiwari-ci/health"  # ":8081/health 200"; not on a service without
 FROM_NOTE = "kiwari-ci/from"  # STACK/SERVICE, where an image must have served before
 ACCESSORY_NOTE = "kiwari-ci/accessory"  # created if it is missing, never replaced
 BEFORE_NOTE = "kiwari-ci/before"  # on a Job: the services before which it runs, at each deploy
+ONCE_NOTE = "kiwari-ci/once"  # on a Job: it is a service itself, and runs when it is deployed
 IMAGE_OF_NOTE = "kiwari-ci/image-of"  # on a Job: the service whose new image it runs
 
 MANAGER = "kiwari-ci"
 RECORD_MANAGER = "kiwari-ci-record"
-OBSERVED = "deployments.apps,replicasets.apps,pods,endpointslices.discovery.k8s.io"
+OBSERVED = "deployments.apps,replicasets.apps,pods,endpointslices.discovery.k8s.io,jobs.batch"
 
 # What a container waits for if it cannot get well by waiting.
 HOPELESS = (
@@ -158,7 +163,7 @@ SPARE_SECONDS = 60  # beyond the deadlines that the cluster itself observes
 
 ATTEMPTS = 5  # to roll out, when other deploys interfere
 CONFLICTS = 20  # in one attempt, when the object changes while it is written
-RECORDS_TO_KEEP = 20
+RECORDS_TO_KEEP = 20  # of a service; of one that runs once, as many Jobs of each outcome
 LOGGED_LINES = 40  # of a failed container's log
 EVENTS_SHOWN = 5
 PODS_SHOWN = 3  # whose log is printed
@@ -283,6 +288,14 @@ class Record:
     def is_rollback(self) -> bool:
         """Whether a rollback put it into service."""
         return is_rollback(self.mark)
+
+
+class Superseded(Exception):
+    """The Job of a newer commit has run to its end; its record."""
+
+    def __init__(self, newest: Record) -> None:
+        super().__init__(newest)
+        self.newest = newest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -416,7 +429,7 @@ class Service:
     """A service as the files describe it, and how far this request has come with it."""
 
     name: str
-    manifest: Json  # its Deployment
+    manifest: Json  # its Deployment; its Job, if it runs once
     others: List[Json] = dataclasses.field(default_factory=list)  # Service, Ingress and so on
     digest: str = ""  # that the request asks for
     sequence: int = 0  # that the Deployment gets
@@ -431,8 +444,13 @@ class Service:
     end: float = 0  # of the time for the rollout
 
     @property
+    def runs_once(self) -> bool:
+        """Whether it is a one-shot: it ends, and its exit code is its result."""
+        return bool(self.manifest["kind"] == "Job")
+
+    @property
     def notes(self) -> Json:
-        """The annotations of its Deployment in the file."""
+        """The annotations of its Deployment or Job in the file."""
         return self.manifest["metadata"].get("annotations") or {}
 
     @property
@@ -525,11 +543,12 @@ def deploy(stack: "Stack", environment: Mapping[str, str]) -> None:
     current = [service for service in stack.services if not is_superseded(stack, service)]
     if not current:
         return
+    check_one_shots(stack, current)
     check_objects(stack, current)
     apply_env_files(stack, environment)
     start_accessories(stack)
     run_jobs(stack, current)
-    roll_out(stack, current)
+    put_into_service(stack, current)
     print_orphans(stack)
 
 
@@ -545,7 +564,13 @@ def roll_back(stack: "Stack") -> None:
     image = image_to_go_back_to(stack, name, digest)
     service.digest = digest_of(image)
     service.sequence = sequence_after_rollback(records, image)
-    roll_out(stack, [service])
+    put_into_service(stack, [service])
+
+
+def put_into_service(stack: "Stack", services: Sequence[Service]) -> None:
+    """Run the one-shots to their end, then roll out the services that keep running."""
+    run_one_shots(stack, [service for service in services if service.runs_once])
+    roll_out(stack, [service for service in services if not service.runs_once])
 
 
 def should_put_back(stack: "Stack", environment: Mapping[str, str]) -> bool:
@@ -574,7 +599,7 @@ def put_back(stack: "Stack") -> None:
             service.sequence = newest.sequence
             service.result = ""
             older.append(service)
-    roll_out(stack, older)
+    put_into_service(stack, older)
 
 
 def cancel(stack: "Stack") -> None:
@@ -737,6 +762,7 @@ class State:
     replica_sets: List[Json] = dataclasses.field(default_factory=list)
     pods: List[Pod] = dataclasses.field(default_factory=list)
     slices: List[Json] = dataclasses.field(default_factory=list)
+    jobs: List[Json] = dataclasses.field(default_factory=list)
 
     def replica_set(self, service: str, mark: str) -> Optional[Json]:
         """The newest ReplicaSet of a rollout; the services of one request have the same mark."""
@@ -750,6 +776,18 @@ class State:
     def pods_of(self, service: str, mark: str) -> List[Pod]:
         """The pods that a rollout of a service made."""
         return [pod for pod in self.pods if (pod.service, pod.mark) == (service, mark)]
+
+    def ready_pods(self, service: str) -> List[Pod]:
+        """The pods of a service that are ready, and are not about to end."""
+        return [
+            pod
+            for pod in self.pods
+            if pod.service == service and pod.is_ready and not pod.is_ending
+        ]
+
+    def jobs_of(self, service: str) -> List[Json]:
+        """The Jobs of a service that runs once, oldest first."""
+        return by_number(job for job in self.jobs if label(job, SERVICE_LABEL) == service)
 
     def addressed_pods(self, service: str) -> Set[str]:
         """The names of the pods to which the Service leads."""
@@ -778,6 +816,8 @@ def parse_state(items: Sequence[Json]) -> State:
             state.pods.append(parse_pod(item))
         elif kind == "EndpointSlice":
             state.slices.append(item)
+        elif kind == "Job":
+            state.jobs.append(item)
     return state
 
 
@@ -804,18 +844,19 @@ def pods_that_serve(state: State, service: Service) -> Tuple[List[Pod], int]:
     For a service with HTTP, the cluster itself says to which pods it sends requests.
     """
     if not service.has_addresses:
-        running = [
-            pod
-            for pod in state.pods
-            if pod.service == service.name and pod.is_ready and not pod.is_ending
-        ]
+        running = state.ready_pods(service.name)
         return running, len(running)
     names = state.addressed_pods(service.name)
     return [pod for pod in state.pods if pod.name in names], len(names)
 
 
 def serving_digests(state: State, service: Service) -> Set[str]:
-    """The digests of what serves; the empty text stands for something else than a digest."""
+    """The digests of what serves; the empty text stands for something else than a digest.
+
+    Of a one-shot, it is the digest of the image that ran to its end last.
+    """
+    if service.runs_once:
+        return {record.digest for record in records_of_jobs(state.jobs_of(service.name))[-1:]}
     pods, count = pods_that_serve(state, service)
     digests = {pod.digest for pod in pods}
     return digests if len(pods) == count else digests | {""}
@@ -857,6 +898,8 @@ def is_superseded(stack: "Stack", service: Service) -> bool:
 
     While a newer one is being rolled out, this waits. If that one fails, this request goes on.
     """
+    if service.runs_once:
+        return is_one_shot_superseded(stack, service)
     has_seen_newer = False
     now = stack.kubectl.now()
     end, healthy_end = now + LOCK_SECONDS, now + RECOVERY_SECONDS
@@ -893,6 +936,15 @@ def is_superseded(stack: "Stack", service: Service) -> bool:
                 f" to an end. If its run was killed: deploy/bin/rollout cancel {stack.name}",
             )
         stack.kubectl.wait(2)
+
+
+def is_one_shot_superseded(stack: "Stack", service: Service) -> bool:
+    """Whether the image of a newer commit has run to its end; `create_job` looks once more."""
+    newest = stack.newest_record(service.name)
+    if not newest or newest.sequence <= service.sequence:
+        return False
+    mark_superseded(stack, service, newest)
+    return True
 
 
 def refuse_if_taken_back(service: Service, deployment: Deployment) -> None:
@@ -942,8 +994,7 @@ def check_promotion(stack: "Stack") -> None:
         source, _, name = str(service.notes.get(FROM_NOTE, "")).partition("/")
         if not source:
             continue
-        document = stack.kubectl.get_one(source, "deployments.apps", name)
-        records = Deployment(name, document).records if document else []
+        records = read_records(stack, service, source, name)
         if all(record.digest != service.digest for record in records):
             raise Failed(
                 BAD_IMAGE,
@@ -952,15 +1003,42 @@ def check_promotion(stack: "Stack") -> None:
             )
 
 
+def read_records(stack: "Stack", service: Service, namespace: str, name: str) -> List[Record]:
+    """What has served under this name in another namespace, oldest first."""
+    if service.runs_once:
+        jobs = stack.kubectl.get(namespace, "jobs.batch", "-l", f"{SERVICE_LABEL}={name}")
+        return records_of_jobs(by_number(jobs))
+    document = stack.kubectl.get_one(namespace, "deployments.apps", name)
+    return Deployment(name, document).records if document else []
+
+
+def check_one_shots(stack: "Stack", services: Sequence[Service]) -> None:
+    """Refuse services that wait for a one-shot which has never run, and does not run now."""
+    for name, job in stack.one_shots.items():
+        if name in stack.request.images or stack.newest_record(name):
+            continue
+        for service in services:
+            if service.name in waiting_services(job):
+                raise Failed(
+                    NOT_READY,
+                    f"{service.name} depends on {name}, which has never run to its end. Deploy"
+                    f" {name} first, then run the job again",
+                )
+
+
 def check_objects(stack: "Stack", services: Sequence[Service]) -> None:
     """Refuse objects that the cluster would not take. It checks them as if they were written."""
+    jobs = [job_with_image(stack, job) for job in stack.jobs]
     for service in services:
+        if service.runs_once:
+            jobs.append(wanted_job(service))
+            continue
         objects = [wanted_deployment(stack, service), *service.others]
         stack.apply(objects, service.name, "--dry-run=server")
-    for job in stack.jobs:
+    for job in jobs:
         output = stack.kubectl.run_until_answered(
             *stack.create_words("--dry-run=server"),
-            stdin=json.dumps(numbered_job(stack, job, 999_999)),
+            stdin=json.dumps(numbered_job(job, 999_999)),
         )
         if output.code != 0:
             raise not_taken(output, f"the cluster does not take {job['metadata']['name']}")
@@ -1009,14 +1087,63 @@ def run_jobs(stack: "Stack", services: Sequence[Service]) -> None:
     The old version serves meanwhile and afterwards, so it must work with a migrated database.
     """
     for job in stack.jobs:
-        names = str(notes_of(job).get(BEFORE_NOTE, "")).split()
+        names = waiting_services(job)
         if any(service.name in names for service in services):
-            run_job(stack, job)
+            name = create_job(stack, job_with_image(stack, job), new_mark(stack, 0))
+            finish_job(stack, name)
 
 
-def run_job(stack: "Stack", job: Json) -> None:
-    """Run a Job to its end."""
-    name = create_job(stack, job, new_mark(stack, 0))
+def waiting_services(job: Json) -> List[str]:
+    """The services before which a Job runs."""
+    return str(notes_of(job).get(BEFORE_NOTE, "")).split()
+
+
+def run_one_shots(stack: "Stack", services: Sequence[Service]) -> None:
+    """Run services to their end, also with an image that has run before, in the file's order.
+
+    There, each comes after those that it waits for. If one fails, the request fails.
+    """
+    requested = {service.name: service for service in services}
+    for name in stack.one_shots:
+        if name in requested:
+            remove_old_jobs(stack, name)
+            run_one_shot(stack, requested[name])
+
+
+def run_one_shot(stack: "Stack", service: Service) -> None:
+    """Run a service to its end, unless the image of a newer commit has just done so."""
+    service.mark = new_mark(stack, 0)
+    service.is_applied = True  # even if the answer gets lost
+    try:
+        name = create_job(stack, wanted_job(service), service.mark)
+    except Superseded as superseded:
+        mark_superseded(stack, service, superseded.newest)
+        return
+    finish_job(stack, name)
+    service.result = "serving"
+    service.seconds = stack.seconds()
+
+
+def wanted_job(service: Service) -> Json:
+    """The Job of the file, with what this request puts in."""
+    job = copy.deepcopy(service.manifest)
+    set_digest(job["spec"]["template"], service.digest)
+    job["metadata"].setdefault("annotations", {})[SEQUENCE_NOTE] = str(service.sequence)
+    return job
+
+
+def remove_old_jobs(stack: "Stack", name: str) -> None:
+    """Make room for a Job of a one-shot; if that fails, the next deploy does it."""
+    with contextlib.suppress(Failed, OSError):
+        jobs = stack.look().jobs_of(name)
+        for outcome in ("Complete", "Failed"):
+            ended = [job["metadata"]["name"] for job in jobs if outcome_of(job) == outcome]
+            for old in ended[: 1 - RECORDS_TO_KEEP]:
+                stack.kubectl.run("delete", "-n", stack.name, "--wait=false", f"jobs.batch/{old}")
+
+
+def finish_job(stack: "Stack", name: str) -> None:
+    """Wait for the end of a Job, print its output, and fail if it failed."""
     problem = wait_for_job(stack, name)
     output = stack.kubectl.run("logs", "-n", stack.name, f"job/{name}", "--tail=200")
     quote_container(stack, f"job/{name}", output.out)
@@ -1031,17 +1158,17 @@ def create_job(stack: "Stack", job: Json, mark: str) -> str:
     next number, and none does so before the Job of the last number has ended.
     """
     base = job["metadata"]["name"]
+    selector = f"{SERVICE_LABEL}={base}"
     for _ in range(CONFLICTS):
-        last = 0
-        for entry in stack.kubectl.get(stack.name, "jobs.batch", "-l", f"{SERVICE_LABEL}={base}"):
-            name = str(entry["metadata"]["name"])
+        jobs = by_number(stack.kubectl.get(stack.name, "jobs.batch", "-l", selector))
+        for entry in jobs:
             if notes_of(entry).get(RUN_LABEL) == mark:
-                return name  # it was created, and the answer got lost
-            last = max(last, number_of(entry))
-            if not outcome_of(entry):
-                progress(f"{name} of another deploy is running: waiting")
-                wait_for_job(stack, name)
-        numbered = numbered_job(stack, job, last + 1)
+                return str(entry["metadata"]["name"])  # it was created, and the answer got lost
+        if wait_for_others(stack, jobs):
+            continue  # how they ended matters
+        if not is_rollback(mark):
+            refuse_if_superseded(job, jobs)
+        numbered = numbered_job(job, number_of(jobs[-1]) + 1 if jobs else 1)
         numbered["metadata"].setdefault("annotations", {})[RUN_LABEL] = mark
         name = str(numbered["metadata"]["name"])
         progress(f"running {name}")
@@ -1054,14 +1181,47 @@ def create_job(stack: "Stack", job: Json, mark: str) -> str:
     raise Failed(NOT_READY, f"{base} could not be created, after {CONFLICTS} attempts")
 
 
-def numbered_job(stack: "Stack", job: Json, number: int) -> Json:
-    """The Job with the image of the request, and a number in its name."""
-    numbered = copy.deepcopy(job)
-    numbered["metadata"]["name"] = f"{job['metadata']['name']}-{number}"
+def wait_for_others(stack: "Stack", jobs: Sequence[Json]) -> bool:
+    """Wait for the end of Jobs that still run; whether there were any."""
+    running = [str(job["metadata"]["name"]) for job in jobs if not outcome_of(job)]
+    for name in running:
+        progress(f"{name} of another deploy is running: waiting")
+        wait_for_job(stack, name)
+    return bool(running)
+
+
+def refuse_if_superseded(job: Json, jobs: Sequence[Json]) -> None:
+    """Raise if the newest of these Jobs that ran to its end is of a newer commit than this Job."""
+    for newest in records_of_jobs(jobs)[-1:]:
+        if newest.sequence > sequence_of(job):
+            raise Superseded(newest)
+
+
+def job_with_image(stack: "Stack", job: Json) -> Json:
+    """A Job of the file, with the image of the service whose image it runs."""
     owner = str(notes_of(job).get(IMAGE_OF_NOTE, ""))
     digest = stack.request.images.get(owner) or stack.recorded_digest(owner)
-    set_digest(numbered["spec"]["template"], digest)
+    job = copy.deepcopy(job)
+    set_digest(job["spec"]["template"], digest)
+    return job
+
+
+def numbered_job(job: Json, number: int) -> Json:
+    """The Job with a number in its name."""
+    numbered = copy.deepcopy(job)
+    numbered["metadata"]["name"] = f"{job['metadata']['name']}-{number}"
     return numbered
+
+
+def by_number(jobs: Iterable[Json]) -> List[Json]:
+    """Jobs in the order in which they were created."""
+    return sorted(jobs, key=number_of)
+
+
+def sequence_of(job: Json) -> int:
+    """The number of the commit for which a Job runs; 0 if it has none."""
+    text = str(notes_of(job).get(SEQUENCE_NOTE, ""))
+    return int(text) if text.isdigit() else 0
 
 
 def number_of(job: Json) -> int:
@@ -1424,6 +1584,20 @@ def image_to_go_back_to(stack: "Stack", name: str, digest: str) -> str:
     )
 
 
+def records_of_jobs(jobs: Iterable[Json]) -> List[Record]:
+    """The record of a one-shot, oldest first: its Jobs that ran to their end."""
+    return [
+        Record(
+            image_in(job["spec"]["template"]),
+            sequence_of(job),
+            str(job["status"].get("completionTime", "unknown")),
+            str(notes_of(job).get(RUN_LABEL, "")),
+        )
+        for job in jobs
+        if outcome_of(job) == "Complete"
+    ]
+
+
 def sequence_after_rollback(records: Sequence[Record], image: str) -> int:
     """The number that is wanted after a rollback by a person: deploys with a lower one do nothing.
 
@@ -1468,6 +1642,9 @@ def print_outcome(stack: "Stack", state: State, code: int) -> None:
         digests = serving_digests(state, service)
         shown = " and ".join(digest or "something else" for digest in sorted(digests)) or "nothing"
         is_good = service.result in ("serving", "superseded")
+        if service.runs_once and is_good:
+            progress(f"HAS RUN TO ITS END: {service.name} with {shown}")
+            continue
         title = "SERVING" if is_good else (service.result or "not started").upper()
         progress(f"{title}: {service.name}; serving now: {shown}")
     if code not in (SERVING, SUPERSEDED):
@@ -1607,7 +1784,25 @@ def print_status(stack: "Stack") -> int:
             print_line(f"  a rollout is under way, of commit number {deployment.sequence}")
         for entry in deployment.records:
             print_line(f"  served: {printable(str(entry))}")
+    for name in stack.one_shots:
+        print_status_of_one_shot(stack, name)
     return SERVING
+
+
+def print_status_of_one_shot(stack: "Stack", name: str) -> None:
+    """Print how the newest Job of a one-shot ended, and which images ran to their end."""
+    jobs = stack.state.jobs_of(name)
+    print_line(f"{stack.name}/{name}: {state_of_one_shot(jobs)}")
+    for entry in records_of_jobs(jobs):
+        print_line(f"  ran: {printable(str(entry))}")
+
+
+def state_of_one_shot(jobs: Sequence[Json]) -> str:
+    """How the newest of the Jobs of a one-shot ended."""
+    if not jobs:
+        return "HAS NEVER RUN"
+    states = {"Complete": "has run to its end", "Failed": "FAILED: its newest Job failed"}
+    return states.get(outcome_of(jobs[-1]), "is running")
 
 
 def print_findings(stack: "Stack") -> int:
@@ -1625,9 +1820,8 @@ def print_findings(stack: "Stack") -> int:
             f"the key may not do this in the namespace {stack.name}: {', '.join(missing)}. Apply"
             " setup.yaml again, as a person who administers the cluster",
         )
-    for name, manifest in stack.manifests.items():
-        if is_accessory(manifest):
-            continue
+    deployed = [name for name, manifest in stack.manifests.items() if not is_accessory(manifest)]
+    for name in (*deployed, *stack.one_shots):
         service = stack.service(name)
         service.digest, service.sequence = NO_DIGEST, 1
         check_objects(stack, [service])
@@ -1643,7 +1837,7 @@ def can_i_words(stack: "Stack", verb: str, kind: str) -> List[str]:
 
 
 def print_orphans(stack: "Stack") -> None:
-    """Report Deployments of earlier versions of the file. Only a person may remove them."""
+    """Report objects of earlier versions of the file. Only a person may remove them."""
     for name, deployment in sorted(stack.state.deployments.items()):
         if name not in stack.manifests and deployment.mark:
             progress(
@@ -1651,6 +1845,12 @@ def print_orphans(stack: "Stack") -> None:
                 f" kubectl -n {stack.name} delete deployment,service,ingress,pdb"
                 f" -l {SERVICE_LABEL}={name}"
             )
+    recorded = {label(job, SERVICE_LABEL) for job in stack.state.jobs if ONCE_NOTE in notes_of(job)}
+    for name in sorted(recorded - stack.one_shots.keys()):
+        progress(
+            f"note: {name} does not run once any more, and its Jobs are still there. To remove"
+            f" them: kubectl -n {stack.name} delete jobs -l {SERVICE_LABEL}={name}"
+        )
 
 
 def print_end_of_log(stack: "Stack", service: Service) -> None:
@@ -1705,7 +1905,8 @@ class Stack:
         self.name = request.stack
         self.services: List[Service] = []  # of the request
         self.manifests: Dict[str, Json] = {}  # the Deployments of the file, by name
-        self.jobs: List[Json] = []
+        self.jobs: List[Json] = []  # migrations and accessories that run once
+        self.one_shots: Dict[str, Json] = {}  # the Jobs of services that run once, by name
         self.others: List[Json] = []
         self.state = State()
         self.started = kubectl.now()
@@ -1727,15 +1928,25 @@ class Stack:
         if output.code != 0:
             raise Failed(BAD_REQUEST, f"{path} cannot be read: {output.last_line}")
         for document in parse_documents(output.out):
-            if document["kind"] == "Deployment":
-                self.manifests[document["metadata"]["name"]] = document
-            else:
-                remove_note(document, SEQUENCE_NOTE)
-                (self.jobs if document["kind"] == "Job" else self.others).append(document)
+            self.add_document(document)
+
+    def add_document(self, document: Json) -> None:
+        """Sort in a document of the file, by its kind."""
+        name = document["metadata"]["name"]
+        if document["kind"] == "Deployment":
+            self.manifests[name] = document
+            return
+        remove_note(document, SEQUENCE_NOTE)
+        if document["kind"] != "Job":
+            self.others.append(document)
+        elif ONCE_NOTE in notes_of(document):
+            self.one_shots[name] = document
+        else:
+            self.jobs.append(document)
 
     def service(self, name: str) -> Service:
         """The service of that name in the file."""
-        manifest = self.manifests.get(name)
+        manifest = self.manifests.get(name) or self.one_shots.get(name)
         if not manifest or is_accessory(manifest):
             raise Failed(BAD_REQUEST, f"{self.name}/{MANIFESTS} has no service '{name}'")
         return Service(name, manifest, self.others_of(name))
@@ -1750,7 +1961,9 @@ class Stack:
         return self.state
 
     def records(self, name: str) -> List[Record]:
-        """What served, as of the last look."""
+        """What served, as of the last look; of a one-shot, what ran to its end."""
+        if name in self.one_shots:
+            return records_of_jobs(self.state.jobs_of(name))
         deployment = self.state.deployments.get(name)
         return deployment.records if deployment else []
 
