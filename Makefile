@@ -57,7 +57,7 @@ cluster-test: $(VENV)/dev ## deploy to a real cluster of three nodes (root; PART
 
 # mutmut works in a copy, the folder mutants/, and keeps there what it has found; some 5,000 mutants take hours.
 mutate: $(VENV)/mutate ## break the host program in small ways: do its tests notice? (PART='*recover* x_fail__*': only there)
-	$(BIN)/mutmut run $(patsubst %,'kiwari_ci.engines.compose.programs.deploy.%',$(PART))
+	$(BIN)/mutmut run $(patsubst %,'kiwari_ci.engines.compose.deploy_programs.deploy.%',$(PART))
 	@$(BIN)/mutmut results | grep -v ': not checked' || echo 'no mutant that was tried survives'
 
 bench: $(VENV)/dev ## how long generate and check take, against bare imports of the libraries

@@ -1,6 +1,6 @@
 """docs/reference/declined.md: what is not supported, from the table behind the error message."""
 
-from kiwari_ci.loading.unsupported import UNSUPPORTED_FEATURES
+from kiwari_ci.spec_loading.unsupported import UNSUPPORTED_FEATURES
 
 HEAD = """# What is not supported
 

@@ -18,12 +18,12 @@ from typing import Any
 import yaml
 
 from kiwari_ci.commands.check import causes
-from kiwari_ci.output import atomic_write
+from kiwari_ci.file_output import atomic_write
 
 ROOT = Path(__file__).parents[1]
 TEMPLATES = ROOT / "kiwari_ci/rendering/templates"
-PROGRAMS = ROOT / "kiwari_ci/engines/compose/programs"
-ROLLOUT_PROGRAM = ROOT / "kiwari_ci/engines/kubernetes/programs/rollout.py"
+PROGRAMS = ROOT / "kiwari_ci/engines/compose/deploy_programs"
+ROLLOUT_PROGRAM = ROOT / "kiwari_ci/engines/kubernetes/deploy_programs/rollout.py"
 GAP = "…"  # stands for what differs from one time to the next
 PROBLEM = re.compile(r"^(?=\S+?(?::\d+)*: .* \[[a-z-]+\]$)", re.MULTILINE)
 _VALUE = re.compile(r"<%=.*?%>|\$\{[^{}]*\}|\$\([^()]*\)|\$\w+")
@@ -101,11 +101,11 @@ def command_texts() -> set[str]:
             "cli/server_commands",
             "cli/setup_commands",
             "cli/app",
-            "output/atomic_write",
+            "file_output/atomic_write",
             "cli/options",
             "cli/terminal",
             "commands/engine_clients",
-            "output/generated_files",
+            "file_output/generated_files",
         )
     ]
     code = {text for room in rooms for text in _reported(room)}

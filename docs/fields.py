@@ -12,10 +12,10 @@ from annotated_types import Ge, Le
 from pydantic import JsonValue
 from pydantic.fields import FieldInfo
 
-from kiwari_ci.loading import yaml_source
-from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
 from kiwari_ci.schema import OneOf, Spec, SpecModel, Step
 from kiwari_ci.schema.text_formats import Slug, StringFormat
+from kiwari_ci.spec_loading import yaml_source
+from kiwari_ci.spec_loading.yaml_source import YamlPath, YamlSource
 
 NAME: StringFormat = get_args(Slug)[1]
 WILDCARDS = {"env": "KEY", "environment": "KEY", "accessories": "accessory", "overrides": "service"}

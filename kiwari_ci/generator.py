@@ -3,18 +3,18 @@
 import os
 from pathlib import Path, PurePath
 
-from kiwari_ci import planning, rules
-from kiwari_ci.effective import EffectiveSpec
+from kiwari_ci import planning, spec_rules
+from kiwari_ci.effective_spec import EffectiveSpec
+from kiwari_ci.file_output.generated_files import GeneratedFiles
 from kiwari_ci.frozen import dataclass
-from kiwari_ci.github import action_pins
-from kiwari_ci.loading import service_defaults, validation, yaml_source
-from kiwari_ci.output.generated_files import GeneratedFiles
-from kiwari_ci.plan import Plan
+from kiwari_ci.github_facts import action_pins
+from kiwari_ci.plan_model import Plan
 from kiwari_ci.problems import Problem, SpecError, sort_problems
 from kiwari_ci.readers import installed_tool
 from kiwari_ci.rendering.render import render_files
-from kiwari_ci.rules import advice
 from kiwari_ci.schema import Spec
+from kiwari_ci.spec_loading import service_defaults, validation, yaml_source
+from kiwari_ci.spec_rules import advice
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ def validate_and_plan(
     """Plan everything about a spec that was read, with the pins of its repository; raises SpecError."""
     source, data = service_defaults.merge_service_defaults(source)
     spec, problems = validation.validate_spec(source, data)
-    problems += rules.check_text(source)
+    problems += spec_rules.check_text(source)
     if spec is None:
         raise SpecError(problems)
     effective = EffectiveSpec(spec)
-    problems += rules.check_spec(source, effective, pins.pins)
+    problems += spec_rules.check_spec(source, effective, pins.pins)
     if problems:
         raise SpecError(problems)
     installed_source = "" if effective.generator else installed_tool.find_installed_source(os.environ)

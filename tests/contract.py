@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-from kiwari_ci.engines.compose.programs import deploy as deploy_program
+from kiwari_ci.engines.compose.deploy_programs import deploy as deploy_program
 
 EXPECTED = Path(__file__).parent / "data/contract"
 STACK = "contract"

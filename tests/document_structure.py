@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from ruamel.yaml import YAML
 
-from kiwari_ci.output.generated_files import GeneratedFiles
+from kiwari_ci.file_output.generated_files import GeneratedFiles
 from tests import shell
 from tests.workflow import Workflow
 

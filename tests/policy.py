@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from kiwari_ci.github.action_pins import DEFAULT_PINS
+from kiwari_ci.github_facts.action_pins import DEFAULT_PINS
 from tests.shell import commands, secrets_in_argv, writes_to_file
 from tests.workflow import Mapping, Where, Workflow
 
@@ -214,7 +214,7 @@ def pinned_actions(workflow: Workflow) -> Iterator[Finding]:
             yield (*where, "uses"), "not `owner/name@<40 hex> # vX.Y.Z`"
         pin = DEFAULT_PINS.get(str(node.get("uses")).partition("@")[0])
         if pin and f"{pin.action}@{pin.sha} # {pin.version}" not in workflow.line((*where, "uses")):
-            yield (*where, "uses"), f"not the commit of kiwari_ci/github/action.yml, {pin.version}"
+            yield (*where, "uses"), f"not the commit of kiwari_ci/github_facts/action.yml, {pin.version}"
 
 
 @rule

@@ -7,7 +7,7 @@ import pytest
 
 from kiwari_ci import generator
 from kiwari_ci.commands.deployed_commits import explain_unknown_commit, format_deployed_number
-from kiwari_ci.effective.branch_patterns import format_policy_pattern
+from kiwari_ci.effective_spec.branch_patterns import format_policy_pattern
 from tests.repository import Repository
 from tests.workflow import Workflow
 

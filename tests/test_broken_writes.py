@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from kiwari_ci.output import atomic_write, generated_files
-from kiwari_ci.output.atomic_write import OutputError, PartialWriteError
-from kiwari_ci.output.generated_files import GeneratedFile, write_files, write_user_file
+from kiwari_ci.file_output import atomic_write, generated_files
+from kiwari_ci.file_output.atomic_write import OutputError, PartialWriteError
+from kiwari_ci.file_output.generated_files import GeneratedFile, write_files, write_user_file
 from tests.trees import CI, MARK, NOTES, SCRIPT, TREE, kinds, put, state, true
 
 SMALL = Path(__file__).parent / "cases/ok/minimal/spec.yaml"
@@ -98,7 +98,7 @@ def test_what_the_system_refuses_is_said(root: Path, monkeypatch: pytest.MonkeyP
 KILLED = f"""
 import os, signal, sys
 from pathlib import Path
-from kiwari_ci.output.generated_files import GeneratedFile, write_files
+from kiwari_ci.file_output.generated_files import GeneratedFile, write_files
 TREE = {TREE!r}
 steps = int(sys.argv[2])
 def counted(function):
@@ -356,7 +356,7 @@ def test_interrupted_by_a_signal(number: str, code: int, words: str, tmp_path: P
     assert list(out.iterdir()) == []
 
 
-@pytest.mark.parametrize("module", ["click", "pydantic", "kiwari_ci.output.generated_files"])
+@pytest.mark.parametrize("module", ["click", "pydantic", "kiwari_ci.file_output.generated_files"])
 def test_interrupted_during_the_imports(module: str, tmp_path: Path) -> None:
     """A finder in front of all others gets Ctrl-C when the module is asked for."""
     code = f"""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from kiwari_ci.probes import calls
+from kiwari_ci.remote_checks import calls
 
 
 @pytest.fixture

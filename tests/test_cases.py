@@ -19,7 +19,7 @@ import pytest
 
 from kiwari_ci import generator
 from kiwari_ci.commands.init.errors import InitRule
-from kiwari_ci.output.generated_files import GeneratedFiles
+from kiwari_ci.file_output.generated_files import GeneratedFiles
 from kiwari_ci.problems import RuleName, SpecError
 from tests.cli_runner import kiwari_ci
 

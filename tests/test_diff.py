@@ -15,7 +15,7 @@ import yaml
 from kiwari_ci import generator
 from kiwari_ci.commands.diff import compare, report
 from kiwari_ci.commands.diff.first_comparison import PART_TITLES
-from kiwari_ci.plan import Plan
+from kiwari_ci.plan_model import Plan
 from kiwari_ci.readers import file_sets, shell, yaml_document
 from kiwari_ci.readers.file_sets import FileSet
 from tests.cli_runner import kiwari_ci

@@ -14,7 +14,7 @@ from kiwari_ci import generator
 from kiwari_ci.commands.diff import compare, snapshot
 from kiwari_ci.commands.diff.change import PipelineChange
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot
-from kiwari_ci.plan import Plan
+from kiwari_ci.plan_model import Plan
 from kiwari_ci.readers import file_sets
 from kiwari_ci.schema import Spec
 

@@ -18,9 +18,9 @@ from pydantic import ValidationError
 
 from docs import examples, trial, write
 from docs.write import ROOT
-from kiwari_ci.loading import yaml_source
 from kiwari_ci.problems import SpecError
 from kiwari_ci.schema import Spec
+from kiwari_ci.spec_loading import yaml_source
 
 PAGES = write.pages()
 SCHEMA = ROOT / "specs/kiwari-ci.schema.json"

@@ -25,9 +25,17 @@ import pytest
 
 from kiwari_ci import generator
 from kiwari_ci.commands import doctor
-from kiwari_ci.output.generated_files import GeneratedFiles
-from kiwari_ci.plan import Cluster, DomainRedirect, Plan, RunbookCommand, SettingCommand, TakenOverContainer, Takeover
-from kiwari_ci.probes import (
+from kiwari_ci.file_output.generated_files import GeneratedFiles
+from kiwari_ci.plan_model import (
+    Cluster,
+    DomainRedirect,
+    Plan,
+    RunbookCommand,
+    SettingCommand,
+    TakenOverContainer,
+    Takeover,
+)
+from kiwari_ci.remote_checks import (
     calls,
     cluster,
     container_registry,
@@ -39,8 +47,8 @@ from kiwari_ci.probes import (
     ssh_host,
     stack_checks,
 )
-from kiwari_ci.probes.findings import Finding, FindingGroup
-from kiwari_ci.probes.runbook_index import RunbookIndex
+from kiwari_ci.remote_checks.findings import Finding, FindingGroup
+from kiwari_ci.remote_checks.runbook_index import RunbookIndex
 from tests import fake_services
 from tests.checkers import findings as said_by
 from tests.checkers import shellcheck
@@ -541,7 +549,7 @@ def test_health_without_http(service: str, answer: str, health: str, fault: str,
 
 
 def test_the_script_connects_where_a_deploy_only_connects() -> None:
-    script = (ROOT / "kiwari_ci/probes/host.sh").read_text()
+    script = (ROOT / "kiwari_ci/remote_checks/host.sh").read_text()
     function = script[script.index("answer() {") : script.index("\nengine() {")]
 
     def ask(port: int) -> str:

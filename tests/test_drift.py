@@ -18,9 +18,9 @@ import yaml
 
 from kiwari_ci import __version__, generator
 from kiwari_ci.commands.check import causes, report, spec_location
-from kiwari_ci.loading import yaml_source
-from kiwari_ci.output import generated_files
+from kiwari_ci.file_output import generated_files
 from kiwari_ci.rendering.render import DRIFT_WORKFLOW_PATH
+from kiwari_ci.spec_loading import yaml_source
 from tests.cli_runner import kiwari_ci
 
 ROOT = Path(__file__).parents[1]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kiwari_ci import generator
-from kiwari_ci.output.generated_files import PROGRAM_MARKERS, format_example_marker, format_marker
+from kiwari_ci.file_output.generated_files import PROGRAM_MARKERS, format_example_marker, format_marker
 from kiwari_ci.rendering.render import DRIFT_WORKFLOW_PATH
 from tests import checkers, policy
 from tests.checkers import Checker

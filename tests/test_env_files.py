@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kiwari_ci import generator
-from kiwari_ci.output.generated_files import format_example_marker, format_marker, is_env_file, is_generated_file
+from kiwari_ci.file_output.generated_files import format_example_marker, format_marker, is_env_file, is_generated_file
 from tests.cli_runner import CommandResult, kiwari_ci
 
 ROOT = Path(__file__).parents[1]

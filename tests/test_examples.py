@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from kiwari_ci import generator
-from kiwari_ci.output.generated_files import PROGRAM_MARKERS, GeneratedFiles, is_program_file
+from kiwari_ci.file_output.generated_files import PROGRAM_MARKERS, GeneratedFiles, is_program_file
 from kiwari_ci.schema import Proxy
 from tests import policy
 from tests.checkers import (

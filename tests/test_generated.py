@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from kiwari_ci import generator
-from kiwari_ci.github import path_filters
-from kiwari_ci.output.generated_files import GeneratedFiles, compare_files, is_program_file
+from kiwari_ci.file_output.generated_files import GeneratedFiles, compare_files, is_program_file
+from kiwari_ci.github_facts import path_filters
 from tests.repository import Repository
 from tests.workflow import Workflow
 

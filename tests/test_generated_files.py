@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.output.atomic_write import OutputError
-from kiwari_ci.output.generated_files import (
+from kiwari_ci.file_output.atomic_write import OutputError
+from kiwari_ci.file_output.generated_files import (
     GeneratedFile,
     compare_files,
     format_example_marker,

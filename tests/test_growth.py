@@ -3,8 +3,8 @@
 import sys
 
 from kiwari_ci import generator
-from kiwari_ci.loading import yaml_source
 from kiwari_ci.rendering.render import render_files
+from kiwari_ci.spec_loading import yaml_source
 
 STEP = 40  # services
 TOLERANCE = 1.02  # how much two steps of one size may differ; if each service is compared with all others, it is 1.4

@@ -16,10 +16,10 @@ import pytest
 import yaml
 
 from kiwari_ci import generator
-from kiwari_ci.loading import yaml_source
-from kiwari_ci.output.generated_files import GeneratedFiles
+from kiwari_ci.file_output.generated_files import GeneratedFiles
 from kiwari_ci.problems import SpecError
 from kiwari_ci.schema import Spec, text_formats
+from kiwari_ci.spec_loading import yaml_source
 from tests import checkers
 from tests.document_structure import built, commands, syntax
 from tests.test_diff_fields import CASES, SPEC

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.github.action_pins import DEFAULT_PINS
+from kiwari_ci.github_facts.action_pins import DEFAULT_PINS
 from kiwari_ci.rendering.render import TEMPLATES_FOLDER
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "kiwari_ci"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # Programs that a generated repository has as single files: they import nothing of ours, and print and exit themselves.
-PROGRAMS = sorted(PACKAGE.glob("engines/*/programs/[a-z]*.py"))
+PROGRAMS = sorted(PACKAGE.glob("engines/*/deploy_programs/[a-z]*.py"))
 
 REQUIREMENTS = [ROOT / f"{folder}/requirements.txt" for folder in (".ci", "kiwari_ci", "tests/install")]
 REQUIREMENTS += ROOT.glob("requirements*.txt")
@@ -56,7 +56,9 @@ def test_programs_run_on_any_machine(program: Path) -> None:
     ast.parse(program.read_text(), feature_version=(3, 8))
     imported = imported_modules(program)
     if program.stem == "rotate":
-        imported.remove("kiwari_ci.engines.compose.programs")  # only in this package; on a server it loads bin/deploy
+        imported.remove(
+            "kiwari_ci.engines.compose.deploy_programs"
+        )  # only in this package; on a server it loads bin/deploy
     assert {name.split(".")[0] for name in imported} <= sys.stdlib_module_names
 
 

@@ -16,11 +16,11 @@ from kiwari_ci import generator
 from kiwari_ci.commands.init import build_init_result
 from kiwari_ci.commands.init.draft_text import to_single_line
 from kiwari_ci.commands.init.errors import InitRule
-from kiwari_ci.loading.yaml_source import parse_yaml
-from kiwari_ci.output import atomic_write, generated_files
+from kiwari_ci.file_output import atomic_write, generated_files
 from kiwari_ci.problems import SpecError
 from kiwari_ci.readers import vocabulary, yaml_document
 from kiwari_ci.readers.repository import LocalRepository, join_path
+from kiwari_ci.spec_loading.yaml_source import parse_yaml
 from tests.cli_runner import kiwari_ci
 
 DOCKERFILE = "FROM scratch\nCOPY . .\nEXPOSE 8080\n"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kiwari_ci.commands.init import build_init_result
-from kiwari_ci.loading.yaml_source import parse_yaml
+from kiwari_ci.spec_loading.yaml_source import parse_yaml
 from tests.test_init import DOCKERFILE, repository
 
 LOGIN = 'host: "${{ secrets.SSH_HOST }}", username: "${{ secrets.SSH_USER }}", key: "${{ secrets.SSH_KEY }}"'

@@ -7,7 +7,7 @@ import pytest
 
 from kiwari_ci.commands.init import build_init_result, format_init_result
 from kiwari_ci.commands.init.draft_text import InitResult
-from kiwari_ci.loading.yaml_source import parse_yaml
+from kiwari_ci.spec_loading.yaml_source import parse_yaml
 
 DOCKERFILE = "FROM scratch\nCOPY . .\nEXPOSE 8080\n"
 BUILD = "ghcr.io/example/shop-web"

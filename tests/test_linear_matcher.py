@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiwari_ci.github import path_filters
+from kiwari_ci.github_facts import path_filters
 from kiwari_ci.readers import build_context, tracked_files
 
 LONG_NAME = "a" * 3000

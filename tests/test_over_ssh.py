@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from kiwari_ci.engines.compose.programs import deploy_over_ssh
+from kiwari_ci.engines.compose.deploy_programs import deploy_over_ssh
 
 PROGRAM = Path(deploy_over_ssh.__file__)
 ONE, TWO, THREE = (f"sha256:{digit * 64}" for digit in "123")

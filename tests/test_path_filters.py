@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kiwari_ci.github.path_filters import (
+from kiwari_ci.github_facts.path_filters import (
     build_git_pathspecs,
     build_sparse_patterns,
     explain_git_mismatch,

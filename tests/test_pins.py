@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from kiwari_ci.github import action_pins
-from kiwari_ci.github.action_pins import DEFAULT_PINS
-from kiwari_ci.loading import yaml_source
+from kiwari_ci.github_facts import action_pins
+from kiwari_ci.github_facts.action_pins import DEFAULT_PINS
+from kiwari_ci.spec_loading import yaml_source
 from tests import checkers
 from tests.cli_runner import CommandResult, kiwari_ci
 
@@ -333,7 +333,7 @@ def test_the_words_of_the_command() -> None:
 
 
 def test_the_tools_pins_are_read_as_a_repositorys_are() -> None:
-    read = yaml_source.load_yaml(ROOT / "kiwari_ci/github/action.yml")
+    read = yaml_source.load_yaml(ROOT / "kiwari_ci/github_facts/action.yml")
     seen, faults = action_pins.find_pins(read, DEFAULT_PINS)
     assert (
         not faults
@@ -349,7 +349,7 @@ def test_both_bots_read_the_form() -> None:
     """Dependabot: every `uses` below `runs`; Renovate: files called action.yml, a line each."""
     update_pin(BUILD)
     run_command("pins", "pull")
-    for file in (FILE, ROOT / "kiwari_ci/github/action.yml"):
+    for file in (FILE, ROOT / "kiwari_ci/github_facts/action.yml"):
         text = file.read_text()
         assert re.search(r"(^|/)action\.ya?ml$", file.as_posix())
         steps: list[Any] = yaml.safe_load(text)["runs"]["steps"]

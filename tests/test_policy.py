@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.github.action_pins import DEFAULT_PINS
+from kiwari_ci.github_facts.action_pins import DEFAULT_PINS
 from tests import policy, shell
 from tests.checkers import HERE
 

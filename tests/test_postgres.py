@@ -8,7 +8,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from kiwari_ci.generator import generate_files
-from kiwari_ci.plan import DatabaseRole
+from kiwari_ci.plan_model import DatabaseRole
 from kiwari_ci.rendering.render import render_files
 from tests.postgres_server import ADDRESS, SUPERUSER, Server, cluster, serving
 

@@ -9,10 +9,10 @@ import pytest
 from kiwari_ci import generator
 from kiwari_ci.commands import trace
 from kiwari_ci.commands.preview import release_preview, report
-from kiwari_ci.probes import deploy_records
-from kiwari_ci.probes.deploy_records import RegistryDigest
-from kiwari_ci.probes.runbook_index import RunbookIndex
-from kiwari_ci.probes.ssh_host import HostFacts
+from kiwari_ci.remote_checks import deploy_records
+from kiwari_ci.remote_checks.deploy_records import RegistryDigest
+from kiwari_ci.remote_checks.runbook_index import RunbookIndex
+from kiwari_ci.remote_checks.ssh_host import HostFacts
 from tests.cli_runner import kiwari_ci
 from tests.repository import Repository
 

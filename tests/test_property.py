@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kiwari_ci import generator
-from kiwari_ci.output.generated_files import GeneratedFiles
-from kiwari_ci.plan import ComposeContainer, ComposeStack, Plan, PostgresServer, ServiceWorkflow
-from kiwari_ci.plan.base import FrozenMapping
+from kiwari_ci.file_output.generated_files import GeneratedFiles
+from kiwari_ci.plan_model import ComposeContainer, ComposeStack, Plan, PostgresServer, ServiceWorkflow
+from kiwari_ci.plan_model.base import FrozenMapping
 from kiwari_ci.problems import SpecError
 from kiwari_ci.schema import text_formats
 from tests import checkers

@@ -7,12 +7,12 @@ import pytest
 import yaml
 
 from kiwari_ci import generator
-from kiwari_ci.loading.yaml_source import parse_yaml
-from kiwari_ci.plan import DeployHost
+from kiwari_ci.plan_model import DeployHost
 from kiwari_ci.proxies.all_proxies import ALL_KINDS, PROXIES, find_proxy, list_kinds_with_key
 from kiwari_ci.rendering.render import TEMPLATES_FOLDER, render_files
 from kiwari_ci.schema import Proxy
 from kiwari_ci.schema.environments import ProxyKind
+from kiwari_ci.spec_loading.yaml_source import parse_yaml
 
 SPEC = """
 project: {{name: shop, repository: example/shop}}

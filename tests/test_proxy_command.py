@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.engines.compose.programs import deploy_over_ssh
-from kiwari_ci.probes import ssh_host
-from kiwari_ci.probes.calls import ProcessResult
-from kiwari_ci.probes.dns_tls import NetworkBackend
+from kiwari_ci.engines.compose.deploy_programs import deploy_over_ssh
+from kiwari_ci.remote_checks import ssh_host
+from kiwari_ci.remote_checks.calls import ProcessResult
+from kiwari_ci.remote_checks.dns_tls import NetworkBackend
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 # Connects standard input and output to a port of this machine, whatever address it is given.

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from kiwari_ci import generator
-from kiwari_ci.output.generated_files import GeneratedFiles
-from kiwari_ci.plan import EnvironmentWorkflow
+from kiwari_ci.file_output.generated_files import GeneratedFiles
+from kiwari_ci.plan_model import EnvironmentWorkflow
 from tests.repository import Repository
 from tests.workflow import Workflow
 

@@ -12,7 +12,7 @@ import pytest
 from jinja2 import Environment, nodes
 
 from kiwari_ci import generator
-from kiwari_ci.plan import Plan
+from kiwari_ci.plan_model import Plan
 from kiwari_ci.rendering import render
 from kiwari_ci.rendering.render import TEMPLATES_FOLDER, RenderError
 from tests.cli_runner import kiwari_ci

@@ -14,7 +14,7 @@ import pytest
 
 from kiwari_ci import generator
 from kiwari_ci.commands import operate
-from kiwari_ci.probes import calls, ssh_host
+from kiwari_ci.remote_checks import calls, ssh_host
 from tests.cli_runner import CommandResult, kiwari_ci
 from tests.repository import Repository
 

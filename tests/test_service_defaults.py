@@ -7,9 +7,9 @@ import pytest
 from kiwari_ci import generator
 from kiwari_ci.commands.check import spec_location
 from kiwari_ci.generator import LoadedSpec
-from kiwari_ci.loading.yaml_source import parse_yaml
 from kiwari_ci.problems import Problem, SpecError
 from kiwari_ci.schema import Service
+from kiwari_ci.spec_loading.yaml_source import parse_yaml
 from tests.cli_runner import kiwari_ci
 
 SPEC = """\

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kiwari_ci.commands import edit_spec
-from kiwari_ci.loading import yaml_source
+from kiwari_ci.spec_loading import yaml_source
 from tests.cli_runner import kiwari_ci
 
 ROOT = Path(__file__).parents[1]

@@ -24,7 +24,7 @@ OTHER_YAML = [file for file in FILES if file.suffix in (".yml", ".yaml") and fil
 OWN_WORKFLOWS = sorted(ROOT.glob(".github/workflows/*.yml"))
 IN_PLACES = [*sorted((ROOT / ".ci").iterdir()), ROOT / "docs/demo"]
 OWN_SCRIPTS = [file for file in IN_PLACES if file.read_bytes().startswith(b"#!")]
-OWN_ACTIONS = [ROOT / "action.yml", ROOT / "kiwari_ci/github/action.yml"]
+OWN_ACTIONS = [ROOT / "action.yml", ROOT / "kiwari_ci/github_facts/action.yml"]
 OWN_YAML = [*sorted(ROOT.glob("specs/**/*.yaml")), ROOT / ".pre-commit-hooks.yaml"]
 
 CHECKS: list[tuple[Checker, list[Path]]] = [

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from kiwari_ci import generator
-from kiwari_ci.loading import yaml_source
-from kiwari_ci.loading.unsupported import UNSUPPORTED_FEATURES, UnsupportedFeature, find_unsupported_feature
-from kiwari_ci.loading.yaml_source import YamlPath
 from kiwari_ci.problems import Problem, SpecError
 from kiwari_ci.schema import Spec
+from kiwari_ci.spec_loading import yaml_source
+from kiwari_ci.spec_loading.unsupported import UNSUPPORTED_FEATURES, UnsupportedFeature, find_unsupported_feature
+from kiwari_ci.spec_loading.yaml_source import YamlPath
 
 ROOT = Spec.model_json_schema()
 NAMES = {"hosts": "vps", "databases": "data", "services": "web", "environments": "live", "accessories": "cache"}

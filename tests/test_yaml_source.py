@@ -10,9 +10,9 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from kiwari_ci.loading import yaml_source
-from kiwari_ci.loading.yaml_source import SourceSpan, YamlSource
 from kiwari_ci.problems import Problem, SpecError
+from kiwari_ci.spec_loading import yaml_source
+from kiwari_ci.spec_loading.yaml_source import SourceSpan, YamlSource
 
 quickly = settings(derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 

@@ -4,7 +4,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from kiwari_ci.output.generated_files import GeneratedFile, GeneratedFiles, compare_files, format_marker
+from kiwari_ci.file_output.generated_files import GeneratedFile, GeneratedFiles, compare_files, format_marker
 
 MARK = f"# {format_marker('shop')}\n"
 CI, SCRIPT, NOTES = ".github/workflows/web-ci.yml", "deploy/bin/deploy", "deploy/RUNBOOK.md"

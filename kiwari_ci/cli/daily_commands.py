@@ -28,7 +28,7 @@ from kiwari_ci.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from kiwari_ci.output.generated_files import GeneratedFiles
+    from kiwari_ci.file_output.generated_files import GeneratedFiles
 
 
 @click.command("generate")
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 def generate_command(spec: Path | None, out: Path | None, style: str | None, force: bool, quiet: bool) -> int:
     """Write the generated files, and list those that are new, changed and removed."""
     from kiwari_ci import generator
-    from kiwari_ci.output import generated_files
+    from kiwari_ci.file_output import generated_files
 
     spec, out = find_spec_file(spec), find_output_root(out)
     plan, files = generator.generate_files(spec)
@@ -68,7 +68,7 @@ def check_command(spec: Path | None, out: Path | None, style: str | None, quiet:
     the spec, and writes a job summary.
     """
     from kiwari_ci import generator
-    from kiwari_ci.output import generated_files
+    from kiwari_ci.file_output import generated_files
 
     arguments, output_format = _build_spec_arguments(spec, out), select_output_format(style)
     spec, out = find_spec_file(spec), find_output_root(out)
@@ -280,7 +280,7 @@ def graph_command(spec: Path | None, html: Path | None) -> int:
     """Draw the pipeline, from pushes and tags through jobs, images and containers to domains, as Mermaid or HTML."""
     from kiwari_ci import generator
     from kiwari_ci.commands.graph import html_page
-    from kiwari_ci.output import atomic_write
+    from kiwari_ci.file_output import atomic_write
     from kiwari_ci.planning import pipeline_graph
     from kiwari_ci.safe_files import read_file_head
 

@@ -8,7 +8,7 @@ from typing import Any
 from kiwari_ci import problems
 from kiwari_ci.cli import terminal
 from kiwari_ci.cli.options import select_output_format
-from kiwari_ci.output import atomic_write
+from kiwari_ci.file_output import atomic_write
 
 EXIT_DRIFT = EXIT_FAULTS = 1
 EXIT_BAD_SPEC, EXIT_CANNOT_WRITE = 2, 73

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kiwari_ci.commands.preview.release_preview import PreviewSources
-    from kiwari_ci.plan import Host, Plan
+    from kiwari_ci.plan_model import Host, Plan
 
 
 @click.command("preview")
@@ -126,8 +126,8 @@ def _prepare_probes(
 ) -> "PreviewSources":
     """Ask the registry when it is needed, and all hosts at once."""
     from kiwari_ci.commands.preview import release_preview
-    from kiwari_ci.probes import deploy_records
-    from kiwari_ci.probes.runbook_index import RunbookIndex
+    from kiwari_ci.remote_checks import deploy_records
+    from kiwari_ci.remote_checks.runbook_index import RunbookIndex
 
     destinations = parse_destinations(plan, ssh)
     ways = deploy_records.WaysToHosts(destinations, parse_cluster_contexts(plan, contexts), plan.clusters)
@@ -190,7 +190,7 @@ def doctor_command(
     """
     from kiwari_ci import generator
     from kiwari_ci.commands import doctor
-    from kiwari_ci.probes import findings
+    from kiwari_ci.remote_checks import findings
 
     plan, files = generator.generate_files(find_spec_file(spec))
     known_hosts_files = {host: Path(file) for host, file in parse_pairs(known_hosts).items()}
@@ -240,7 +240,7 @@ def pins_command(action: str, spec: Path | None, out: Path | None, style: str | 
     """
     from kiwari_ci import generator
     from kiwari_ci.commands import pins_pull
-    from kiwari_ci.github import action_pins
+    from kiwari_ci.github_facts import action_pins
 
     if action not in ("list", "pull"):
         if spec or not action.endswith((".yaml", ".yml")):

@@ -11,7 +11,7 @@ import click
 from kiwari_ci.problems import escape_control_characters
 
 if TYPE_CHECKING:
-    from kiwari_ci.plan import Plan
+    from kiwari_ci.plan_model import Plan
 
 
 class NonEmptyPath(click.Path):

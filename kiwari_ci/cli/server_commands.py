@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from kiwari_ci.commands.engine_clients import Access
     from kiwari_ci.commands.operate import PlannedPlace
     from kiwari_ci.commands.rotate import HostRotation
-    from kiwari_ci.plan import ComposeStack, Host, Plan, Stack
-    from kiwari_ci.probes.calls import ProcessResult
+    from kiwari_ci.plan_model import ComposeStack, Host, Plan, Stack
+    from kiwari_ci.remote_checks.calls import ProcessResult
 
 EXIT_SSH_FAILED, EXIT_NOT_INSTALLED, EXIT_SIGNAL_BASE = 255, 127, 128
 EXIT_HOST_NOT_READY = 69  # of bin/deploy
@@ -306,7 +306,7 @@ def _explain_partial_rotation(name: str, host_names: "Sequence[str]", failed: in
 def _read_new_value(name: str, generate: bool, is_asked: bool, is_password: bool) -> str:
     """Generate the new value, ask for it twice without echo, or read it from standard input."""
     from kiwari_ci.commands import rotate
-    from kiwari_ci.engines.compose.programs import rotate as rotation_program
+    from kiwari_ci.engines.compose.deploy_programs import rotate as rotation_program
 
     if generate:
         return rotate.generate_secret()
@@ -327,7 +327,7 @@ def _rotate_on_host(
 ) -> int:
     """Run a request of a rotation on its host, with the new value as its standard input."""
     from kiwari_ci.commands import operate
-    from kiwari_ci.probes import calls, ssh_host
+    from kiwari_ci.remote_checks import calls, ssh_host
 
     host_name = rotation.host.name
     terminal.print_text(f"==> {host_name} <==")
@@ -524,7 +524,7 @@ def _run_command(
 
     A filter reads standard input, and writes to standard output as it is, unless that is a terminal.
     """
-    from kiwari_ci.probes import calls
+    from kiwari_ci.remote_checks import calls
 
     if is_terminal:
         result = calls.run_in_terminal(command)

@@ -35,7 +35,7 @@ def init_command(folder: Path | None, repository: str | None, style: str, quiet:
     FOLDER defaults to the root of the repository that you are in.
     """
     from kiwari_ci.commands import init
-    from kiwari_ci.output import generated_files
+    from kiwari_ci.file_output import generated_files
 
     root = folder or find_repository_root()
     with show_progress("Reading the repository", quiet):

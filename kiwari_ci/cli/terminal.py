@@ -16,8 +16,8 @@ from kiwari_ci import problems
 if TYPE_CHECKING:  # each is needed by some commands: the others start without it
     from kiwari_ci.commands.eject import EjectResult
     from kiwari_ci.commands.pins_pull import PullResult
-    from kiwari_ci.github.action_pins import PinSet
-    from kiwari_ci.output.generated_files import WriteResult
+    from kiwari_ci.file_output.generated_files import WriteResult
+    from kiwari_ci.github_facts.action_pins import PinSet
 
 WRITE_COLOURS = {"new": "green", "changed": "yellow", "removed": "red"}
 DIFF_COLOURS = {"+": "green", "-": "red", "@": "cyan"}
@@ -108,7 +108,7 @@ def format_pull_result(out: Path, spec: Path, result: "PullResult") -> str:
 
 def format_pin_list(pin_set: "PinSet", path: Path) -> str:
     """A line for each action: version, commit, where the pin is from, why it stays."""
-    from kiwari_ci.github.action_pins import DEFAULT_PINS
+    from kiwari_ci.github_facts.action_pins import DEFAULT_PINS
 
     action_width = max(len(action) for action in pin_set.pins)
     version_width = max(len(pin.version) for pin in pin_set.pins.values())
@@ -127,7 +127,7 @@ def format_pin_list(pin_set: "PinSet", path: Path) -> str:
 
 def convert_tuples_to_lists(value: Any) -> Any:
     """Plain data with lists for its tuples, as YAML has them."""
-    from kiwari_ci.plan.base import FrozenMapping
+    from kiwari_ci.plan_model.base import FrozenMapping
 
     if isinstance(value, dict | FrozenMapping):
         return {key: convert_tuples_to_lists(item) for key, item in dict(value).items()}

@@ -1,6 +1,6 @@
 """Which commit a deploy in a host's record is of: records have its number on its branch, its version, or its run."""
 
-from kiwari_ci.plan import EnvironmentWorkflow, Plan
+from kiwari_ci.plan_model import EnvironmentWorkflow, Plan
 from kiwari_ci.readers.git_history import GitRepository
 
 

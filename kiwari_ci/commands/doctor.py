@@ -8,9 +8,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Protocol, TypedDict, cast
 
-from kiwari_ci.output.generated_files import GeneratedFiles
-from kiwari_ci.plan import Cluster, ClusterStack, ComposeStack, DeployHost, Host, Plan, PlannedContainer, Stack
-from kiwari_ci.probes import (
+from kiwari_ci.file_output.generated_files import GeneratedFiles
+from kiwari_ci.plan_model import Cluster, ClusterStack, ComposeStack, DeployHost, Host, Plan, PlannedContainer, Stack
+from kiwari_ci.proxies.all_proxies import find_planned_proxy
+from kiwari_ci.remote_checks import (
     cluster,
     cluster_checks,
     container_registry,
@@ -24,10 +25,9 @@ from kiwari_ci.probes import (
     stack_checks,
     unplanned_containers,
 )
-from kiwari_ci.probes.calls import TOTAL_TIMEOUT, BackgroundCall
-from kiwari_ci.probes.findings import Finding, FindingGroup
-from kiwari_ci.probes.runbook_index import ClusterRunbookIndex, HostRunbookIndex, RunbookIndex
-from kiwari_ci.proxies.all_proxies import find_planned_proxy
+from kiwari_ci.remote_checks.calls import TOTAL_TIMEOUT, BackgroundCall
+from kiwari_ci.remote_checks.findings import Finding, FindingGroup
+from kiwari_ci.remote_checks.runbook_index import ClusterRunbookIndex, HostRunbookIndex, RunbookIndex
 from kiwari_ci.schema.environments import EngineKind
 
 TIMEOUT_REASON = f"no answer within {TOTAL_TIMEOUT} s"

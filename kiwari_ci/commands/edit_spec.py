@@ -17,12 +17,12 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
 
 from kiwari_ci import generator
+from kiwari_ci.file_output import generated_files
 from kiwari_ci.frozen import dataclass
-from kiwari_ci.loading import yaml_source
-from kiwari_ci.loading.yaml_source import YamlPath
-from kiwari_ci.output import generated_files
 from kiwari_ci.problems import Problem, SpecError
 from kiwari_ci.rendering import quoting
+from kiwari_ci.spec_loading import yaml_source
+from kiwari_ci.spec_loading.yaml_source import YamlPath
 
 # Columns of a mapping in a mapping, of a list's item, and of the item's dash: how people indent.
 INDENTATIONS = ((2, 4, 2), (2, 2, 0), (4, 6, 4), (4, 4, 2), (4, 2, 0), (4, 4, 0))

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kiwari_ci.github.action_pins import derive_pins_path
-from kiwari_ci.output import atomic_write, generated_files
-from kiwari_ci.plan import HostCommands, Plan
+from kiwari_ci.file_output import atomic_write, generated_files
+from kiwari_ci.github_facts.action_pins import derive_pins_path
+from kiwari_ci.plan_model import HostCommands, Plan
 from kiwari_ci.rendering.render import DRIFT_WORKFLOW_PATH, render_files
 
 

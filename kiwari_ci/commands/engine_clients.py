@@ -7,10 +7,10 @@ from typing import Protocol, TypedDict, cast
 
 from kiwari_ci.commands import operate, operate_cluster
 from kiwari_ci.commands.operate import PlannedPlace, StackStatus
-from kiwari_ci.output.generated_files import ROLLOUT_PROGRAM_PATH
-from kiwari_ci.plan import ClusterStack, DeployHost, Host, Plan
-from kiwari_ci.probes import cluster, ssh_host
-from kiwari_ci.probes.calls import TOTAL_TIMEOUT, ProcessResult, run_process
+from kiwari_ci.file_output.generated_files import ROLLOUT_PROGRAM_PATH
+from kiwari_ci.plan_model import ClusterStack, DeployHost, Host, Plan
+from kiwari_ci.remote_checks import cluster, ssh_host
+from kiwari_ci.remote_checks.calls import TOTAL_TIMEOUT, ProcessResult, run_process
 from kiwari_ci.schema.environments import EngineKind
 
 _SSH_FAILED = 255

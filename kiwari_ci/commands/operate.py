@@ -11,12 +11,12 @@ from typing import Any
 
 from kiwari_ci.commands.deployed_commits import find_deployed_commit, format_deployed_number
 from kiwari_ci.commands.preview.release_preview import find_default_branch_ref
-from kiwari_ci.plan import DeployHost, Host, Plan
-from kiwari_ci.probes import ssh_host
-from kiwari_ci.probes.calls import ProcessResult, find_last_line
-from kiwari_ci.probes.deploy_records import DEPLOY_RECORD_PATTERN, DeployRecord
+from kiwari_ci.plan_model import DeployHost, Host, Plan
 from kiwari_ci.readers.git import GitError
 from kiwari_ci.readers.git_history import GitRepository
+from kiwari_ci.remote_checks import ssh_host
+from kiwari_ci.remote_checks.calls import ProcessResult, find_last_line
+from kiwari_ci.remote_checks.deploy_records import DEPLOY_RECORD_PATTERN, DeployRecord
 
 DIGEST_PATTERN = re.compile(r"sha256:[0-9a-f]{64}")
 # What `bin/deploy status` prints in place of a state when a container does not serve.

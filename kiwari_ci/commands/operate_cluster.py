@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from kiwari_ci.commands.operate import ContainerStatus, PlannedPlace, StackStatus
-from kiwari_ci.engines.kubernetes.programs import rollout
-from kiwari_ci.plan import ClusterStack
-from kiwari_ci.probes import cluster_checks
-from kiwari_ci.probes.cluster import Kubectl, get_running, list_kubectl_options
-from kiwari_ci.probes.deploy_records import create_deploy_record
+from kiwari_ci.engines.kubernetes.deploy_programs import rollout
+from kiwari_ci.plan_model import ClusterStack
+from kiwari_ci.remote_checks import cluster_checks
+from kiwari_ci.remote_checks.cluster import Kubectl, get_running, list_kubectl_options
+from kiwari_ci.remote_checks.deploy_records import create_deploy_record
 
 PODS_FOLLOWED = 50  # kubectl refuses to read the logs of more than five pods, unless it is told
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from kiwari_ci import generator
-from kiwari_ci.github import action_pins
-from kiwari_ci.github.action_pins import ActionPin, PinOccurrence
-from kiwari_ci.loading import yaml_source
-from kiwari_ci.loading.validation import report_at_value
-from kiwari_ci.loading.yaml_source import YamlSource
-from kiwari_ci.output import atomic_write, generated_files
+from kiwari_ci.file_output import atomic_write, generated_files
+from kiwari_ci.github_facts import action_pins
+from kiwari_ci.github_facts.action_pins import ActionPin, PinOccurrence
 from kiwari_ci.problems import Problem, RuleName, SpecError
 from kiwari_ci.safe_files import read_plain_file
+from kiwari_ci.spec_loading import yaml_source
+from kiwari_ci.spec_loading.validation import report_at_value
+from kiwari_ci.spec_loading.yaml_source import YamlSource
 
 PINS_FILE_HEADER = """\
 # The actions of the generated workflows. `kiwari-ci pins pull` keeps it, and bots may bump it: that is why it has the

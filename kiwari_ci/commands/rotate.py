@@ -5,7 +5,16 @@ import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from kiwari_ci.plan import ComposeStack, DatabaseRole, DeployHost, EnvFile, EnvFileLine, Plan, PostgresServer, Stack
+from kiwari_ci.plan_model import (
+    ComposeStack,
+    DatabaseRole,
+    DeployHost,
+    EnvFile,
+    EnvFileLine,
+    Plan,
+    PostgresServer,
+    Stack,
+)
 
 GENERATED_LENGTH = 40
 _GENERATED_ALPHABET = string.ascii_letters + string.digits  # no file, URL or shell reads any of them as syntax

@@ -17,10 +17,10 @@ from kiwari_ci.commands.preview.release_preview import (
     format_branch,
 )
 from kiwari_ci.commands.preview.report import ReportLine, ReportSection, create_blocking_line, create_unknown_line
-from kiwari_ci.plan import Host, ImageSource, Plan, PlannedService, Stack
-from kiwari_ci.probes.deploy_records import DeployRecord, RegistryDigest, parse_deploy_records
+from kiwari_ci.plan_model import Host, ImageSource, Plan, PlannedService, Stack
 from kiwari_ci.readers.git import GitError
 from kiwari_ci.readers.git_history import GitRepository
+from kiwari_ci.remote_checks.deploy_records import DeployRecord, RegistryDigest, parse_deploy_records
 
 
 def find_container_by_address(plan: Plan, address: str) -> tuple[Host, Stack, PlannedService] | None:

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from kiwari_ci.effective import EffectiveDatabaseServer, EffectiveEnvironment, EffectiveHost, EffectiveSpec
+from kiwari_ci.effective_spec import EffectiveDatabaseServer, EffectiveEnvironment, EffectiveHost, EffectiveSpec
 from kiwari_ci.frozen import dataclass
-from kiwari_ci.loading.yaml_source import YamlSource
-from kiwari_ci.plan import DeployStep, Host, KeyValue, Plan, PostgresServer, RequiredSetting, Stack
+from kiwari_ci.plan_model import DeployStep, Host, KeyValue, Plan, PostgresServer, RequiredSetting, Stack
 from kiwari_ci.problems import Problem
+from kiwari_ci.spec_loading.yaml_source import YamlSource
 
 
 @dataclass(frozen=True)

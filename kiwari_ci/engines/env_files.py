@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from kiwari_ci import schema
-from kiwari_ci.effective import EffectiveContainer, EffectiveEnvironment
-from kiwari_ci.effective.containers import find_env_setting
-from kiwari_ci.effective.databases import PLACEHOLDER
-from kiwari_ci.plan import EnvFile, EnvFileLine, EnvFileSection, GitHubSetting
+from kiwari_ci.effective_spec import EffectiveContainer, EffectiveEnvironment
+from kiwari_ci.effective_spec.containers import find_env_setting
+from kiwari_ci.effective_spec.databases import PLACEHOLDER
+from kiwari_ci.plan_model import EnvFile, EnvFileLine, EnvFileSection, GitHubSetting
 
 _FILL_IN_INSTRUCTION = f"replace each {PLACEHOLDER}; a deploy is refused while one is left"
 

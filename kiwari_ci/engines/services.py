@@ -3,9 +3,9 @@
 from typing import Any
 
 from kiwari_ci import schema
-from kiwari_ci.effective import EffectiveContainer, EffectiveService, find_outside_health_path
-from kiwari_ci.effective.values import format_variable_name
-from kiwari_ci.plan import PublicRoute
+from kiwari_ci.effective_spec import EffectiveContainer, EffectiveService, find_outside_health_path
+from kiwari_ci.effective_spec.values import format_variable_name
+from kiwari_ci.plan_model import PublicRoute
 
 
 def describe_service(service: EffectiveService) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """EffectiveSpec → Plan: every name, default and expression of the output is decided here, once."""
 
-from kiwari_ci.effective import EffectiveEnvironment, EffectiveHost, EffectiveSpec
-from kiwari_ci.effective.branch_patterns import format_policy_pattern
-from kiwari_ci.effective.hosts import pull_token_setting
+from kiwari_ci.effective_spec import EffectiveEnvironment, EffectiveHost, EffectiveSpec
+from kiwari_ci.effective_spec.branch_patterns import format_policy_pattern
+from kiwari_ci.effective_spec.hosts import pull_token_setting
 from kiwari_ci.engines.all_engines import find_engine
-from kiwari_ci.github import action_pins
-from kiwari_ci.plan import (
+from kiwari_ci.github_facts import action_pins
+from kiwari_ci.plan_model import (
     BuiltBranch,
     Cluster,
     ComposeStack,

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from kiwari_ci import schema
-from kiwari_ci.effective import EffectiveImage, EffectiveSpec
-from kiwari_ci.effective.images import CACHE_TAG
-from kiwari_ci.effective.values import format_variable_name
-from kiwari_ci.github import path_filters
-from kiwari_ci.plan import ImageBuild, ImageSource, KeyValue, PathFilter, RegistryLogin
+from kiwari_ci.effective_spec import EffectiveImage, EffectiveSpec
+from kiwari_ci.effective_spec.images import CACHE_TAG
+from kiwari_ci.effective_spec.values import format_variable_name
+from kiwari_ci.github_facts import path_filters
+from kiwari_ci.plan_model import ImageBuild, ImageSource, KeyValue, PathFilter, RegistryLogin
 
 BRANCH_OF_RUN = '"$GITHUB_REF"'  # a word of the shell
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from kiwari_ci.github import path_filters
-from kiwari_ci.plan import ChangedService, PathFilter
+from kiwari_ci.github_facts import path_filters
+from kiwari_ci.plan_model import ChangedService, PathFilter
 
 JOB = "changes"
 

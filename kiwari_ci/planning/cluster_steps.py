@@ -2,8 +2,8 @@
 
 import shlex
 
-from kiwari_ci.plan import Cluster, ClusterCommands, ClusterStack, EnvSecret, NamespaceCommands, RunbookCommand
-from kiwari_ci.plan.runbook import SettingCommand
+from kiwari_ci.plan_model import Cluster, ClusterCommands, ClusterStack, EnvSecret, NamespaceCommands, RunbookCommand
+from kiwari_ci.plan_model.runbook import SettingCommand
 
 _APPLY = "kubectl apply --server-side --force-conflicts -f"
 _PROGRAM = "deploy/bin/rollout"

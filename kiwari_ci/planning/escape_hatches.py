@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from kiwari_ci.effective import EffectiveSpec
-from kiwari_ci.plan import EscapeHatch
+from kiwari_ci.effective_spec import EffectiveSpec
+from kiwari_ci.plan_model import EscapeHatch
 
 
 def list_escape_hatches(spec: EffectiveSpec) -> tuple[EscapeHatch, ...]:

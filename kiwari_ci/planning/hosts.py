@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from kiwari_ci.plan import DeployHost, LongRunningAccessories, ProxyGuide
+from kiwari_ci.plan_model import DeployHost, LongRunningAccessories, ProxyGuide
 from kiwari_ci.proxies.all_proxies import find_planned_proxy
 from kiwari_ci.proxies.base import list_auth_lists
 

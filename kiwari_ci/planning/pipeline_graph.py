@@ -6,7 +6,7 @@ It is rendered as Mermaid here, also for the runbook, and as a page by the comma
 from collections.abc import Iterator
 
 from kiwari_ci.frozen import dataclass
-from kiwari_ci.plan import EnvironmentWorkflow, Plan, PlannedService, ServiceWorkflow, Stack
+from kiwari_ci.plan_model import EnvironmentWorkflow, Plan, PlannedService, ServiceWorkflow, Stack
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from kiwari_ci.effective import EffectiveImage, EffectiveSpec
-from kiwari_ci.github import path_filters
-from kiwari_ci.plan import (
+from kiwari_ci.effective_spec import EffectiveImage, EffectiveSpec
+from kiwari_ci.github_facts import path_filters
+from kiwari_ci.plan_model import (
     ChangesJob,
     ImageSource,
     PathFilter,

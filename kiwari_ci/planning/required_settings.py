@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator
 
 from kiwari_ci import schema
-from kiwari_ci.effective import EffectiveSpec
+from kiwari_ci.effective_spec import EffectiveSpec
 from kiwari_ci.engines.all_engines import find_engine
 from kiwari_ci.frozen import dataclass
-from kiwari_ci.plan import (
+from kiwari_ci.plan_model import (
     DeployHost,
     EnvFile,
     GitHubSetting,

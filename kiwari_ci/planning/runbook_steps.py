@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from kiwari_ci.plan import (
+from kiwari_ci.plan_model import (
     Cluster,
     DeployHost,
     GitHubSetting,
@@ -19,7 +19,7 @@ from kiwari_ci.plan import (
     SshPort,
     Stack,
 )
-from kiwari_ci.plan.runbook import (
+from kiwari_ci.plan_model.runbook import (
     CREATE_ENV_FILES,
     EDIT_ENV_FILES,
     HostCommands,

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from kiwari_ci.effective import EffectiveEnvironment, EffectiveHost, EffectiveSpec
+from kiwari_ci.effective_spec import EffectiveEnvironment, EffectiveHost, EffectiveSpec
 from kiwari_ci.engines.all_engines import find_engine
-from kiwari_ci.plan import PlannedService, Stack
+from kiwari_ci.plan_model import PlannedService, Stack
 
 
 class EnvironmentStacks:

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from kiwari_ci import schema
-from kiwari_ci.github.action_pins import ActionPin, build_pinned_action
-from kiwari_ci.plan import CustomStep, KeyValue
+from kiwari_ci.github_facts.action_pins import ActionPin, build_pinned_action
+from kiwari_ci.plan_model import CustomStep, KeyValue
 
 ActionPins = dict[str, ActionPin]
 

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from kiwari_ci.effective import EffectiveEnvironment, EffectiveSpec
-from kiwari_ci.effective.containers import EffectiveService
-from kiwari_ci.effective.databases import PLACEHOLDER
-from kiwari_ci.effective.values import find_published_port
-from kiwari_ci.plan import AccessoryContainer, ComposeStack, Stack, TakenOverContainer, Takeover
-from kiwari_ci.plan.runbook import ValuesOfToday
+from kiwari_ci.effective_spec import EffectiveEnvironment, EffectiveSpec
+from kiwari_ci.effective_spec.containers import EffectiveService
+from kiwari_ci.effective_spec.databases import PLACEHOLDER
+from kiwari_ci.effective_spec.values import find_published_port
+from kiwari_ci.plan_model import AccessoryContainer, ComposeStack, Stack, TakenOverContainer, Takeover
+from kiwari_ci.plan_model.runbook import ValuesOfToday
 from kiwari_ci.proxies.all_proxies import find_proxy
 from kiwari_ci.proxies.base import UNKNOWN_SWITCH_TEMPLATE
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 
 from kiwari_ci import schema
-from kiwari_ci.effective.lock_files import find_package_manager
+from kiwari_ci.effective_spec.lock_files import find_package_manager
 from kiwari_ci.frozen import dataclass
-from kiwari_ci.github.action_pins import build_pinned_action
-from kiwari_ci.plan import KeyValue, MatrixAxis, SetupStep, TestContainer, TestJob
+from kiwari_ci.github_facts.action_pins import build_pinned_action
+from kiwari_ci.plan_model import KeyValue, MatrixAxis, SetupStep, TestContainer, TestJob
 from kiwari_ci.planning.steps import ActionPins, plan_custom_steps
 
 

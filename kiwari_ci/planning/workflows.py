@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from kiwari_ci import schema
-from kiwari_ci.effective import (
+from kiwari_ci.effective_spec import (
     EffectiveEnvironment,
     EffectiveHost,
     EffectiveImage,
@@ -13,11 +13,11 @@ from kiwari_ci.effective import (
     ImageGroup,
     VersionTagPattern,
 )
-from kiwari_ci.effective.branch_patterns import format_branch_regex, format_branch_words
-from kiwari_ci.effective.values import parse_duration
+from kiwari_ci.effective_spec.branch_patterns import format_branch_regex, format_branch_words
+from kiwari_ci.effective_spec.values import parse_duration
 from kiwari_ci.engines.all_engines import find_engine
 from kiwari_ci.engines.base import StepOfDeploy
-from kiwari_ci.plan import (
+from kiwari_ci.plan_model import (
     ChangedService,
     ChangesJob,
     CustomStep,

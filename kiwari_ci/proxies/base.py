@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from kiwari_ci import schema
-from kiwari_ci.effective import EffectiveContainer, EffectiveHost
-from kiwari_ci.effective.values import find_published_port
-from kiwari_ci.plan import (
+from kiwari_ci.effective_spec import EffectiveContainer, EffectiveHost
+from kiwari_ci.effective_spec.values import find_published_port
+from kiwari_ci.plan_model import (
     ComposeContainer,
     DomainRedirect,
     ProxyRedirect,

@@ -1,7 +1,7 @@
 """A proxy container of one's own, of which nothing is known but that it finds containers by their names."""
 
 from kiwari_ci import schema
-from kiwari_ci.effective import EffectiveContainer
+from kiwari_ci.effective_spec import EffectiveContainer
 from kiwari_ci.proxies.base import UNKNOWN_SWITCH_TEMPLATE, ExistingProxy, explain_middlewares
 
 

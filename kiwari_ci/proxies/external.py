@@ -1,8 +1,8 @@
 """Somebody else's proxy, which leads to ports that the host publishes."""
 
 from kiwari_ci import schema
-from kiwari_ci.effective import EffectiveContainer
-from kiwari_ci.effective.values import find_published_port
+from kiwari_ci.effective_spec import EffectiveContainer
+from kiwari_ci.effective_spec.values import find_published_port
 from kiwari_ci.proxies.base import ExistingProxy, explain_middlewares
 
 

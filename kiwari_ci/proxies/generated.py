@@ -1,7 +1,7 @@
 """What the proxies have in common whose stack and configuration are generated, both whole."""
 
 from kiwari_ci import schema
-from kiwari_ci.effective import EffectiveContainer
+from kiwari_ci.effective_spec import EffectiveContainer
 from kiwari_ci.proxies.base import UNKNOWN_SWITCH_TEMPLATE, explain_certificate_key, explain_middlewares
 
 

@@ -1,7 +1,7 @@
 """The Ingress controller of a cluster, which reads what is generated for each domain from the cluster."""
 
 from kiwari_ci import schema
-from kiwari_ci.effective import EffectiveContainer
+from kiwari_ci.effective_spec import EffectiveContainer
 from kiwari_ci.proxies.base import ExistingProxy, explain_certificate_key, explain_middlewares
 
 

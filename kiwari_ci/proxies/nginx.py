@@ -1,7 +1,7 @@
 """Nginx with a generated stack and a generated configuration; a person brings the certificates."""
 
-from kiwari_ci.effective import EffectiveHost
-from kiwari_ci.plan import ProxyRedirect, ProxySite, ProxyStack
+from kiwari_ci.effective_spec import EffectiveHost
+from kiwari_ci.plan_model import ProxyRedirect, ProxySite, ProxyStack
 from kiwari_ci.proxies.base import GENERATED_STACK_KEYS, list_auth_lists, plan_generated_stack
 from kiwari_ci.proxies.generated import GeneratedProxy
 

@@ -1,7 +1,7 @@
 """Nginx Proxy Manager, which a person has set up and where a person clicks; the runbook says what."""
 
 from kiwari_ci import schema
-from kiwari_ci.effective import EffectiveContainer
+from kiwari_ci.effective_spec import EffectiveContainer
 from kiwari_ci.proxies.base import ExistingProxy, explain_middlewares
 
 

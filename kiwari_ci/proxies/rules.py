@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from kiwari_ci.effective import (
+from kiwari_ci.effective_spec import (
     EffectiveContainer,
     EffectiveEnvironment,
     EffectiveHost,
@@ -11,13 +11,13 @@ from kiwari_ci.effective import (
     EffectiveSpec,
     find_outside_health_path,
 )
-from kiwari_ci.loading.suggestions import suggest_closest
-from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_value
-from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
 from kiwari_ci.problems import Problem
 from kiwari_ci.proxies.all_proxies import find_proxy, list_kinds_with_key
 from kiwari_ci.proxies.base import list_web_ports, list_written_keys
 from kiwari_ci.schema import Proxy, Route
+from kiwari_ci.spec_loading.suggestions import suggest_closest
+from kiwari_ci.spec_loading.validation import format_yaml_path, report_at_key, report_at_value
+from kiwari_ci.spec_loading.yaml_source import YamlPath, YamlSource
 
 _TRAEFIK_LABEL = re.compile(
     r"traefik\.(http|tcp|udp)\.(?P<kind>routers|services|middlewares)\.(?P<name>[^.]+)\.", re.IGNORECASE

@@ -3,8 +3,8 @@
 import re
 
 from kiwari_ci import schema
-from kiwari_ci.effective import EffectiveContainer, EffectiveHost
-from kiwari_ci.plan import ProxyRedirect, ProxySite, ProxyStack
+from kiwari_ci.effective_spec import EffectiveContainer, EffectiveHost
+from kiwari_ci.plan_model import ProxyRedirect, ProxySite, ProxyStack
 from kiwari_ci.proxies.base import GENERATED_STACK_KEYS, explain_certificate_key, list_auth_lists, plan_generated_stack
 
 OLDEST_VERSION = (3, 6)  # the first that knows the label `allownonrunning`

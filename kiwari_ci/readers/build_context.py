@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from kiwari_ci.github.linear_matcher import MAX_FAST_WILDCARDS, LinearMatcher, MatchStep
+from kiwari_ci.github_facts.linear_matcher import MAX_FAST_WILDCARDS, LinearMatcher, MatchStep
 from kiwari_ci.readers.dockerfile import CopySource
 from kiwari_ci.readers.tracked_files import Checkout, select_by_prefix
 

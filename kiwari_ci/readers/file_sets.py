@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kiwari_ci.output.generated_files import is_env_file
+from kiwari_ci.file_output.generated_files import is_env_file
 from kiwari_ci.readers import git
 from kiwari_ci.readers.compose_file import COMPOSE_FILE_PATH
 from kiwari_ci.safe_files import read_plain_file

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from kiwari_ci.loading.yaml_source import YamlPath
 from kiwari_ci.readers import workflow_triggers
 from kiwari_ci.readers.bounded_text import fill_in_values
 from kiwari_ci.readers.workflow_calls import (
@@ -17,6 +16,7 @@ from kiwari_ci.readers.workflow_calls import (
 )
 from kiwari_ci.readers.workflow_matrix import list_matrix_values
 from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, as_dict, as_inline_code, as_list, iter_strings
+from kiwari_ci.spec_loading.yaml_source import YamlPath
 
 _SETTING_REFERENCE = re.compile(r"(?<![\w.-])(secrets|vars)(?:\.([A-Za-z_]\w*)|\[\s*'([^']+)'\s*\])")
 # In generated workflows: the tag that only the image of one branch gets.

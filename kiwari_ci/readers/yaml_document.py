@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
-from kiwari_ci.loading import yaml_source
-from kiwari_ci.loading.yaml_source import YamlPath
-from kiwari_ci.output import generated_files
+from kiwari_ci.file_output import generated_files
 from kiwari_ci.problems import escape_control_characters
+from kiwari_ci.spec_loading import yaml_source
+from kiwari_ci.spec_loading.yaml_source import YamlPath
 
 MAX_YAML_DEPTH = 60  # levels
 MAX_YAML_VALUES = 30_000  # values, an alias counted with all that it stands for

@@ -4,7 +4,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 
-from kiwari_ci.plan.base import FrozenMapping
+from kiwari_ci.plan_model.base import FrozenMapping
 
 # Plain for readers of YAML 1.1 and 1.2 alike, also inside [a, b]; a `*` only as a path's last word (`api/**`).
 _OPERATOR_PATTERN = r"(?<= )(?:(?:&&|\|\|)(?= )|!(?=[a-z]))"  # of an expression

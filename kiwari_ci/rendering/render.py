@@ -12,14 +12,14 @@ from jinja2.bccache import Bucket
 
 from kiwari_ci.engines.all_engines import list_engines
 from kiwari_ci.engines.base import Engine
-from kiwari_ci.output.generated_files import (
+from kiwari_ci.file_output.generated_files import (
     DEPENDABOT_PATH,
     GeneratedFile,
     GeneratedFiles,
     format_example_marker,
     format_marker,
 )
-from kiwari_ci.plan import Plan
+from kiwari_ci.plan_model import Plan
 from kiwari_ci.planning import pipeline_graph
 from kiwari_ci.rendering import quoting
 

@@ -12,8 +12,8 @@ from urllib.parse import quote
 import yaml
 
 from kiwari_ci import generator
-from kiwari_ci.output.generated_files import write_files
-from kiwari_ci.plan import ClusterStack
+from kiwari_ci.file_output.generated_files import write_files
+from kiwari_ci.plan_model import ClusterStack
 from tests.cluster.cluster import PROGRAMS, environment, run
 from tests.cluster.world import World
 from tests.engine.server import TOKEN, Result

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kiwari_ci.plan import ClusterStack
+from kiwari_ci.plan_model import ClusterStack
 from tests.cluster.checkout import Checkout, Job, Running
 from tests.engine.server import eventually
 

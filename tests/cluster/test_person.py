@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from kiwari_ci import generator
-from kiwari_ci.probes import cluster, cluster_checks
-from kiwari_ci.probes.calls import ProcessResult
-from kiwari_ci.probes.findings import Finding, FindingGroup
-from kiwari_ci.probes.runbook_index import RunbookIndex
+from kiwari_ci.remote_checks import cluster, cluster_checks
+from kiwari_ci.remote_checks.calls import ProcessResult
+from kiwari_ci.remote_checks.findings import Finding, FindingGroup
+from kiwari_ci.remote_checks.runbook_index import RunbookIndex
 from tests.cluster.clients import asking
 from tests.cluster.cluster import environment, run
 from tests.cluster.conftest import SPECS

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.engines.compose.programs import database
+from kiwari_ci.engines.compose.deploy_programs import database
 from tests.database.world import World
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.engines.compose.programs import database
-from kiwari_ci.engines.compose.programs.database import FAILED, LOCKED, NOT_READY, OK, Output
+from kiwari_ci.engines.compose.deploy_programs import database
+from kiwari_ci.engines.compose.deploy_programs.database import FAILED, LOCKED, NOT_READY, OK, Output
 from tests.database.world import LIVE, SERVER, Killed, World
 
 DAY = 86400

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.engines.compose.programs import database
+from kiwari_ci.engines.compose.deploy_programs import database
 from tests.postgres_server import ADDRESS, AS_POSTGRES, SUPERUSER, Server, cluster, serving
 
 SHOP, OWNER = "shop", "keeper"

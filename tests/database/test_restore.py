@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from kiwari_ci.engines.compose.programs.database import BAD_REQUEST, FAILED, NOT_READY, OK, Output
+from kiwari_ci.engines.compose.deploy_programs.database import BAD_REQUEST, FAILED, NOT_READY, OK, Output
 from tests.database.world import LIVE, SERVER, Killed, World
 
 OLD = {"public sales": [1, 2, 3], "public users": [7]}

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from kiwari_ci.engines.compose.programs import database
-from kiwari_ci.engines.compose.programs.database import FAILED, LOCKED, NOT_READY, OK, latest, parse_schedule
+from kiwari_ci.engines.compose.deploy_programs import database
+from kiwari_ci.engines.compose.deploy_programs.database import FAILED, LOCKED, NOT_READY, OK, latest, parse_schedule
 from tests.database.world import IMAGE, LIVE, NOON, SERVER, SERVICE, STACK, World
 
 DAY = 86400

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kiwari_ci.engines.compose.programs import database
-from kiwari_ci.engines.compose.programs.database import Output, Request
+from kiwari_ci.engines.compose.deploy_programs import database
+from kiwari_ci.engines.compose.deploy_programs.database import Output, Request
 
 SERVER, STACK, SERVICE = "postgres", "pos-staging", "pos-api-staging"
 LIVE = "pos_production"

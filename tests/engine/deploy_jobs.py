@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from kiwari_ci.plan import ComposeStack
+from kiwari_ci.plan_model import ComposeStack
 from tests.engine.server import Result, Server
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kiwari_ci import generator
-from kiwari_ci.output.generated_files import write_files
-from kiwari_ci.plan import ComposeStack, ServiceContainer
+from kiwari_ci.file_output.generated_files import write_files
+from kiwari_ci.plan_model import ComposeStack, ServiceContainer
 from tests.engine.deploy_jobs import DeployJobs
 from tests.engine.fronts import PROGRAMS
 from tests.engine.images import Images

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kiwari_ci import generator
-from kiwari_ci.output.generated_files import GeneratedFiles
-from kiwari_ci.plan import Plan, ProxyStack
+from kiwari_ci.file_output.generated_files import GeneratedFiles
+from kiwari_ci.plan_model import Plan, ProxyStack
 from tests.engine.proxy import Answers, parse
 from tests.engine.server import HERE, UID, Server
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kiwari_ci import generator
-from kiwari_ci.plan import ComposeStack
+from kiwari_ci.plan_model import ComposeStack
 from tests.cli_runner import kiwari_ci
 from tests.engine.deploy_jobs import DeployJobs
 from tests.engine.images import Images

@@ -19,8 +19,8 @@ from typing import Any
 
 HERE = Path(__file__).parent
 GENERATED = HERE.parents[1] / "generated"
-PROGRAM = HERE.parents[1] / "kiwari_ci/engines/compose/programs/deploy.py"
-ROTATION_PROGRAM = HERE.parents[1] / "kiwari_ci/engines/compose/programs/rotate.py"
+PROGRAM = HERE.parents[1] / "kiwari_ci/engines/compose/deploy_programs/deploy.py"
+ROTATION_PROGRAM = HERE.parents[1] / "kiwari_ci/engines/compose/deploy_programs/rotate.py"
 USER, UID, DOCKER_GROUP = "deployer", 4321, 4322
 # Registries of tests: at the address of one a test puts what it wants, at the other nothing answers.
 BUSY_REGISTRY, DEAD_REGISTRY = "busy.example.com", "dead.example.com"

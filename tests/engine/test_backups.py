@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.engines.compose.programs import database
+from kiwari_ci.engines.compose.deploy_programs import database
 from tests.engine.images import REGISTRY, Images
 from tests.engine.server import UID, Result, Server, outcome
 from tests.engine.shop import WEB, Shop

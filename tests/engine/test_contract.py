@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kiwari_ci.engines.compose.programs import deploy as deploy_program
+from kiwari_ci.engines.compose.deploy_programs import deploy as deploy_program
 from tests.contract import EXPECTED, NETWORK, SCRIPTS, STACK, Bench, transcript
 from tests.engine.images import Images
 from tests.engine.server import TOKEN, Server

@@ -13,7 +13,7 @@ import yaml
 
 from kiwari_ci import generator
 from kiwari_ci.commands.graph import html_page
-from kiwari_ci.plan import Plan
+from kiwari_ci.plan_model import Plan
 from kiwari_ci.planning import pipeline_graph
 
 NAMES = (

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from kiwari_ci.plan import ProxyStack
+from kiwari_ci.plan_model import ProxyStack
 from tests.engine import fronts
 from tests.engine.fronts import API, DOMAIN, NEW, STACK, asked, talked, url
 from tests.engine.images import Images

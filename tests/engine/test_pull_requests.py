@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kiwari_ci import generator
-from kiwari_ci.output.generated_files import write_files
+from kiwari_ci.file_output.generated_files import write_files
 from kiwari_ci.planning.pull_requests import WORKFLOW_PATH
 from tests.rehearsal.github import HERE, USES, parsed
 from tests.rehearsal.on_trial import act

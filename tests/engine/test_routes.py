@@ -23,7 +23,7 @@ import pytest
 import yaml
 
 from kiwari_ci import generator
-from kiwari_ci.output.generated_files import GeneratedFiles
+from kiwari_ci.file_output.generated_files import GeneratedFiles
 from tests.engine import fronts
 from tests.engine.server import eventually
 

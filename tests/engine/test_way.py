@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kiwari_ci import generator
-from kiwari_ci.output.generated_files import write_files
+from kiwari_ci.file_output.generated_files import write_files
 from tests.engine.images import Images
 from tests.engine.server import TOKEN, UID, USER, Result, Server, eventually, outcome
 from tests.engine.shop import allow

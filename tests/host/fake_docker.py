@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from kiwari_ci.engines.compose.programs import deploy as deploy_program
-from kiwari_ci.engines.compose.programs import rotate
+from kiwari_ci.engines.compose.deploy_programs import deploy as deploy_program
+from kiwari_ci.engines.compose.deploy_programs import rotate
 from tests.host.compose_reader import Model, Unreadable, hash_of, printed, read_model
 
 TOKEN = "a-token-of-the-registry"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.engines.compose.programs import deploy as deploy_program
+from kiwari_ci.engines.compose.deploy_programs import deploy as deploy_program
 
 STARTER = "#!/bin/sh\n(echo $$; sleep 60; echo late) &\necho $! >{pid}\nwait\n"
 

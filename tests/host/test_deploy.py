@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from kiwari_ci.engines.compose.programs import deploy as deploy_program
+from kiwari_ci.engines.compose.deploy_programs import deploy as deploy_program
 from tests.host.fake_docker import TOKEN, Image, Running
 from tests.host.watching import ended_too_early, unserved
 from tests.host.world import WEB, WORKER, World, compose_labels

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from kiwari_ci.engines.compose.programs import deploy as deploy_program
+from kiwari_ci.engines.compose.deploy_programs import deploy as deploy_program
 from tests.host.fake_docker import TOKEN
 from tests.host.world import STACK, WEB, World, archive_of, compose_file
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kiwari_ci.engines.compose.programs import deploy as deploy_program
+from kiwari_ci.engines.compose.deploy_programs import deploy as deploy_program
 from tests.host.world import WEB, WORKER, World, compose_file
 
 MOUNTING = WEB.replace("    networks:", '    volumes: ["./conf:/conf:ro"]\n    networks:')

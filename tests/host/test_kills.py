@@ -14,7 +14,7 @@ from random import Random
 
 import pytest
 
-from kiwari_ci.engines.compose.programs import deploy as deploy_program
+from kiwari_ci.engines.compose.deploy_programs import deploy as deploy_program
 from tests.host.fake_docker import Image, Killed
 from tests.host.watching import ended_too_early, unserved
 from tests.host.world import WEB, WORKER, Outcome, Snapshot, World, compose_labels

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.engines.compose.programs import database, deploy_over_ssh, rotate
-from kiwari_ci.engines.compose.programs import deploy as deploy_program
-from kiwari_ci.engines.kubernetes.programs import rollout
+from kiwari_ci.engines.compose.deploy_programs import database, deploy_over_ssh, rotate
+from kiwari_ci.engines.compose.deploy_programs import deploy as deploy_program
+from kiwari_ci.engines.kubernetes.deploy_programs import rollout
 
 PROGRAMS = [Path(str(module.__file__)) for module in (deploy_program, deploy_over_ssh, database, rotate, rollout)]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.engines.compose.programs import deploy as deploy_program
+from kiwari_ci.engines.compose.deploy_programs import deploy as deploy_program
 from tests.host.fake_docker import Image
 from tests.host.world import NETWORKS, WEB, WORKER, Outcome, World
 
@@ -629,7 +629,7 @@ def test_a_compose_file_with_umlauts_on_a_server_with_another_encoding(tmp_path:
     """Python would read files in the encoding of the login's locale."""
     (tmp_path / "docker-compose.yml").write_text("name: caf\u00e9\n", encoding="utf-8")
     code = (
-        "import sys; from pathlib import Path; from kiwari_ci.engines.compose.programs import deploy;"
+        "import sys; from pathlib import Path; from kiwari_ci.engines.compose.deploy_programs import deploy;"
         f" sys.exit(deploy.Files(Path({str(tmp_path)!r})).text() != 'name: caf\\u00e9\\n')"
     )
     environment = {**os.environ, "LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": os.getcwd()}

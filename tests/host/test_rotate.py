@@ -12,8 +12,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from kiwari_ci.engines.compose.programs import deploy as deploy_program
-from kiwari_ci.engines.compose.programs import rotate
+from kiwari_ci.engines.compose.deploy_programs import deploy as deploy_program
+from kiwari_ci.engines.compose.deploy_programs import rotate
 from tests.host.fake_docker import Image, Killed, Running
 from tests.host.world import STACK, WEB, WORKER, Snapshot, World
 

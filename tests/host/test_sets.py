@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.engines.compose.programs import deploy as deploy_program
+from kiwari_ci.engines.compose.deploy_programs import deploy as deploy_program
 from tests.host.fake_docker import Image, Killed
 from tests.host.test_kills import DB
 from tests.host.watching import unserved

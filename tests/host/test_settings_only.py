@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.engines.compose.programs import deploy as deploy_program
+from kiwari_ci.engines.compose.deploy_programs import deploy as deploy_program
 from tests.host.fake_docker import Image
 from tests.host.test_kills import AFTERWARDS, CACHE_SECONDS, moments_of_request
 from tests.host.watching import unserved

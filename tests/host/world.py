@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from kiwari_ci.engines.compose.programs import deploy as deploy_program
-from kiwari_ci.engines.compose.programs import rotate
+from kiwari_ci.engines.compose.deploy_programs import deploy as deploy_program
+from kiwari_ci.engines.compose.deploy_programs import rotate
 from tests.host.compose_reader import parsed
 from tests.host.fake_docker import TOKEN, FakeMachine, Image, Running, State
 

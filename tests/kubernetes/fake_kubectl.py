@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from kiwari_ci.engines.kubernetes.programs import rollout
-from kiwari_ci.engines.kubernetes.programs.rollout import Output
+from kiwari_ci.engines.kubernetes.deploy_programs import rollout
+from kiwari_ci.engines.kubernetes.deploy_programs.rollout import Output
 
 Json = dict[str, Any]
 Key = tuple[str, str, str]  # namespace, kind, name

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from kiwari_ci.engines.kubernetes import manifests
-from kiwari_ci.output.generated_files import GeneratedFiles
-from kiwari_ci.plan import Plan
+from kiwari_ci.file_output.generated_files import GeneratedFiles
+from kiwari_ci.plan_model import Plan
 from tests.kubernetes.fake_kubectl import Image
 from tests.kubernetes.world import World, digest
 

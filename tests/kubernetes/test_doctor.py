@@ -9,10 +9,10 @@ import pytest
 
 from kiwari_ci import generator
 from kiwari_ci.commands import doctor
-from kiwari_ci.probes import cluster, cluster_checks, container_registry, dns_tls, github
-from kiwari_ci.probes.calls import ProcessResult
-from kiwari_ci.probes.findings import Finding, FindingGroup, format_findings_text
-from kiwari_ci.probes.runbook_index import RunbookIndex
+from kiwari_ci.remote_checks import cluster, cluster_checks, container_registry, dns_tls, github
+from kiwari_ci.remote_checks.calls import ProcessResult
+from kiwari_ci.remote_checks.findings import Finding, FindingGroup, format_findings_text
+from kiwari_ci.remote_checks.runbook_index import RunbookIndex
 from tests.kubernetes import running
 from tests.kubernetes.person import PersonKubectl
 from tests.kubernetes.world import World

@@ -11,13 +11,13 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from kiwari_ci.effective import EffectiveEnvironment, EffectiveSpec
+from kiwari_ci.effective_spec import EffectiveEnvironment, EffectiveSpec
 from kiwari_ci.engines.kubernetes import manifests, rules
-from kiwari_ci.engines.kubernetes.programs import rollout
+from kiwari_ci.engines.kubernetes.deploy_programs import rollout
 from kiwari_ci.generator import load_spec
-from kiwari_ci.loading.validation import validate_spec
-from kiwari_ci.loading.yaml_source import YamlSource, load_yaml
 from kiwari_ci.rendering.render import _render_template
+from kiwari_ci.spec_loading.validation import validate_spec
+from kiwari_ci.spec_loading.yaml_source import YamlSource, load_yaml
 from tests.kubernetes.fake_kubectl import Image
 from tests.kubernetes.world import World
 

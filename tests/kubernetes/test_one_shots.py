@@ -8,11 +8,11 @@ import pytest
 from kiwari_ci import generator
 from kiwari_ci.commands import operate, operate_cluster
 from kiwari_ci.engines.kubernetes import manifests
-from kiwari_ci.engines.kubernetes.programs import rollout
-from kiwari_ci.probes import cluster, cluster_checks, deploy_records
-from kiwari_ci.probes.calls import ProcessResult
-from kiwari_ci.probes.findings import Finding, FindingGroup
-from kiwari_ci.probes.runbook_index import RunbookIndex
+from kiwari_ci.engines.kubernetes.deploy_programs import rollout
+from kiwari_ci.remote_checks import cluster, cluster_checks, deploy_records
+from kiwari_ci.remote_checks.calls import ProcessResult
+from kiwari_ci.remote_checks.findings import Finding, FindingGroup
+from kiwari_ci.remote_checks.runbook_index import RunbookIndex
 from tests.kubernetes import running
 from tests.kubernetes.fake_kubectl import Image, Json, Killed
 from tests.kubernetes.person import PersonKubectl

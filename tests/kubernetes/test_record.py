@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci.engines.kubernetes.programs import rollout
+from kiwari_ci.engines.kubernetes.deploy_programs import rollout
 from tests.kubernetes.fake_kubectl import Image
 from tests.kubernetes.world import STACK, World, digest, job, web
 

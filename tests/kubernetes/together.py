@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from kiwari_ci.engines.kubernetes.programs import rollout
+from kiwari_ci.engines.kubernetes.deploy_programs import rollout
 from tests.kubernetes.fake_kubectl import Cluster, FakeKubectl
 from tests.kubernetes.world import Outcome, World
 

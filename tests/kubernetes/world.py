@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kiwari_ci.engines.kubernetes.programs import rollout
+from kiwari_ci.engines.kubernetes.deploy_programs import rollout
 from tests.kubernetes.fake_kubectl import Cluster, FakeKubectl, Image
 
 STACK = "shop"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kiwari_ci.github.path_filters import is_included
+from kiwari_ci.github_facts.path_filters import is_included
 from tests.engine.server import TOKEN, USER, Server, eventually
 from tests.workflow import Workflow
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kiwari_ci import generator
-from kiwari_ci.output import generated_files
+from kiwari_ci.file_output import generated_files
 from tests.engine.server import GENERATED, throw_away
 from tests.rehearsal.github import Run
 from tests.rehearsal.on_trial import act

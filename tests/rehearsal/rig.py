@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from kiwari_ci.engines.compose.programs import deploy as deploy_program
+from kiwari_ci.engines.compose.deploy_programs import deploy as deploy_program
 from tests.engine.images import Images
 from tests.engine.proxy import Answers, Proxy
 from tests.engine.server import TOKEN, UID, Result, Server, eventually

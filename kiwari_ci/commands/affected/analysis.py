@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from kiwari_ci.github import path_filters
-from kiwari_ci.output.generated_files import DATABASE_PROGRAM_PATH, HOST_PROGRAM_PATH, ROTATION_PROGRAM_PATH
-from kiwari_ci.plan import (
+from kiwari_ci.file_output.generated_files import DATABASE_PROGRAM_PATH, HOST_PROGRAM_PATH, ROTATION_PROGRAM_PATH
+from kiwari_ci.github_facts import path_filters
+from kiwari_ci.plan_model import (
     ChangedService,
     ChangesJob,
     DeployTarget,

@@ -10,18 +10,18 @@ from typing import Literal
 
 from kiwari_ci import __version__
 from kiwari_ci.commands.check import older_specs, spec_location, stale_files
-from kiwari_ci.loading import service_defaults, yaml_source
-from kiwari_ci.output.generated_files import (
+from kiwari_ci.file_output.generated_files import (
     MAX_FILE_BYTES,
     PROGRAM_MARKERS,
     FileDifference,
     GeneratedFiles,
     read_marker_project,
 )
-from kiwari_ci.plan import Plan
+from kiwari_ci.plan_model import Plan
 from kiwari_ci.readers.installed_tool import find_installed_commit
 from kiwari_ci.rendering.render import DRIFT_WORKFLOW_PATH
 from kiwari_ci.safe_files import read_plain_file
+from kiwari_ci.spec_loading import service_defaults, yaml_source
 
 DriftCause = Literal[
     "missing", "orphaned", "foreign", "foreign-project", "line-ends", "mode", "pins", "pins-apart", "pins-old", "spec",

@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 
 from kiwari_ci import generator
-from kiwari_ci.github import action_pins
-from kiwari_ci.loading import yaml_source
-from kiwari_ci.output.generated_files import GeneratedFiles
+from kiwari_ci.file_output.generated_files import GeneratedFiles
+from kiwari_ci.github_facts import action_pins
 from kiwari_ci.problems import SpecError
 from kiwari_ci.readers.git import GitError, run_git
 from kiwari_ci.rendering.render import render_files
 from kiwari_ci.safe_files import read_plain_file
+from kiwari_ci.spec_loading import yaml_source
 
 MAX_GIT_VERSIONS = 5  # commits whose spec is read
 GIT_TIMEOUT = 20  # seconds for one git command

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
-from kiwari_ci.plan import Plan
+from kiwari_ci.plan_model import Plan
 from kiwari_ci.rendering.render import DRIFT_WORKFLOW_PATH
+from kiwari_ci.spec_loading.yaml_source import YamlPath, YamlSource
 
 MIN_MATCH_LENGTH = 3  # characters of a value that says where a line comes from
 

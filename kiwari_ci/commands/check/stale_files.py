@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from kiwari_ci.github.action_pins import PINS_RELATIVE_PATH
-from kiwari_ci.loading import yaml_source
-from kiwari_ci.output import generated_files
+from kiwari_ci.file_output import generated_files
+from kiwari_ci.github_facts.action_pins import PINS_RELATIVE_PATH
 from kiwari_ci.problems import SpecError
+from kiwari_ci.spec_loading import yaml_source
 
 PINS_PATH = f"specs/{PINS_RELATIVE_PATH}"
 

@@ -26,7 +26,7 @@ from kiwari_ci.commands.diff.change import (
 from kiwari_ci.commands.diff.containers import StackPair
 from kiwari_ci.commands.diff.matching import NameMatches, Responsibilities, ResponsibleJob
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot
-from kiwari_ci.plan import Plan
+from kiwari_ci.plan_model import Plan
 from kiwari_ci.readers.compose_file import ComposeProject, ComposeService
 from kiwari_ci.readers.env_file import EnvExample
 from kiwari_ci.readers.file_sets import FileSet

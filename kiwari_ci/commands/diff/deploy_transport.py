@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from kiwari_ci.commands.diff.change import PipelineChange, format_names, pair_replacements
 from kiwari_ci.commands.diff.matching import ResponsibleJob
-from kiwari_ci.plan import Plan, SshRoute, Stack
+from kiwari_ci.plan_model import Plan, SshRoute, Stack
 from kiwari_ci.problems import join_with_limit
 from kiwari_ci.readers.shell import parse_shell_commands
 from kiwari_ci.readers.step_effects import HOST_PROGRAM_NOTE, ROLLOUT_NAME, ROLLOUT_NOTE, SSH_CLIENT_NAME

@@ -17,8 +17,8 @@ from kiwari_ci.commands.diff.change import (
 )
 from kiwari_ci.commands.diff.matching import NameMatches
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot
-from kiwari_ci.output import generated_files
-from kiwari_ci.plan import Plan
+from kiwari_ci.file_output import generated_files
+from kiwari_ci.plan_model import Plan
 from kiwari_ci.proxies.all_proxies import find_planned_proxy
 from kiwari_ci.readers.file_sets import FileSet
 from kiwari_ci.readers.yaml_document import as_inline_code

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot, WorkflowWithEffects
-from kiwari_ci.plan import Plan
+from kiwari_ci.plan_model import Plan
 from kiwari_ci.planning.pull_requests import WORKFLOW_PATH as PULL_REQUESTS_PATH
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.compose_file import ComposeProject, ComposeService

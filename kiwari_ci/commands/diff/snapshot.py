@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 
-from kiwari_ci.output import generated_files
+from kiwari_ci.file_output import generated_files
 from kiwari_ci.readers import compose_file, env_file, yaml_document
 from kiwari_ci.readers.compose_file import ComposeProject
 from kiwari_ci.readers.env_file import EnvExample

@@ -16,7 +16,7 @@ from kiwari_ci.commands.diff.change import (
 )
 from kiwari_ci.commands.diff.matching import Responsibilities, ResponsibleJob
 from kiwari_ci.commands.diff.snapshot import WorkflowWithEffects
-from kiwari_ci.plan import Plan
+from kiwari_ci.plan_model import Plan
 from kiwari_ci.problems import join_with_limit
 from kiwari_ci.readers.image_reference import parse_image_repository, parse_image_tag
 from kiwari_ci.readers.step_effects import HOST_PROGRAM_NOTE, ROLLOUT_NOTE, StepEffect

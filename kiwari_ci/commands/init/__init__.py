@@ -20,13 +20,13 @@ from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.commands.init.workflow_files import read_workflows
 from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows
 from kiwari_ci.commands.init.workflow_outcomes import WorkflowOutcome, decide_workflow_outcomes
-from kiwari_ci.effective import EffectiveSpec
-from kiwari_ci.loading import yaml_source
+from kiwari_ci.effective_spec import EffectiveSpec
 from kiwari_ci.problems import SpecError
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.repository import LocalRepository
 from kiwari_ci.readers.vocabulary import SourcedValue
 from kiwari_ci.schema.text_formats import RepositoryName as Slug
+from kiwari_ci.spec_loading import yaml_source
 
 SPEC_HEADER = """\
 # A first spec, from what the repository holds. Behind a value: the place it was read at, or what it was guessed from.

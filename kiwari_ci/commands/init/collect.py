@@ -17,7 +17,7 @@ from kiwari_ci.commands.init.environments import DetectedEnvironment
 from kiwari_ci.commands.init.findings import RepositoryFindings
 from kiwari_ci.commands.init.services import DetectedService, detect_services, leave_out_files
 from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows
-from kiwari_ci.effective.values import has_version_or_digest
+from kiwari_ci.effective_spec.values import has_version_or_digest
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.proxy_config import ProxyRoute, read_proxy_routes

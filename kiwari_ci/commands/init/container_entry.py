@@ -17,7 +17,6 @@ from kiwari_ci.commands.init.compose_files import (
 )
 from kiwari_ci.commands.init.draft_text import CommentedMapping
 from kiwari_ci.commands.init.findings import SpecDraft
-from kiwari_ci.loading.yaml_source import YamlPath
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.yaml_document import YamlMapping, YamlSequence, format_scalar
@@ -33,6 +32,7 @@ from kiwari_ci.schema.text_formats import (
     TextLine,
     VolumeMount,
 )
+from kiwari_ci.spec_loading.yaml_source import YamlPath
 
 UNKNOWN_VERSION = "VERSION"  # no image has this tag, so that nothing starts before a person has answered
 _PIPELINE_KEYS = {"restart", "init", "pull_policy", "platform"}  # the pipeline's, or the runner's

@@ -11,13 +11,13 @@ from kiwari_ci.commands.init.compose_files import (
     iter_mounts,
 )
 from kiwari_ci.commands.init.environments import DetectedEnvironment
-from kiwari_ci.effective.values import parse_postgres_major
+from kiwari_ci.effective_spec.values import parse_postgres_major
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.repository import LocalRepository, get_parent_folder, is_within_folder
 from kiwari_ci.readers.vocabulary import SourcedValue
-from kiwari_ci.rules.names import RUNNER_VARIABLE_PATTERN
 from kiwari_ci.schema.text_formats import ImageReference, PostgresName
+from kiwari_ci.spec_rules.names import RUNNER_VARIABLE_PATTERN
 
 _IS_IMAGE_REFERENCE = vocabulary.build_validator(ImageReference)
 _IS_POSTGRES_NAME = vocabulary.build_validator(PostgresName)

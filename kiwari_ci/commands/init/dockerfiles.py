@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from kiwari_ci.commands.init.compose_files import DetectedComposeFile
 from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows
-from kiwari_ci.github.path_filters import find_filter_errors
+from kiwari_ci.github_facts.path_filters import find_filter_errors
 from kiwari_ci.readers import dockerfile, vocabulary
 from kiwari_ci.readers.repository import LocalRepository, get_parent_folder, join_path
 from kiwari_ci.readers.vocabulary import SourcedValue

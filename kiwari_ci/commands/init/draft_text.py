@@ -6,9 +6,9 @@ from typing import Any
 
 from kiwari_ci import generator
 from kiwari_ci.commands.init.workflow_outcomes import WorkflowOutcome
-from kiwari_ci.loading.yaml_source import YamlPath, YamlSource, parse_yaml
 from kiwari_ci.problems import Problem, SpecError
 from kiwari_ci.rendering import quoting
+from kiwari_ci.spec_loading.yaml_source import YamlPath, YamlSource, parse_yaml
 
 MAX_COMMENT_LENGTH = 160  # characters of a comment
 MAX_FLOW_WIDTH = 80  # characters of a list on one line

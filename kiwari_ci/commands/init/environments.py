@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 from kiwari_ci.commands.init.compose_files import DetectedComposeFile
 from kiwari_ci.commands.init.workflow_jobs import DeployJob, DetectedWorkflows
-from kiwari_ci.github.path_filters import is_included
+from kiwari_ci.github_facts.path_filters import is_included
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.vocabulary import PRODUCTION, STAGING, SourcedValue
-from kiwari_ci.rules.names import RUNNER_VARIABLE_PATTERN
 from kiwari_ci.schema.text_formats import BranchName, HostFolder, SecretName, Slug, TagPattern
+from kiwari_ci.spec_rules.names import RUNNER_VARIABLE_PATTERN
 
 _IS_BRANCH_NAME = vocabulary.build_validator(BranchName)
 _IS_TAG_PATTERN = vocabulary.build_validator(TagPattern)

@@ -13,10 +13,10 @@ from kiwari_ci.commands.init import draft_text, service_entry, spec_draft
 from kiwari_ci.commands.init.draft_text import CommentedMapping, InitResult
 from kiwari_ci.commands.init.errors import build_init_error
 from kiwari_ci.commands.init.findings import RepositoryFindings, SpecDraft
-from kiwari_ci.loading import yaml_source
-from kiwari_ci.output import generated_files
+from kiwari_ci.file_output import generated_files
 from kiwari_ci.safe_files import read_plain_file
 from kiwari_ci.schema import Spec
+from kiwari_ci.spec_loading import yaml_source
 
 
 def add_missing_services(

@@ -8,9 +8,9 @@ from kiwari_ci.commands.init.draft_text import MAX_COMMENT_LENGTH, CommentedMapp
 from kiwari_ci.commands.init.environments import DetectedEnvironment, DetectedHost
 from kiwari_ci.commands.init.registry_logins import UnnamedPush
 from kiwari_ci.commands.init.services import DetectedService
-from kiwari_ci.loading.yaml_source import YamlPath
 from kiwari_ci.readers.repository import LocalRepository
 from kiwari_ci.readers.vocabulary import SourcedValue
+from kiwari_ci.spec_loading.yaml_source import YamlPath
 
 
 @dataclass

@@ -17,8 +17,7 @@ from kiwari_ci.commands.init.env_variables import (
 from kiwari_ci.commands.init.findings import RepositoryFindings, SpecDraft
 from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.commands.init.workflow_jobs import TestSteps
-from kiwari_ci.effective.lock_files import find_package_manager
-from kiwari_ci.loading.yaml_source import YamlPath
+from kiwari_ci.effective_spec.lock_files import find_package_manager
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.vocabulary import SourcedValue
@@ -35,6 +34,7 @@ from kiwari_ci.schema.text_formats import (
     UrlPath,
     WorkflowFileName,
 )
+from kiwari_ci.spec_loading.yaml_source import YamlPath
 
 _IS_FILE = vocabulary.build_validator(RepositoryFile)
 _IS_FOLDER = vocabulary.build_validator(RepositoryFolder)

@@ -19,7 +19,6 @@ from kiwari_ci.commands.init.takeover_entry import (
     find_project,
     list_container_names,
 )
-from kiwari_ci.loading.yaml_source import YamlPath
 from kiwari_ci.proxies.all_proxies import find_proxy
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.image_reference import parse_image_reference
@@ -35,6 +34,7 @@ from kiwari_ci.schema.text_formats import (
     Slug,
     TraefikName,
 )
+from kiwari_ci.spec_loading.yaml_source import YamlPath
 
 _IS_FILE = vocabulary.build_validator(RepositoryFile)
 _IS_REGISTRY_USER = vocabulary.build_validator(RegistryUser)

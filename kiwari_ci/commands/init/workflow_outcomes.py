@@ -13,7 +13,7 @@ from kiwari_ci.commands.init.environments import name_environment
 from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.commands.init.workflow_files import calls_workflow, runs_after_workflow
 from kiwari_ci.commands.init.workflow_jobs import BuildStep, DeployJob, DetectedWorkflows, TestSteps
-from kiwari_ci.effective import EffectiveSpec
+from kiwari_ci.effective_spec import EffectiveSpec
 from kiwari_ci.readers import compose_file
 from kiwari_ci.readers.step_effects import BAKE, StepEffect, find_workflow_effects
 from kiwari_ci.readers.workflow import ParsedJob, ParsedWorkflow, ReferenceContext, parse_workflow

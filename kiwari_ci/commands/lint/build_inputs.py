@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from kiwari_ci.effective import EffectiveImage, EffectiveSpec
-from kiwari_ci.github import path_filters
-from kiwari_ci.loading.suggestions import suggest_closest
-from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_span, report_at_value
-from kiwari_ci.loading.yaml_source import SourceSpan, YamlPath, YamlSource
+from kiwari_ci.effective_spec import EffectiveImage, EffectiveSpec
+from kiwari_ci.github_facts import path_filters
 from kiwari_ci.problems import Problem, RuleName, Severity, escape_control_characters, join_with_limit
 from kiwari_ci.readers.build_context import BuildContext
 from kiwari_ci.readers.dockerfile import CopySource, Dockerfile
 from kiwari_ci.readers.dockerfile import parse_dockerfile as read_dockerfile
 from kiwari_ci.readers.tracked_files import SUBMODULE_MODE, Checkout, select_by_prefix
-from kiwari_ci.rules.advice import PUBLIC_ARGUMENT
 from kiwari_ci.schema import Build
+from kiwari_ci.spec_loading.suggestions import suggest_closest
+from kiwari_ci.spec_loading.validation import format_yaml_path, report_at_key, report_at_span, report_at_value
+from kiwari_ci.spec_loading.yaml_source import SourceSpan, YamlPath, YamlSource
+from kiwari_ci.spec_rules.advice import PUBLIC_ARGUMENT
 
 Problems = Iterator[Problem]
 

@@ -12,13 +12,13 @@ from typing import Any
 from kiwari_ci import generator
 from kiwari_ci.commands.lint import build_inputs
 from kiwari_ci.commands.lint.build_inputs import LintContext, format_first_names
-from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_value
-from kiwari_ci.loading.yaml_source import YamlPath
-from kiwari_ci.plan import Plan
+from kiwari_ci.plan_model import Plan
 from kiwari_ci.planning import required_settings
 from kiwari_ci.problems import Problem, SpecError, escape_control_characters, sort_problems
 from kiwari_ci.readers import tracked_files
 from kiwari_ci.readers.yaml_document import UnreadableYaml, YamlMapping, as_list, parse_yaml_document
+from kiwari_ci.spec_loading.validation import format_yaml_path, report_at_key, report_at_value
+from kiwari_ci.spec_loading.yaml_source import YamlPath
 
 Problems = Iterator[Problem]
 

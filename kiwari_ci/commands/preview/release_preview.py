@@ -8,15 +8,15 @@ from hashlib import sha256
 from kiwari_ci.commands.affected.analysis import is_release_version
 from kiwari_ci.commands.deployed_commits import find_deployed_commit, format_deployed_number
 from kiwari_ci.commands.preview.report import ReportLine, ReportSection, create_blocking_line, create_unknown_line
-from kiwari_ci.github import path_filters
-from kiwari_ci.plan import ComposeStack, EnvironmentWorkflow, ImageSource, Plan, PlannedService, Stack
-from kiwari_ci.probes import stack_checks
-from kiwari_ci.probes.deploy_records import DeployRecord, RegistryDigest, parse_deploy_records
-from kiwari_ci.probes.findings import FindingGroup
-from kiwari_ci.probes.runbook_index import RunbookIndex
-from kiwari_ci.probes.ssh_host import HostFacts
+from kiwari_ci.github_facts import path_filters
+from kiwari_ci.plan_model import ComposeStack, EnvironmentWorkflow, ImageSource, Plan, PlannedService, Stack
 from kiwari_ci.readers.git import GitError
 from kiwari_ci.readers.git_history import GitRepository
+from kiwari_ci.remote_checks import stack_checks
+from kiwari_ci.remote_checks.deploy_records import DeployRecord, RegistryDigest, parse_deploy_records
+from kiwari_ci.remote_checks.findings import FindingGroup
+from kiwari_ci.remote_checks.runbook_index import RunbookIndex
+from kiwari_ci.remote_checks.ssh_host import HostFacts
 
 EMPTY_SOURCE_KEY = f"src-{sha256(b'').hexdigest()}"
 MAX_LISTED_COMMITS = 20  # commits in one section

@@ -1,10 +1,10 @@
 """PostgreSQL servers, each with a stack of its own."""
 
-from kiwari_ci.effective import EffectiveDatabase, EffectiveDatabaseServer, EffectiveSpec
-from kiwari_ci.effective.databases import POSTGRES_PORT
-from kiwari_ci.effective.values import parse_postgres_major
+from kiwari_ci.effective_spec import EffectiveDatabase, EffectiveDatabaseServer, EffectiveSpec
+from kiwari_ci.effective_spec.databases import POSTGRES_PORT
+from kiwari_ci.effective_spec.values import parse_postgres_major
 from kiwari_ci.engines.compose import schedules
-from kiwari_ci.plan import DatabaseRole, EnvFile, EnvFileLine, EnvFileSection, PostgresServer
+from kiwari_ci.plan_model import DatabaseRole, EnvFile, EnvFileLine, EnvFileSection, PostgresServer
 
 
 def plan_postgres_server(spec: EffectiveSpec, server: EffectiveDatabaseServer) -> PostgresServer:

@@ -3,21 +3,21 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from kiwari_ci.effective import EffectiveDatabaseServer, EffectiveEnvironment, EffectiveHost, EffectiveSpec
+from kiwari_ci.effective_spec import EffectiveDatabaseServer, EffectiveEnvironment, EffectiveHost, EffectiveSpec
 from kiwari_ci.engines.base import FileTemplate, StepOfDeploy
 from kiwari_ci.engines.compose import database_servers, hosts, settings, ssh_route, stacks
 from kiwari_ci.engines.compose.rules import check_compose
-from kiwari_ci.loading.yaml_source import YamlSource
-from kiwari_ci.output.generated_files import (
+from kiwari_ci.file_output.generated_files import (
     DATABASE_PROGRAM_PATH,
     HOST_PROGRAM_PATH,
     ROTATION_PROGRAM_PATH,
     SSH_CLIENT_PATH,
 )
-from kiwari_ci.plan import ComposeStack, DeployHost, Host, Plan, PostgresServer, RequiredSetting, SshRoute, Stack
+from kiwari_ci.plan_model import ComposeStack, DeployHost, Host, Plan, PostgresServer, RequiredSetting, SshRoute, Stack
 from kiwari_ci.problems import Problem
+from kiwari_ci.spec_loading.yaml_source import YamlSource
 
-_PROGRAMS = Path(__file__).with_name("programs")
+_PROGRAMS = Path(__file__).with_name("deploy_programs")
 _PLACE = "on the server"  # of env files
 
 

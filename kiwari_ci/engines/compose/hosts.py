@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from kiwari_ci import schema
-from kiwari_ci.effective import EffectiveHost, EffectiveSpec
-from kiwari_ci.plan import (
+from kiwari_ci.effective_spec import EffectiveHost, EffectiveSpec
+from kiwari_ci.plan_model import (
     ComposeStack,
     DeployHost,
     DeployKey,
@@ -15,7 +15,7 @@ from kiwari_ci.plan import (
     ProxyCommand,
     SshPort,
 )
-from kiwari_ci.plan.hosts import name_value_file
+from kiwari_ci.plan_model.hosts import name_value_file
 from kiwari_ci.proxies.all_proxies import find_proxy
 from kiwari_ci.proxies.base import plan_redirects, plan_sites
 

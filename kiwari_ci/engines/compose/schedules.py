@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from kiwari_ci.effective import EffectiveDatabaseServer, EffectiveEnvironment
+from kiwari_ci.effective_spec import EffectiveDatabaseServer, EffectiveEnvironment
 from kiwari_ci.engines.compose.containers import double_dollar_signs
-from kiwari_ci.plan import ComposeAttribute
-from kiwari_ci.plan.base import FrozenMapping
+from kiwari_ci.plan_model import ComposeAttribute
+from kiwari_ci.plan_model.base import FrozenMapping
 
 
 def plan_backups(server: EffectiveDatabaseServer, database_names: Sequence[str]) -> tuple[ComposeAttribute, ...]:

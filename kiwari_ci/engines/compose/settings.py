@@ -1,6 +1,6 @@
 """What a person sets at GitHub so that a deploy reaches a host over SSH."""
 
-from kiwari_ci.plan import DeployHost, GitHubSetting, JumpHost, ProxyCommand, RequiredSetting
+from kiwari_ci.plan_model import DeployHost, GitHubSetting, JumpHost, ProxyCommand, RequiredSetting
 
 
 def list_connection_settings(host: DeployHost) -> list[RequiredSetting]:

@@ -2,7 +2,7 @@
 
 from kiwari_ci.engines.base import StepOfDeploy
 from kiwari_ci.engines.compose.hosts import plan_jump_hosts, plan_proxy_commands, plan_ssh_port
-from kiwari_ci.plan import SshRoute
+from kiwari_ci.plan_model import SshRoute
 
 
 def plan_ssh_route(step: StepOfDeploy, template: str) -> SshRoute:

@@ -1,7 +1,7 @@
 """What lies beside a compose file: the hooks of a deploy."""
 
-from kiwari_ci.effective import EffectiveEnvironment
-from kiwari_ci.plan import DeployHook
+from kiwari_ci.effective_spec import EffectiveEnvironment
+from kiwari_ci.plan_model import DeployHook
 
 
 def plan_deploy_hooks(environment: EffectiveEnvironment) -> tuple[DeployHook, ...]:

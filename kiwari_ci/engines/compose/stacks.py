@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from kiwari_ci.effective import EffectiveEnvironment, EffectiveHost
+from kiwari_ci.effective_spec import EffectiveEnvironment, EffectiveHost
 from kiwari_ci.engines import env_files as env_file_plans
 from kiwari_ci.engines.compose import containers, schedules, stack_files
-from kiwari_ci.plan import ComposeContainer, ComposeStack, DomainRedirect, StackNetwork, StackVolume
+from kiwari_ci.plan_model import ComposeContainer, ComposeStack, DomainRedirect, StackNetwork, StackVolume
 
 
 def plan_stack(environment: EffectiveEnvironment) -> ComposeStack:

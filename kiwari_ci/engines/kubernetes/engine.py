@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from kiwari_ci.effective import EffectiveDatabaseServer, EffectiveEnvironment, EffectiveHost, EffectiveSpec
+from kiwari_ci.effective_spec import EffectiveDatabaseServer, EffectiveEnvironment, EffectiveHost, EffectiveSpec
 from kiwari_ci.engines.base import FileTemplate, StepOfDeploy
 from kiwari_ci.engines.kubernetes import rules, stacks
-from kiwari_ci.loading.yaml_source import YamlSource
-from kiwari_ci.output.generated_files import ROLLOUT_PROGRAM_PATH
-from kiwari_ci.plan import Cluster, ClusterStack, ClusterStep, Host, Plan, PostgresServer, RequiredSetting, Stack
-from kiwari_ci.plan.base import FrozenMapping
+from kiwari_ci.file_output.generated_files import ROLLOUT_PROGRAM_PATH
+from kiwari_ci.plan_model import Cluster, ClusterStack, ClusterStep, Host, Plan, PostgresServer, RequiredSetting, Stack
+from kiwari_ci.plan_model.base import FrozenMapping
 from kiwari_ci.problems import Problem
+from kiwari_ci.spec_loading.yaml_source import YamlSource
 
 _STACK_HEAD = (
     "deploy/bin/rollout puts the digests in: of this file alone, nothing can be pulled.",
@@ -84,7 +84,9 @@ class KubernetesEngine:
 
     def list_programs(self, plan: Plan) -> dict[str, Path]:
         """The rollout program, which jobs and persons run."""
-        return {ROLLOUT_PROGRAM_PATH: Path(__file__).with_name("programs") / "rollout.py"} if plan.clusters else {}
+        return (
+            {ROLLOUT_PROGRAM_PATH: Path(__file__).with_name("deploy_programs") / "rollout.py"} if plan.clusters else {}
+        )
 
 
 def _list_documents(path: str, head: tuple[str, ...], documents: tuple[FrozenMapping, ...]) -> FileTemplate:

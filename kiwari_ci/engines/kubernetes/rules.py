@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from kiwari_ci.effective import (
+from kiwari_ci.effective_spec import (
     EffectiveAccessory,
     EffectiveContainer,
     EffectiveEnvironment,
@@ -11,10 +11,10 @@ from kiwari_ci.effective import (
     EffectiveService,
     EffectiveSpec,
 )
-from kiwari_ci.engines.kubernetes.programs import rollout
-from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_value
-from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
+from kiwari_ci.engines.kubernetes.deploy_programs import rollout
 from kiwari_ci.problems import Problem, RuleName
+from kiwari_ci.spec_loading.validation import format_yaml_path, report_at_key, report_at_value
+from kiwari_ci.spec_loading.yaml_source import YamlPath, YamlSource
 
 Problems = Iterator[Problem]
 

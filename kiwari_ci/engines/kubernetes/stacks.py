@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from kiwari_ci.effective import (
+from kiwari_ci.effective_spec import (
     EffectiveAccessory,
     EffectiveContainer,
     EffectiveEnvironment,
@@ -13,9 +13,9 @@ from kiwari_ci.effective import (
 from kiwari_ci.engines import env_files
 from kiwari_ci.engines.base import StepOfDeploy
 from kiwari_ci.engines.kubernetes import manifests
-from kiwari_ci.engines.kubernetes.programs import rollout
+from kiwari_ci.engines.kubernetes.deploy_programs import rollout
 from kiwari_ci.engines.services import describe_service, plan_route
-from kiwari_ci.plan import (
+from kiwari_ci.plan_model import (
     Cluster,
     ClusterStack,
     ClusterStep,
@@ -24,7 +24,7 @@ from kiwari_ci.plan import (
     PlannedContainer,
     PlannedService,
 )
-from kiwari_ci.plan.base import FrozenMapping
+from kiwari_ci.plan_model.base import FrozenMapping
 
 PROGRAM = "deploy/bin/rollout"
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kiwari_ci.github.path_filters import is_included
+from kiwari_ci.github_facts.path_filters import is_included
 from tests.rehearsal.schedules.drawn import Design, Flow, Job, Op, Queue, Unreadable
 
 # What a push can touch: a file that shapes one image, or all.

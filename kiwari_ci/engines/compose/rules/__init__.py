@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from kiwari_ci.effective import EffectiveSpec
+from kiwari_ci.effective_spec import EffectiveSpec
 from kiwari_ci.engines.compose.rules import compose_keys, hosts, networks, schedules, stack_files
-from kiwari_ci.loading.yaml_source import YamlSource
 from kiwari_ci.problems import Problem
+from kiwari_ci.spec_loading.yaml_source import YamlSource
 
 
 def check_compose(source: YamlSource, spec: EffectiveSpec) -> Iterator[Problem]:

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 
-from kiwari_ci.effective import EffectiveContainer, EffectiveSpec
-from kiwari_ci.loading.suggestions import suggest_closest
-from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_value
-from kiwari_ci.loading.yaml_source import YamlSource
+from kiwari_ci.effective_spec import EffectiveContainer, EffectiveSpec
 from kiwari_ci.problems import Problem
 from kiwari_ci.schema import Accessory, Service
 from kiwari_ci.schema.compose_keys import COMPOSE_KEY_ALTERNATIVES, EXTRA_COMPOSE_KEYS, find_compose_value_form
 from kiwari_ci.schema.compose_mapping import list_written_compose_keys
+from kiwari_ci.spec_loading.suggestions import suggest_closest
+from kiwari_ci.spec_loading.validation import format_yaml_path, report_at_key, report_at_value
+from kiwari_ci.spec_loading.yaml_source import YamlSource
 
 
 def check_compose_keys(source: YamlSource, spec: EffectiveSpec) -> Iterator[Problem]:

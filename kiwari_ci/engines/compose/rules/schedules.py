@@ -2,17 +2,17 @@
 
 from collections.abc import Iterator
 
-from kiwari_ci.effective import EffectiveSpec
-from kiwari_ci.loading.validation import format_yaml_path, report_at_value
-from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
+from kiwari_ci.effective_spec import EffectiveSpec
 from kiwari_ci.problems import Problem
 from kiwari_ci.schema.schedules import Backup, Job
+from kiwari_ci.spec_loading.validation import format_yaml_path, report_at_value
+from kiwari_ci.spec_loading.yaml_source import YamlPath, YamlSource
 
 
 def check_schedules(source: YamlSource, spec: EffectiveSpec) -> Iterator[Problem]:
     """Find schedules that never come, and time zones that do not exist."""
     for loc, scheduled in _iter_scheduled(spec):
-        from kiwari_ci.engines.compose.programs import database  # the whole program, which few specs need
+        from kiwari_ci.engines.compose.deploy_programs import database  # the whole program, which few specs need
 
         try:
             database.parse_schedule(scheduled.schedule)

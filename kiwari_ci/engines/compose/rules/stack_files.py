@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterator
 
-from kiwari_ci.effective import EffectiveContainer, EffectiveEnvironment, EffectiveSpec
-from kiwari_ci.effective.containers import find_env_setting
-from kiwari_ci.loading.validation import format_yaml_path, report_at_key, report_at_value
-from kiwari_ci.loading.yaml_source import YamlPath, YamlSource
+from kiwari_ci.effective_spec import EffectiveContainer, EffectiveEnvironment, EffectiveSpec
+from kiwari_ci.effective_spec.containers import find_env_setting
 from kiwari_ci.problems import Problem
 from kiwari_ci.schema import EnvValue
+from kiwari_ci.spec_loading.validation import format_yaml_path, report_at_key, report_at_value
+from kiwari_ci.spec_loading.yaml_source import YamlPath, YamlSource
 
 Problems = Iterator[Problem]
 

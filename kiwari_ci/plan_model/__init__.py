@@ -1,0 +1,257 @@
+"""What will be written, every name and default decided: all that a template knows.
+
+Nothing here is optional: what does not apply is an empty string or an empty tuple.
+"""
+
+from kiwari_ci.frozen import dataclass
+from kiwari_ci.plan_model.base import (
+    DependabotConfig,
+    EscapeHatch,
+    FrozenAction,
+    GitHubSetting,
+    KeyValue,
+    PinnedAction,
+    PinsFile,
+    RegistryLogin,
+    RequiredSetting,
+)
+from kiwari_ci.plan_model.clusters import Cluster, ClusterStack, ClusterStep, EnvSecret
+from kiwari_ci.plan_model.hosts import (
+    DatabaseRole,
+    DeployHost,
+    DeployKey,
+    Host,
+    JumpHost,
+    LongRunningAccessories,
+    PostgresServer,
+    ProxyCommand,
+    ProxyGuide,
+    ProxyRedirect,
+    ProxyRoute,
+    ProxySite,
+    ProxyStack,
+    SshPort,
+)
+from kiwari_ci.plan_model.runbook import (
+    ClusterCommands,
+    HostCommands,
+    NamespaceCommands,
+    Runbook,
+    RunbookCommand,
+    RunbookStep,
+    RunbookStepId,
+    ScheduleCommands,
+    ServerCommands,
+    SettingCommand,
+    TakenOverContainer,
+    Takeover,
+)
+from kiwari_ci.plan_model.stacks import (
+    AccessoryContainer,
+    ComposeAttribute,
+    ComposeContainer,
+    ComposeStack,
+    DeployHook,
+    DomainRedirect,
+    EnvFile,
+    EnvFileLine,
+    EnvFileSection,
+    NetworkAttachment,
+    PlannedAccessory,
+    PlannedContainer,
+    PlannedService,
+    PublicRoute,
+    ServiceContainer,
+    Stack,
+    StackNetwork,
+    StackVolume,
+)
+from kiwari_ci.plan_model.workflows import (
+    BuiltBranch,
+    ChangedService,
+    ChangesJob,
+    CustomStep,
+    DeployStep,
+    DeployTarget,
+    DriftWorkflow,
+    EnvironmentDeploy,
+    EnvironmentWorkflow,
+    ImageBuild,
+    ImageJobs,
+    ImageSource,
+    MatrixAxis,
+    PathFilter,
+    PublicHealthCheck,
+    PublicRedirectCheck,
+    PullRequestService,
+    PullRequestWorkflow,
+    ServiceWorkflow,
+    SetupStep,
+    SshRoute,
+    TestContainer,
+    TestJob,
+    TriedBuild,
+)
+
+__all__ = [
+    "ScheduleCommands",
+    "AccessoryContainer",
+    "PinnedAction",
+    "TakenOverContainer",
+    "Takeover",
+    "MatrixAxis",
+    "ChangedService",
+    "ChangesJob",
+    "ImageJobs",
+    "DependabotConfig",
+    "ImageBuild",
+    "PublicHealthCheck",
+    "PublicRedirectCheck",
+    "PublicRoute",
+    "ComposeContainer",
+    "EnvironmentDeploy",
+    "DeployKey",
+    "DriftWorkflow",
+    "EnvFile",
+    "EnvFileSection",
+    "EnvFileLine",
+    "PathFilter",
+    "ProxyStack",
+    "DeployHook",
+    "DomainRedirect",
+    "FrozenAction",
+    "EscapeHatch",
+    "DeployHost",
+    "Cluster",
+    "ClusterCommands",
+    "NamespaceCommands",
+    "ClusterStack",
+    "ClusterStep",
+    "DeployStep",
+    "EnvSecret",
+    "Host",
+    "PlannedAccessory",
+    "PlannedContainer",
+    "PlannedService",
+    "Stack",
+    "ServiceContainer",
+    "NetworkAttachment",
+    "JumpHost",
+    "ComposeAttribute",
+    "RegistryLogin",
+    "RequiredSetting",
+    "StackNetwork",
+    "StackVolume",
+    "KeyValue",
+    "PinsFile",
+    "Plan",
+    "EnvironmentWorkflow",
+    "BuiltBranch",
+    "DatabaseRole",
+    "PostgresServer",
+    "ServiceWorkflow",
+    "GitHubSetting",
+    "SetupStep",
+    "ProxyCommand",
+    "ProxyGuide",
+    "ProxyRedirect",
+    "ProxyRoute",
+    "ProxySite",
+    "ImageSource",
+    "ComposeStack",
+    "CustomStep",
+    "LongRunningAccessories",
+    "DeployTarget",
+    "TestJob",
+    "TestContainer",
+    "TriedBuild",
+    "PullRequestService",
+    "PullRequestWorkflow",
+    "SshPort",
+    "SshRoute",
+    "HostCommands",
+    "Runbook",
+    "RunbookCommand",
+    "RunbookStep",
+    "RunbookStepId",
+    "ServerCommands",
+    "SettingCommand",
+]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that templates read; `runner` is empty when a runner must have several labels.
+
+    `every_host` has all hosts in the spec's order, whatever their engine; `stacks` has their stacks, each once.
+    `required_checks`: jobs that report on every pull request, so that branch protection can require them.
+    `ejected`: render without the marker of generated files, for the user owns them from now on.
+    """
+
+    project: str
+    repository: str
+    default_branch: str
+    default_branch_in_url: str
+    build_branch: str
+    pushed: tuple[BuiltBranch, ...]
+    runner: str
+    runner_labels: tuple[str, ...]
+    registry: str
+    login: RegistryLogin
+    actions: dict[str, PinnedAction]
+    workflows: tuple[ServiceWorkflow, ...]
+    promotions: tuple[EnvironmentWorkflow, ...]
+    pull_requests: tuple[PullRequestWorkflow, ...]
+    required_checks: tuple[str, ...]
+    drift: DriftWorkflow
+    stacks: tuple[Stack, ...]
+    servers: tuple[PostgresServer, ...]
+    every_host: tuple[Host, ...]
+    tokens: tuple[GitHubSetting, ...]
+    pulls_with_job_token: bool
+    needs: tuple[RequiredSetting, ...]
+    first_tags: tuple[str, ...]
+    tagged_branches: str
+    by_hand: tuple[EnvironmentWorkflow, ...]
+    released: bool
+    domains: tuple[str, ...]
+    proxy_guides: tuple[ProxyGuide, ...]
+    answering: tuple[PlannedService, ...]
+    takeovers: tuple[Takeover, ...]
+    runbook: Runbook
+    migrated: bool
+    standing: tuple[LongRunningAccessories, ...]
+    hatches: tuple[EscapeHatch, ...]
+    migrating: str
+    rendered: str
+    pushing: str
+    getting_files: str
+    spec_text: str
+    pins: PinsFile
+    dependabot: tuple[DependabotConfig, ...]
+    ejected: bool = False
+
+    @property
+    def hosts(self) -> tuple[DeployHost, ...]:
+        """The hosts that are reached over SSH."""
+        return tuple(host for host in self.every_host if isinstance(host, DeployHost))
+
+    @property
+    def clusters(self) -> tuple[Cluster, ...]:
+        """The clusters of Kubernetes."""
+        return tuple(host for host in self.every_host if isinstance(host, Cluster))
+
+    @property
+    def cluster_stacks(self) -> tuple[ClusterStack, ...]:
+        """The stacks that clusters run."""
+        return tuple(stack for stack in self.stacks if isinstance(stack, ClusterStack))
+
+    @property
+    def compose_stacks(self) -> tuple[ComposeStack, ...]:
+        """The stacks that are Compose projects."""
+        return tuple(stack for stack in self.stacks if isinstance(stack, ComposeStack))
+
+    def list_deploys(self) -> tuple[EnvironmentDeploy, ...]:
+        """The deploys of all workflows; several workflows may deploy to one environment."""
+        of_services = [target.deploy for workflow in self.workflows for target in workflow.targets]
+        return (*of_services, *(promotion.deploy for promotion in self.promotions))

@@ -1,0 +1,402 @@
+"""The runbook as data: its numbered steps, and those of its commands that other commands suggest as a cure."""
+
+from typing import Literal
+
+from kiwari_ci.frozen import dataclass
+from kiwari_ci.plan_model.clusters import Cluster
+from kiwari_ci.plan_model.hosts import DeployHost, PostgresServer
+
+RunbookStepId = Literal[
+    "files",
+    "env_files",
+    "deploy_key",
+    "host_key",
+    "github_settings",
+    "cluster",
+    "network",
+    "dns",
+    "proxy_hosts",
+    "health_endpoints",
+    "first_push",
+    "branch_protection",
+    "first_release",
+    "schedule",
+]
+
+# The subjects of the two commands for env files.
+CREATE_ENV_FILES = "create"
+EDIT_ENV_FILES = "edit"
+
+
+@dataclass(frozen=True)
+class RunbookStep:
+    """A numbered step; programs know it by its `id`, people by its number and title."""
+
+    id: RunbookStepId
+    number: int
+    title: str
+
+    @property
+    def heading(self) -> str:
+        """The step's heading in the runbook."""
+        return f"{self.number}. {self.title}"
+
+
+@dataclass(frozen=True)
+class RunbookCommand:
+    """A command for a person's shell: `subject` names what it is for, and is empty where that is the host itself.
+
+    In `line`, a host's shell variable (`"$VPS"`) stands for the host's login and address.
+    """
+
+    subject: str
+    line: str
+
+
+@dataclass(frozen=True)
+class SettingCommand:
+    """Sets a secret or variable at GitHub: for a host, for an environment only, or for the whole repository."""
+
+    kind: str
+    name: str
+    host: str
+    environment: str
+    line: str
+
+
+@dataclass(frozen=True)
+class ServerCommands:
+    """The commands for a PostgreSQL server; `init_databases` is typed on its host, in the folder of its stack."""
+
+    server: PostgresServer
+    start: RunbookCommand
+    init_databases: RunbookCommand
+
+
+@dataclass(frozen=True)
+class ScheduleCommands:
+    """The commands for what runs on a schedule on a host, which has only jobs where the tuples are empty.
+
+    `back_ups` has a command for each database server, `restores` one for each database, and `trial_restores` those of
+    the first database of each server.
+    """
+
+    host_name: str
+    install_timer: RunbookCommand
+    show_status: RunbookCommand
+    back_ups: tuple[RunbookCommand, ...]
+    trial_restores: tuple[RunbookCommand, ...]
+    restores: tuple[RunbookCommand, ...]
+
+
+@dataclass(frozen=True)
+class HostCommands:
+    """The commands for one host.
+
+    `env_files` has two commands, one that copies the examples and one that edits the copies; it is empty where the
+    host has no env file. `start_proxies` is empty where no service has a domain. The subjects are the name of a proxy,
+    a folder of `deploy/`, and `STACK CONTAINER` for a rollback. `renamed_copies` are those of `copy_files` whose folder
+    has another name on the host.
+    """
+
+    host: DeployHost
+    create_network: RunbookCommand
+    env_files: tuple[RunbookCommand, ...]
+    servers: tuple[ServerCommands, ...]
+    start_proxies: tuple[RunbookCommand, ...]
+    reload_proxies: tuple[RunbookCommand, ...]
+    copy_files: tuple[RunbookCommand, ...]
+    renamed_copies: tuple[RunbookCommand, ...]
+    rollbacks: tuple[RunbookCommand, ...]
+
+
+@dataclass(frozen=True)
+class NamespaceCommands:
+    """The commands for a stack on a cluster; `kubeconfig` gives GitHub the login of its deploys."""
+
+    stack_name: str
+    kubeconfig: SettingCommand
+    pull_secret: RunbookCommand
+    env_secrets: tuple[RunbookCommand, ...]
+    database: tuple[RunbookCommand, ...]
+    rights: RunbookCommand
+    status: RunbookCommand
+    check: RunbookCommand
+    cancel: RunbookCommand
+    rollbacks: tuple[RunbookCommand, ...]
+
+
+@dataclass(frozen=True)
+class ClusterCommands:
+    """The commands for a cluster, typed by who administers it, with a kubeconfig of their own."""
+
+    cluster: Cluster
+    set_up: RunbookCommand
+    namespaces: tuple[NamespaceCommands, ...]
+
+
+@dataclass(frozen=True)
+class TakenOverContainer:
+    """A container that serves today, and what the first deploy does with it.
+
+    `addresses` are its public ones, which the proxy leads to `pass_to`. `outcome`: an accessory `stays`, or has
+    `another-name` and would be started a second time; a service is replaced `without-a-gap`, or `with-a-gap` because
+    two cannot run at once, or the old one runs on `under-its-own-name`.
+    """
+
+    name: str
+    today: str
+    container: str
+    addresses: tuple[str, ...]
+    pass_to: str
+    has_port: bool
+    outcome: Literal["stays", "another-name", "without-a-gap", "with-a-gap", "under-its-own-name"]
+
+    @property
+    def stays(self) -> bool:
+        """Whether it runs on as it is."""
+        return self.outcome == "stays"
+
+    @property
+    def is_started_again(self) -> bool:
+        """Whether an accessory is started a second time, under the name that the spec gives it."""
+        return self.outcome == "another-name"
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether the new container gets its name."""
+        return self.outcome in ("without-a-gap", "with-a-gap")
+
+    @property
+    def is_down_for_seconds(self) -> bool:
+        """Whether it is stopped before the new container starts."""
+        return self.outcome == "with-a-gap"
+
+
+@dataclass(frozen=True)
+class ValuesOfToday:
+    """The keys of an env file that get the values of a container that runs today, and the command that prints them."""
+
+    container: str
+    keys: str
+    place: str
+    command: str
+
+
+@dataclass(frozen=True)
+class LedAddress:
+    """A public address, and where the proxy passes its requests: today, and after the first deploy."""
+
+    address: str
+    today: str
+    pass_to: str
+
+
+@dataclass(frozen=True)
+class Takeover:
+    """What serves an environment today.
+
+    `has_same_folder`: the new stack's files go into today's folder. `connect_commands` connect the proxy, and the
+    accessories that stay, to the networks of the new containers, which `connected_commands` show; `moved_volumes` are
+    the stack's volumes, if today's have other names. `has_https`: clients use HTTPS. `network` is the one that the
+    proxy shares with the services, and `switch_template` says how a person makes this kind of proxy pass requests to
+    another container. It is not used for a proxy that reads labels. `finds_by_name`: the proxy asks for the names of
+    containers.
+    """
+
+    environment: str
+    stack: str
+    host_variables: tuple[str, ...]
+    host_folder: str
+    project: str
+    folder: str
+    has_same_folder: bool
+    workflows: tuple[str, ...]
+    ports: str
+    has_https: bool
+    containers: tuple[TakenOverContainer, ...]
+    values: tuple[ValuesOfToday, ...]
+    connect_commands: tuple[str, ...]
+    connected_commands: tuple[str, ...]
+    moved_volumes: str
+    network: str
+    switch_template: str
+    finds_by_name: bool
+
+    @property
+    def first_host_variable(self) -> str:
+        """The shell variable with the address of the first host."""
+        return self.host_variables[0]
+
+    @property
+    def is_started_from_old_files(self) -> bool:
+        """Whether going back starts the old containers from their Compose file.
+
+        Compose removes a container of the same project and service when it replaces it.
+        """
+        return bool(self.replaced) and bool(self.folder) and self.project == self.stack
+
+    @property
+    def names_to_remove(self) -> tuple[str, ...]:
+        """The containers that go before the old files start: the new ones, and the old ones that were kept."""
+        kept_containers = (f"{container.today}-before" for container in self.replaced)
+        return (*(container.container for container in (*self.replaced, *self.beside)), *kept_containers)
+
+    @property
+    def restart_from_old_files(self) -> tuple[str, ...]:
+        """The commands that start the containers of today again, from their Compose file."""
+        restore = f"rm -f {self.folder}/docker-compose.override.yml && cp -a {self.folder}-before/. {self.folder}"
+        # Some of these containers may not exist.
+        remove = f"docker rm -f {' '.join(self.names_to_remove)} || true"
+        start = f"cd {self.folder} && docker compose up -d --pull never"
+        scripts = (restore, remove, start) if self.has_same_folder else (remove, start)
+        return tuple(command for script in scripts for command in self._plan_host_commands(script))
+
+    @property
+    def disable_number(self) -> int:
+        """The step that disables the old pipeline: before files of the new stack are in the folder that it uses."""
+        return 1 if self.has_same_folder else 3
+
+    @property
+    def prepare_number(self) -> int:
+        """The step that brings the new files to the server."""
+        return 2 if self.has_same_folder else 1
+
+    @property
+    def check_number(self) -> int:
+        """The step that asks what a deploy would refuse."""
+        return self.prepare_number + 1
+
+    @property
+    def clean_up_number(self) -> int:
+        """The last step, after the one that switches over, if there is something to switch."""
+        return 6 if self.beside else 5
+
+    @property
+    def replaced(self) -> tuple[TakenOverContainer, ...]:
+        """The containers that are kept, stopped, under another name."""
+        return tuple(container for container in self.containers if container.is_replaced)
+
+    @property
+    def beside(self) -> tuple[TakenOverContainer, ...]:
+        """The containers of services that run on beside the new ones, until a person stops them."""
+        return tuple(container for container in self.containers if container.outcome == "under-its-own-name")
+
+    @property
+    def proxy_container(self) -> str:
+        """The container of the proxy; where the spec does not name it, what a person replaces by its name."""
+        return self.ports or "PROXY"
+
+    @property
+    def names_beside(self) -> str:
+        """The names of the containers that run on beside the new ones."""
+        return ", ".join(f"`{container.today}`" for container in self.beside)
+
+    @property
+    def workers_beside(self) -> tuple[TakenOverContainer, ...]:
+        """The containers whose work is done twice while both run, because they get it from no request."""
+        return tuple(container for container in self.beside if not container.has_port)
+
+    @property
+    def servers_beside(self) -> tuple[TakenOverContainer, ...]:
+        """The containers that answer requests, which something must send to the new ones."""
+        return tuple(container for container in self.beside if container.has_port)
+
+    @property
+    def called_beside(self) -> tuple[TakenOverContainer, ...]:
+        """The containers that answer requests, but none from outside."""
+        return tuple(container for container in self.servers_beside if not container.addresses)
+
+    @property
+    def led_elsewhere(self) -> tuple[LedAddress, ...]:
+        """The public addresses that a person makes the proxy pass to another container."""
+        return _list_led_addresses(self.servers_beside)
+
+    @property
+    def led_by_name(self) -> tuple[LedAddress, ...]:
+        """The public addresses that the proxy must pass to a container by a name that stays."""
+        return _list_led_addresses(self.replaced) if self.finds_by_name else ()
+
+    @property
+    def stop_workers(self) -> tuple[str, ...]:
+        """The commands that stop today's workers."""
+        return self._plan_commands("docker update --restart no {0} && docker stop {0}", self.workers_beside)
+
+    @property
+    def stop_servers(self) -> tuple[str, ...]:
+        """The commands that stop today's containers that answer requests."""
+        return self._plan_commands("docker update --restart no {0} && docker stop {0}", self.servers_beside)
+
+    @property
+    def start_old(self) -> tuple[str, ...]:
+        """The commands that start today's containers again."""
+        return self._plan_commands("docker update --restart unless-stopped {0} && docker start {0}", self.beside)
+
+    @property
+    def stop_new(self) -> tuple[str, ...]:
+        """The commands that stop the new containers after the old ones have been started."""
+        return self._plan_commands("docker update --restart no {1} && docker stop {1}", self.beside)
+
+    @property
+    def show_traffic(self) -> tuple[str, ...]:
+        """The commands that print how many bytes the old and the new containers have received and sent."""
+        led = [container for container in self.servers_beside if container.addresses]
+        names = " ".join(f"{container.today} {container.container}" for container in led)
+        return self._plan_host_commands(f'docker stats --no-stream --format "{{{{.Name}}}} {{{{.NetIO}}}}" {names}')
+
+    @property
+    def show_stopped(self) -> str:
+        """The command that prints the state of the old containers."""
+        names = " ".join(container.today for container in self.beside)
+        form = "{{.Name}} {{.State.Status}}"
+        return f"ssh \"${self.first_host_variable}\" 'docker inspect -f \"{form}\" {names}'"
+
+    def _plan_commands(self, script: str, containers: tuple[TakenOverContainer, ...]) -> tuple[str, ...]:
+        """Plan a command for each container, on each host."""
+        scripts = [script.format(container.today, container.container) for container in containers]
+        return tuple(command for each in scripts for command in self._plan_host_commands(each))
+
+    def _plan_host_commands(self, script: str) -> tuple[str, ...]:
+        return tuple(f"ssh \"${variable}\" '{script}'" for variable in self.host_variables)
+
+
+def _list_led_addresses(containers: tuple[TakenOverContainer, ...]) -> tuple[LedAddress, ...]:
+    return tuple(
+        LedAddress(address, container.today, container.pass_to)
+        for container in containers
+        for address in container.addresses
+    )
+
+
+@dataclass(frozen=True)
+class Runbook:
+    """The steps by their ids, in their order; the commands for each host, cluster and schedule, and for GitHub.
+
+    `protect_environments` limits what may deploy there to branches and tags, `protect_tags` who makes a version.
+    `required_checks` says which checks a merge waits for, `checks_after_eject` which are left without the drift check,
+    and `required_contexts` how GitHub lists the first. `kept_apart` names the settings of hosts that only GitHub's
+    environments keep apart, and `environments_with_variables` are those that hold variables of that kind.
+    A step that concerns nothing of the spec is not among them: `cluster` without a cluster, those of servers where all
+    is on clusters, `first_release` when no environment is deployed by tag, `schedule` when nothing runs on a schedule.
+    """
+
+    steps: dict[RunbookStepId, RunbookStep]
+    hosts: tuple[HostCommands, ...]
+    clusters: tuple[ClusterCommands, ...]
+    schedules: tuple[ScheduleCommands, ...]
+    create_environments: tuple[RunbookCommand, ...]
+    protect_environments: tuple[RunbookCommand, ...]
+    protect_tags: tuple[RunbookCommand, ...]
+    settings: tuple[SettingCommand, ...]
+    required_checks: str
+    checks_after_eject: str
+    required_contexts: str
+    kept_apart: str
+    environments_with_variables: tuple[str, ...]
+
+    @property
+    def list_settings(self) -> str:
+        """The command that lists the names of all variables and secrets, in bash."""
+        lists = [f"gh variable list --env {name}" for name in self.environments_with_variables]
+        lists += [f"gh secret list --env {command.subject}" for command in self.create_environments]
+        return " && ".join(["gh variable list", *lists])

@@ -1,0 +1,246 @@
+"""What works but could be safer or simpler, each with the one line of the spec that changes it."""
+
+import itertools
+import re
+from collections.abc import Iterator
+
+from kiwari_ci.effective_spec import EffectiveContainer, EffectiveEnvironment, EffectiveService, EffectiveSpec
+from kiwari_ci.effective_spec.values import format_variable_name
+from kiwari_ci.problems import Problem, RuleName
+from kiwari_ci.schema import Service
+from kiwari_ci.spec_loading.validation import report_at_key
+from kiwari_ci.spec_loading.yaml_source import YamlPath, YamlSource
+
+# What frameworks build into a browser's code.
+PUBLIC_ARGUMENT = re.compile(r"(VITE|VUE_APP|REACT_APP|NG_APP|GATSBY|(\w+_)?PUBLIC)_")
+
+Advice = Iterator[tuple[YamlPath, RuleName, str, str]]  # place, rule, message, hint
+
+
+def collect_advice(source: YamlSource, spec: EffectiveSpec) -> list[Problem]:
+    """Collect advice for a sound spec; it never makes a command fail."""
+    advice = [
+        *_check_latest_runners(spec),
+        *_check_self_hosted_runners(spec),
+        *_check_database_networks(spec),
+        *_check_backup_copies(spec),
+        *_check_shared_env_files(spec),
+        *_check_shared_deploy_keys(spec),
+        *_check_pushed_files(spec),
+        *_check_baked_addresses(spec),
+        *_check_healthcheck_tools(spec),
+        *_check_host_access(spec),
+        *_check_shared_volumes(spec),
+    ]
+    return [report_at_key(source, loc, rule, message, hint, severity="advice") for loc, rule, message, hint in advice]
+
+
+def _check_latest_runners(spec: EffectiveSpec) -> Advice:
+    for loc, labels in _list_runners(spec):
+        for label in labels:
+            if label.endswith("-latest"):
+                message = f"`{label}` moves to another system some day"
+                yield loc, "moving-runner", message, "runner: ubuntu-24.04"
+
+
+def _check_self_hosted_runners(spec: EffectiveSpec) -> Advice:
+    for loc, labels in _list_runners(spec):
+        if "self-hosted" in labels:
+            message = "on a runner of your own, each job finds what earlier jobs left there"
+            hint = "runner: ubuntu-24.04; or use it in a private repository only, and create a new one for each job"
+            yield loc, "kept-runner", message, hint
+
+
+def _list_runners(spec: EffectiveSpec) -> Iterator[tuple[YamlPath, list[str]]]:
+    """Each place of the spec that names a runner, with its labels."""
+    yield ("project", "runner"), spec.project.runner
+    for name, environment in spec.environments.items():
+        yield ("environments", name, "runner"), environment.model.runner or []
+
+
+def _check_database_networks(spec: EffectiveSpec) -> Advice:
+    proxy_networks = {host.proxy.network for host in spec.hosts.values()}
+    for name, server in spec.databases.items():
+        if server.model.network in proxy_networks:
+            message = f"everything on the network `{server.network}` can reach the database, the proxy too"
+            hint = f"leave out `network`: the server gets `{name}`, which only its users join"
+            yield ("databases", name, "network"), "shared-network", message, hint
+
+
+def _check_backup_copies(spec: EffectiveSpec) -> Advice:
+    for name, server in spec.databases.items():
+        backup = server.model.backup
+        if backup and not backup.copy_to:
+            message = "the dumps are on the disk of the database: when it fails, both are lost"
+            hint = 'copy_to: {command: \'rclone copyto "$BACKUP_FILE" "far:$BACKUP_NAME"\'}'
+            yield ("databases", name, "backup"), "same-disk", message, hint
+
+
+def _check_shared_env_files(spec: EffectiveSpec) -> Advice:
+    for name, environment in spec.environments.items():
+        if environment.model.env_file and len(environment.services) > 1:
+            message = f"every service of {name} reads every secret in `{environment.model.env_file}`"
+            hint = "leave out `env_file`: each service gets its own"
+            yield ("environments", name, "env_file"), "shared-env-file", message, hint
+
+
+def _check_pushed_files(spec: EffectiveSpec) -> Advice:
+    for name, environment in spec.environments.items():
+        if environment.sends_files:
+            host = environment.hosts_with("compose")[0]
+            key = environment.deploy_settings(host)["key"].name
+            owner = f"whoever has the key `{key}`, or may push what is deployed, owns {host.name}"
+            hint = "leave out `sync`: a person copies the files, with the command that a refused deploy prints"
+            yield ("environments", name, "sync"), "pushed-files", f"{owner}: a compose file is sent", hint
+            yield from _check_unsent_mounts(environment)
+
+
+def _check_unsent_mounts(environment: EffectiveEnvironment) -> Advice:
+    """What a container only reads beside the compose file comes from the repository.
+
+    Docker creates an empty folder for what is missing.
+    """
+    sent_files = environment.model.files or []
+    for container in environment.containers.values():
+        for index, volume in enumerate(container.options.volumes or ()):
+            path, _, mount = volume.removeprefix("./").partition(":")
+            if volume.startswith("./") and mount.endswith(":ro") and not _is_covered_path(path, sent_files):
+                message = f"{environment.name} sends its files, and not `{path}`, which {container.name} mounts"
+                loc = (*container.yaml_path("volumes"), index)
+                yield loc, "unsent-file", message, f"environments.{environment.name}.files: [{path}]"
+
+
+def _is_covered_path(path: str, files: list[str]) -> bool:
+    return any(file == path or file.startswith(f"{path}/") for file in files)
+
+
+def _check_shared_deploy_keys(spec: EffectiveSpec) -> Advice:
+    first_environments: dict[tuple[str, str], str] = {}
+    for environment in spec.environments_on("compose"):
+        name = environment.name
+        host = environment.hosts_with("compose")[0]
+        key = environment.deploy_settings(host)["key"].name
+        first_environment = first_environments.setdefault((host.name, key), name)
+        if first_environment != name:
+            message = f"the key `{key}` of {first_environment} deploys {name}, too"
+            open_environment = next((each for each in (first_environment, name) if _takes_any_branch(spec, each)), "")
+            if open_environment:
+                message += f", and each branch that a person chooses for {open_environment} can read it"
+            hint = f"key: {{secret: {format_variable_name(name)}_SSH_KEY}}"
+            yield ("environments", name), "shared-key", message, hint
+
+
+def _takes_any_branch(spec: EffectiveSpec, environment: str) -> bool:
+    return spec.environments[environment].is_ordered_by_run
+
+
+def _check_baked_addresses(spec: EffectiveSpec) -> Advice:
+    """An image has one value of a build argument, whichever environment runs it."""
+    for name in spec.built_services:
+        environments = [environment for environment in spec.environments.values() if name in environment.services]
+        if len(environments) < 2 or spec.has_environment_specific_build(name):
+            continue
+        for key, argument in spec.services[name].build.args.items():
+            owner = next(
+                (environment for environment in environments if _names_domain_of(environment, argument.value or "")),
+                None,
+            )
+            is_address = PUBLIC_ARGUMENT.match(key) and "://" in (argument.value or "")
+            if owner is None and not is_address:
+                continue
+            others = [environment.name for environment in environments if environment is not owner]
+            message = f"`{argument.value}` is built into the image that {' and '.join(others)} runs, too"
+            if owner is None:
+                message = f"`{argument.value}` is built into the image, and the same in {' and '.join(others)}"
+            hint = f"environments.{others[-1]}.overrides: {{{name}: {{build: {{args: {{{key}: …}}}}}}}}"
+            yield ("services", name, "build", "args", key), "baked-address", message, hint
+
+
+def _names_domain_of(environment: EffectiveEnvironment, text: str) -> bool:
+    """Whether a text has one of an environment's domains in it."""
+    domains = {route.domain for routes in environment.model.domains.values() for route in routes}
+    return any(re.search(rf"(?<![\w.-]){re.escape(domain)}(?![\w.-])", text) for domain in domains)
+
+
+def _check_healthcheck_tools(spec: EffectiveSpec) -> Advice:
+    """A deploy asks a service from outside its container; Docker asks within, where the image must have the tool."""
+    for name, service in spec.services.items():
+        command = " ".join(service.healthcheck.test) if service.healthcheck else ""
+        tools = [tool for tool in ("curl", "wget") if re.search(rf"\b{tool}\b", command)]
+        if tools:
+            message = f"the image must have `{tools[0]}`, or Docker calls {name} unhealthy for ever"
+            hint = "leave it out if no `depends_on` waits for it: a deploy requests `health` from the host"
+            yield ("services", name, "healthcheck"), "healthcheck-tool", message, hint
+
+
+def _check_host_access(spec: EffectiveSpec) -> Advice:
+    """What a container may do to its host, each once however many environments have it."""
+    seen: set[tuple[YamlPath, str]] = set()
+    for environment in spec.environments.values():
+        for container in environment.containers.values():
+            checks = (_check_open_ports, _check_host_mounts, _check_privileged)
+            for advice in itertools.chain.from_iterable(check(container) for check in checks):
+                if (advice[0], advice[2]) not in seen:
+                    seen.add((advice[0], advice[2]))
+                    yield advice
+
+
+def _check_shared_volumes(spec: EffectiveSpec) -> Advice:
+    """Two containers of a service write to its volume while a start-first deploy replaces one by the other."""
+    advised: set[str] = set()
+    for environment in spec.environments.values():
+        for name, service in environment.services.items():
+            volume = _find_written_volume(service.options)
+            if volume and environment.hosts_with("compose") and name not in advised and _runs_twice(service):
+                advised.add(name)
+                message = f"a deploy runs the old and the new {name} at the same time, and both write to `{volume}`"
+                hint = "rollout: recreate, with a gap; or rollout: start-first, if that does no harm, as with uploads"
+                yield service.yaml_path("volumes"), "shared-volume", message, hint
+
+
+def _find_written_volume(options: Service) -> str:
+    """Name the first volume of Docker that a container may write to; empty when there is none."""
+    for volume in options.volumes or ():
+        source, *mount = volume.split(":")
+        if not source.startswith((".", "/", "~")) and "ro" not in mount[-1].split(","):
+            return source
+    return ""
+
+
+def _runs_twice(service: EffectiveService) -> bool:
+    """Whether a deploy starts a second container, and nobody has written that this is meant."""
+    options = service.options
+    if "rollout" in options.model_fields_set:
+        return False
+    return not options.once and not options.ports and not service.is_stopped_first
+
+
+def _check_open_ports(container: EffectiveContainer) -> Advice:
+    """Docker's rules come before those of a firewall such as ufw."""
+    for port in container.options.ports or ():
+        if not port.startswith("127.0.0.1:"):
+            message = f"`{port}` of {container.name} is open to the world, past the host's firewall"
+            hint = f"'127.0.0.1:{port.removeprefix('0.0.0.0:')}', for the host alone; services need none"
+            yield container.yaml_path("ports"), "open-port", message, hint
+
+
+def _check_host_mounts(container: EffectiveContainer) -> Advice:
+    """Whoever breaks into a container has what it mounts, and Docker's socket is the whole machine."""
+    for index, volume in enumerate(container.options.volumes or ()):
+        host_path = volume.partition(":")[0]
+        loc = (*container.yaml_path("volumes"), index)
+        if host_path.endswith("/docker.sock"):
+            message = (
+                f"{container.name} has Docker's socket: whoever breaks into it is root on the host, also with `:ro`"
+            )
+            yield loc, "docker-socket", message, "leave it out, or use a socket proxy that allows only read requests"
+        elif host_path.startswith(("/", "~")):
+            message = f"{container.name} has `{host_path}` of the host: whoever breaks into it has it, too"
+            yield loc, "host-path", message, "a named volume, `data:/data`, or a file beside the compose file, `./FILE`"
+
+
+def _check_privileged(container: EffectiveContainer) -> Advice:
+    if container.options.compose.get("privileged") is True:
+        message = f"{container.name} is privileged: whoever breaks into it is root on the host"
+        hint = "compose: {cap_add: [NET_ADMIN]}, the one capability that it needs, or `devices`"
+        yield container.yaml_path("compose", "privileged"), "privileged", message, hint
