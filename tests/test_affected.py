@@ -88,7 +88,7 @@ def test_a_file_touches_its_service_and_no_other() -> None:
     touched = answer.touched[1]
     assert touched.images == ("ghcr.io/iqbalmuhyiddin/kiwari-api:staging", "ghcr.io/iqbalmuhyiddin/kiwari-api:src-…")
     assert touched.places == (
-        rules.AffectedContainer("staging", "vps", "pos-api-staging", "stg-api.nasibakarkiwari.com"),
+        rules.AffectedContainer("staging", "vps", "pos-api-staging", "https://stg-api.nasibakarkiwari.com"),
     )
     assert "api/main.go matches none of its paths: admin/**" in why(answer, "admin-ci")
     assert why(answer, "production") == "pos-api, pos-admin stay as they are until a tag v*"
@@ -264,6 +264,14 @@ def test_the_page_and_the_flowchart_show_all_of_the_plan() -> None:
     assert "staging" in drawn.lanes[1].source and drawn.lanes[0].source == ""
 
 
+def test_addresses_have_the_scheme_of_their_host() -> None:
+    plan = generator.load_spec(ROOT / "tests/cases/ok/scheme-nginx-proxy-manager/spec.yaml").plan
+    html = html_page.render_html_page(pipeline_graph.build_pipeline_graph(plan))
+    assert 'href="http://shop.internal.example.com"' in html and 'href="https://shop.example.com"' in html
+    answer = rules.find_affected_by_files(plan, ChangedFiles(("web/a",)), pushed=True)
+    assert "on intranet, http://shop.internal.example.com" in report.format_affected_text(answer)
+
+
 def test_the_page_loads_nothing_and_runs_nothing() -> None:
     html = html_page.render_html_page(pipeline_graph.build_pipeline_graph(PLAN))
     assert not re.search(r"<script|<img|<link|url\(|@import|\bsrc=|\bon\w+=", html)
@@ -273,7 +281,7 @@ def test_the_page_loads_nothing_and_runs_nothing() -> None:
 def test_hostile_texts_are_escaped() -> None:
     drawn = pipeline_graph.build_pipeline_graph(PLAN)
     bad = '"]<script>alert(1)</script>\n&'
-    rows = tuple(replace(row, container=bad, domain=bad, image=bad) for row in drawn.lanes[0].rows)
+    rows = tuple(replace(row, container=bad, domain=bad, url=bad, image=bad) for row in drawn.lanes[0].rows)
     drawn = replace(drawn, project=bad, lanes=(replace(drawn.lanes[0], rows=rows, host=bad),))
     assert "<script" not in html_page.render_html_page(drawn)
     flowchart = pipeline_graph.render_mermaid(drawn)

@@ -246,7 +246,7 @@ def taken_over(**written: Any) -> Takeover:
     texts = ("project", "folder", "ports", "moved_volumes", "network", "switch_template")
     nothing |= dict.fromkeys(texts, "")
     nothing |= dict.fromkeys(("workflows", "containers", "values", "connect_commands", "connected_commands"), ())
-    nothing["finds_by_name"] = False
+    nothing |= {"finds_by_name": False, "has_https": True}
     return Takeover(environment=stack.environment, stack=stack.name, **(nothing | written))
 
 
@@ -803,7 +803,7 @@ def test_a_password_is_expected_to_be_asked_for() -> None:
     ],
 )
 def test_a_domain_that_only_redirects(status: int, location: str, state: str, saw: str) -> None:
-    redirect = DomainRedirect("www.shop.example.com", "shop.example.com", "shop-web-production")
+    redirect = DomainRedirect("https", "www.shop.example.com", "shop.example.com", "shop-web-production")
     response = dns_tls.EndpointResponse(
         ADDRESS, expires=NOW + 60 * 86400, status=status, headers={"location": location} if location else {}
     )
@@ -859,6 +859,18 @@ def test_a_proxy_host_is_another(changes: dict[str, Any], saw: str) -> None:
     )
     assert (finding.state, finding.saw) == ("wrong", saw)
     assert nginx_proxy_manager.check_proxy_host(GROUP, API_SITE, ({}, ""), BOOK).saw == "none for this domain"
+
+
+def test_a_proxy_host_without_certificate() -> None:
+    site = replace(API_SITE, scheme="http")
+
+    def check(**changes: Any) -> tuple[str, str]:
+        hosts = {API.domain: npm_host(API.domain, **changes)}
+        finding = nginx_proxy_manager.check_proxy_host(GROUP, site, (hosts, ""), BOOK)
+        return finding.state, finding.saw
+
+    assert check(certificate_id=0, ssl_forced=False, http2_support=0)[0] == "ok"
+    assert check() == ("wrong", "SSL is forced, so that plain HTTP is redirected")
 
 
 def test_paths_of_a_proxy_host() -> None:
@@ -957,7 +969,7 @@ def judged(
     net: dns_tls.NetworkBackend, deployed: bool = True, address: str = "127.0.0.1"
 ) -> dict[str, tuple[str, str]]:
     """What is said of the API's domain."""
-    domain_state = dns_tls.probe_domain(API.domain, API.health_path, net)
+    domain_state = dns_tls.probe_domain("https", API.domain, API.health_path, net)
     place = dns_tls.HostAddresses(frozenset({address}))
     all_findings = dns_tls.check_route(GROUP, API, API.routes[0], domain_state, place, deployed, BOOK, net.now())
     return {finding.subject.removeprefix(API.domain).strip(): (finding.state, finding.saw) for finding in all_findings}
@@ -980,6 +992,34 @@ def test_a_domain_over_tls(authority: Callable[[str, int], Path]) -> None:
             assert judgement["TLS"][0] == "ok" and re.fullmatch(r"valid for (59|60) days", judgement["TLS"][1])
             assert judgement["DNS"] == (("ok", "127.0.0.1, of cloudflare: what it asks cannot be seen from here")
                                    if "Server" in headers else ("ok", "127.0.0.1"))  # fmt: skip
+
+
+def test_a_domain_without_tls() -> None:
+    route = replace(API.routes[0], scheme="http")
+    place = dns_tls.HostAddresses(frozenset({"127.0.0.1"}))
+
+    def judge(port: int) -> dict[str, tuple[str, str]]:
+        where = dns_tls.NetworkBackend(lambda _: ["127.0.0.1"], plain_port=port)
+        state = dns_tls.probe_domain("http", API.domain, API.health_path, where)
+        findings = dns_tls.check_route(GROUP, API, route, state, place, True, BOOK, NOW)
+        return {finding.subject: (finding.state, finding.saw) for finding in findings}
+
+    redirect = {"Location": f"https://{API.domain}/health"}
+    answers: list[tuple[int, str, dict[str, str]]] = [(200, "", {}), (301, "", redirect)]
+    with service(lambda *_: answers.pop(0)) as port:
+        assert judge(port) == {
+            f"{API.domain} DNS": ("ok", "127.0.0.1"),
+            f"{API.domain} plain HTTP": (
+                "ok",
+                "the port is open; the spec has `scheme: http`, so no certificate is checked",
+            ),
+            f"http://{API.domain}/health": ("ok", "200"),
+        }
+        redirected = judge(port)[f"http://{API.domain}/health"]
+    assert redirected[0] == "wrong" and redirected[1].startswith("301, a redirect to https://"), redirected
+    closed = judge(port)
+    assert closed[f"{API.domain} plain HTTP"] == ("wrong", f"Connection refused (127.0.0.1:{port})")
+    assert closed[f"http://{API.domain}/health"][0] == "not asked"
 
 
 def test_certificates(authority: Callable[[str, int], Path]) -> None:

@@ -111,6 +111,50 @@ def test_the_proxy_of_today_stays(tmp_path: Path, more: str, files: dict[str, st
     assert ("ports" in spec["services"]["web"]) == (proxy["kind"] == "none")
 
 
+CADDY = "}\n  caddy: {image: 'caddy:2', ports: ['80:80']"
+
+
+@pytest.mark.parametrize(
+    ("caddyfile", "environment", "scheme"),
+    [
+        ("http://shop.example.com {\n reverse_proxy web:8080\n}\n", "", "http"),
+        ("shop.example.com:80 {\n reverse_proxy web:8080\n}\n", "", "http"),
+        ("shop.example.com {\n reverse_proxy web:8080\n}\n", "", ""),
+        # Caddy answers with a redirect over plain HTTP, and with a certificate.
+        (
+            "http://shop.example.com {\n redir https://shop.example.com{uri}\n}\n"
+            "shop.example.com {\n reverse_proxy web:8080\n}\n",
+            "",
+            "",
+        ),
+        # TLS ends in front of Caddy: the service has an address with https.
+        ("http://shop.example.com {\n reverse_proxy web:8080\n}\n", ", ORIGIN: 'https://shop.example.com'", ""),
+        ("http://shop.example.com {\n reverse_proxy web:8080\n}\n", ", ORIGIN: 'http://shop.example.com'", "http"),
+    ],
+)
+def test_a_caddyfile_without_certificates(tmp_path: Path, caddyfile: str, environment: str, scheme: str) -> None:
+    web = WEB.replace("PORT: '8080'", f"PORT: '8080'{environment}")
+    spec, result = init(tmp_path, {"docker-compose.yml": f"services:\n  {web}{CADDY}}}\n", "Caddyfile": caddyfile})
+    assert spec["hosts"]["vps"]["proxy"].get("scheme", "") == scheme
+    assert spec["environments"]["production"]["domains"] == {"web": "shop.example.com"}
+    assert ("leave out `scheme: http`" in say(result)) == bool(scheme)
+    if environment:
+        assert spec["services"]["web"]["env"]["ORIGIN"] == {"domain": "url"}
+
+
+def test_a_caddyfile_with_certificates_for_some_sites(tmp_path: Path) -> None:
+    """One field is for all domains of a host, so a person decides."""
+    files = {
+        "api/Dockerfile": DOCKERFILE,
+        "docker-compose.yml": f"services:\n  {WEB}}}\n  api: {{build: api{CADDY}}}\n",
+        "Caddyfile": "http://shop.example.com {\n reverse_proxy web:8080\n}\n"
+        "api.example.com {\n reverse_proxy api:8080\n}\n",
+    }
+    spec, result = init(tmp_path, files)
+    assert "scheme" not in spec["hosts"]["vps"]["proxy"]
+    assert "http://shop.example.com (Caddyfile:1): `scheme: http` is for all domains of a host" in say(result)
+
+
 def test_a_proxy_that_no_file_shows_is_asked_for(tmp_path: Path) -> None:
     _, result = init(tmp_path, {"docker-compose.yml": f"services:\n  {WEB}}}\n"})
     assert "what stands in front of the services: no file says it" in say(result)

@@ -41,10 +41,10 @@ def test_the_registry_has_every_kind_that_a_spec_may_name() -> None:
 
 @pytest.mark.parametrize("kind", ALL_KINDS)
 def test_supported_keys_are_fields_of_the_spec(kind: ProxyKind) -> None:
-    assert find_proxy(kind).supported_keys <= set(Proxy.model_fields) - {"kind", "network"}
+    assert find_proxy(kind).supported_keys <= set(Proxy.model_fields) - {"kind", "network", "scheme"}
 
 
-@pytest.mark.parametrize("key", sorted(set(Proxy.model_fields) - {"kind", "network"}))
+@pytest.mark.parametrize("key", sorted(set(Proxy.model_fields) - {"kind", "network", "scheme"}))
 def test_every_key_is_for_some_kind(key: str) -> None:
     assert list_kinds_with_key(key)
 
@@ -73,6 +73,21 @@ def test_only_what_the_proxy_leads_to_is_on_its_network(stack: str, reached: lis
     files = render_files(generator.validate_and_plan(parse_yaml("shop.yaml", NEIGHBOURS)).plan)
     containers = yaml.safe_load(files[f"deploy/{stack}/docker-compose.yml"].text)["services"]
     assert [name for name, options in containers.items() if "front" in options.get("networks", [])] == reached
+
+
+@pytest.mark.parametrize("kind", SERVER_KINDS)
+def test_nothing_asks_for_certificates_over_plain_http(kind: ProxyKind) -> None:
+    text = SPEC.format(kind=f"{kind}, scheme: http")
+    loaded = generator.validate_and_plan(parse_yaml("shop.yaml", text))
+    files = render_files(loaded.plan)
+    workflow, runbook = files[".github/workflows/api-ci.yml"].text, files["deploy/RUNBOOK.md"].text
+    assert "url: http://api.example.com\n" in workflow
+    assert "--proto =http --max-time" in workflow and "http://api.example.com/health" in workflow
+    assert not any("https://api.example.com" in file.text for file in files.values())
+    generated = [files[f"deploy/{front.name}/docker-compose.yml"] for front in loaded.plan.hosts[0].fronts]
+    assert all("443" not in file.text and "80:80" in file.text for file in generated)
+    assert "fullchain.pem" not in runbook and "first request the certificate" not in runbook
+    assert "with a certificate for the domain" not in runbook
 
 
 @pytest.mark.parametrize("kind", SERVER_KINDS)

@@ -144,14 +144,16 @@ def _run_probes(plan: Plan, hosts: list[Host], stacks: list[Stack], options: Pro
         target_calls[host.name] = BackgroundCall(partial(ssh_host.resolve_ssh_target, destination, options.net))
     domain_calls = {
         route.address: BackgroundCall(
-            partial(dns_tls.probe_domain, route.domain, route.health_path or route.path, options.net)
+            partial(dns_tls.probe_domain, route.scheme, route.domain, route.health_path or route.path, options.net)
         )
         for stack in stacks
         for container in stack.containers
         for route in container.routes
     }
     domain_calls |= {
-        redirect.domain: BackgroundCall(partial(dns_tls.probe_domain, redirect.domain, "/", options.net))
+        redirect.domain: BackgroundCall(
+            partial(dns_tls.probe_domain, redirect.scheme, redirect.domain, "/", options.net)
+        )
         for stack in stacks
         for redirect in stack.redirects
     }

@@ -57,7 +57,7 @@ def trace_container(
 ) -> list[ReportSection]:
     """Report what a container serves, and the commit and run that it came from."""
     host, stack, instance = location
-    urls = [f"https://{route.domain}{route.health_path}" for route in instance.routes if route.health_path]
+    urls = [route.health_url for route in instance.routes if route.health_url]
     answers = f"{urls[0]} → " if urls else ""
     place_line = ReportLine(f"{answers}{instance.container}, {stack.environment} on {host.name}")
     sections = [ReportSection("place", (place_line,))]

@@ -77,7 +77,7 @@ class EffectiveContainer(ABC):
     @property
     def url(self) -> str:
         """The URL of its first public address; empty when it has none."""
-        return f"https://{self.routes[0].address}" if self.routes else ""
+        return f"{self.environment.url_scheme}://{self.routes[0].address}" if self.routes else ""
 
     @property
     def env_owner(self) -> "EffectiveContainer":

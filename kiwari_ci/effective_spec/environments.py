@@ -17,7 +17,7 @@ from kiwari_ci.effective_spec.tag_patterns import VersionTagPattern
 from kiwari_ci.frozen import dataclass
 from kiwari_ci.github_facts import path_filters
 from kiwari_ci.plan_model import GitHubSetting
-from kiwari_ci.schema.environments import EngineKind
+from kiwari_ci.schema.environments import EngineKind, UrlScheme
 
 if TYPE_CHECKING:
     from kiwari_ci.effective_spec.spec import EffectiveSpec
@@ -121,6 +121,11 @@ class EffectiveEnvironment:
     def runner_labels(self) -> list[str]:
         """The labels of the runner of its deploy jobs."""
         return self.model.runner or self.spec.project.runner
+
+    @property
+    def url_scheme(self) -> UrlScheme:
+        """The scheme of its public addresses, which is the same on each of its hosts."""
+        return self.first_host.proxy.scheme
 
     def hosts_with(self, engine: EngineKind) -> list[EffectiveHost]:
         """Those of its hosts that have an engine."""

@@ -37,6 +37,7 @@ def format_health_endpoint(options: schema.Service) -> str:
 def plan_route(container: EffectiveContainer, route: schema.Route) -> PublicRoute:
     """Plan a public address of a container."""
     return PublicRoute(
+        scheme=container.environment.url_scheme,
         domain=route.domain,
         path=route.path or "",
         strips_path=bool(route.path) and route.strip_path,

@@ -137,8 +137,12 @@ class ProxyRoute:
 
 @dataclass(frozen=True)
 class ProxySite:
-    """A domain and its routes, the longest path first; `address` is the domain as Caddy has it."""
+    """A domain and its routes, the longest path first; `address` is the domain as Caddy has it.
 
+    `scheme` is the one with which clients reach it, `https` or `http`.
+    """
+
+    scheme: str
     domain: str
     address: str
     routes: tuple[ProxyRoute, ...]
@@ -166,17 +170,27 @@ class ProxySite:
 
 @dataclass(frozen=True)
 class ProxyRedirect:
-    """A domain that only redirects to another one, with the path kept; `address` is the domain as Caddy has it."""
+    """A domain that only redirects to another one, with the path kept; `address` is the domain as Caddy has it.
 
+    `scheme` is the one with which clients reach both, `https` or `http`.
+    """
+
+    scheme: str
     domain: str
     address: str
     target: str
+
+    @property
+    def target_url(self) -> str:
+        """Where it redirects to."""
+        return f"{self.scheme}://{self.target}"
 
 
 @dataclass(frozen=True)
 class ProxyStack:
     """A proxy with a stack that is generated; with `listen` it speaks plain HTTP there, to the host alone.
 
+    `has_tls`: it has certificates, and answers on port 443. Otherwise it speaks plain HTTP.
     `files` are its own, from the stack's folder; `reload` is the command that reads them again, without a gap.
     `user_line_filter` is the command that turns the output of htpasswd into the line of a user, as the proxy reads it.
     """
@@ -189,6 +203,7 @@ class ProxyStack:
     image: str
     network: str
     listen: str
+    has_tls: bool
     email: str
     certificates: str
     ports: tuple[str, ...]
@@ -236,18 +251,39 @@ class LongRunningAccessories:
 class ProxyGuide:
     """What the runbook says of the domains of a host's proxy, or of all hosts with this kind of proxy.
 
-    `auth_lists` are the lists of users that a person makes in a proxy without a generated stack. `is_serving`: some of
-    the domains lead to containers that run today.
+    `auth_lists` are the lists of users that a person makes in a proxy without a generated stack. `scheme` is the one
+    with which clients reach the domains. `is_serving`: some of the domains lead to containers that run today.
     """
 
     template: str
     host: str
+    scheme: str
     network: str
     is_serving: bool
     sites: tuple[ProxySite, ...]
     redirects: tuple[ProxyRedirect, ...]
     stack: tuple[ProxyStack, ...]
     auth_lists: tuple[str, ...]
+
+    @property
+    def has_https(self) -> bool:
+        """Whether the domains need certificates."""
+        return self.scheme == "https"
+
+    @property
+    def certificate_words(self) -> str:
+        """What a proxy of one's own needs for each domain, at the end of a sentence."""
+        return ", with a certificate for the domain" if self.has_https else ", on port 80 for plain HTTP"
+
+    @property
+    def ssl_cell(self) -> str:
+        """What the SSL tab of Nginx Proxy Manager gets, as a table of the runbook says it."""
+        return "Force SSL, HTTP/2" if self.has_https else "none"
+
+    @property
+    def http_version(self) -> str:
+        """The version of HTTP in which a domain of Nginx Proxy Manager answers."""
+        return "2" if self.has_https else "1.1"
 
     @property
     def routes(self) -> tuple[ProxyRoute, ...]:
@@ -336,8 +372,8 @@ class DeployHost(Host):
 
     `folder` is its directory as the login's home sees it; `way` is what else than login and address a person's own ssh
     must be told of it, as words of a shell. `sources` are copied to it under their names, `renamed_sources` under
-    another one. `file_suffixes` are by the name of a setting whose values on several hosts
-    are kept apart by GitHub's environments: what the file of this host's value ends with.
+    another one. `scheme` is the one with which clients reach its domains. `file_suffixes` are by the name of a setting
+    whose values on several hosts are kept apart by GitHub's environments: what the file of this host's value ends with.
     """
 
     stacks: tuple[ComposeStack, ...]
@@ -356,6 +392,7 @@ class DeployHost(Host):
     renamed_sources: tuple[KeyValue, ...]
     env_files: tuple[str, ...]
     proxy: str
+    scheme: str
     sites: tuple[ProxySite, ...]
     redirects: tuple[ProxyRedirect, ...]
     fronts: tuple[ProxyStack, ...]

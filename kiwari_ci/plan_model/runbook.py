@@ -198,9 +198,10 @@ class Takeover:
 
     `has_same_folder`: the new stack's files go into today's folder. `connect_commands` connect the proxy, and the
     accessories that stay, to the networks of the new containers, which `connected_commands` show; `moved_volumes` are
-    the stack's volumes, if today's have other names. `network` is the one that the proxy shares with the services, and
-    `switch_template` says how a person makes this kind of proxy pass requests to another container. It is not used for
-    a proxy that reads labels. `finds_by_name`: the proxy asks for the names of containers.
+    the stack's volumes, if today's have other names. `has_https`: clients use HTTPS. `network` is the one that the
+    proxy shares with the services, and `switch_template` says how a person makes this kind of proxy pass requests to
+    another container. It is not used for a proxy that reads labels. `finds_by_name`: the proxy asks for the names of
+    containers.
     """
 
     environment: str
@@ -212,6 +213,7 @@ class Takeover:
     has_same_folder: bool
     workflows: tuple[str, ...]
     ports: str
+    has_https: bool
     containers: tuple[TakenOverContainer, ...]
     values: tuple[ValuesOfToday, ...]
     connect_commands: tuple[str, ...]

@@ -25,10 +25,12 @@ class ComposeAttribute:
 class PublicRoute:
     """A public address of a container: a domain, or a path of it, which the proxy may strip.
 
-    `health_path` is what is asked there from outside; empty where the container's health path is not below the path.
+    `scheme` is `https` or `http`. `health_path` is what is asked there from outside; empty where the container's health
+    path is not below the path.
     `auth_list` names the users whom the proxy lets in; empty where it lets everybody in.
     """
 
+    scheme: str
     domain: str
     path: str
     strips_path: bool
@@ -40,6 +42,16 @@ class PublicRoute:
         """The domain and the path, as a person writes them."""
         return self.domain + self.path
 
+    @property
+    def url(self) -> str:
+        """The address with its scheme."""
+        return f"{self.scheme}://{self.address}"
+
+    @property
+    def health_url(self) -> str:
+        """What is asked from outside; empty where nothing is."""
+        return f"{self.scheme}://{self.domain}{self.health_path}" if self.health_path else ""
+
     def covers(self, path: str) -> bool:
         """Whether a path of the domain leads here, unless a longer one is another container's."""
         return path == self.path or path.startswith(f"{self.path}/") or not self.path
@@ -47,8 +59,12 @@ class PublicRoute:
 
 @dataclass(frozen=True)
 class DomainRedirect:
-    """A domain that only redirects to another one; `container` is the first that the target leads to."""
+    """A domain that only redirects to another one; `container` is the first that the target leads to.
 
+    `scheme` is that of both domains, `https` or `http`.
+    """
+
+    scheme: str
     domain: str
     target: str
     container: str
@@ -75,6 +91,11 @@ class PlannedContainer:
     def address(self) -> str:
         """Its first public address, without the scheme; empty when it has none."""
         return self.routes[0].address if self.routes else ""
+
+    @property
+    def url(self) -> str:
+        """Its first public address, with the scheme; empty when it has none."""
+        return self.routes[0].url if self.routes else ""
 
 
 @dataclass(frozen=True)

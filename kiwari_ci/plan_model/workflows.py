@@ -132,6 +132,7 @@ class PublicHealthCheck:
     """
 
     subject: str
+    scheme: str
     url: str
     status: int
     asks_password: bool
@@ -140,8 +141,9 @@ class PublicHealthCheck:
 
 @dataclass(frozen=True)
 class PublicRedirectCheck:
-    """A domain that must redirect to another one."""
+    """A domain that must redirect to another one, both with the same scheme."""
 
+    scheme: str
     domain: str
     target: str
 

@@ -12,21 +12,22 @@ _STACK_GUIDE_TEMPLATE = "proxy/stack.md.j2"
 def plan_proxy_guides(hosts: tuple[DeployHost, ...], serving_environments: Collection[str]) -> tuple[ProxyGuide, ...]:
     """Plan what the runbook says of the domains of proxies.
 
-    What concerns all hosts with one kind of proxy comes first, then each host by itself. Something serves the domains
-    of `serving_environments` today.
+    What concerns all hosts with one kind of proxy and one scheme comes first, then each host by itself. Something
+    serves the domains of `serving_environments` today.
     """
-    shared_hosts: dict[str, list[DeployHost]] = {}
+    shared_hosts: dict[tuple[str, str], list[DeployHost]] = {}
     own_hosts: list[tuple[str, list[DeployHost]]] = []
     for host in hosts:
         proxy = find_planned_proxy(host.proxy)
         if proxy.has_one_guide_for_all_hosts:
-            shared_hosts.setdefault(proxy.guide_template, []).append(host)
+            shared_hosts.setdefault((proxy.guide_template, host.scheme), []).append(host)
         else:
             own_hosts += [(_STACK_GUIDE_TEMPLATE, [host])] if host.fronts else []
             own_hosts += [(proxy.guide_template, [host])] if proxy.guide_template else []
+    guided_hosts = [(template, same_hosts) for (template, _), same_hosts in shared_hosts.items()]
     guides = [
-        _plan_proxy_guide(template, guided_hosts, serving_environments)
-        for template, guided_hosts in (*shared_hosts.items(), *own_hosts)
+        _plan_proxy_guide(template, same_hosts, serving_environments)
+        for template, same_hosts in (*guided_hosts, *own_hosts)
     ]
     return tuple(guide for guide in guides if guide.sites or guide.stack)
 
@@ -36,6 +37,7 @@ def _plan_proxy_guide(template: str, hosts: list[DeployHost], serving_environmen
     return ProxyGuide(
         template=template,
         host=hosts[0].name,
+        scheme=hosts[0].scheme,
         network=hosts[0].network,
         is_serving=any(stack.environment in serving_environments for host in hosts for stack in host.stacks),
         sites=sites,

@@ -21,6 +21,7 @@ class ServiceRow:
     container: str
     health: str
     domain: str
+    url: str
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ def _build_rows(plan: Plan, stack: Stack) -> Iterator[ServiceRow]:
             container=instance.container,
             health=_describe_health(instance),
             domain=instance.address,
+            url=instance.url,
         )
 
 

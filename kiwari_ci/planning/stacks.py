@@ -13,14 +13,14 @@ class EnvironmentStacks:
     def __init__(self, spec: EffectiveSpec) -> None:
         """Plan the stacks of all environments."""
         self._stacks: dict[str, dict[str, Stack]] = {}
-        self._first_addresses: dict[str, str] = {}
+        self._first_urls: dict[str, str] = {}
         self._instances: dict[tuple[str, str], dict[str, list[PlannedService]]] = {}
         for environment in spec.environments.values():
             engines = dict.fromkeys(host.engine for host in environment.hosts)
             self._stacks[environment.name] = {engine: find_engine(engine).plan_stack(environment) for engine in engines}
             for engine, stack in self._stacks[environment.name].items():
                 self._instances[environment.name, engine] = _group_instances(stack)
-            self._first_addresses[environment.name] = find_first_address(self.first_stack(environment).instances)
+            self._first_urls[environment.name] = find_first_url(self.first_stack(environment).instances)
 
     def find_stack(self, environment: EffectiveEnvironment, host: EffectiveHost) -> Stack:
         """Find the stack of an environment on one of its hosts."""
@@ -30,9 +30,9 @@ class EnvironmentStacks:
         """The stack on the first host of an environment."""
         return self.find_stack(environment, environment.first_host)
 
-    def first_address(self, environment: EffectiveEnvironment) -> str:
-        """The first public address of an environment, on its first host; empty when it has none."""
-        return self._first_addresses[environment.name]
+    def first_url(self, environment: EffectiveEnvironment) -> str:
+        """The first URL of an environment, on its first host; empty when it has none."""
+        return self._first_urls[environment.name]
 
     def list_instances(
         self, environment: EffectiveEnvironment, host: EffectiveHost, services: Iterable[str]
@@ -46,9 +46,9 @@ class EnvironmentStacks:
         return list(self._stacks[environment.name].values())
 
 
-def find_first_address(instances: Iterable[PlannedService]) -> str:
-    """Find the first public address of what runs; empty when nothing has one."""
-    return next((instance.address for instance in instances if instance.address), "")
+def find_first_url(instances: Iterable[PlannedService]) -> str:
+    """Find the first URL of what runs; empty when nothing has one."""
+    return next((instance.url for instance in instances if instance.url), "")
 
 
 def _group_instances(stack: Stack) -> dict[str, list[PlannedService]]:

@@ -37,6 +37,7 @@ def _plan_takeover(environment: EffectiveEnvironment, stack: ComposeStack) -> Ta
         has_same_folder=today.folder == f"{environment.first_host.directory}/{stack.name}",
         workflows=tuple(today.workflows or ()),
         ports=today.ports or "",
+        has_https=environment.url_scheme == "https",
         containers=tuple(
             _plan_container(environment, name, container_today) for name, container_today in today.containers.items()
         ),

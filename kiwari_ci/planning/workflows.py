@@ -37,7 +37,7 @@ from kiwari_ci.plan_model import (
     TestJob,
 )
 from kiwari_ci.planning import builds, changes_jobs, test_jobs
-from kiwari_ci.planning.stacks import EnvironmentStacks, find_first_address
+from kiwari_ci.planning.stacks import EnvironmentStacks, find_first_url
 from kiwari_ci.planning.steps import ActionPins, plan_custom_steps
 
 BUILD_JOB = "build-and-push"
@@ -659,7 +659,7 @@ def _plan_deploy(
     values = {instance.digest: digests[instance.source] for instance in deployed}
     values["SEQUENCE"] = sequence
     steps = tuple(_plan_deploy_step(environment, host, stacks, services) for host in environment.hosts)
-    address = find_first_address(deployed) or stacks.first_address(environment)
+    url = find_first_url(deployed) or stacks.first_url(environment)
     proxy_commands = [host.model.proxy_command for host in environment.hosts if host.model.proxy_command]
     minutes = 10 + sum(_estimate_container_minutes(environment.services[instance.service]) for instance in deployed)
     runner_labels = environment.runner_labels
@@ -667,7 +667,7 @@ def _plan_deploy(
         environment=environment.name,
         runner=runner_labels[0] if len(runner_labels) == 1 else "",
         runner_labels=tuple(runner_labels),
-        url=f"https://{address}" if address else "",
+        url=url,
         host=" and ".join(environment.host_names),
         branch=environment.deploy_branch,
         ref="",
@@ -732,7 +732,8 @@ def _plan_health_checks(environment: EffectiveEnvironment, instance: PlannedServ
         where = f" at {route.address}" if len(routes) > 1 else ""
         yield PublicHealthCheck(
             subject=instance.service + where,
-            url=f"https://{route.domain}{route.health_path}",
+            scheme=route.scheme,
+            url=route.health_url,
             status=_UNAUTHORIZED if route.auth_list else instance.health_status,
             asks_password=bool(route.auth_list),
             to_go_back=_describe_rollback(environment, instance.container),
@@ -743,7 +744,7 @@ def _plan_redirect_checks(stack: Stack, deployed: list[PlannedService]) -> tuple
     """Plan the check of each domain that redirects to a domain of what is deployed."""
     names = {instance.container for instance in deployed}
     return tuple(
-        PublicRedirectCheck(redirect.domain, redirect.target)
+        PublicRedirectCheck(redirect.scheme, redirect.domain, redirect.target)
         for redirect in stack.redirects
         if redirect.container in names
     )

@@ -17,10 +17,9 @@ from kiwari_ci.plan_model import (
 )
 
 GENERATED_STACK_KEYS = frozenset({"stack", "image", "listen"})  # keys of the spec that shape a generated stack
-_CERTIFICATE_KEYS = frozenset({"email", "certificates", "certresolver"})
-_COMMON_KEYS = frozenset({"kind", "network"})
+_CERTIFICATE_KEYS = frozenset({"email", "certificates", "certresolver", "issuer"})
+_COMMON_KEYS = frozenset({"kind", "network", "scheme"})
 UNKNOWN_SWITCH_TEMPLATE = "proxy/switch-in-container.md.j2"  # for a proxy in a container, of which nothing is known
-NO_CERTIFICATES = "with `listen` it has no certificates"
 
 
 class Proxy(Protocol):
@@ -28,7 +27,7 @@ class Proxy(Protocol):
 
     @property
     def supported_keys(self) -> frozenset[str]:
-        """The keys of the spec's `proxy` that this kind takes, besides `kind` and `network`."""
+        """The keys of the spec's `proxy` that this kind takes, besides `kind`, `network` and `scheme`."""
 
     @property
     def name_cache_seconds(self) -> int:
@@ -143,7 +142,10 @@ def explain_middlewares(route: schema.Route) -> tuple[str, str] | None:
 
 def explain_certificate_key(options: schema.Proxy, key: str) -> str:
     """Explain why a key of certificates has no effect with plain HTTP; empty when it has one."""
-    return NO_CERTIFICATES if options.listen and key in _CERTIFICATE_KEYS else ""
+    if key not in _CERTIFICATE_KEYS or options.has_tls:
+        return ""
+    cause = "listen" if options.listen else "scheme: http"
+    return f"with `{cause}` it has no certificates"
 
 
 def plan_sites(host: EffectiveHost, containers: Sequence[ComposeContainer]) -> tuple[ProxySite, ...]:
@@ -152,17 +154,28 @@ def plan_sites(host: EffectiveHost, containers: Sequence[ComposeContainer]) -> t
     for container in containers:
         for route in container.routes:
             routes_by_domain.setdefault(route.domain, []).append(_plan_proxy_route(container, route))
-    scheme = "http://" if host.proxy.listen else ""
     return tuple(
-        ProxySite(domain, scheme + domain, tuple(sorted(routes, key=lambda route: -len(route.path))))
+        ProxySite(
+            scheme=host.proxy.scheme,
+            domain=domain,
+            address=_format_caddy_address(host, domain),
+            routes=tuple(sorted(routes, key=lambda route: -len(route.path))),
+        )
         for domain, routes in routes_by_domain.items()
     )
 
 
 def plan_redirects(host: EffectiveHost, redirects: Sequence[DomainRedirect]) -> tuple[ProxyRedirect, ...]:
     """Plan the domains of a host that only redirect."""
-    scheme = "http://" if host.proxy.listen else ""
-    return tuple(ProxyRedirect(redirect.domain, scheme + redirect.domain, redirect.target) for redirect in redirects)
+    return tuple(
+        ProxyRedirect(redirect.scheme, redirect.domain, _format_caddy_address(host, redirect.domain), redirect.target)
+        for redirect in redirects
+    )
+
+
+def _format_caddy_address(host: EffectiveHost, domain: str) -> str:
+    """Write a domain as Caddy has it: it requests a certificate, unless the scheme is `http`."""
+    return domain if host.proxy.has_tls else f"http://{domain}"
 
 
 def _plan_proxy_route(container: ComposeContainer, route: PublicRoute) -> ProxyRoute:
@@ -186,7 +199,9 @@ def list_auth_lists(sites: Sequence[ProxySite]) -> tuple[str, ...]:
 
 def list_web_ports(options: schema.Proxy) -> tuple[str, ...]:
     """List the ports that a generated stack publishes."""
-    return (f"{options.listen}:80",) if options.listen else ("80:80", "443:443")
+    if options.listen:
+        return (f"{options.listen}:80",)
+    return ("80:80", "443:443") if options.has_tls else ("80:80",)
 
 
 def plan_generated_stack(
@@ -218,6 +233,7 @@ def plan_generated_stack(
         image=options.image or default_image,
         network=options.network,
         listen=options.listen or "",
+        has_tls=options.has_tls,
         email=options.email or "",
         certificates=certificates,
         ports=ports or list_web_ports(options),

@@ -19,7 +19,7 @@ class Caddy(GeneratedProxy):
         """Plan its stack; over HTTP/3 it answers on a UDP port, too."""
         name = self.stack_name(host.proxy)
         ports = list_web_ports(host.proxy)
-        if not host.proxy.listen:
+        if host.proxy.has_tls:
             ports = (*ports, "443:443/udp")
         return plan_generated_stack(
             host,

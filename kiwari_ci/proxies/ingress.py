@@ -2,7 +2,7 @@
 
 from kiwari_ci import schema
 from kiwari_ci.effective_spec import EffectiveContainer
-from kiwari_ci.proxies.base import ExistingProxy, explain_middlewares
+from kiwari_ci.proxies.base import ExistingProxy, explain_certificate_key, explain_middlewares
 
 
 class Ingress(ExistingProxy):
@@ -13,6 +13,10 @@ class Ingress(ExistingProxy):
     unrouted_statuses = (404,)
     guide_template = ""
     switch_template = ""  # no container is taken over on a cluster
+
+    def explain_unused_key(self, options: schema.Proxy, key: str) -> str:
+        """With plain HTTP there are no certificates."""
+        return explain_certificate_key(options, key)
 
     def explain_unsupported_route(self, container: EffectiveContainer, route: schema.Route) -> tuple[str, str] | None:
         """How it asks for a password, and how it changes a path, depends on the controller."""

@@ -23,7 +23,7 @@ class Nginx(GeneratedProxy):
         # The configuration's folder, not its file: a container keeps the old one of a file that is replaced.
         volumes: tuple[str, ...] = ("./conf:/etc/nginx/conf.d:ro",)
         certificates = ""
-        if not host.proxy.listen:
+        if host.proxy.has_tls:
             certificates = host.proxy.certificates or _DEFAULT_CERTIFICATES
             volumes += (f"{certificates}:/etc/letsencrypt:ro", "./acme:/var/www/acme:ro")
         return plan_generated_stack(

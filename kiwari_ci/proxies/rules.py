@@ -13,7 +13,7 @@ from kiwari_ci.effective_spec import (
 )
 from kiwari_ci.problems import Problem
 from kiwari_ci.proxies.all_proxies import find_proxy, list_kinds_with_key
-from kiwari_ci.proxies.base import list_written_keys
+from kiwari_ci.proxies.base import list_web_ports, list_written_keys
 from kiwari_ci.schema import Proxy, Route
 from kiwari_ci.spec_loading.suggestions import suggest_closest
 from kiwari_ci.spec_loading.validation import format_yaml_path, report_at_key, report_at_value
@@ -37,6 +37,7 @@ def check_proxies(source: YamlSource, spec: EffectiveSpec) -> Problems:
     for environment in spec.environments.values():
         for host in _list_different_hosts(environment):
             yield from _check_domains(source, environment, host)
+    yield from _check_schemes(source, spec)
     yield from _check_domain_hosts(source, spec)
     yield from _check_redirects(source, spec)
     yield from _check_traefik_names(source, spec)
@@ -79,6 +80,20 @@ def _iter_routes(spec: EffectiveSpec) -> Iterator[tuple[EffectiveContainer, Yaml
         for name, container in environment.containers.items():
             for index, route in enumerate(container.routes):
                 yield container, ("environments", environment.name, "domains", name, index), route
+
+
+def _check_schemes(source: YamlSource, spec: EffectiveSpec) -> Problems:
+    """A domain has one scheme, also where it leads to several hosts."""
+    for environment in spec.environments.values():
+        for host in environment.hosts:
+            if host.proxy.scheme != environment.url_scheme:
+                first = environment.first_host
+                loc: YamlPath = ("environments", environment.name, "host")
+                message = (
+                    f"{format_yaml_path(loc)}: clients reach {first.name} with `{first.proxy.scheme}`, "
+                    f"and {host.name} with `{host.proxy.scheme}`"
+                )
+                yield report_at_key(source, loc, "host", message, "give both the same `scheme` in `proxy`")
 
 
 def _check_domain_hosts(source: YamlSource, spec: EffectiveSpec) -> Problems:
@@ -203,7 +218,7 @@ def _check_ports(source: YamlSource, environment: EffectiveEnvironment, host: Ef
     stack_name = find_proxy(host.proxy.kind).stack_name(host.proxy)
     if not stack_name:
         return
-    proxy_ports = {host.proxy.listen.partition(":")[2]} if host.proxy.listen else {"80", "443"}
+    proxy_ports = {port.split(":")[-2] for port in list_web_ports(host.proxy)}
     for container in environment.containers.values():
         for index, port in enumerate(container.options.ports or ()):
             if port.split(":")[-2] in proxy_ports:

@@ -75,7 +75,7 @@ class Traefik:
             name,
             default_image="traefik:v3.6",
             command=_command(host.proxy),
-            volumes=(_DOCKER_SOCKET,) if host.proxy.listen else (_DOCKER_SOCKET, "certificates:/certificates"),
+            volumes=(_DOCKER_SOCKET, "certificates:/certificates") if host.proxy.has_tls else (_DOCKER_SOCKET,),
             auth_lists=list_auth_lists(sites),
         )
 
@@ -116,7 +116,7 @@ def _redirect_labels(options: schema.Proxy, domain: str, target: str, service: s
     redirect = f"traefik.http.middlewares.{name}-redirect.redirectregex"
     return _define_router(options, name, f"Host(`{domain}`)", [f"{name}-redirect"]) | {
         f"{redirect}.regex": "^https?://[^/]+/(.*)",
-        f"{redirect}.replacement": f"https://{target}/${{1}}",
+        f"{redirect}.replacement": f"{options.scheme}://{target}/${{1}}",
         f"{redirect}.permanent": "true",
     }
 
@@ -127,7 +127,7 @@ def _define_router(options: schema.Proxy, name: str, rule: str, middlewares: lis
     labels = {
         f"{router}.rule": rule,
         f"{router}.entrypoints": _entrypoint(options),
-        f"{router}.tls": "" if resolver or options.listen else "true",
+        f"{router}.tls": "true" if options.has_tls and not resolver else "",
         f"{router}.tls.certresolver": resolver,
         f"{router}.middlewares": ",".join(middlewares),
     }
@@ -151,12 +151,12 @@ def _escape_path_character(match: re.Match[str]) -> str:
 
 def _entrypoint(options: schema.Proxy) -> str:
     """Name the entrypoint that takes requests for the services."""
-    return options.entrypoint or ("web" if options.listen else "websecure")
+    return options.entrypoint or ("websecure" if options.has_tls else "web")
 
 
 def _certificate_resolver(options: schema.Proxy) -> str:
     """Name what gets the certificates; empty when Traefik has them already, or needs none."""
-    is_generated_with_https = bool(options.stack) and not options.listen
+    is_generated_with_https = bool(options.stack) and options.has_tls
     return options.certresolver or ("letsencrypt" if is_generated_with_https else "")
 
 
@@ -167,8 +167,10 @@ def _command(options: schema.Proxy) -> tuple[str, ...]:
     """
     entrypoint = f"--entrypoints.{_entrypoint(options)}"
     words = ["--providers.docker.exposedbydefault=false", "--serverstransport.maxidleconnsperhost=-1"]
-    if options.listen:
-        words += [f"{entrypoint}.address=:80", f"{entrypoint}.forwardedheaders.trustedips={_PRIVATE_NETWORKS}"]
+    if not options.has_tls:
+        words.append(f"{entrypoint}.address=:80")
+        if options.listen:
+            words.append(f"{entrypoint}.forwardedheaders.trustedips={_PRIVATE_NETWORKS}")
         return tuple(words)
     resolver = f"--certificatesresolvers.{_certificate_resolver(options)}.acme"
     words += [

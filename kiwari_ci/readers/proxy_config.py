@@ -21,6 +21,7 @@ _NGINX_FILE_PATH = (
 _NGINX_LOCATION = re.compile(r"\blocation\s+(?:\^~\s+)?(/[\w./-]*\w/?)\s*\{([^{}]*)\}")
 _NGINX_REST_OF_URL = re.compile(r"proxy_pass\s+https?://[^/\s;]+(/[^\s;]*);")
 _CADDY_HANDLE = re.compile(r"\b(handle|handle_path)[ \t]+(/[\w./-]*\w)/?\*\s*\{([^{}]*)\}")
+_CADDY_PLAIN_ADDRESS = re.compile(r"http://|[^/:]+:80(/|$)")
 _CADDY_PATH = re.compile(r"\breverse_proxy[ \t]+(/[\w./-]*\w)/?\*[ \t]+\S+")
 MAX_CONFIG_LENGTH = 200_000  # characters
 _NGINX_SERVER_NAME = re.compile(r"server_name\s+([^;]*);")
@@ -36,6 +37,7 @@ class ProxyRoute:
     where: str
     path: str = ""  # below which requests are led there; empty for all of the domain
     strips_path: bool = False  # whether the container gets the rest of the path only
+    is_plain_http: bool = False  # whether the file says that the proxy has no certificate for the domain
 
 
 def read_proxy_routes(repository: LocalRepository) -> list[ProxyRoute]:
@@ -58,13 +60,21 @@ def _parse_proxy_routes(repository: LocalRepository, path: str, block_pattern: r
         paths = list(_find_paths(body))
         container, port = _find_target(_remove_paths(body) if paths else body, upstreams)
         line = text.count("\n", 0, block.start(1)) + 1
+        plain_domains = _find_plain_domains(names) if block_pattern is _CADDY_SITE_BLOCK else []
         for domain in vocabulary.find_domains(names):
+            is_plain = domain in plain_domains
             if container or not paths:
-                routes.append(ProxyRoute(domain, container, port, f"{path}:{line}"))
+                routes.append(ProxyRoute(domain, container, port, f"{path}:{line}", is_plain_http=is_plain))
             for below, target, strips_path in paths:
                 address = _resolve_target(target, upstreams)
-                routes.append(ProxyRoute(domain, *address, f"{path}:{line}", below, strips_path))
+                routes.append(ProxyRoute(domain, *address, f"{path}:{line}", below, strips_path, is_plain))
     return routes
+
+
+def _find_plain_domains(site_addresses: str) -> list[str]:
+    """The domains for which Caddy has no certificate, because their scheme is `http` or their port is 80."""
+    plain_addresses = [word for word in re.split(r"[,\s]+", site_addresses) if _CADDY_PLAIN_ADDRESS.match(word)]
+    return vocabulary.find_domains(" ".join(plain_addresses))
 
 
 def _remove_paths(body: str) -> str:

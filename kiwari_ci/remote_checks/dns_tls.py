@@ -1,4 +1,4 @@
-"""Probes public domains: DNS, TLS, and the health path."""
+"""Probes public domains: DNS, TLS unless their scheme is `http`, and the health path."""
 
 import errno
 import http.client
@@ -36,6 +36,7 @@ class NetworkBackend:
     resolve: Callable[[str], list[str]] = resolve_host_name
     context: Callable[[], ssl.SSLContext] = ssl.create_default_context
     port: int = 443
+    plain_port: int = 80
     now: Callable[[], float] = time.time
 
 
@@ -74,7 +75,7 @@ class HostAddresses:
     unrouted: tuple[int, ...] = ()
 
 
-def probe_domain(domain: str, path: str, net: NetworkBackend) -> DomainState:
+def probe_domain(scheme: str, domain: str, path: str, net: NetworkBackend) -> DomainState:
     """Resolve a domain, and request the health path from one address of each family."""
     try:
         addresses = net.resolve(domain)
@@ -83,7 +84,7 @@ def probe_domain(domain: str, path: str, net: NetworkBackend) -> DomainState:
     except (OSError, UnicodeError) as error:
         return DomainState(unknown=describe_error(error))
     first_of_family = {":" in address: address for address in reversed(addresses)}
-    answers = [_probe_address(address, domain, path, net) for address in first_of_family.values()]
+    answers = [_probe_address(address, scheme, domain, path, net) for address in first_of_family.values()]
     return DomainState(tuple(addresses), tuple(answers))
 
 
@@ -101,15 +102,18 @@ def _explain_missing_name(error: socket.gaierror, net: NetworkBackend) -> str:
     return ""
 
 
-def _probe_address(address: str, domain: str, path: str, net: NetworkBackend) -> EndpointResponse:
+def _probe_address(address: str, scheme: str, domain: str, path: str, net: NetworkBackend) -> EndpointResponse:
+    port = net.port if scheme == "https" else net.plain_port
     try:
-        raw = socket.create_connection((address, net.port), timeout=REQUEST_TIMEOUT)
+        raw = socket.create_connection((address, port), timeout=REQUEST_TIMEOUT)
     except OSError as error:
-        reason = f"{describe_error(error)} ({address}:{net.port})"
+        reason = f"{describe_error(error)} ({address}:{port})"
         if error.errno in UNREACHABLE_ERRORS:
             return EndpointResponse(address, unreachable=reason)
         return EndpointResponse(address, closed=reason)
     with raw:
+        if scheme == "http":
+            return _request_health_path(address, raw, domain, path, expires=0)
         try:
             secure = net.context().wrap_socket(raw, server_hostname=domain)
         except ssl.SSLCertVerificationError as error:
@@ -117,14 +121,16 @@ def _probe_address(address: str, domain: str, path: str, net: NetworkBackend) ->
         except OSError as error:
             return EndpointResponse(address, refused=f"no TLS: {describe_error(error)}")
         with secure:
-            return _request_health_path(address, secure, domain, path)
+            certificate = secure.getpeercert() or {}
+            expires = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
+            return _request_health_path(address, secure, domain, path, expires)
 
 
-def _request_health_path(address: str, secure: ssl.SSLSocket, domain: str, path: str) -> EndpointResponse:
-    certificate = secure.getpeercert() or {}
-    expires = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
+def _request_health_path(
+    address: str, connected: socket.socket, domain: str, path: str, expires: float
+) -> EndpointResponse:
     connection = http.client.HTTPConnection(domain, timeout=REQUEST_TIMEOUT)
-    connection.sock = secure
+    connection.sock = connected
     try:
         connection.request("GET", path, headers={"User-Agent": "kiwari-ci", "Connection": "close"})
         answer = connection.getresponse()
@@ -146,19 +152,20 @@ def check_route(
 ) -> Iterator[Finding]:
     """Compare a public address with the plan; `is_deployed` is False only when it is known that nothing serves yet."""
     domain, path = route.domain, route.health_path or route.path
+    connection = _name_connection(route.scheme)
     if state.unknown:
-        yield group.not_asked(f"{domain} DNS, TLS, {path}", state.unknown)
+        yield group.not_asked(f"{domain} DNS, {connection}, {path}", state.unknown)
         return
     yield _check_dns(group, domain, state, host_addresses, runbook)
     if not state.answers:
-        yield group.not_asked(f"{domain} TLS, {path}", "its name leads nowhere")
+        yield group.not_asked(f"{domain} {connection}, {path}", "its name leads nowhere")
     unrouted_statuses = (*GATEWAY_ERROR_STATUSES, *host_addresses.unrouted)
     for answer in state.answers:
         family = ""
         if len(state.answers) > 1:
             family = " over IPv6" if ":" in answer.address else " over IPv4"
-        yield _check_certificate(group, f"{domain} TLS{family}", answer, runbook, now)
-        subject = f"{domain}{path}{family}"
+        yield _check_connection(group, route.scheme, f"{domain} {connection}{family}", answer, runbook, now)
+        subject = f"{_format_prefix(route.scheme)}{domain}{path}{family}"
         if not is_deployed and (answer.silent or answer.status in unrouted_statuses):
             reason = answer.silent or answer.status
             yield group.not_asked(subject, f"{reason}: nothing was deployed yet; {runbook.step('first_push')}")
@@ -179,13 +186,14 @@ def check_redirect(
 ) -> Iterator[Finding]:
     """Compare a domain that only redirects with the plan."""
     domain = redirect.domain
+    connection = _name_connection(redirect.scheme)
     if state.unknown:
-        yield group.not_asked(f"{domain} DNS, TLS, redirect", state.unknown)
+        yield group.not_asked(f"{domain} DNS, {connection}, redirect", state.unknown)
         return
     yield _check_dns(group, domain, state, host_addresses, runbook)
-    expected = f"https://{redirect.target}/"
+    expected = f"{redirect.scheme}://{redirect.target}/"
     for answer in state.answers:
-        yield _check_certificate(group, f"{domain} TLS", answer, runbook, now)
+        yield _check_connection(group, redirect.scheme, f"{domain} {connection}", answer, runbook, now)
         subject = f"{domain} redirect"
         location = answer.headers.get("location", "")
         connection_error = answer.unreachable or answer.closed or answer.refused
@@ -236,6 +244,29 @@ def _detect_cdn(answer: EndpointResponse) -> str:
         return "cloudflare"
     server = answer.headers.get("server", "").lower()
     return next((name for name in CDN_SERVER_NAMES if name in server), "")
+
+
+def _name_connection(scheme: str) -> str:
+    """Name what is checked of a connection, before a request is sent."""
+    return "TLS" if scheme == "https" else "plain HTTP"
+
+
+def _format_prefix(scheme: str) -> str:
+    """Write what stands before an address that is requested: nothing for HTTPS, which is usual."""
+    return "" if scheme == "https" else f"{scheme}://"
+
+
+def _check_connection(
+    group: FindingGroup, scheme: str, subject: str, answer: EndpointResponse, runbook: RunbookIndex, now: float
+) -> Finding:
+    """Check the certificate, or only that something answers where there is none."""
+    if scheme == "https":
+        return _check_certificate(group, subject, answer, runbook, now)
+    if answer.unreachable:
+        return group.not_asked(subject, answer.unreachable)
+    if answer.closed:
+        return group.wrong(subject, answer.closed, "the proxy, on port 80", runbook.step("proxy_hosts"))
+    return group.ok(subject, "the port is open; the spec has `scheme: http`, so no certificate is checked")
 
 
 def _check_certificate(

@@ -25,19 +25,19 @@ machine() {
   fi
 }
 
-answer() { # WHERE STATUS DOMAIN ADDRESS...: what a container answers when bin/deploy asks it
+answer() { # WHERE STATUS DOMAIN SCHEME ADDRESS...: what a container answers when bin/deploy asks it
   # WHERE is :PORT/PATH for a request over HTTP, whose status is printed, or tcp:PORT for a connection: `open`
   $python -I - "$@" <<'END'
 import http.client
 import socket
 import sys
 
-where, expected, domain, *addresses = sys.argv[1:]
+where, expected, domain, scheme, *addresses = sys.argv[1:]
 kind, _, place = where.partition(":")
 port, _, path = place.partition("/")
 headers = {"User-Agent": "kiwari-ci", "Connection": "close"}
 if domain:
-    headers.update({"Host": domain, "X-Forwarded-Proto": "https"})
+    headers.update({"Host": domain, "X-Forwarded-Proto": scheme})
 status = ""
 for address in addresses:
     if "." not in address and ":" not in address:
@@ -63,7 +63,7 @@ END
 
 engine() { # what runs, and what answers
   local said id name image status started restarts code oom health project networks ports addresses label domain
-  local where expected
+  local scheme where expected
   said=$(docker version -f '{{.Server.Version}}' 2>&1) || {
     [ $? != 124 ] || said='no answer within 8 s'
     fact engine '' "$(tail -n 1 <<<"$said")"
@@ -81,9 +81,9 @@ engine() { # what runs, and what answers
     index .Config.Labels "com.docker.compose.project"}}|{{range $n, $_ := .NetworkSettings.Networks}}{{$n}} {{end}}|{{
     range .NetworkSettings.Ports}}{{range .}}{{.HostPort}} {{end}}{{end}}|{{
     range .NetworkSettings.Networks}}{{.IPAddress}} {{.GlobalIPv6Address}} {{end}}|{{index .Config.Labels "deploy.health"}}|{{
-    index .Config.Labels "deploy.host"}}' "$@" 2>/dev/null |
+    index .Config.Labels "deploy.host"}}|{{index .Config.Labels "deploy.scheme"}}' "$@" 2>/dev/null |
     { while IFS='|' read -r name image status started restarts code oom health project networks ports addresses label \
-      domain; do
+      domain scheme; do
       fact container "${name#/}" "$image" "$status" "$started" "$restarts" "$code" "$oom" "$health" "$project" \
         "$networks" "$ports" "$label"
       read -r where expected <<<"$label "
@@ -92,7 +92,8 @@ engine() { # what runs, and what answers
         *) continue ;;
       esac
       # shellcheck disable=SC2086 # each address is a word
-      fact answer "${name#/}" "$(answer "$where" "${expected:-200}" "$domain" $addresses)" "${expected:-200}" &
+      fact answer "${name#/}" "$(answer "$where" "${expected:-200}" "$domain" "${scheme:-https}" \
+        $addresses)" "${expected:-200}" &
     done && wait; }
 }
 

@@ -129,6 +129,7 @@ def _check_proxy_container(
     group: FindingGroup, host: DeployHost, facts: HostFacts, runbook: HostRunbookIndex
 ) -> Finding:
     containers = list(facts.containers().values())
+    port = "443" if host.scheme == "https" else "80"
     if host.fronts:
         (proxy_stack,) = host.fronts
         candidates = [container for container in containers if container.name == proxy_stack.name]
@@ -139,12 +140,14 @@ def _check_proxy_container(
         # Nobody knows how a person has called it: its image tells, or the port that it holds.
         proxy = find_planned_proxy(host.proxy)
         candidates = [
-            container for container in containers if proxy.runs_image(container.image) or "443" in container.web_ports
+            container
+            for container in containers
+            if proxy.runs_image(container.image) or port in container.web_ports
         ]
         # One that serves plain HTTP only has port 80 alone.
         candidates = candidates or [container for container in containers if container.web_ports]
     if not candidates:
-        saw, cure = "no container of its image, none on port 80 or 443", runbook.step("proxy_hosts")
+        saw, cure = f"no container of its image, none on port {port}", runbook.step("proxy_hosts")
         return group.wrong("proxy", saw, f"one on {host.network}", cure)
     return _check_proxy_state(group, host, candidates[0], runbook)
 

@@ -55,7 +55,8 @@ def check_proxy_host(
         return group.wrong(subject, "none for this domain", target, cure)
     faults = list(_find_proxy_host_faults(site, hosts[site.domain], target))
     if faults:
-        expected = f"{target}, Force SSL, HTTP/2, as the runbook's table has it"
+        ssl = "Force SSL, HTTP/2" if site.scheme == "https" else "no certificate"
+        expected = f"{target}, {ssl}, as the runbook's table has it"
         return group.wrong(subject, "; ".join(faults), expected, cure)
     return group.ok(subject, f"forwards to {target}")
 
@@ -66,12 +67,7 @@ def _find_proxy_host_faults(site: ProxySite, host: dict[str, Any], target: str) 
         yield f"forwards to {actual_target}"
     if not host.get("enabled", True):
         yield "disabled"
-    if not host.get("certificate_id"):
-        yield "no certificate"
-    if not host.get("ssl_forced"):
-        yield "SSL is not forced"
-    if not host.get("http2_support"):
-        yield "no HTTP/2"
+    yield from _find_ssl_faults(site, host)
     if site.last_route.websocket and not host.get("allow_websocket_upgrade"):
         yield "no WebSockets"
     if host.get("locations"):
@@ -85,6 +81,20 @@ def _find_proxy_host_faults(site: ProxySite, host: dict[str, Any], target: str) 
     meta = host.get("meta")
     if isinstance(meta, dict) and meta.get("nginx_online") is False:
         yield f"nginx refused it: {meta.get('nginx_err') or 'no words'}"
+
+
+def _find_ssl_faults(site: ProxySite, host: dict[str, Any]) -> Iterator[str]:
+    """Compare the SSL tab with the scheme of the domain."""
+    if site.scheme == "http":
+        if host.get("ssl_forced"):
+            yield "SSL is forced, so that plain HTTP is redirected"
+        return
+    if not host.get("certificate_id"):
+        yield "no certificate"
+    if not host.get("ssl_forced"):
+        yield "SSL is not forced"
+    if not host.get("http2_support"):
+        yield "no HTTP/2"
 
 
 def _find_snippet_faults(site: ProxySite, snippet: str) -> Iterator[str]:

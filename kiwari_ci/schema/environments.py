@@ -44,6 +44,7 @@ from kiwari_ci.schema.text_formats import (
 RunnerLabels = Annotated[list[RunnerLabel], OneOrMany(str)]
 EngineKind = Literal["compose", "kubernetes"]
 ProxyKind = Literal["nginx-proxy-manager", "traefik", "caddy", "nginx", "custom", "none", "ingress"]
+UrlScheme = Literal["https", "http"]
 
 
 class Proxy(SpecModel):
@@ -56,6 +57,11 @@ class Proxy(SpecModel):
         "`none`: your own proxy, for published `ports`; `ingress`: the controller of a cluster.",
     )
     network: Slug = Field("proxy", description="The Docker network that the proxy and the services share.")
+    scheme: UrlScheme = Field(
+        "https",
+        description="How clients reach the domains: with `https`, or with `http` where nothing has certificates, as on "
+        "an intranet. If a load balancer or Cloudflare adds TLS, clients use `https`.",
+    )
     stack: Omittable[Slug] = Field(
         None,
         description="The folder on the host and the Compose project of the generated proxy; default: `caddy` or "
@@ -69,7 +75,7 @@ class Proxy(SpecModel):
     listen: Omittable[LocalAddress] = Field(
         None,
         description="`127.0.0.1:8080`: the proxy listens there for plain HTTP, behind a proxy that the host has "
-        "already (nginx, cloudflared); default: ports 80 and 443, with certificates.",
+        "already (nginx, cloudflared); default: ports 80 and 443, with certificates, or port 80 with `scheme: http`.",
     )
     email: Omittable[EmailAddress] = Field(
         None, description="The address to which Let's Encrypt writes about certificates."
@@ -80,7 +86,7 @@ class Proxy(SpecModel):
         "default: `/etc/letsencrypt`.",
     )
     entrypoint: Omittable[TraefikName] = Field(
-        None, description="Traefik's entrypoint; default: `websecure`, or `web` with `listen`."
+        None, description="Traefik's entrypoint; default: `websecure`, or `web` with `listen` or `scheme: http`."
     )
     certresolver: Omittable[TraefikName] = Field(
         None,
@@ -95,6 +101,11 @@ class Proxy(SpecModel):
         description="For `ingress`, the ClusterIssuer of cert-manager that issues the certificates: `letsencrypt`; "
         "default: the controller's own certificate.",
     )
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether TLS ends at this proxy; otherwise it ends before `listen`, or there is none."""
+        return self.scheme == "https" and not self.listen
 
     @property
     def ingress_class(self) -> str:

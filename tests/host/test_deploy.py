@@ -270,6 +270,14 @@ def test_how_it_is_asked(world: World) -> None:
         assert headers == {"User-Agent": "kiwari-ci", "Host": "shop.example.com", "X-Forwarded-Proto": "https"}
 
 
+def test_how_it_is_asked_without_tls(root: Path) -> None:
+    world = World(root, WEB.replace("deploy.host:", "deploy.scheme: http\n      deploy.host:"))
+    start(world, 1)
+
+    _, headers = world.machine.asked[0]
+    assert headers == {"User-Agent": "kiwari-ci", "Host": "shop.example.com", "X-Forwarded-Proto": "http"}
+
+
 def test_another_port_path_and_status(root: Path) -> None:
     world = World(root, WEB.replace('":8080/health"', '":3000/login 302"').replace("deploy.host", "deploy.not"))
 

@@ -488,6 +488,7 @@ def test_data_under_its_name_that_does_not_run(root: Path) -> None:
         ('deploy.name-cache: "11"', 'deploy.name-cache: "11s"', "deploy.name-cache"),
         ('deploy.name-cache: "11"', 'deploy.start-period: "1m"', "deploy.start-period"),
         ('deploy.name-cache: "11"', "deploy.rollout: replace", "deploy.rollout"),
+        ('deploy.name-cache: "11"', "deploy.scheme: ftp", "deploy.scheme"),
     ],
 )
 def test_a_label_that_cannot_be_read(world: World, old: str, new: str, label: str) -> None:

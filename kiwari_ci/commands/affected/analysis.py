@@ -33,12 +33,12 @@ _PULL_REQUEST_TRIGGER = "runs on pull requests and in merge queues"
 
 @dataclass(frozen=True)
 class AffectedContainer:
-    """A container that gets a new image; `domain` is its first public address, empty where it has none."""
+    """A container that gets a new image; `url` is its first public address, empty where it has none."""
 
     environment: str
     host: str
     container: str
-    domain: str
+    url: str
 
 
 @dataclass(frozen=True)
@@ -358,7 +358,7 @@ def _build_affected_promotion(promotion: EnvironmentWorkflow, tag: str) -> Affec
 
 
 def _build_affected_container(deploy: EnvironmentDeploy, instance: PlannedService) -> AffectedContainer:
-    return AffectedContainer(deploy.environment, deploy.host, instance.container, instance.address)
+    return AffectedContainer(deploy.environment, deploy.host, instance.container, instance.url)
 
 
 def _find_unaffected_containers(plan: Plan, affected: Sequence[AffectedWorkflow]) -> Iterator[Unaffected]:

@@ -53,7 +53,7 @@ def build_affected_json(answer: AffectedResult) -> dict[str, Any]:
 
 def format_container(container: AffectedContainer) -> str:
     """Format a container with its host and its public address."""
-    address = f", https://{container.domain}" if container.domain else ""
+    address = f", {container.url}" if container.url else ""
     return f"{container.container} on {container.host}{address}"
 
 

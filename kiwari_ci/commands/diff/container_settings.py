@@ -48,6 +48,10 @@ _LABEL_MESSAGES = {  # by label of ours: messages for a label that is set, by it
         {"": "the server asks for its health as %s"},
         {"": "the server no longer asks for its health as %s"},
     ),
+    "deploy.scheme": (
+        {"": "the server asks for its health as a proxy with %s does (`X-Forwarded-Proto`)"},
+        {"": "the server asks for its health as a proxy with `https` does (`X-Forwarded-Proto`)"},
+    ),
     "deploy.start-period": (
         {"": "a new container may take %s seconds until it answers"},
         {"": "a new container may take a minute until it answers"},

@@ -26,7 +26,9 @@ from kiwari_ci.readers.yaml_document import as_inline_code
 RUNBOOK_PATH = "deploy/RUNBOOK.md"
 
 # What an older generated tree has in its text.
-_OLD_PROXY_HOST_ROW = re.compile(r"^\| `(?P<domain>\S+)` \| `http` .* \| (?P<websocket>yes|no) \|$", re.MULTILINE)
+_OLD_PROXY_HOST_ROW = re.compile(
+    r"^\| `(?P<domain>\S+)` \| `http` .* \| (?P<ssl>[^|]+) \| (?P<websocket>yes|no) \|$", re.MULTILINE
+)
 _ADVANCED_TAB = re.compile(r"^Some paths of `(\S+)` lead to other services\..*\n\n```nginx\n([^`]*)```$", re.MULTILINE)
 _OLD_STACK_FILES_LINE = re.compile(r"^# Files beside it: (.+)$", re.MULTILINE)
 _OLD_DEPLOY_KEY_LINE = re.compile(r'command="(?P<folder>\S+)/bin/deploy (?P<words>[^"]*)')
@@ -221,8 +223,10 @@ def _compare_dependabot(old: str, new: str) -> Iterator[PipelineChange]:
 
 
 def _compare_proxy_hosts(old_runbook: str, plan: Plan) -> Iterator[PipelineChange]:
-    """Compare the switches that a person sets in Nginx Proxy Manager."""
-    old_switches = {row["domain"]: row["websocket"] for row in _OLD_PROXY_HOST_ROW.finditer(old_runbook)}
+    """Compare what a person sets for each domain in Nginx Proxy Manager."""
+    old_rows = list(_OLD_PROXY_HOST_ROW.finditer(old_runbook))
+    old_switches = {row["domain"]: row["websocket"] for row in old_rows}
+    old_schemes = {row["domain"]: "https" if "SSL" in row["ssl"] else "http" for row in old_rows}
     managed_hosts = [host for host in plan.hosts if find_planned_proxy(host.proxy).has_admin_api]
     for site in (site for host in managed_hosts for site in host.sites):
         answer = site.last_route.websocket_answer
@@ -230,6 +234,10 @@ def _compare_proxy_hosts(old_runbook: str, plan: Plan) -> Iterator[PipelineChang
             state = "on" if site.last_route.websocket else "off"
             message = f"WebSockets Support of {as_inline_code(site.domain)} must be switched {state}"
             yield PipelineChange("proxy", f"{message} in Nginx Proxy Manager", True, RUNBOOK_PATH)
+        if old_schemes.get(site.domain, site.scheme) != site.scheme:
+            state = "needs a certificate and Force SSL" if site.scheme == "https" else "must not have Force SSL"
+            message = f"{as_inline_code(site.domain)} {state} in Nginx Proxy Manager"
+            yield PipelineChange("proxy", message, True, RUNBOOK_PATH)
 
 
 def _compare_advanced_tabs(old_runbook: str, new_runbook: str, plan: Plan) -> Iterator[PipelineChange]:

@@ -389,6 +389,7 @@ def _compare_deploys(
     )
     yield from _compare_promoted_tags(environment, old_roles, new_roles)
     yield from _compare_health_checks(environment, _find_health_urls(old_roles), _find_health_urls(new_roles), where)
+    yield from _compare_health_schemes(environment, old_roles, new_roles, where)
     yield from _compare_redirect_checks(environment, _find_redirects(old_roles), _find_redirects(new_roles), where)
     yield from _compare_permissions(environment, "the job that deploys it", old_roles, new_roles)
     yield from _compare_concurrency(environment, old_roles, new_roles)
@@ -547,6 +548,20 @@ def _compare_health_checks(
             yield PipelineChange(environment, message, True, where, ((domain + old_path, domain + new_path),))
 
 
+def _compare_health_schemes(
+    environment: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob], where: str
+) -> Iterator[PipelineChange]:
+    """Compare the schemes with which the same domains are requested after a deploy."""
+    old, new = _find_health_schemes(old_roles), _find_health_schemes(new_roles)
+    for domain, scheme in new.items():
+        old_scheme = old.get(domain, scheme)
+        if old_scheme != scheme:
+            message = f"health of {as_inline_code(domain)} is asked with {as_inline_code(scheme)}, "
+            message += f"not {as_inline_code(old_scheme)}: the proxy must answer so"
+            change = (f"{old_scheme}://{domain}", f"{scheme}://{domain}")
+            yield PipelineChange(environment, message, True, where, (change,))
+
+
 def _compare_redirect_checks(environment: str, old: list[str], new: list[str], where: str) -> Iterator[PipelineChange]:
     """Compare the domains that are asked after a deploy whether they redirect."""
     for domain in old:
@@ -576,6 +591,16 @@ def _find_health_urls(roles: list[ResponsibleJob]) -> dict[str, str]:
             if paths_by_domain.setdefault(url[1], path) != path:
                 paths_by_domain[url[1] + path] = ""
     return paths_by_domain
+
+
+def _find_health_schemes(roles: list[ResponsibleJob]) -> dict[str, str]:
+    """The scheme with which each domain is requested after these jobs deploy."""
+    schemes: dict[str, str] = {}
+    for _, effect in _iter_related_effects(roles, _JobScope.AFTER):
+        url = re.match(r"(https?)://([^/\s]+)", effect.what)
+        if effect.kind == "check" and url:
+            schemes.setdefault(url[2], url[1])
+    return schemes
 
 
 def _format_workflow_path(workflow: WorkflowWithEffects) -> str:

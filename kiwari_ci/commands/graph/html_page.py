@@ -85,9 +85,7 @@ def _render_row(graph: PipelineGraph, lane: EnvironmentLane, index: int, row: Se
     )
     if row.domain:
         yield _render_grid_cell(line, 8, "wire", _render_straight_wire())
-        yield _render_grid_cell(
-            line, 9, "card site", f'<a href="https://{escape_html(row.domain)}">{escape_html(row.domain)}</a>'
-        )
+        yield _render_grid_cell(line, 9, "card site", f'<a href="{escape_html(row.url)}">{escape_html(row.domain)}</a>')
     else:
         yield _render_grid_cell(line, 9, "none", "no domain")
 

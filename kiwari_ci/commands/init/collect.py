@@ -12,7 +12,7 @@ from kiwari_ci.commands.init.compose_files import (
 )
 from kiwari_ci.commands.init.databases import DetectedDatabaseServer
 from kiwari_ci.commands.init.dockerfiles import ImageDetection
-from kiwari_ci.commands.init.domains import assign_domains, is_loopback
+from kiwari_ci.commands.init.domains import assign_domains, find_plain_http, is_loopback
 from kiwari_ci.commands.init.environments import DetectedEnvironment
 from kiwari_ci.commands.init.findings import RepositoryFindings
 from kiwari_ci.commands.init.services import DetectedService, detect_services, leave_out_files
@@ -62,6 +62,7 @@ def collect_findings(
             repository, compose_files, detected_environments, str(network.value) if network else "proxy"
         )
     assignment = assign_domains(services, detected_environments, routes)
+    plain_http = find_plain_http(services, detected_environments, routes, assignment.domains.values())
     name, _, _ = spec_draft.derive_project_names(services, str(slug.value))
     proxy_containers = _detect_proxy_containers(containers)
     accessories, rejected_images = _detect_accessories(
@@ -85,6 +86,7 @@ def collect_findings(
         domains=assignment.domains,
         further_addresses=assignment.further,
         stripped_addresses=assignment.stripped,
+        plain_http=plain_http.where,
         host_proxy=next((route.where for route in routes if is_loopback(route.container)), ""),
         has_routes_to_names=any(route.container and not is_loopback(route.container) for route in routes),
         database_server=database_server,
@@ -102,6 +104,7 @@ def collect_findings(
         *rejected_dockerfiles,
         *other_servers,
         *assignment.unknown,
+        *filter(None, [plain_http.unsupported]),
         *rejected_images,
         *workflows.container_options,
         *(f"{path}: not used, because {reason}" for path, reason in unused_files.items()),

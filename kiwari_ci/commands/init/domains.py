@@ -45,6 +45,14 @@ class _DomainMention:
 
 
 @dataclass(frozen=True)
+class PlainHttp:
+    """Where a file says that clients reach all domains over plain HTTP; or in words, that some are reached so."""
+
+    where: str = ""
+    unsupported: str = ""
+
+
+@dataclass(frozen=True)
 class DomainAssignment:
     """The addresses by environment and service, and in words those that could not be told.
 
@@ -94,6 +102,41 @@ def assign_domains(
     assigned_domains = {str(domain.value) for domain in assigned.values()}
     left_out = [message for message, domain in unknown.items() if domain not in assigned_domains]
     return DomainAssignment(assigned, further, left_out, stripped)
+
+
+def find_plain_http(
+    services: list[DetectedService],
+    environments: list[DetectedEnvironment],
+    routes: list[ProxyRoute],
+    addresses: Iterable[SourcedValue],
+) -> PlainHttp:
+    """Find out whether the proxy has no certificates, and nothing in front of it adds TLS."""
+    domains = {str(address.value).partition("/")[0] for address in addresses}
+    routes_by_domain = {domain: [route for route in routes if route.domain == domain] for domain in sorted(domains)}
+    plain = [
+        own_routes[0]
+        for own_routes in routes_by_domain.values()
+        if own_routes and all(route.is_plain_http for route in own_routes)
+    ]
+    if not plain:
+        return PlainHttp()
+    https_domains = _find_https_domains(services, environments)
+    if any(route.domain in https_domains for route in plain):
+        return PlainHttp()
+    places = [f"http://{route.domain} ({route.where})" for route in plain]
+    if len(plain) < len(routes_by_domain):
+        reason = "`scheme: http` is for all domains of a host, and the others have certificates"
+        return PlainHttp(unsupported=f"{', '.join(places)}: {reason}")
+    return PlainHttp(where=min(route.where for route in plain))
+
+
+def _find_https_domains(services: list[DetectedService], environments: list[DetectedEnvironment]) -> set[str]:
+    """The domains that a workflow or a variable writes with `https://`."""
+    texts = [str(url.value) for environment in environments for url in environment.urls]
+    for service in services:
+        for _, container in service.containers:
+            texts += [value for _, value, _ in (*container.env, *container.example_env) if value]
+    return {domain for text in texts if text.startswith("https://") for domain in vocabulary.find_domains(text)}
 
 
 def _collect_domains(

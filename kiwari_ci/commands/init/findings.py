@@ -30,6 +30,7 @@ class RepositoryFindings:
     domains: dict[tuple[str, str], SourcedValue]
     further_addresses: dict[tuple[str, str], list[SourcedValue]]  # more paths of the same domain
     stripped_addresses: set[str]  # those of the domains whose path the proxy takes away
+    plain_http: str  # where a proxy's configuration says that no domain has a certificate; empty if it does not
     host_proxy: str  # where a configuration of a proxy of the server itself leads to its ports; empty if none does
     has_routes_to_names: bool  # whether a configuration of a proxy leads to containers by their names
     database_server: DetectedDatabaseServer | None

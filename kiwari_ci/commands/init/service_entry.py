@@ -450,8 +450,9 @@ def _add_env_variables(facts: RepositoryFindings, table: CommentedMapping, servi
 def detect_service_variables(facts: RepositoryFindings, service: DetectedService) -> dict[str, EnvVariable]:
     """The variables of a service; one whose value is the service's address in each environment is that address."""
     variables = detect_variables(facts.repository, service, facts.services, facts.database_server)
+    scheme = "http" if facts.plain_http else "https"
     urls = {
-        f"https://{facts.domains[environment.name, service.name].value}"
+        f"{scheme}://{facts.domains[environment.name, service.name].value}"
         for environment in facts.environments
         if (environment.name, service.name) in facts.domains
     }

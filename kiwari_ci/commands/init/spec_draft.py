@@ -189,6 +189,9 @@ def _add_hosts(draft: SpecDraft, facts: RepositoryFindings) -> None:
     """Add the hosts, each with the secrets that reach it and the proxy in front of its services."""
     hosts = draft.table["hosts"] = CommentedMapping()
     proxy_entry, proxy_note = _build_proxy_entry(facts)
+    if facts.plain_http:
+        proxy_entry = {**proxy_entry, "scheme": "http"}
+        proxy_note = "; ".join(filter(None, [proxy_note, f"plain HTTP: {facts.plain_http}"]))
     host_names = {host.name for host in facts.hosts.values()}
     for host in facts.hosts.values():
         if host.name in hosts:
@@ -207,6 +210,12 @@ def _add_hosts(draft: SpecDraft, facts: RepositoryFindings) -> None:
             question = "choose a name for the server, and the names of the secrets with its address and login"
             draft.decide(("hosts", host.name), question)
     first_host = next(iter(hosts))
+    if facts.plain_http:
+        question = (
+            f"clients use plain HTTP ({facts.plain_http}); if a load balancer or Cloudflare in front adds TLS, "
+            "leave out `scheme: http`"
+        )
+        draft.decide(("hosts", first_host, "proxy"), question)
     if facts.proxies and "kind" in proxy_entry:
         draft.decide(("hosts", first_host, "proxy"), _describe_proxy_change(facts.proxies[0], proxy_entry))
     elif not facts.proxies and facts.is_taken_over and not facts.host_proxy:

@@ -151,11 +151,14 @@ def _plan_health_labels(service: EffectiveService) -> dict[str, str]:
     if not endpoint:
         return {}
     start_period = options.health.start_period
+    host = (options.health.host or service.domain) if options.health.by == "http" else ""
+    sends_http = bool(host) and service.environment.url_scheme == "http"
     hosts = service.environment.hosts_with("compose")
     name_cache_seconds = [find_proxy(host.proxy.kind).name_cache_seconds for host in hosts]
     return {
         "deploy.health": endpoint,
-        "deploy.host": (options.health.host or service.domain) if options.health.by == "http" else "",
+        "deploy.host": host,
+        "deploy.scheme": "http" if sends_http else "",
         "deploy.start-period": str(parse_duration(start_period)) if start_period else "",
         "deploy.name-cache": str(max(name_cache_seconds)),
     }

@@ -74,6 +74,7 @@ def plan_deploy_host(
         env_files=tuple(env_files),
         public=public,
         proxy=host.proxy.kind,
+        scheme=host.proxy.scheme,
         sites=sites,
         redirects=redirects,
         fronts=(proxy_stack,) if proxy_stack else (),

@@ -49,7 +49,7 @@ def plan_stack(environment: EffectiveEnvironment) -> ComposeStack:
 def _plan_redirects(environment: EffectiveEnvironment) -> tuple[DomainRedirect, ...]:
     """Plan the domains that only redirect."""
     return tuple(
-        DomainRedirect(domain, target, container.container_name)
+        DomainRedirect(environment.url_scheme, domain, target, container.container_name)
         for container in environment.containers.values()
         for domain, target in container.redirects.items()
     )

@@ -194,7 +194,7 @@ def _format_health_note(options: schema.Service) -> str:
 
 
 def _build_readiness_probe(service: EffectiveService) -> Document:
-    """Ask as the proxy would: some frameworks answer to known names only, and to HTTPS only."""
+    """Ask as the proxy would: some frameworks answer to known names only, or redirect plain HTTP."""
     health = service.options.health
     timing = {"periodSeconds": 2, "timeoutSeconds": 5, "failureThreshold": 3}
     if health.by == "tcp":
@@ -204,7 +204,7 @@ def _build_readiness_probe(service: EffectiveService) -> Document:
     if host:
         request["httpHeaders"] = [
             {"name": "Host", "value": host},
-            {"name": "X-Forwarded-Proto", "value": "https"},
+            {"name": "X-Forwarded-Proto", "value": service.environment.url_scheme},
         ]
     return {"httpGet": request, **timing}
 
@@ -410,13 +410,13 @@ def _build_ingresses(container: EffectiveContainer, cluster: ClusterSettings) ->
 def _build_ingress(
     container: EffectiveContainer, cluster: ClusterSettings, name: str, domains: Sequence[str]
 ) -> Document:
-    """An Ingress with some of a container's domains; each domain has a certificate of its own."""
+    """An Ingress with some of a container's domains; each domain has a certificate of its own, unless it has none."""
     tls: list[Document] = [{"hosts": [domain]} for domain in domains]
     if cluster.issuer:
         tls = [{"hosts": [domain], "secretName": f"{domain}-tls"} for domain in domains]
     spec = {
         "ingressClassName": cluster.ingress_class,
-        "tls": tls,
+        **({"tls": tls} if container.environment.url_scheme == "https" else {}),
         "rules": [{"host": domain, "http": {"paths": _list_ingress_paths(container, domain)}} for domain in domains],
     }
     ingress = _object("networking.k8s.io/v1", "Ingress", container, spec)

@@ -391,6 +391,7 @@ class Health:
     path: str = ""
     status: int = 0
     host: str = ""  # the Host header that the proxy would send; empty if there is no domain
+    scheme: str = "https"  # with which clients reach the proxy
 
     def __str__(self) -> str:
         if self.kind == "tcp":
@@ -586,7 +587,8 @@ class Service:
         if not match:
             return None
         host = self.labels.get("deploy.host", "")
-        return Health("http", int(match[1]), match[2], int(match[3] or 200), host)
+        scheme = self.labels.get("deploy.scheme", "https")
+        return Health("http", int(match[1]), match[2], int(match[3] or 200), host, scheme)
 
     @property
     def is_start_first(self) -> bool:
@@ -2194,6 +2196,8 @@ def check_labels(service: Service) -> Iterator[Finding]:
             invalid.append(label)
     if labels.get("deploy.rollout", "recreate") != "recreate":
         invalid.append("deploy.rollout")
+    if labels.get("deploy.scheme", "http") not in ("http", "https"):
+        invalid.append("deploy.scheme")
     try:
         shlex.split(labels.get("deploy.migrate", ""))
     except ValueError:  # a quote without its partner
@@ -3854,7 +3858,7 @@ def problem_at(stack: "Stack", health: Health, address: str) -> str:
     """Why a health check over the network fails at an address; empty if it succeeds."""
     headers = {"Host": health.host or f"{address}:{health.port}", "User-Agent": "kiwari-ci"}
     if health.host:
-        headers["X-Forwarded-Proto"] = "https"
+        headers["X-Forwarded-Proto"] = health.scheme
     try:
         if health.kind == "tcp":
             stack.machine.connect(address, health.port)
