@@ -271,11 +271,9 @@ class DeployOn(AnyOf):
     )
     branches: Omittable[Annotated[list[BranchPattern], Field(min_length=1)]] = Field(
         None,
-        description="With `tag`, the branches whose commits may be tagged: `[main, 'release/*']` for a hotfix of an "
-        "older version. The order of the deploys is then that of the version numbers. With `dispatch` alone, the "
-        "branches that a person may choose for a run, which tests, builds and deploys the newest commit: `['**']` is "
-        "every branch. The run that was started last then serves. Default: the default branch, in the order of its "
-        "commits.",
+        description="With `tag`, the branches whose commits may be tagged, such as `[main, 'release/*']`: deploys come in "
+        "the order of the versions. With `dispatch` alone, the branches that a person may choose, such as `['**']`: what "
+        "was started last serves. Default: the default branch, in the order of its commits.",
     )
     dispatch: Omittable[Annotated[Literal[True], BeforeValidator(require_true)]] = Field(
         None,

@@ -217,5 +217,5 @@ def test_a_server_and_a_cluster_are_both_asked(shop: Shop) -> None:
     done = kiwari_ci("status", "production")
 
     assert done.code == 255
-    assert "production on vps: " in done.out and "? connect to host vps: refused\n" in done.out
+    assert "production on vps: " in done.out and "? connect to host vps: refused (ssh vps); --ssh vps=" in done.out
     assert "production on cluster: " in done.out
