@@ -271,9 +271,9 @@ class DeployOn(AnyOf):
     )
     branches: Omittable[Annotated[list[BranchPattern], Field(min_length=1)]] = Field(
         None,
-        description="With `tag`, the branches whose commits may be tagged, such as `[main, 'release/*']`: deploys come in "
-        "the order of the versions. With `dispatch` alone, the branches that a person may choose, such as `['**']`: what "
-        "was started last serves. Default: the default branch, in the order of its commits.",
+        description="With `tag`, the branches whose commits may be tagged, such as `[main, 'release/*']`: deploys come "
+        "in the order of the versions. With `dispatch` alone, the branches that a person may choose, such as "
+        "`['**']`: what was started last serves. Default: the default branch.",
     )
     dispatch: Omittable[Annotated[Literal[True], BeforeValidator(require_true)]] = Field(
         None,
