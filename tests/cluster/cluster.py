@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import shlex
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -235,6 +236,8 @@ def throw_away() -> Iterator[Cluster]:
         yield cluster
     finally:
         process.stdin.close()
+        for started in cluster.processes:
+            started.send_signal(signal.SIGCONT)  # nsenter stops with a program that a test stops, and stays so
         for started in (process, *cluster.processes):
             started.wait(timeout=180)
     assert not folder.exists()
