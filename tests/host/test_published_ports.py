@@ -230,3 +230,21 @@ def test_the_kernel_lists_who_listens(family: int, kind: int, address: str, show
             listener.listen()
         assert port in deploy_program.Machine().listening_ports()
     assert port not in deploy_program.Machine().listening_ports()
+
+
+def test_a_boot_does_not_start_the_old_container_beside_the_new_one(root: Path) -> None:
+    """The old one was started by a person, with a restart policy that also starts a stopped container."""
+    world = World(root, PUBLISHING)
+    world.machine.run_by_hand("web", world.image("web", 1), "proxy", restart_policy="always", ports=[("8080", "tcp")])
+    policies_of_stopped = set()
+
+    def look() -> None:
+        old = world.machine.find("web-previous")
+        if old and not old.is_running:
+            policies_of_stopped.add(old.restart_policy)
+
+    world.machine.at_each_point = look
+    outcome = world.deploy({"web": world.image("web", 2)}, 1)
+
+    assert outcome.code == 0, outcome.text
+    assert policies_of_stopped == {"no"}

@@ -1240,7 +1240,8 @@ def recover(stack: "Stack", verb: str) -> None:
     stack.state.mkdir(exist_ok=True)
     remove_stale_tokens(stack)
     remove_stale_files(stack)
-    # It is also false if there is no note; then nothing is restored.
+    # No compose file has been read, so no service is known to need the new files: all old ones come
+    # back. Without a note there are none.
     if not read_json(stack.replaced_note).get("is_installed"):
         restore_interrupted_files(stack, verb)
     try:
@@ -1334,18 +1335,19 @@ def is_replacement_recorded(stack: "Stack", service: Service) -> bool:
 
 
 def is_deploy_unrecorded(stack: "Stack", service: Service) -> bool:
-    """Whether an interrupted deploy ended before its record, so that the newest line is older.
+    """Whether the newest line of the record names the image that a rollback goes back to.
 
-    If it changed only settings, and its container goes on serving, the newest line names the image
-    that serves. So a rollback goes back to the image before that one.
+    It does if an interrupted deploy ended before its record: that image served before. There is one
+    exception: a deploy that changed only settings, and whose container goes on serving. Then the
+    newest line names the image that serves, and a rollback goes back to the one before it.
     """
     if is_replacement_recorded(stack, service):
         return False
     if stack.replacement(service).image != stack.newest_record(service.name).image:
         return True
     own = stack.find(service.container_name)
-    is_undone = own is not None and not is_new_container(stack, service, own)
-    return is_undone and not stack.temporary(service)
+    is_old_one_back = own is not None and not is_new_container(stack, service, own)
+    return is_old_one_back and not stack.temporary(service)
 
 
 def wait_until_started(stack: "Stack", service: Service) -> None:
@@ -3540,7 +3542,8 @@ def set_unrecorded_container_aside(stack: "Stack", service: Service) -> None:
         return
     set_aside(stack, service, container)
     if service.published:
-        # Two containers cannot publish the same port.
+        # Two containers cannot publish the same port, also not after a boot.
+        stack.set_restart_policy(service.set_aside_name, "no")
         stack.stop(service.set_aside_name)
 
 
@@ -3631,7 +3634,8 @@ def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
     if is_new and not is_replacement_recorded(stack, service):
         is_kept = is_new_container_kept(stack, service)
     else:
-        # The old container is back. If it is not healthy, it was not healthy before.
+        # It is the old container, which was perhaps not healthy before either; or a new one that is
+        # recorded; or there is none.
         is_back = current and current.image == image and current.has_processes
         is_kept = is_back or is_healthy(stack, service)
     if is_kept:
@@ -3764,7 +3768,11 @@ def rejoin(stack: "Stack", service: Service, has_names: bool) -> None:
 
 
 def wait_for_name_caches(stack: "Stack", service: Service) -> None:
-    """Wait until the proxy in front has looked up the service's names again."""
+    """Wait until the proxy in front has looked up the service's names again.
+
+    The container that goes must have lost the names before: as long as it has them, the proxy finds
+    it again.
+    """
     stack.machine.wait(announced_name_cache_seconds([service]))
 
 
