@@ -198,8 +198,9 @@ def test_a_key_of_another_env_file_is_not_called_lost(tmp_path: Path) -> None:
     spec += "  api: {port: 81, env: {DATABASE_URL: {secret: true}}, environment: {MODE: live}}\n"
     example = "API_TOKEN=\nDATABASE_URL=\nMODE=\nOLD_TOKEN=\n"
     text = first_comparison(tmp_path, spec + LIVE, compose=COMPOSE, deploy=DEPLOY % "", example=example)
-    assert [line for line in text.splitlines() if "lost if still read" in line] == [
-        "  ! live: in no env file of the spec, and lost if still read: `OLD_TOKEN`  [.env.example]"
+    assert [line for line in text.splitlines() if "in no env file of the spec" in line] == [
+        "  ! live: in no env file of the spec, and lost for a container that reads it: `OLD_TOKEN`; keep today's env "
+        "file for what is still started from today's Compose file  [.env.example]"
     ]
 
 
@@ -281,7 +282,7 @@ def test_a_service_is_compared_with_what_runs_all_the_time(tmp_path: Path) -> No
     assert "(worker): its container is called `shop-worker-live`" in lost and "both do its work until" in lost
     assert "container `migrate` is not in the stack `shop`: each deploy runs its command with the new image" in text
     assert "(api): its container is called `shop-api-live` now, and no longer by Compose's own name: both serve" in text
-    assert "keep `compose.prod.yml`, which alone starts `traefik`" in text
+    assert "keep `compose.prod.yml`, from which other containers are started (`traefik`)" in text
     for unchanged in ("watch", "entrypoints", "stop_grace_period", "`command`"):
         assert unchanged not in text
 

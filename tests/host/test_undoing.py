@@ -603,3 +603,17 @@ def test_docker_is_killed_each_time_that_compose_replaces_the_container(
 
     assert outcome.code == 1 and outcome.says("web could not be started: exit code -9")
     assert world.names() == ["web"] and not world.serves("web", new)
+
+
+def test_the_log_of_the_container_that_serves_is_not_printed(root: Path) -> None:
+    """It may have the data of customers, and everybody who reads the repository reads a run's log."""
+    world = World(root, WEB)
+    assert world.deploy({"web": world.image("web", 1)}, 1).code == 0
+    old = world.container("web").id
+
+    outcome = world.deploy({"web": world.image("web", 2, Image(exits_after=0.5))}, 2)
+
+    assert outcome.code == 1 and world.container("web").id == old
+    assert outcome.says("web-next: ") and outcome.says("web: running")
+    asked_logs = [call for call in world.machine.calls if "logs" in call]
+    assert [call[-1] for call in asked_logs] == ["web-next"]

@@ -139,19 +139,25 @@ def _warn_running_accessory(
 
 
 def _list_remaining_services(pair: StackPair, matches: dict[str, str]) -> list[str]:
-    """List the services that only today's file starts."""
+    """List the services that today's file starts: those that the new one does not have, and accessories that run on."""
     one_shots = list_one_shots(pair.before)
     return [
         key
         for key, service in pair.before.services.items()
-        if key not in matches and not (key in one_shots and _runs_migration(pair.after, service))
+        if not (key in one_shots and _runs_migration(pair.after, service))
+        and (key not in matches or _is_accessory(pair.after.services[matches[key]]))
     ]
+
+
+def _is_accessory(service: ComposeService) -> bool:
+    return "deploy.accessory" in as_dict(service.attributes.get("labels"))
 
 
 def _compare_stack_names(pair: StackPair, remaining_services: list[str]) -> Iterator[PipelineChange]:
     before, after = pair.before, pair.after
     if before.path != after.path and remaining_services and not before.generated:
-        message = f"keep {as_inline_code(before.path)}, which alone starts {format_names(remaining_services)}: "
+        names = format_names(remaining_services)
+        message = f"keep {as_inline_code(before.path)}, from which other containers are started ({names}): "
         message += "when you no longer want to go back, delete the other services from it"
         yield PipelineChange(pair.subject, message, True, before.path, ((before.path, after.path),), stage="after")
     elif before.path != after.path:

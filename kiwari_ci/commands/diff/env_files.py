@@ -29,7 +29,9 @@ def compare_env_examples(
         message = f"no longer needs {format_names(removed_keys, 20)} in the env file"
         yield PipelineChange(subject, message, False, after.path, tuple((key, "") for key in removed_keys))
     elif unknown_keys := [key for key in removed_keys if key not in known_keys]:
-        message = f"in no env file of the spec, and lost if still read: {format_names(unknown_keys, 20)}"
+        names = format_names(unknown_keys, 20)
+        message = f"in no env file of the spec, and lost for a container that reads it: {names}; "
+        message += "keep today's env file for what is still started from today's Compose file"
         yield PipelineChange(subject, message, True, before.path, stage="before", is_dangerous=True)
     reported_keys = moved_keys - old.keys()
     for key in [key for key in new if key not in reported_keys]:

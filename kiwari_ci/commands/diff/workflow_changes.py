@@ -388,7 +388,9 @@ def _compare_deploys(
         where,
     )
     yield from _compare_promoted_tags(environment, old_roles, new_roles)
-    yield from _compare_health_checks(environment, _find_health_urls(old_roles), _find_health_urls(new_roles), where)
+    schemes = _find_health_schemes(new_roles)
+    old_urls, new_urls = _find_health_urls(old_roles), _find_health_urls(new_roles)
+    yield from _compare_health_checks(environment, old_urls, new_urls, schemes, where)
     yield from _compare_health_schemes(environment, old_roles, new_roles, where)
     yield from _compare_redirect_checks(environment, _find_redirects(old_roles), _find_redirects(new_roles), where)
     yield from _compare_permissions(environment, "the job that deploys it", old_roles, new_roles)
@@ -516,9 +518,9 @@ def _describe_promoted_tag(tag: str) -> str:
 
 
 def _compare_health_checks(
-    environment: str, old: dict[str, str], new: dict[str, str], where: str
+    environment: str, old: dict[str, str], new: dict[str, str], schemes: dict[str, str], where: str
 ) -> Iterator[PipelineChange]:
-    """Compare what is asked after a deploy: paths by their domains."""
+    """Compare what is asked after a deploy: paths by their domains; `schemes` of the new domains."""
     removed, added = [domain for domain in old if domain not in new], [domain for domain in new if domain not in old]
     if len(removed) == len(added) == 1:
         message = f"health is asked of {as_inline_code(added[0])}, not {as_inline_code(removed[0])}: "
@@ -538,7 +540,7 @@ def _compare_health_checks(
             where,
             (("", domain),),
             summary="after each deploy, the run requests these addresses",
-            item=as_inline_code(f"https://{domain}{new[domain]}"),
+            item=as_inline_code(f"{schemes.get(domain, 'https')}://{domain}{new[domain]}"),
         )
     for domain, old_path in old.items():
         new_path = new.get(domain)

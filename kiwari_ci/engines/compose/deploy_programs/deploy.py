@@ -25,9 +25,9 @@ file can mount the whole disk. These are the requests:
 A person on the server types the same: ~/docker/bin/deploy status.
 
 SEQUENCE is the number of commits of the branch; where tags of several branches deploy, it is a
-number made of the tag's version. A deploy with a lower number than the recorded one changes
-nothing, so that a slow run of an older commit never replaces a newer one. It ends with exit code 3
-if the newer image answers, and with 1 if that does not. A rollback that a person types on
+number made of the tag's version. A deploy leaves each service as it is
+whose recorded number is higher, so that a slow run of an older commit never replaces a newer one.
+It ends with exit code 3 if the newer image answers, and with 1 if that does not. A rollback that a person types on
 the server lowers the recorded number to the lowest one with which the image was deployed, or to 0
 if it names the image that is recorded already. A rollback with a key does not lower it.
 
@@ -225,7 +225,12 @@ FILES_THAT_COMPOSE_READS = (
 # Proxies and Compose act on labels with these prefixes. An image could bring its own, and so take
 # over the requests for another service's domain.
 LABELS_OF_PROXIES_AND_COMPOSE = ("traefik.", "caddy", "com.docker.compose.")
-VARIABLES_OF_PROXIES = ("VIRTUAL_HOST", "VIRTUAL_PORT", "VIRTUAL_PATH")  # of nginx-proxy
+VARIABLES_OF_PROXIES = (  # of nginx-proxy
+    "VIRTUAL_HOST",
+    "VIRTUAL_HOST_MULTIPORTS",
+    "VIRTUAL_PORT",
+    "VIRTUAL_PATH",
+)
 
 # Many containers may mount these, for example the socket of Docker and the time zone.
 FOLDERS_WITHOUT_DATA = ("/dev/", "/etc/", "/proc/", "/run/", "/sys/")
@@ -4223,11 +4228,17 @@ def notes_about_settings(stack: "Stack", name: str) -> Iterator[str]:
 
 
 def print_end_of_log(stack: "Stack", service: Service) -> None:
-    """Print the state of the containers and the end of their logs, as far as Docker has them."""
+    """Print the state of the containers, and the end of the log of the new ones.
+
+    The log of an old one has nothing about this deploy, and perhaps the data of customers.
+    """
     with contextlib.suppress(Failed, OSError):
-        containers = [stack.temporary(service), stack.find(service.container_name)]
-        for container in filter(None, containers):
+        temporary, own = stack.temporary(service), stack.find(service.container_name)
+        for container in filter(None, (temporary, own)):
             quote(f"{container.name}: {container.state_text}")
+            has_new_log = container is temporary or is_new_container(stack, service, container)
+            if not has_new_log and not service.is_accessory:
+                continue
             output = stack.machine.docker("logs", "--tail", str(LOGGED_LINES), container.name)
             quote(output.out + output.err)
 
