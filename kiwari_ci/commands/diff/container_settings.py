@@ -139,7 +139,7 @@ class ContainerComparison:
 
     def _is_dangerous_beside_old(self) -> bool:
         """Whether requests or data can be lost while the old container runs beside the one with the new name."""
-        return not self._is_accessory() and not compose_file.find_service_domains(self.after)
+        return not self._is_accessory()
 
     def _describe_old_container(self) -> str:
         """What becomes of the container with the old name."""

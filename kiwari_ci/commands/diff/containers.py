@@ -158,7 +158,8 @@ def _compare_stack_names(pair: StackPair, remaining_services: list[str]) -> Iter
     if before.path != after.path and remaining_services and not before.generated:
         names = format_names(remaining_services)
         message = f"keep {as_inline_code(before.path)}, from which other containers are started ({names}): "
-        message += "when you no longer want to go back, delete the other services from it"
+        replaced_services = [key for key in before.services if key not in remaining_services]
+        message += f"when you no longer want to go back, delete {format_names(replaced_services)} from it"
         yield PipelineChange(pair.subject, message, True, before.path, ((before.path, after.path),), stage="after")
     elif before.path != after.path:
         message = f"its compose file is {as_inline_code(after.path)} now; "
