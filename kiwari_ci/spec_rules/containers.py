@@ -39,7 +39,7 @@ def _check_shared_images(source: YamlSource, spec: EffectiveSpec) -> Problems:
             continue
         for key in IMAGE_FIELDS:
             if key in service.model_fields_set:
-                message = f"services.{name}.{key}: it runs the image of {owner}, which says that"
+                message = f"services.{name}.{key}: {name} runs the image of {owner}, so `{key}` belongs to {owner}"
                 hint = f"leave out `{key}`, or `image_of` for an image of its own"
                 yield report_at_key(source, ("services", name, key), "image-of", message, hint)
         for environment in spec.environments.values():
@@ -50,7 +50,7 @@ def _check_shared_image_in(source: YamlSource, environment: EffectiveEnvironment
     override = environment.model.overrides.get(name)
     if override and "build" in override.model_fields_set:
         loc: YamlPath = ("environments", environment.name, "overrides", name, "build")
-        message = f"{format_yaml_path(loc)}: it runs the image of {owner}, which says that"
+        message = f"{format_yaml_path(loc)}: {name} runs the image of {owner}, so `build` belongs to {owner}"
         yield report_at_key(source, loc, "image-of", message, f"overrides: {{{owner}: {{build: …}}}}")
     if name in environment.services and owner not in environment.services:
         loc = ("environments", environment.name, "services")
