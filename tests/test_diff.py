@@ -287,6 +287,20 @@ def test_a_service_is_compared_with_what_runs_all_the_time(tmp_path: Path) -> No
         assert unchanged not in text
 
 
+def test_a_setting_of_traefik_that_moves_to_another_router_is_a_change() -> None:
+    old = {"traefik.http.routers.admin.middlewares": "auth", "traefik.http.routers.api.rule": "a"}
+    old["traefik.http.routers.admin.rule"] = "b"
+    new = {**old, "traefik.http.routers.api.middlewares": "auth"}
+    del new["traefik.http.routers.admin.middlewares"]
+
+    def of_compose(labels: dict[str, str]) -> str:
+        return json.dumps({"services": {"web": {"image": "shop", "labels": labels}}})
+
+    path = "deploy/shop/docker-compose.yml"
+    printed = "\n".join(words({path: of_compose(old)}, {path: of_compose(new)}))
+    assert "label `traefik.http.routers.admin.middlewares` is gone" in printed
+
+
 def test_a_job_that_nothing_replaces_stays(tmp_path: Path) -> None:
     workflow = """
 on: {push: {branches: [main]}}

@@ -134,8 +134,8 @@ class _SharedWorkflow:
         self.spec = group.root.spec
         self.images = builds.order_for_builds(group.images)
         self.branches = list(dict.fromkeys(branch for image in self.images for branch in image.build_branches))
-        found = {environment for image in group.images for environment in _list_push_environments(image)}
-        self.environments = [environment for environment in self.spec.environments.values() if environment in found]
+        pushed = {environment for image in group.images for environment in _list_push_environments(image)}
+        self.environments = [environment for environment in self.spec.environments.values() if environment in pushed]
         self.stacks = stacks
         self.actions = actions
         self.tests = {image: self._plan_tests(image) for image in self.images}

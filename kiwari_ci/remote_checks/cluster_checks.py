@@ -282,17 +282,14 @@ def _check_one_shot(
     jobs = state.jobs_of(name)
     if not jobs:
         return group.not_asked(name, f"nothing was deployed yet; {runbook.step('first_push')}")
-    records = rollout.records_of_jobs(jobs)
-    if rollout.outcome_of(jobs[-1]) == "Failed" or not records:
-        job = jobs[-1]["metadata"]["name"]
+    job, outcome = jobs[-1]["metadata"]["name"], rollout.outcome_of(jobs[-1])
+    if outcome == "Failed":
         cure = f"kubectl -n {stack.name} logs job/{job}; correct it, and deploy again"
-        return group.wrong(name, f"the Job {job} {_describe_outcome(jobs[-1])}", "it has run to its end", cure)
-    newest = records[-1]
+        return group.wrong(name, f"the Job {job} failed", "it has run to its end", cure)
+    if not outcome:
+        return group.not_asked(name, f"the Job {job} is still running")
+    newest = rollout.records_of_jobs(jobs)[-1]
     return group.ok(name, f"has run to its end with {newest.digest[:19]}, by the record of {newest.time}")
-
-
-def _describe_outcome(job: Json) -> str:
-    return "failed" if rollout.outcome_of(job) == "Failed" else "has not ended"
 
 
 def create_service(stack: ClusterStack, name: str) -> rollout.Service:

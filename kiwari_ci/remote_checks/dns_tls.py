@@ -173,7 +173,7 @@ def check_route(
             yield group.not_asked(subject, "the health path is not below this path")
         else:
             expected_status = int(HTTPStatus.UNAUTHORIZED) if route.auth_list else container.health_status
-            yield _check_health(group, subject, expected_status, answer, runbook)
+            yield _check_health(group, subject, expected_status, answer, route.scheme, runbook)
 
 
 def check_redirect(
@@ -287,7 +287,12 @@ def _check_certificate(
 
 
 def _check_health(
-    group: FindingGroup, subject: str, expected_status: int, answer: EndpointResponse, runbook: RunbookIndex
+    group: FindingGroup,
+    subject: str,
+    expected_status: int,
+    answer: EndpointResponse,
+    scheme: str,
+    runbook: RunbookIndex,
 ) -> Finding:
     connection_error = answer.unreachable or answer.closed or answer.refused
     if connection_error:
@@ -297,7 +302,7 @@ def _check_health(
         return group.wrong(subject, answer.silent, expected, runbook.step("health_endpoints"))
     if _is_healthy(expected_status, answer.status):
         return group.ok(subject, str(answer.status))
-    saw, cure = _explain_failed_health(answer, runbook)
+    saw, cure = _explain_failed_health(answer, scheme, runbook)
     return group.wrong(subject, saw, expected, cure)
 
 
@@ -308,7 +313,7 @@ def _is_healthy(expected_status: int, status: int) -> bool:
     return status not in GATEWAY_ERROR_STATUSES
 
 
-def _explain_failed_health(answer: EndpointResponse, runbook: RunbookIndex) -> tuple[str, str]:
+def _explain_failed_health(answer: EndpointResponse, scheme: str, runbook: RunbookIndex) -> tuple[str, str]:
     """Find out who has answered: what was seen, and the cure."""
     cdn = _detect_cdn(answer)
     if cdn and answer.status in (403, 503):
@@ -318,4 +323,5 @@ def _explain_failed_health(answer: EndpointResponse, runbook: RunbookIndex) -> t
         return f"{answer.status}, a redirect to {location}", "`health:` in the spec: a path that answers itself"
     if answer.status in GATEWAY_ERROR_STATUSES:
         return f"{answer.status}: the proxy answers, the service does not", runbook.step("proxy_hosts")
-    return f"status {answer.status} over HTTPS", runbook.step("health_endpoints")
+    protocol = "HTTPS" if scheme == "https" else "plain HTTP"
+    return f"status {answer.status} over {protocol}", runbook.step("health_endpoints")

@@ -46,15 +46,16 @@ def _judge_container(
         if is_proxy_of_takeover and not host.fronts:
             return group.ok(name, f"stopped, {_NOT_OF_SPEC}: no deploy starts or removes it")
         return group.ok(name, "stopped, kept for going back: remove it when you no longer want to go back")
+    is_certain_proxy = is_proxy_of_takeover or bool(container.web_ports)
+    if facts.word("record", stack.name, name) and not is_certain_proxy:
+        cure = f"lead its domain elsewhere, then on the server: docker rm -f {name}"
+        return group.wrong(name, "runs, and the spec has no such service any more", "no such container", cure)
     proxy_reason = _explain_proxy(host, container, is_proxy_of_takeover)
     if proxy_reason:
         return group.ok(name, f"runs, {_NOT_OF_SPEC}: it stays. {proxy_reason}")
     successor = _find_successor(takeover, name)
     if successor:
         return group.ok(name, f"runs beside {successor}, which replaces it: stop it when nothing uses it any more")
-    if facts.word("record", stack.name, name):
-        cure = f"lead its domain elsewhere, then on the server: docker rm -f {name}"
-        return group.wrong(name, "runs, and the spec has no such service any more", "no such container", cure)
     state = "runs" if container.status == "running" else container.status
     return group.ok(name, f"{state}, {_NOT_OF_SPEC}: no deploy starts, stops or removes it")
 

@@ -50,7 +50,7 @@ def test_the_first_deploy(world: World) -> None:
     assert world.pins() == {"web": digest}
     assert [line.split()[0:2] for line in world.record("web")] == [[f"ghcr.io/acme/web@{digest}", "1"]]
     assert outcome.result["services"] == [
-        {"service": "web", "result": "serving", "before": None, "now": digest, "seconds": 13}
+        {"service": "web", "result": "serving", "before": None, "now": digest, "seconds": 12}
     ]
 
 

@@ -88,7 +88,7 @@ def _compare_snapshots(
         if pair.before.path != pair.after.path and not pair.before.generated:
             changes.append(_describe_new_folder(pair))
     changes += _find_unpaired_stacks(old, new, pairs, names, planned_names, plan)
-    changes += _compare_env_files(old, new, pairs, planned_names)
+    changes += _compare_env_files(old, new, pairs, names, planned_names)
     yield from changes
     explained = [pair for change in changes for pair in change.pairs]
     for path, workflow in new.workflows.items():
@@ -240,7 +240,11 @@ def _format_containers(stack: ComposeProject) -> str:
 
 
 def _compare_env_files(
-    old: PipelineSnapshot, new: PipelineSnapshot, pairs: list[StackPair], planned_names: NameMatches
+    old: PipelineSnapshot,
+    new: PipelineSnapshot,
+    pairs: list[StackPair],
+    names: NameMatches,
+    planned_names: NameMatches,
 ) -> Iterator[PipelineChange]:
     pairs_by_folder = {pair.after.folder: pair for pair in pairs}
     compared_paths: set[str] = set()
@@ -253,7 +257,7 @@ def _compare_env_files(
             before = _find_handwritten_example(old, pair.before)
         compared_paths.add(before.path if before else "")
         known_keys = _list_known_keys(new, after.folder)
-        moved_keys = containers.list_moved_variables(pair) if pair else frozenset()
+        moved_keys = containers.list_moved_variables(pair, names, planned_names) if pair else frozenset()
         yield from env_files.compare_env_examples(subject, before, after, known_keys, moved_keys)
     for path, before in old.examples.items():
         stack = _find_folder_stack(new, before.folder)

@@ -118,12 +118,12 @@ class ContainerComparison:
         old, new = self.before.container, self.after.container
         if old and new and old != new:
             message = f"container {as_inline_code(old)} renamed {as_inline_code(new)}: {self._describe_old_container()}"
-            where, is_dangerous = self.where("container_name"), self._is_dangerous_beside_old()
+            where, is_dangerous = self.where("container_name"), not self._is_accessory()
             yield PipelineChange("", message, True, where, ((old, new),), stage="after", is_dangerous=is_dangerous)
         elif new and not old and not re.fullmatch(rf"[a-z0-9][a-z0-9_-]*-{re.escape(self.before.key)}-1", new):
             message = f"its container is called {as_inline_code(new)} now, and no longer by Compose's own name: "
             message += self._describe_old_container()
-            where, is_dangerous = self.where("container_name"), self._is_dangerous_beside_old()
+            where, is_dangerous = self.where("container_name"), not self._is_accessory()
             yield PipelineChange("", message, True, where, (("", new),), stage="after", is_dangerous=is_dangerous)
         elif old and not new:
             message = f"its container {as_inline_code(old)} has no name of its own any more: "
@@ -136,10 +136,6 @@ class ContainerComparison:
 
     def _is_accessory(self) -> bool:
         return "deploy.accessory" in as_dict(self.after.attributes.get("labels"))
-
-    def _is_dangerous_beside_old(self) -> bool:
-        """Whether requests or data can be lost while the old container runs beside the one with the new name."""
-        return not self._is_accessory()
 
     def _describe_old_container(self) -> str:
         """What becomes of the container with the old name."""
@@ -447,15 +443,24 @@ class ContainerComparison:
 
 
 def _find_renamed_labels(old: dict[str, Any], new: dict[str, Any]) -> set[str]:
-    """Find the labels with which Traefik does the same as before, under another name of a router or a service."""
-    removed = {(_leave_out_name(key), str(old[key])): key for key in old if key not in new}
-    added = {(_leave_out_name(key), str(new[key])): key for key in new if key not in old}
+    """Find the labels with which Traefik does the same as before, under another name of a router or a service.
+
+    Only a name that the other side does not have is another name: a setting that moves to another router is a change.
+    """
+    removed, added = _list_labels_of_names(old, new), _list_labels_of_names(new, old)
     same = removed.keys() & added.keys()
     return {removed[setting] for setting in same} | {added[setting] for setting in same}
 
 
-def _leave_out_name(label: str) -> str:
-    return _TRAEFIK_NAME.sub(r"\1*", label)
+def _list_labels_of_names(labels: dict[str, Any], others: dict[str, Any]) -> dict[tuple[str, str], str]:
+    """List the labels of routers and services that the other side does not have, by their setting and its value."""
+    other_names = {match[0] for match in map(_TRAEFIK_NAME.match, others) if match}
+    matches = {key: _TRAEFIK_NAME.match(key) for key in labels}
+    return {
+        (match[1] + key.removeprefix(match[0]), str(labels[key])): key
+        for key, match in matches.items()
+        if match and match[0] not in other_names
+    }
 
 
 def _is_required_variable(value: Any) -> bool:

@@ -157,9 +157,10 @@ def _compare_stack_names(pair: StackPair, remaining_services: list[str]) -> Iter
     before, after = pair.before, pair.after
     if before.path != after.path and remaining_services and not before.generated:
         names = format_names(remaining_services)
-        message = f"keep {as_inline_code(before.path)}, from which other containers are started ({names}): "
+        message = f"keep {as_inline_code(before.path)}, from which other containers are started ({names})"
         replaced_services = [key for key in before.services if key not in remaining_services]
-        message += f"when you no longer want to go back, delete {format_names(replaced_services)} from it"
+        if replaced_services:
+            message += f": when you no longer want to go back, delete {format_names(replaced_services)} from it"
         yield PipelineChange(pair.subject, message, True, before.path, ((before.path, after.path),), stage="after")
     elif before.path != after.path:
         message = f"its compose file is {as_inline_code(after.path)} now; "
@@ -238,14 +239,17 @@ def _get_volume_name(stack: ComposeProject, volume: str, project: str) -> str | 
     return volume if settings.get("external") else f"{project}_{volume}"
 
 
-def list_moved_variables(pair: StackPair) -> frozenset[str]:
-    """List the variables that the Compose file set before, and that an env file of the stack sets after."""
-    old, new = _list_environment_variables(pair.before), _list_environment_variables(pair.after)
-    return frozenset((old - new) & pair.keys)
+def list_moved_variables(pair: StackPair, old_names: NameMatches, new_names: NameMatches) -> frozenset[str]:
+    """List the variables that the Compose file set for a service before, and that an env file of the stack sets after.
 
-
-def _list_environment_variables(project: ComposeProject) -> set[str]:
-    return {key for service in project.services.values() for key in as_dict(service.attributes.get("environment"))}
+    `compare_stacks` reports them with the service.
+    """
+    moved_variables: set[str] = set()
+    for old_key, new_key in _match_services(pair, old_names, new_names).items():
+        before = as_dict(pair.before.services[old_key].attributes.get("environment"))
+        after = as_dict(pair.after.services[new_key].attributes.get("environment"))
+        moved_variables |= (before.keys() - after.keys()) & pair.keys
+    return frozenset(moved_variables)
 
 
 def _name_networks(project: ComposeProject, service: ComposeService) -> ComposeService:
@@ -292,8 +296,10 @@ def _match_services(pair: StackPair, old_names: NameMatches, new_names: NameMatc
         return (before.key in old_one_shots) == (after.key in new_one_shots)
 
     def has_same_name(before: ComposeService, after: ComposeService) -> bool:
-        has_name = old_names.service(pair.before, before) == new_names.service(pair.after, after)
-        return has_name and is_same_kind(before, after)
+        name = new_names.service(pair.after, after)
+        has_name = old_names.service(pair.before, before) == name
+        # Another service than the one of that name is only called so because of its image.
+        return has_name and (before.key == name or is_same_kind(before, after))
 
     def has_same_image(before: ComposeService, after: ComposeService) -> bool:
         return _has_same_image(before, after) and is_same_kind(before, after)

@@ -25,11 +25,11 @@ file can mount the whole disk. These are the requests:
 A person on the server types the same: ~/docker/bin/deploy status.
 
 SEQUENCE is the number of commits of the branch; where tags of several branches deploy, it is a
-number made of the tag's version. A deploy leaves each service as it is
-whose recorded number is higher, so that a slow run of an older commit never replaces a newer one.
-It ends with exit code 3 if the newer image answers, and with 1 if that does not. A rollback that a person types on
-the server lowers the recorded number to the lowest one with which the image was deployed, or to 0
-if it names the image that is recorded already. A rollback with a key does not lower it.
+number made of the tag's version. A deploy leaves a service as it is if its recorded number is
+higher, so that a slow run of an older commit never replaces a newer one. It ends with exit code 3
+if the newer image answers, and with 1 if that does not. A rollback that a person types on the
+server lowers the recorded number to the lowest one with which the image was deployed, or to 0 if it
+names the image that is recorded already. A rollback with a key does not lower it.
 
 For `deploy`, the first line of standard input is the registry token. After it, a key has to send a
 line "BYTES SHA256", and a tar archive of that length. BYTES may be 0; then no archive follows.
@@ -263,8 +263,8 @@ DOCKER_SECONDS = 120  # Docker answers again, after its own restart
 QUERY_SECONDS = 60  # a docker command that only reads
 CHANGE_SECONDS = 900  # a docker command that changes something; a stop has more, see there
 END_SECONDS = 60  # a container ends after all that Docker could not stop
-# All attempts to pull, for each image of a request. The generated deploy job ends after ten minutes,
-# and ten more for each service: so this program ends before it, and says why.
+# All attempts to pull, for each image of a request, in one budget: the generated deploy job ends
+# after ten minutes, and ten more for each service, so that pulls alone never outlast it.
 PULL_SECONDS = 480
 PULL_PAUSES = (5, 20, 0)  # the waits after failed attempts to pull; the third attempt is the last
 SCRIPT_SECONDS = 3600  # a migration or a hook
@@ -1267,13 +1267,13 @@ def recover(stack: "Stack", verb: str) -> None:
                 recover_service(stack, service)
     if restore_interrupted_files(stack, verb):
         stack.forget_replaced_files()
-    forget_ended_replacements(stack)
+        forget_ended_replacements(stack)
 
 
 def forget_ended_replacements(stack: "Stack") -> None:
     """Remove the notes about replacements of which no other container is left."""
     for service in stack.services.values():
-        if not set_aside_container(stack, service) and not stack.temporary(service):
+        if not stack.set_aside_note(service).id and not stack.temporary(service):
             stack.forget_replacement(service)
 
 
@@ -1311,6 +1311,15 @@ def recover_service(stack: "Stack", service: Service) -> None:
     note = stack.set_aside_note(service)
     if not note.id and not stack.temporary(service):
         return  # no deploy was replacing it
+    try:
+        settle_containers(stack, service, note)
+    finally:
+        if is_deploy_unrecorded(stack, service):
+            stack.unrecorded.add(service.name)
+
+
+def settle_containers(stack: "Stack", service: Service, note: SetAside) -> None:
+    """Do what `recover_service` describes, for a service that a deploy was replacing."""
     wait_until_started(stack, service)
     own = stack.find(service.container_name)
     if own and own.id == note.id:
@@ -1329,8 +1338,6 @@ def recover_service(stack: "Stack", service: Service) -> None:
         stack.forget_set_aside(service)
     remove_temporary_container_unless_needed(stack, service)
     go_back_if_nothing_serves(stack, service)
-    if is_deploy_unrecorded(stack, service):
-        stack.unrecorded.add(service.name)
 
 
 def is_replacement_recorded(stack: "Stack", service: Service) -> bool:
@@ -3645,12 +3652,12 @@ def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
         is_kept = is_back or is_healthy(stack, service)
     if is_kept:
         return
+    if any(check_volumes_in_use(stack, service, stack.containers())):
+        return  # two writers would destroy the data
     if current:
         with cleaning_up():
             stack.regard_as_old(service, current.id)  # so that the old files come back
             restore_files(stack)
-    if any(check_volumes_in_use(stack, service, stack.containers())):
-        return  # two writers would destroy the data
     progress(f"nothing serves: creating {service.name} again from its old image {image}")
     options = ["-d", "--no-deps", "--pull", "never"]
     if is_new and not set_aside_container(stack, service):
@@ -4517,7 +4524,7 @@ class Stack:
         return self.state / f".replacing-{service.name}"
 
     def has_replacement(self, service: Service) -> bool:
-        """Whether a request has begun to replace the own container, and is not settled yet."""
+        """Whether there is a note about a replacement of the own container."""
         return self.replacement_file(service).exists()
 
     def replacement(self, service: Service) -> Replacement:

@@ -1166,7 +1166,7 @@ def create_job(stack: "Stack", job: Json, mark: str) -> str:
                 return str(entry["metadata"]["name"])  # it was created, and the answer got lost
         if wait_for_others(stack, jobs):
             continue  # how they ended matters
-        if not is_rollback(mark):
+        if ONCE_NOTE in notes_of(job) and not is_rollback(mark):
             refuse_if_superseded(job, jobs)
         numbered = numbered_job(job, number_of(jobs[-1]) + 1 if jobs else 1)
         numbered["metadata"].setdefault("annotations", {})[RUN_LABEL] = mark
@@ -1594,7 +1594,7 @@ def records_of_jobs(jobs: Iterable[Json]) -> List[Record]:
             str(notes_of(job).get(RUN_LABEL, "")),
         )
         for job in jobs
-        if outcome_of(job) == "Complete"
+        if outcome_of(job) == "Complete" and ONCE_NOTE in notes_of(job)
     ]
 
 
