@@ -324,7 +324,7 @@ def of_container(name: str, field: str, value: str) -> Change:
         (instead(("disk",), "/var/lib/docker", "1499"), "disk", "1499 MB free"),
         (instead(("memory",), "MemTotal:900 MemAvailable:100 SwapTotal:200 SwapFree:100"), "memory", "100 MB of 900"),
         (without("network"), "network proxy", "none"),
-        (without("container", "npm"), "proxy", "no container of its image, none on port 80 or 443"),
+        (without("container", "npm"), "proxy", "no container runs its image or publishes port 80 or 443"),
         (of_container("npm", "networks", "bridge"), "proxy", "npm is on bridge"),
         (of_container("npm", "status", "exited"), "proxy", "npm is exited"),
         (without("file", "bin/deploy"), "bin/deploy", "is not there"),

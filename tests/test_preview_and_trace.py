@@ -212,7 +212,7 @@ def test_a_rollback_is_traced_to_the_deploy_that_it_went_back_to(released: Repos
 def test_what_a_trace_cannot_know(released: Repository) -> None:
     assert "? vps: ssh: gone" in trace_as_text(released, preview_sources(HostFacts(why="ssh: gone")))
     assert "nothing was deployed yet" in trace_as_text(released, preview_sources(host_facts()))
-    assert "commit number 9 is not in main and its tags" in trace_as_text(
+    assert "commit number 9 is neither on main nor in its tags" in trace_as_text(
         released, preview_sources(host_facts(pos_api=[line("a", 9)]))
     )
     for address in ("", "https://", "example.com", "http://[::1", "https://api.nasibakarkiwari.com.evil.example"):

@@ -44,7 +44,7 @@ BUILD_JOB = "build-and-push"
 CHECK_COMMIT_JOB = "check-commit"
 _UNAUTHORIZED = 401  # the status of HTTP: the whole module `http` takes time to load
 _EXAMPLE_VERSION = "0.1.0"
-# Added to the number of a run, so that it is higher than a number of commits or of a version that served before.
+# Added to the run number, so that it is higher than any count of commits, and any version below 100.0.0, before it.
 _RUN_BASE = 100_000_000_000
 _SEQUENCE_OUTPUT = "sequence_number"  # no service has such a name
 # Of a deploy, which needs jobs that a run may skip. One that ran too long is cancelled, which `failure()` is not.
@@ -174,7 +174,7 @@ class _SharedWorkflow:
         return [changes_jobs.plan_changed_service(service, found) for service, found in filters.items()]
 
     def _plan_changed_stacks(self) -> list[ChangedService]:
-        """Plan what tells whether the files of an environment's stack changed, where a deploy sends them."""
+        """Plan the outputs that tell whether the files of a stack changed, if a deploy sends them."""
         changed_stacks = []
         for environment in self.environments:
             filters = _list_stack_filters(environment, self.stacks)
@@ -358,7 +358,7 @@ def _list_stack_filters(environment: EffectiveEnvironment, stacks: EnvironmentSt
 
 
 def _name_stack_output(environment: EffectiveEnvironment) -> str:
-    """Name what tells whether the files of an environment's stack changed; no service has such a name."""
+    """Name the output that tells whether the files of a stack changed; no service can have this name."""
     return f"stack_{environment.name}"
 
 

@@ -147,7 +147,7 @@ def _check_proxy_container(
         # One that serves plain HTTP only has port 80 alone.
         candidates = candidates or [container for container in containers if container.web_ports]
     if not candidates:
-        saw, cure = "no container of its image, none on port 80 or 443", runbook.step("proxy_hosts")
+        saw, cure = "no container runs its image or publishes port 80 or 443", runbook.step("proxy_hosts")
         return group.wrong("proxy", saw, f"one on {host.network}", cure)
     return _check_proxy_state(group, host, candidates[0], runbook)
 

@@ -73,9 +73,9 @@ def _check_release_branches(source: YamlSource, environment: EffectiveEnvironmen
 
 
 def _check_chosen_branches(source: YamlSource, environment: EffectiveEnvironment, loc: YamlPath) -> Problems:
-    """A person chooses one of several branches for a run, which builds the images and is the only way to deploy."""
+    """Branches that a person chooses go with neither `push` nor `promote`."""
     deploy_on, where = environment.model.deploy_on, format_yaml_path(loc)
-    if deploy_on.push or not deploy_on.dispatch:
+    if deploy_on.push:
         message = f"{where}: a push to `{deploy_on.push}` deploys that branch alone"
         hint = "leave out `branches`; or deploy_on: {dispatch: true, branches: ['**']}, so that a person chooses"
         yield report_at_key(source, loc, "branches", message, hint)

@@ -306,7 +306,7 @@ def _build_affected_workflow(
 def _list_touched_images(
     workflow: ServiceWorkflow, targets: Sequence[DeployTarget], files: Sequence[str]
 ) -> list[ImageJobs]:
-    """List the images whose source changes, or whose environment gets other files: all, if no job compares them."""
+    """List the images whose source changes, or whose environment gets changed files; all if no job compares them."""
     if not workflow.changes:
         return list(workflow.images)
     touched = [each for job in workflow.changes for each in job.services if _find_touching_file(job, each, files)]

@@ -390,7 +390,7 @@ class ContainerComparison:
             name = as_inline_code(key)
             if key not in new:
                 if key in self.keys:
-                    consequence = "put it into the env file on the server, without which no deploy starts"
+                    consequence = "put it into the env file on the server; no deploy starts until it is there"
                 else:
                     consequence = "it is lost"
                 message = f"the compose file no longer sets {name}: {consequence}"

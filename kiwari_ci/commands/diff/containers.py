@@ -265,7 +265,7 @@ def _name_networks(project: ComposeProject, service: ComposeService) -> ComposeS
 
 
 def _rename_network_section(project: ComposeProject) -> dict[str, Any]:
-    """What a file has beside services, with its networks by the names that Docker knows."""
+    """List everything in a file except its services; its networks are listed by `name:` where they have one."""
     networks = project.rest.get("networks")
     if not isinstance(networks, dict):
         return project.rest
@@ -278,7 +278,7 @@ def _rename_network_section(project: ComposeProject) -> dict[str, Any]:
 
 
 def _list_network_names(project: ComposeProject) -> dict[str, str]:
-    """By its key in the file, the name of each network that has one of its own."""
+    """Map the key of each network in the file to its `name:`, or to the key itself."""
     networks = as_dict(project.rest.get("networks"))
     return {key: str(as_dict(options).get("name") or key) for key, options in networks.items()}
 
@@ -318,7 +318,7 @@ def _match_services(pair: StackPair, old_names: NameMatches, new_names: NameMatc
 
 
 def list_one_shots(project: ComposeProject) -> set[str]:
-    """List the services that end: another one waits for that, or they serve nothing and are not started again."""
+    """List the services that run to their end: another one waits for it, or they serve nothing and do not restart."""
     one_shots: set[str] = set()
     for service in project.services.values():
         dependencies = as_dict(service.attributes.get("depends_on"))

@@ -116,9 +116,9 @@ def _compare_pushed_images(
         else:
             message = f"its image is no longer tagged {as_inline_code(tag)}: "
             if "sha>" in tag:
-                message += "who pulls the tag of a new commit finds none"
+                message += "a new commit has no such tag to pull any more"
             else:
-                message += "who pulls that tag gets an old image from now on"
+                message += "anybody who pulls that tag gets an old image from now on"
             yield PipelineChange(service, message, True, find_tag_location(old_roles, tag), ((tag, ""),))
 
 

@@ -46,7 +46,7 @@ class _DomainMention:
 
 @dataclass(frozen=True)
 class PlainHttp:
-    """Where a file says that clients reach all domains over plain HTTP; or in words, that some are reached so."""
+    """Find where a file says that clients use plain HTTP for all domains, or name the domains of which it says so."""
 
     where: str = ""
     unsupported: str = ""

@@ -557,7 +557,7 @@ def _find_setting_role(name: str) -> str:
 
 
 def narrow_trigger(trigger: WorkflowTrigger, condition: str) -> WorkflowTrigger:
-    """What is left of a trigger under a job's `if`, of which each term must be true."""
+    """Return the part of a trigger that satisfies a job's `if`, whose terms must all be true."""
     for term in split_conjunction(condition.removeprefix("${{").removesuffix("}}").strip()):
         trigger = _narrow_by_term(trigger, term)
     return trigger
