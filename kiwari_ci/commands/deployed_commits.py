@@ -31,7 +31,7 @@ def explain_unknown_commit(plan: Plan, environment: str, number: int, branch: st
     workflow = _find_ordering_workflow(plan, environment)
     if workflow and 0 < workflow.run_base <= number:
         return f"{what} deployed the branch that a person chose: the page of the run has its commit"
-    return f"{what} is neither on {branch} nor in its tags: run git fetch --tags; if it is still missing, it was removed"
+    return f"{what} is neither on {branch} nor in its tags: run git fetch --tags, or it was removed"
 
 
 def _find_ordering_workflow(plan: Plan, environment: str) -> EnvironmentWorkflow | None:
