@@ -28,7 +28,8 @@ AGAIN = Bounds((API,), other_branch=(1, 1))
 TAGS = Bounds((API, API), tags=(1, 2, 1))
 SMALL = [TWO, THREE, TAG, BESIDE, IGNORED, BAD, AGAIN, TAGS]
 
-GROUP = "  group: api-ci-${{ github.ref }}-${{ github.sha }}\n  cancel-in-progress: false"
+WHY = "for each commit: GitHub keeps one waiting run"
+GROUP = f"  group: api-ci-${{{{ github.ref }}}}-${{{{ github.sha }}}} # {WHY}\n  cancel-in-progress: false"
 
 # A line of the files that is another, and the promises that this breaks.
 MUTANTS = {
