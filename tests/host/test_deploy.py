@@ -182,6 +182,23 @@ def test_a_bad_image_that_docker_is_about_to_start_again(world: World) -> None:
     assert not outcome.says("the clean-up failed")
 
 
+def test_a_bad_image_keeps_its_address_while_proxies_know_it(world: World) -> None:
+    """It is started again until then: a request to an address where nothing runs waits for many seconds."""
+    start(world, 1)
+    world.machine.seconds_before_restart = 1
+
+    lives = 6  # seconds
+
+    outcome = world.deploy({"web": world.image("web", 2, Image(exits_after=lives, exit_code=4))}, 2)
+
+    assert outcome.code == 1 and outcome.says("web-next did not stay up")
+    assert world.names() == ["web"]
+    trace = world.machine.trace
+    named_until = max(moment.time for moment in trace if len(moment.named["web"]) > 1)
+    last_start = max(moment.time for moment in trace if len(moment.answering) > 1)
+    assert last_start + lives >= named_until + CACHE_SECONDS["web"]
+
+
 def test_the_old_one_is_red_for_a_moment(world: World) -> None:
     """A bad image is tried beside it all the same, not in its place."""
     old = start(world, 1)

@@ -258,6 +258,7 @@ NAME_CACHE_SECONDS = 11  # a proxy keeps the address of a name; label deploy.nam
 WATCHED_SECONDS = 3  # a new container stays healthy, at least, before it counts as serving
 OBSERVED_SECONDS = 11  # a new container without a health check keeps running
 LOCK_SECONDS = 600  # the longest wait for a lock
+NEXT_START_SECONDS = 5  # Docker starts a container that failed again; it waits longer each time
 CANCEL_SECONDS = 180  # a cancelled deploy undoes what it began
 DOCKER_SECONDS = 120  # Docker answers again, after its own restart
 QUERY_SECONDS = 60  # a docker command that only reads
@@ -3705,19 +3706,16 @@ def uninterrupted() -> Iterator[None]:
 def remove_temporary_container(stack: "Stack", service: Service) -> None:
     """Remove the temporary container, after the proxies have forgotten its address.
 
-    `docker stop` then lets it finish the requests that it has. One that failed is not started again
-    in the meantime: while a container waits for its next start, newer versions of Docker can change
-    nothing about its networks, and it would keep the service's names.
+    Until then it keeps its restart policy, also if it has failed: a request that a proxy sends to
+    an address where nothing runs waits for many seconds. `docker stop` then lets it finish the
+    requests that it has.
     """
     if not stack.temporary(service):
         return
-    stack.set_restart_policy(service.temporary_name, "no")
-    container = stack.temporary(service)
-    if container and container.status == "restarting":
-        stack.stop(service.temporary_name)
     if has_service_names(stack, service):
         remove_service_names(stack, service)
         wait_for_name_caches(stack, service)
+    stack.set_restart_policy(service.temporary_name, "no")
     stack.stop(service.temporary_name)
     stack.remove_with_volumes(service.temporary_name)
 
@@ -3751,7 +3749,18 @@ def give_service_names(stack: "Stack", service: Service) -> None:
 
 
 def remove_service_names(stack: "Stack", service: Service) -> None:
-    """Remove the service's names from the temporary container: it gets no new requests."""
+    """Remove the service's names from the temporary container: it gets no new requests.
+
+    Docker 28 and newer can change nothing about the networks of a container that failed and waits
+    for its next start. So this is tried again until the container runs; one that waits for longer
+    is stopped, because it would get requests at its next start.
+    """
+    for _ in stack.machine.each_second(NEXT_START_SECONDS):
+        with contextlib.suppress(Failed):
+            rejoin(stack, service, has_names=False)
+            return
+    stack.set_restart_policy(service.temporary_name, "no")
+    stack.stop(service.temporary_name)
     rejoin(stack, service, has_names=False)
 
 
