@@ -38,9 +38,9 @@ check: lint types drift test ## lint, types, drift, tests (ALL=1: with every cas
 install-test: $(VENV)/dev $(VENV)/wheels ## install it in every way, from a commit, an index, a folder (QUICK=1: not the long ones)
 	$(BIN)/pytest -n auto $(quick) tests/install
 
-# A test mostly waits, so two servers share the files of tests; each takes its own in their order.
-engine-test: $(VENV)/dev ## deploy for real: two servers, each in a network namespace of its own (root; QUICK=1: not the long ones)
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(quick) tests/engine $(if $(CI),|| $(try_again))
+# A test mostly waits, so four servers share the files of tests, also on two cores; each takes its own in their order.
+engine-test: $(VENV)/dev ## deploy for real: four servers, each in a network namespace of its own (root; QUICK=1: not the long ones)
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder $(quick) tests/engine $(if $(CI),|| $(try_again))
 
 quick = $(if $(QUICK),-m "not long")
 
