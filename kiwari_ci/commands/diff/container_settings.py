@@ -267,7 +267,7 @@ class ContainerComparison:
                 where,
                 ((old, new),),
                 stage="before",
-                summary="check that these addresses answer: a new container serves only when its address answers",
+                summary="check that each of these addresses answers, because a new container serves only then",
                 item=as_inline_code(f"{self.after.container or self.after.key}{new}"),
             )
             return
