@@ -49,11 +49,11 @@ otherwise: Docker refuses the word in its health check, and the passwords do not
 SCHEDULES = """
 ## Every order of events
 
-A search goes through the possible orders of up to three pushes, tags, cancelled runs and repeated runs, with the
-triggers, `needs` and concurrency groups of the generated workflows and the rules of the host program. The search
-takes those rules as given; the host program's own tests check that it follows them. The generated pipeline breaks
-none of the promises below. The hand-written one breaks each of them. For each promise, this is the shortest sequence of
-events that breaks it:
+A search tries the possible orders of up to three pushes, tags, cancelled runs and repeated runs. It knows the triggers,
+`needs` and concurrency groups of the generated workflows, and the rules by which the host program decides. It does not
+check that the host program follows these rules; the program's own tests do. The generated pipeline breaks none of the
+promises below. The hand-written one breaks each of them. For each promise, this is the shortest sequence of events that
+breaks it:
 """
 HOST = """
 ## The host program, killed
@@ -142,7 +142,7 @@ FAILURES = {
         "tests/engine/test_interrupted.py::test_a_dropped_connection_stops_nothing_and_another_deploy_waits"
     ),
     "an exported `IMAGE_TAG` beats the env file": (
-        "no: nothing that is deployed is a variable; the digest stands in the override file"
+        "no: no variable names the image; its digest is in the override file"
     ),
     "`ghcr.io/ghcr.io/…`, a prefix added twice": "tests/test_generated.py::test_what_is_pushed_is_what_compose_runs",
     "health takes 400 as fine": "the new image answers 400 to everything",

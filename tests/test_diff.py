@@ -481,7 +481,7 @@ def test_a_workflow_that_stays_and_deploys_the_same_is_told_again_and_again(tmp_
     deploy = "ssh me@192.0.2.1 'cd docker/pos-staging && docker compose up -d'"
     mine.write_text(yaml.safe_dump({"on": "push", "jobs": {"it": {"steps": [{"run": deploy}]}}}))
     printed = run_diff(KIWARI, "--against", tmp_path / "out")
-    warning = "would deploy `staging` a second time (on push to any branch)"
+    warning = "would deploy `staging` a second time (it runs on push to any branch)"
     assert f"  ! `.github/workflows/mine.yml` {warning}" in printed
     mine.write_text(yaml.safe_dump({"on": "push", "jobs": {"it": {"steps": [{"run": "make lint"}]}}}))
     assert "nothing changes" in run_diff(KIWARI, "--against", tmp_path / "out")

@@ -277,7 +277,7 @@ class _ServerCheck:
         host, name = self.host, self.host.known_hosts.name
         variables = github.find_available_settings(self.results.github, host.stacks[0].environment)
         address = self._find_known_hosts_address(variables)
-        hint = f"--known-hosts {host.name}=FILE compares"
+        hint = f"to compare with a file: --known-hosts {host.name}=FILE"
         if host.name in self.options.known_hosts:
             file = self.options.known_hosts[host.name]
             try:
@@ -289,7 +289,7 @@ class _ServerCheck:
         if ("variable", name) in variables:
             return host_checks.KnownHostsEntry(variables["variable", name], address=address)
         reason = self.results.github.why or "not set"
-        return host_checks.KnownHostsEntry(why=f"{name} is not known: {reason}; {hint}")
+        return host_checks.KnownHostsEntry(why=f"the value of {name} is not known ({reason}); {hint}")
 
     def _find_known_hosts_address(self, variables: Mapping[tuple[str, str], str]) -> str:
         """What the known_hosts line must begin with; empty where the address is a secret, or not set."""

@@ -282,7 +282,7 @@ def _plan_renamed_copies(host: DeployHost) -> Iterator[RunbookCommand]:
 
 def _plan_rollback(host: DeployHost, stack: Stack, container: str) -> RunbookCommand:
     command = f'ssh "${host.variable}" {host.folder}/bin/deploy rollback {stack.name} {container}'
-    return RunbookCommand(f"{stack.name} {container}", f"{command} # [sha256:… of an earlier one]")
+    return RunbookCommand(f"{stack.name} {container}", f"{command} # add sha256:… to go back further")
 
 
 def _plan_schedule_commands(host: DeployHost) -> ScheduleCommands:

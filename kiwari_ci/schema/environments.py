@@ -277,9 +277,9 @@ class DeployOn(AnyOf):
     )
     dispatch: Omittable[Annotated[Literal[True], BeforeValidator(require_true)]] = Field(
         None,
-        description="`true`: a person starts the deploy with `gh workflow run`, also to go back to a tag that is "
-        "chosen as the ref, or to a commit of the pushed branch. Without `push` and `tag`, it deploys the"
-        " default branch, built or promoted.",
+        description="`true`: a person can start the deploy with `gh workflow run`, and can choose an older tag, or an "
+        "older commit of the branch in `push`, to go back to it. Without `push` and `tag`, such a run deploys the "
+        "default branch: it builds the images, or promotes them if `promote` is set.",
     )
 
 

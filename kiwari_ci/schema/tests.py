@@ -104,7 +104,7 @@ class Test(SpecModel):
         None,
         min_length=1,
         description="The lock files of the dependencies, such as `[web/package-lock.json]`: with "
-        "`project.pull_requests`, the test of a pull request takes what the tools of `setup` download from GitHub's "
+        "`project.pull_requests`, the test of a pull request keeps the downloads of the tools of `setup` in GitHub's "
         "cache. A run that may deploy reads and writes no cache.",
     )
     working_directory: Omittable[RepositoryFolder] = Field(

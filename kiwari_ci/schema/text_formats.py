@@ -104,8 +104,8 @@ TagPattern = Annotated[
     str,
     StringFormat(
         r"([A-Za-z]|[A-Za-z][A-Za-z0-9._-]*[A-Za-z._-])?\*(-[A-Za-z][A-Za-z0-9]*\.?\*)?",
-        "a prefix that ends in no digit and a star such as v*, or v*-rc.*: the stars stand for MAJOR.MINOR.PATCH, and "
-        "a number; v2* would release v21.0.0, and not v2.1.0",
+        "a pattern such as v*, in which the star stands for MAJOR.MINOR.PATCH, or v*-rc.*, in which the second star "
+        "stands for a number. There is no digit before the star: v2* would release v21.0.0, and not v2.1.0",
     ),
 ]
 ImageName = Annotated[

@@ -31,7 +31,7 @@ UNSUPPORTED_FEATURES = (
     UnsupportedFeature(
         "swarm|docker_swarm",
         "Docker Swarm",
-        "its health check must be inside the image: in a test with three nodes, a version that hung got 321 of 415 "
+        "its health check must be inside the image. In a test with three nodes, a version that hung got 321 of 415 "
         "requests, and the command reported `converged`. It also reports success after a rollback, and whoever deploys "
         "is root on every node",
         "`host: [one, two]` and `replicas`",

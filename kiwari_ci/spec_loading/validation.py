@@ -131,7 +131,7 @@ def _describe_unknown_key(source: YamlSource, loc: YamlPath, key: str) -> Proble
     hint = find_key_alternative(model, key)
     feature = find_unsupported_feature(key)
     if feature and not hint:
-        message = f"no `{key}` in {parent}, {feature.what}: {feature.why}"
+        message = f"`{key}` in {parent}: kiwari-ci does not support {feature.what}, because {feature.why}"
         return report_at_key(source, loc, "declined", message, feature.instead)
     if _is_of_one_service(loc):
         hint = f"write `{key}` in each service that needs it: it cannot be common to all"

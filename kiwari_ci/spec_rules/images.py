@@ -40,7 +40,7 @@ def _check_path_filters(source: YamlSource, image: EffectiveImage) -> Problems:
         return
     for path in all_filters:
         if path not in paths and not path_filters.is_included(all_filters, path):
-            message = f"{format_yaml_path(loc)}: `{path}` is excluded, and shapes the image"
+            message = f"{format_yaml_path(loc)}: `{path}` is excluded, but a change of it changes the image"
             yield report_at_value(source, loc, "filter", message, "narrow the exclusion")
 
 

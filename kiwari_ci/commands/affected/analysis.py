@@ -343,7 +343,7 @@ def _list_tags(image: ImageJobs, targets: Sequence[DeployTarget]) -> list[str]:
 def _build_affected_promotion(promotion: EnvironmentWorkflow, tag: str) -> AffectedWorkflow:
     event = f"tag {tag}"
     if not is_release_version(promotion, tag):
-        reason = f"{promotion.pattern} matches, and its first job fails: no {promotion.words}"
+        reason = f"{promotion.pattern} matches, but its first job fails: the tag is not of the form {promotion.words}"
         return AffectedWorkflow(promotion.name, event, reason, promotion.jobs()[:1])
     image_tags = (tag, promotion.tag)
     instances = promotion.deploy.instances

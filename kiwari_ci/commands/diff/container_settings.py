@@ -267,7 +267,7 @@ class ContainerComparison:
                 where,
                 ((old, new),),
                 stage="before",
-                summary="check that these answer, for a new container serves only when it does",
+                summary="check that each of these addresses answers, because a new container serves only then",
                 item=as_inline_code(f"{self.after.container or self.after.key}{new}"),
             )
             return
@@ -292,7 +292,7 @@ class ContainerComparison:
             if is_new:
                 message = f"domain {as_inline_code(domain)} leads to it"
             else:
-                message = f"domain {as_inline_code(domain)} no longer leads to it by a label: the proxy must"
+                message = f"domain {as_inline_code(domain)} no longer leads to it by a label: set it up in the proxy"
             yield PipelineChange(
                 "",
                 message,

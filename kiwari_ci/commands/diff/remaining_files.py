@@ -150,7 +150,8 @@ def _describe_duplicates(path: str, roles: Responsibilities) -> list[str]:
 
 
 def _summarize_triggers(workflow: WorkflowWithEffects) -> str:
-    return join_with_limit(workflow.parsed.triggers, 4) or "when called"
+    triggers = join_with_limit(workflow.parsed.triggers, 4) or "when called"
+    return f"it runs {triggers}"
 
 
 def _find_lost_effects(

@@ -318,7 +318,8 @@ def _describe_proxy_change(proxy: SourcedValue, entry: dict[str, Any]) -> str:
     """What the generated pipeline does in place of the proxy of today."""
     today = f"{proxy.value} stands in front today ({proxy.where})"
     if entry["kind"] == "custom":
-        return f"{today}, and stays: it must lead to the new containers; `kind: caddy` and `nginx` generate one"
+        generated = "`kind: caddy` or `kind: nginx` generates another one"
+        return f"{today}, and stays: make it send requests to the new containers; {generated}"
     if not find_proxy(entry["kind"]).is_on_shared_network:
         return f"{today}: `kind: none` keeps it, and it must lead to published `ports`"
     if proxy_choice.reads_labels(entry["kind"]) and "stack" not in entry:

@@ -489,9 +489,8 @@ class WorkflowJobReader:
                 continue
             login_options = _describe_login_options(step)
             if login_options:
-                deploy.notes.append(
-                    f"{self.where} logs in {', '.join(login_options)}: `hosts` has `user`, `port` and `jump`"
-                )
+                fields = "write this into `user`, `port` or `jump` of the host"
+                deploy.notes.append(f"{self.where} logs in {', '.join(login_options)}: {fields}")
             texts = [text for text, _ in collect_strings(step)]
             if uses_command:
                 texts = [*job_env, *texts]

@@ -11,8 +11,8 @@ from tests.rehearsal.schedules.world import Bounds, World
 
 SO = {
     RIGHT: "it is green, and ",
-    NEWEST: "nothing moves any more, and ",
-    LOST: "nothing moves any more, no run ended for it, and ",
+    NEWEST: "nothing happens any more, and ",
+    LOST: "nothing happens any more, no run of this commit has ended, and ",
     TAGGED: "",
 }
 
