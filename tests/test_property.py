@@ -380,7 +380,7 @@ def compose_file(stack: ComposeStack, tree: GeneratedFiles) -> None:
 
 
 def facts(container: ComposeContainer) -> dict[str, object]:
-    aliased = {joined.name: {"aliases": [joined.alias]} if joined.alias else {} for joined in container.aliased}
+    aliased = {joined.name: {"aliases": list(joined.aliases)} if joined.aliases else {} for joined in container.aliased}
     return {
         "image": container.image,
         "container_name": container.container,

@@ -6,10 +6,10 @@ from kiwari_ci.plan_model.base import GitHubSetting, KeyValue
 
 @dataclass(frozen=True)
 class NetworkAttachment:
-    """A network that a container is on: `name` is the compose file's for it, `alias` another name for the container."""
+    """A network that a container is on: `name` is the compose file's for it, `aliases` are its further names there."""
 
     name: str
-    alias: str
+    aliases: tuple[str, ...]
     docker_name: str
 
 

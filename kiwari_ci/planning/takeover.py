@@ -126,11 +126,11 @@ def _list_connect_commands(environment: EffectiveEnvironment, stack: ComposeStac
     for accessory in _list_staying_accessories(environment, stack):
         attachments = accessory.aliased
         names = [attachment.name for attachment in attachments] or list(accessory.networks)
-        aliases = [attachment.alias for attachment in attachments] or [""] * len(names)
-        for name, alias, docker_name in zip(names, aliases, accessory.docker_networks, strict=True):
+        aliases = [attachment.aliases for attachment in attachments] or [()] * len(names)
+        for name, other_names, docker_name in zip(names, aliases, accessory.docker_networks, strict=True):
             if name not in stack.networks:
                 scripts.append(_format_create_network(stack, name, docker_name))
-            scripts.append(_format_connect(docker_name, accessory.container, alias))
+            scripts.append(_format_connect(docker_name, accessory.container, other_names))
     if today.ports:
         scripts.append(_format_connect(environment.first_host.proxy.network, today.ports))
     for host in environment.hosts:
@@ -144,12 +144,12 @@ def _format_create_network(stack: ComposeStack, name: str, docker_name: str) -> 
     return f"docker network inspect {docker_name} >/dev/null 2>&1 || {create}"
 
 
-def _format_connect(network: str, container: str, alias: str = "") -> str:
+def _format_connect(network: str, container: str, aliases: tuple[str, ...] = ()) -> str:
     """Connect a container to a network, unless it is connected already, which Docker would refuse."""
     # The server's shell reads this in double quotes, where a dollar sign needs a backslash.
     networks = "{{range \\$name, \\$settings := .NetworkSettings.Networks}}{{println \\$name}}{{end}}"
-    alias_option = f"--alias {alias} " if alias else ""
-    connect = f"docker network connect {alias_option}{network} {container}"
+    alias_options = "".join(f"--alias {alias} " for alias in aliases)
+    connect = f"docker network connect {alias_options}{network} {container}"
     return f'docker inspect -f "{networks}" {container} | grep -qx {network} || {connect}'
 
 

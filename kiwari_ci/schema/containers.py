@@ -179,7 +179,7 @@ class ContainerOptions(SpecModel):
         min_length=1,
         description="More Docker networks to join: `[backend, {external: monitoring}]`. It joins the proxy's network "
         "if it has a domain, or if it has a port and the environment has no `domains`; otherwise only the stack's "
-        "own.",
+        "own, where the others reach it by its name in the spec.",
     )
     mem_limit: Annotated[Omittable[MemorySize], WritesComposeKey("mem_limit", copied=True)] = Field(
         None, description="The most memory that it may use. If it uses more, it is killed."

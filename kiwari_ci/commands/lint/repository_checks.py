@@ -12,6 +12,7 @@ from typing import Any
 from kiwari_ci import generator
 from kiwari_ci.commands.lint import build_inputs
 from kiwari_ci.commands.lint.build_inputs import LintContext, format_first_names
+from kiwari_ci.commands.lint.web_server_files import check_web_server_files
 from kiwari_ci.plan_model import Plan
 from kiwari_ci.planning import required_settings
 from kiwari_ci.problems import Problem, SpecError, escape_control_characters, sort_problems
@@ -88,6 +89,7 @@ def _find_problems(lint_context: LintContext) -> Problems:
         _check_stack_files,
         _check_migration_folders,
         _check_unused_dockerfiles,
+        check_web_server_files,
     ):
         yield from check(lint_context)
     for service in lint_context.spec.built_services:

@@ -20,6 +20,8 @@ from kiwari_ci.proxies.all_proxies import find_proxy
 from kiwari_ci.schema.compose_mapping import list_copied_compose_keys
 
 DEFAULT_NETWORK = "default"  # the network that Compose creates for each stack
+# As an nginx with `resolver 127.0.0.11 valid=10s` keeps a name, which is the longest that is common.
+_CALLER_NAME_CACHE_SECONDS = 11
 _COMPOSE_CONDITIONS = {
     "started": "service_started",
     "healthy": "service_healthy",
@@ -67,8 +69,8 @@ def _plan_container(
     http_health = options.health if isinstance(options, schema.Service) and options.health.by == "http" else None
     routes = tuple(plan_route(container, route) for route in container.routes) if is_first else ()
     # Every replica answers to the first one's name, which is the service's.
-    attachments = _plan_network_attachments(container, alias="" if is_first else container.container_name)
-    has_aliases = any(attachment.alias for attachment in attachments)
+    attachments = _plan_network_attachments(container, common_name="" if is_first else container.container_name)
+    has_aliases = any(attachment.aliases for attachment in attachments)
     return ComposeContainer(
         container=replica_name,
         image=image,
@@ -153,15 +155,24 @@ def _plan_health_labels(service: EffectiveService) -> dict[str, str]:
     start_period = options.health.start_period
     host = (options.health.host or service.domain) if options.health.by == "http" else ""
     sends_http = bool(host) and service.environment.url_scheme == "http"
-    hosts = service.environment.hosts_with("compose")
-    name_cache_seconds = [find_proxy(host.proxy.kind).name_cache_seconds for host in hosts]
     return {
         "deploy.health": endpoint,
         "deploy.host": host,
         "deploy.scheme": "http" if sends_http else "",
         "deploy.start-period": str(parse_duration(start_period)) if start_period else "",
-        "deploy.name-cache": str(max(name_cache_seconds)),
+        "deploy.name-cache": str(_name_cache_seconds(service)),
     }
+
+
+def _name_cache_seconds(service: EffectiveService) -> int:
+    """For how many seconds a request may still go to the container that had the service's names before.
+
+    A service without a domain gets its requests from other containers, for example from an nginx of the user's own.
+    """
+    hosts = service.environment.hosts_with("compose")
+    seconds = max(find_proxy(host.proxy.kind).name_cache_seconds for host in hosts)
+    is_called_by_containers = not service.domain and not service.options.ports
+    return max(seconds, _CALLER_NAME_CACHE_SECONDS) if is_called_by_containers else seconds
 
 
 def double_dollar_signs(value: Any) -> Any:
@@ -196,15 +207,15 @@ def _promotion_source(service: EffectiveService) -> str:
     return f"{source.stack_name}/{source.service(service.name).container_name}"
 
 
-def _plan_network_attachments(container: EffectiveContainer, alias: str) -> tuple[NetworkAttachment, ...]:
+def _plan_network_attachments(container: EffectiveContainer, common_name: str) -> tuple[NetworkAttachment, ...]:
     """Plan a container's networks: the proxy's, the database's, the stack's own, and those that the spec names.
 
-    What is not public is on the stack's own network alone, where the others reach it. An accessory's short name is
-    known there, and nowhere else.
+    What is not public is on the stack's own network alone, where the others reach it. The name that a container has in
+    the spec is known there, and nowhere else. A replica has a `common_name` on each network.
     """
     environment, options = container.environment, container.options
     is_service = isinstance(options, schema.Service)
-    is_long_running_accessory = isinstance(options, schema.Accessory) and not options.once
+    short_name = container.name if _is_reached_by_spec_name(container) else ""
     extra_networks = options.networks or []
     own_names = {DEFAULT_NETWORK}
     own_names |= {str(network.name or network.internal) for network in extra_networks if not network.external}
@@ -220,7 +231,24 @@ def _plan_network_attachments(container: EffectiveContainer, alias: str) -> tupl
 
     attachments = []
     for name in dict.fromkeys(names):
-        short_name = container.name if name == DEFAULT_NETWORK and is_long_running_accessory else ""
+        aliases = (common_name, short_name if name == DEFAULT_NETWORK else "")
         docker_name = f"{environment.stack_name}_{name}" if name in own_names else name
-        attachments.append(NetworkAttachment(name, alias or short_name, docker_name))
+        attachments.append(NetworkAttachment(name, tuple(filter(None, aliases)), docker_name))
     return tuple(attachments)
+
+
+def _is_reached_by_spec_name(container: EffectiveContainer) -> bool:
+    """Whether the others of its stack reach a container by the name that it has in the spec.
+
+    Not a service whose stack is in the Compose project of a takeover: until the old container of that project is
+    stopped, it answers to the name that Compose gave it there, and a new one is not healthy from the start.
+    """
+    options = container.options
+    if options.once:
+        return False
+    if isinstance(options, schema.Accessory):
+        return True
+    takeover = container.environment.model.takeover
+    is_project_taken_over = takeover is not None and takeover.project == container.environment.stack_name
+    has_other_name = container.name != container.container_name
+    return bool(options.port) and has_other_name and not is_project_taken_over

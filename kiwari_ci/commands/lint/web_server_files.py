@@ -1,0 +1,60 @@
+"""Finds nginx configurations of one's own that keep the address of a service, which each deploy may change."""
+
+import re
+from collections.abc import Iterator
+
+from kiwari_ci.commands.lint.build_inputs import LintContext
+from kiwari_ci.problems import Problem
+
+Problems = Iterator[Problem]
+
+_CONFIGURATION_FILE = re.compile(r".*\.(?:conf|conf\.template|nginx|template)|(?:.*/)?nginx[^/]*")
+# With a variable, nginx looks up the name for each request; without one, only when it starts.
+_PASS_TO_NAME = re.compile(
+    r"(?P<before>[ \t]*(?P<directive>(?:proxy|fastcgi|grpc|uwsgi|scgi)_pass)[ \t]+(?P<scheme>\w+://)?)"
+    r"(?P<name>[A-Za-z0-9][\w.-]*)(?P<rest>[^\s;]*)[ \t]*;.*"
+)
+_UPSTREAM_SERVER = re.compile(r"(?P<before>[ \t]*server[ \t]+)(?P<name>[A-Za-z0-9][\w.-]*)(?P<rest>:\d+)[^;{]*;.*")
+
+
+def check_web_server_files(lint_context: LintContext) -> Problems:
+    """Advise against each line of an image's nginx configuration that sends requests to a fixed service name."""
+    names = _list_service_names(lint_context)
+    for path in _list_configuration_files(lint_context):
+        text = lint_context.checkout.text(path) or ""
+        for number, line in enumerate(text.splitlines(), 1):
+            match = _PASS_TO_NAME.fullmatch(line) or _UPSTREAM_SERVER.fullmatch(line)
+            if match and match["name"] in names:
+                yield _describe_fixed_name(path, number, match)
+
+
+def _list_service_names(lint_context: LintContext) -> frozenset[str]:
+    """The names under which other containers reach a service that deploys replace."""
+    names = set[str]()
+    for environment in lint_context.spec.environments.values():
+        for service in environment.services.values():
+            if service.options.port:
+                names |= {service.name, service.container_name}
+    return frozenset(names)
+
+
+def _list_configuration_files(lint_context: LintContext) -> list[str]:
+    """The files of the built images that may be configurations of nginx."""
+    covered_files = set[str]()
+    for service in lint_context.spec.built_services:
+        covered_files |= lint_context.coverage(service)[0]
+    return sorted(path for path in covered_files if _CONFIGURATION_FILE.fullmatch(path))
+
+
+def _describe_fixed_name(path: str, line_number: int, match: re.Match[str]) -> Problem:
+    name = match["name"]
+    message = f"nginx looks up `{name}` only when it starts, and each deploy of it may change its address"
+    groups = match.groupdict()
+    directive = groups.get("directive") or "proxy_pass"
+    scheme = groups.get("scheme") or ("http://" if directive == "proxy_pass" else "")
+    variable = "$" + re.sub(r"\W", "_", name)
+    hint = f"resolver 127.0.0.11 valid=10s; set {variable} {name}; {directive} {scheme}{variable}{match['rest']};"
+    column = len(match["before"]) + 1
+    return Problem(
+        "fixed-upstream", message, path, line_number, column, len(name), hint, severity="advice", excerpt=match[0]
+    )
