@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -471,27 +472,42 @@ def test_a_container_that_could_not_be_brought_back_is_not_forgotten(
     check_that_the_old_worker_is_back_after_a_deploy(worker_world, id)
 
 
-def test_a_temporary_container_of_an_earlier_deploy_that_cannot_be_removed(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It has the service's names, so some requests would get answers of another image: the run is red."""
+def world_in_which_the_temporary_container_serves(root: Path) -> World:
+    """A deploy has failed in such a way that only its temporary container answers."""
     world = World(root, WEB)
     assert world.deploy({"web": world.image("web", 1)}, 1).code == 0
     assert world.deploy({"web": world.image("web", 2, Image(works_only_beside=True))}, 2).code == 1
     assert world.machine.find("web-next")
-    disconnect = world.machine.do_network_disconnect
+    return world
 
-    def refuse(words: list[str]) -> str:
-        if world.serves("web", world.image("web", 3)):
-            raise Refused("Error response from daemon: device or resource busy")
-        return disconnect(words)
+
+@pytest.mark.parametrize("can_be_stopped", [False, True])
+def test_a_temporary_container_of_an_earlier_deploy_that_cannot_be_removed(
+    root: Path, can_be_stopped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the service's names: while it runs, some requests get answers of another image, and the run is red."""
+    world = world_in_which_the_temporary_container_serves(root)
+
+    def refusing(command: Callable[[list[str]], str]) -> Callable[[list[str]], str]:
+        def refuse(words: list[str]) -> str:
+            if world.serves("web", world.image("web", 3)):
+                raise Refused("Error response from daemon: device or resource busy")
+            return command(words)
+
+        return refuse
 
     with monkeypatch.context() as patch:
-        patch.setattr(world.machine, "do_network_disconnect", refuse)
+        patch.setattr(world.machine, "do_network_disconnect", refusing(world.machine.do_network_disconnect))
+        if not can_be_stopped:
+            patch.setattr(world.machine, "do_stop", refusing(world.machine.do_stop))
         outcome = world.deploy({"web": world.image("web", 3)}, 3)
 
-    assert (outcome.code, outcome.results) == (1, {"web": "failed"})
-    assert outcome.says("web-next could not be removed, and goes on answering requests for web with its old image")
+    assert world.container("web-next").is_running is not can_be_stopped
+    if can_be_stopped:
+        assert (outcome.code, outcome.results) == (0, {"web": "serving"})
+    else:
+        assert (outcome.code, outcome.results) == (1, {"web": "failed"})
+        assert outcome.says("web-next could not be removed, and goes on answering requests for web with its old image")
     again = world.deploy({"web": world.image("web", 3)}, 3)
     assert again.code == 0 and world.names() == ["web"]
 
