@@ -34,6 +34,7 @@ RuleName = Literal[
     "expression",
     "file-name",
     "filter",
+    "found-by-proxy",
     "generator",
     "healthcheck-tool",
     "host",

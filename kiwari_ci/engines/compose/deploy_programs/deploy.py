@@ -232,6 +232,11 @@ VARIABLES_OF_PROXIES = (  # of nginx-proxy
     "VIRTUAL_PATH",
 )
 
+# Proxies that find containers by themselves, and by what. Of these, the temporary container cannot
+# be hidden: neither proxy knows a label that says so.
+LABEL_OF_CADDY_DOCKER_PROXY = re.compile(r"caddy(_[0-9]+)?(\..+)?")
+VARIABLES_FOUND_BY_NGINX_PROXY = ("VIRTUAL_HOST", "VIRTUAL_HOST_MULTIPORTS")
+
 # Many containers may mount these, for example the socket of Docker and the time zone.
 FOLDERS_WITHOUT_DATA = ("/dev/", "/etc/", "/proc/", "/run/", "/sys/")
 
@@ -284,7 +289,7 @@ OLDEST_ENGINE, OLDEST_COMPOSE = (20, 10), (2, 20)
 # Compose would read .env of the stack's folder by itself, and obey settings in it.
 COMPOSE = ("compose", "--env-file", "/dev/null")
 # Traefik finds containers by labels, which the temporary container has from the compose file, too:
-# without this, Traefik would send it requests before it has proved itself. It needs none of its own
+# without this, Traefik would send it requests before it has proved itself. Nor does it need them
 # later: the generated router leads to the name of the service, which the container then gets.
 NOT_FOR_TRAEFIK = ("-l", "traefik.enable=false")
 
@@ -3080,7 +3085,8 @@ def run_hook(stack: "Stack", name: str, settings: Dict[str, str]) -> int:
 # 11. Replace the containers. A service that can run twice goes through these steps:
 #
 #   start_beside         The temporary container starts, without the service's names on any network.
-#                        If it does not become healthy, no request has ever reached it.
+#                        If it does not become healthy, no request has ever reached it, unless a
+#                        proxy finds it by labels or variables: then the log has a note about that.
 #   hand_over            It gets the names. Then wait until each proxy has looked them up again; only
 #                        after that may the old container stop.
 #   replace_own          Compose recreates the own container on the new image. The temporary
@@ -3260,6 +3266,7 @@ def start_beside(stack: "Stack", services: List[Service]) -> None:
     """Start the temporary containers."""
     for service in services:
         progress(f"starting {service.temporary_name} beside {service.name}")
+        report_proxy_that_finds_containers(service)
         with service_may_fail(stack, service):
             options = ("-d", "-T", *NOT_FOR_TRAEFIK, "--no-deps", "--name", service.temporary_name)
             output = stack.compose("run", *options, service.name, pins=stack.trial_pins)
@@ -3267,6 +3274,33 @@ def start_beside(stack: "Stack", services: List[Service]) -> None:
             service.new_temporary = stack.get(service.temporary_name).id
             wait_until_healthy(stack, service, service.temporary_name)
             report_data_of_temporary_container(stack, service)
+
+
+def report_proxy_that_finds_containers(service: Service) -> None:
+    """Say so if a proxy may send requests to the temporary container before its hand-over.
+
+    This is no reason to refuse the deploy: without a temporary container, such a proxy would find
+    the new own container just as early, and no other would answer meanwhile.
+    """
+    sign = sign_for_a_proxy(service)
+    if sign:
+        progress(
+            f"note: {service.name} has {sign} finds containers: it may send requests to"
+            f" {service.temporary_name} before that has proved itself. A proxy that leads to the"
+            " name of the service does not"
+        )
+
+
+def sign_for_a_proxy(service: Service) -> str:
+    """A label or variable of a service by which a proxy finds containers itself; empty if none."""
+    for label in service.labels:
+        if LABEL_OF_CADDY_DOCKER_PROXY.fullmatch(label):
+            return f"the label {label}, by which caddy-docker-proxy"
+    variables = service.model.get("environment") or {}  # with those of its env files
+    for variable in VARIABLES_FOUND_BY_NGINX_PROXY:
+        if variable in variables:
+            return f"the variable {variable}, by which nginx-proxy"
+    return ""
 
 
 def report_data_of_temporary_container(stack: "Stack", service: Service) -> None:
