@@ -107,6 +107,23 @@ def test_a_file_that_is_new_goes(worker_world: World) -> None:
     assert not (worker_world.folder / "second.conf").exists()
 
 
+def test_a_file_whose_copy_is_lost_stays_as_it_is(worker_world: World) -> None:
+    """Without its copy it is not the same as a file that did not exist before."""
+    id = worker_world.container("worker").id
+    kill_when(worker_world, lambda: not is_running(worker_world, id))
+    (worker_world.folder / ".deploys/.replaced/second.conf").unlink()
+
+    free, worker_world.machine.free = worker_world.machine.free, 3
+    outcome = worker_world.deploy({"worker": worker_world.image("worker", 3)}, 3)
+    worker_world.machine.free = free
+
+    assert outcome.code == 69
+    assert outcome.says("note: second.conf stays as it is, because the copy of its old version is missing")
+    assert versions(worker_world) == {**all_of("old"), "second.conf": "new"}
+    assert worker_world.container("worker").id == id and is_running(worker_world, id)
+    check_that_no_copy_is_left(worker_world)
+
+
 def test_a_deploy_that_ends_before_it_replaces_a_container(root: Path) -> None:
     migrating = MOUNTING_WORKER.replace("    volumes:", '    labels:\n      deploy.migrate: "up"\n    volumes:')
     world = world_with(root, migrating)

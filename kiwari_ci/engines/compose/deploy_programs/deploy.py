@@ -62,7 +62,7 @@ interrupted, before its own work. It reads for that:
                                         replace, and whether its successor is recorded
     STACK/.deploys/.set-aside-SERVICE   the id of the set-aside container, and how it ran
     STACK/.deploys/.replaced/           the old version of files that were replaced;
-                                        .replaced.json names them
+                                        .replaced.json names them, and those that had none
     STACK/.deploys/owed-hook.json       hooks/after has not run yet, or has failed
     STACK/.deploys/trial.yml            pins the images that have not proved themselves
     STACK/.deploys/incoming-*/          sent files that are not installed yet
@@ -523,6 +523,17 @@ class Replacement:
     image: str = ""  # that the request asked for
     records: int = 0  # the lines that the record had
     is_recorded: bool = False  # also if that needed no new line, because only settings changed
+
+
+@dataclasses.dataclass(frozen=True)
+class ReplacedFiles:
+    """What STACK/.deploys/.replaced.json says about the files that a deploy has replaced."""
+
+    names: List[str] = dataclasses.field(
+        default_factory=list
+    )  # of those that may have to come back
+    added: List[str] = dataclasses.field(default_factory=list)  # those that did not exist before
+    is_installed: bool = False  # whether all new versions are in their place
 
 
 @dataclasses.dataclass
@@ -1046,14 +1057,8 @@ def locked(
     """Hold the lock of a file, and write into it who holds it."""
     handle = wait_for_lock(path)
     try:
-        holder = {
-            "doing": purpose,
-            "since": utc_now(),
-            "pid": os.getpid(),
-            "is_from_key": is_from_key,
-        }
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, (json.dumps(holder) + "\n").encode(), 0)
+        with contextlib.suppress(OSError):  # the disk may be full, and a rollback is needed
+            write_holder(handle, purpose, is_from_key)
         if keep_for_children:
             keep_for_children.inherited = (handle,)
         yield
@@ -1061,6 +1066,19 @@ def locked(
         if keep_for_children:
             keep_for_children.inherited = ()
         os.close(handle)
+
+
+def write_holder(handle: int, purpose: str, is_from_key: bool) -> None:
+    """Write into a lock's file who holds it, over what is there: that needs no space on the disk."""
+    holder = {
+        "doing": purpose,
+        "since": utc_now(),
+        "pid": os.getpid(),
+        "is_from_key": is_from_key,
+    }
+    text = (json.dumps(holder) + "\n").encode()
+    os.pwrite(handle, text, 0)
+    os.ftruncate(handle, len(text))
 
 
 def wait_for_lock(path: Path) -> int:
@@ -1253,7 +1271,7 @@ def recover(stack: "Stack", verb: str) -> None:
     remove_stale_files(stack)
     # No compose file has been read, so no service is known to need the new files: all old ones come
     # back. Without a note there are none.
-    if not read_json(stack.replaced_note).get("is_installed"):
+    if not stack.replaced().is_installed:
         restore_interrupted_files(stack, verb)
     try:
         stack.read_compose_file()
@@ -1263,8 +1281,11 @@ def recover(stack: "Stack", verb: str) -> None:
         # This request may bring a compose file that is right.
         progress(f"note: {failure.message}")
         return
-    write_pins_unless_edited(stack)
-    restore_interrupted_files(stack, verb)
+    # A disk that is full may prevent both, and must not prevent that an old container comes back.
+    with cleaning_up():
+        write_pins_unless_edited(stack)
+    with cleaning_up():
+        restore_files(stack)
     for service in stack.services.values():
         if not service.is_accessory:
             wait_for_interrupted_one_off(stack, service)
@@ -2577,16 +2598,19 @@ def install_files(stack: "Stack", files: Files) -> None:
     # Before the note is written: a file that cannot be replaced could not be restored either.
     for name in changed:
         refuse_symbolic_links(stack.folder, name)
-    remove_folder(stack.replaced_files)
-    stack.replaced_files.mkdir(mode=0o700)
+    remove_folder(stack.old_versions)
+    stack.old_versions.mkdir(mode=0o700)
+    added = []
     for name in changed:
-        old, copy = stack.folder / name, stack.replaced_files / name
+        old, copy = stack.folder / name, stack.old_versions / name
         if old.is_file():
             copy.parent.mkdir(parents=True, exist_ok=True)
             write_file(copy, old.read_bytes(), old.stat().st_mode & 0o777)
-    stack.write_replaced_note(changed, is_installed=False)
+        else:
+            added.append(name)
+    stack.write_replaced(ReplacedFiles(changed, added, is_installed=False))
     files.install(changed)
-    stack.write_replaced_note(changed, is_installed=True)
+    stack.write_replaced(ReplacedFiles(changed, added, is_installed=True))
 
 
 @contextlib.contextmanager
@@ -2614,17 +2638,27 @@ def restore_files(stack: "Stack") -> None:
     """Restore the replaced files that no service needs which runs the new version."""
     names = files_to_restore(stack)
     for name in names:
-        progress(f"{name}: the version before this deploy comes back")
-        copy = stack.replaced_files / name
-        if copy.is_file():
-            install_file(copy, stack.folder, name)
-        elif (stack.folder / name).is_file():
-            (stack.folder / name).unlink()  # there was none
-    if names:
-        stack.write_replaced_note(sorted(set(stack.replaced_names()) - set(names)))
+        restore_file(stack, name)
+    stack.settle_replaced(names)
     if COMPOSE_FILE in names and stack.services:
         stack.read_compose_file()
         write_pins_unless_edited(stack)
+
+
+def restore_file(stack: "Stack", name: str) -> None:
+    """Restore the old version of a file; remove a file that did not exist before the deploy."""
+    copy = stack.old_versions / name
+    if name in stack.replaced().added:
+        progress(f"{name} is removed: it did not exist before this deploy")
+        (stack.folder / name).unlink(missing_ok=True)
+    elif copy.is_file():
+        progress(f"{name}: the version before this deploy comes back")
+        install_file(copy, stack.folder, name)
+    else:
+        progress(
+            f"note: {name} stays as it is, because the copy of its old version is missing: {copy}."
+            " Compare it with the file of the commit that serves now"
+        )
 
 
 def files_to_restore(stack: "Stack") -> List[str]:
@@ -2634,7 +2668,7 @@ def files_to_restore(stack: "Stack") -> List[str]:
     files that another service mounts, and none of them does: the compose file, for example, stays
     the new one.
     """
-    names = stack.replaced_names()
+    names = stack.replaced().names
     if not names:
         return []
     new = [service for service in stack.services.values() if may_need_new_files(stack, service)]
@@ -2643,18 +2677,20 @@ def files_to_restore(stack: "Stack") -> List[str]:
     return names_that_only_others_mount(stack, names, new)
 
 
-def files_that_may_come_back(stack: "Stack") -> List[str]:
-    """The names of the replaced files that are not settled once a service serves.
+def files_that_stay(stack: "Stack") -> Set[str]:
+    """The names of the replaced files of which the old version never comes back.
 
-    A service that still waits for its turn may fail later: then the old version of the files comes
-    back that it mounts, and that no service mounts which serves.
+    Once a service serves, these are all but some of those that another service mounts. That service
+    may still wait for its turn, and may fail later: then the old version of the files comes back
+    that it mounts, and that no service mounts which serves.
     """
     new = [
         service
         for service in stack.services.values()
         if may_need_new_files(stack, service) and not may_still_fail(service)
     ]
-    return names_that_only_others_mount(stack, stack.replaced_names(), new)
+    names = stack.replaced().names
+    return set(names) - set(names_that_only_others_mount(stack, names, new))
 
 
 def names_that_only_others_mount(
@@ -3427,7 +3463,7 @@ def finish(stack: "Stack", request: Request, service: Service, result: str) -> N
     if result == "serving":
         with cleaning_up():
             # After a power cut, the old version of the files that it uses must not come back.
-            stack.write_replaced_note(files_that_may_come_back(stack))
+            stack.settle_replaced(files_that_stay(stack))
     container = stack.find(service.container_name)
     if container and container.docker_health == "unhealthy":
         progress(f"note: Docker's health check says that {container.name} is unhealthy")
@@ -4310,7 +4346,7 @@ class Stack:
         self.trial_pins = self.state / "trial.yml"
         self.lock_file = folder / ".deploy.lock"
         self.owed_hook = self.state / "owed-hook.json"
-        self.replaced_files = self.state / ".replaced"
+        self.old_versions = self.state / ".replaced"
         self.replaced_note = self.state / ".replaced.json"
         self.rotation_note = self.state / ROTATION_NOTE
         self.token_prefix = (
@@ -4705,19 +4741,25 @@ class Stack:
 
     # The files that it mounts, and those that a deploy has replaced
 
-    def replaced_names(self) -> List[str]:
-        """The names of the files that this deploy has replaced, and that may have to come back."""
-        return list(read_json(self.replaced_note).get("names") or [])
+    def replaced(self) -> ReplacedFiles:
+        """The note about the files that a deploy has replaced; an empty one if there is none."""
+        return ReplacedFiles(**read_json(self.replaced_note))
 
-    def write_replaced_note(self, names: List[str], is_installed: bool = True) -> None:
-        """Note which files a deploy has replaced, and whether all of them are installed."""
-        if names or self.replaced_note.exists():
-            write_json(self.replaced_note, {"names": names, "is_installed": is_installed})
+    def write_replaced(self, note: ReplacedFiles) -> None:
+        """Write the note about the files that a deploy has replaced."""
+        write_json(self.replaced_note, dataclasses.asdict(note))
+
+    def settle_replaced(self, settled: Iterable[str]) -> None:
+        """Note that these files have the version that they keep: the new one, or the old one again."""
+        note = self.replaced()
+        names = [name for name in note.names if name not in settled]
+        if names != note.names:
+            self.write_replaced(ReplacedFiles(names, note.added, is_installed=True))
 
     def forget_replaced_files(self) -> None:
-        """Remove the copies of the replaced files: the new ones stay."""
+        """Remove the copies of the replaced files: what is in the stack's folder stays."""
         self.replaced_note.unlink(missing_ok=True)
-        remove_folder(self.replaced_files)
+        remove_folder(self.old_versions)
 
     def mounts(self, service: Service, name: str) -> bool:
         """Whether a service mounts a file of the stack's folder, or a folder that it is in."""
