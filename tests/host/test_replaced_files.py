@@ -245,6 +245,41 @@ def test_a_set_of_which_one_serves(root: Path) -> None:
     assert versions(world) == all_of("new")
 
 
+def fail_once_the_old_worker_is_back(world: World, new_web: str) -> None:
+    """Let the new containers of web answer until the old worker has its name again."""
+    old_worker = world.container("worker").id
+    was_set_aside: list[bool] = []
+
+    def accepts(container: Running) -> bool:
+        if world.machine.find("worker-previous"):
+            was_set_aside.append(True)
+        worker = world.machine.find("worker")
+        is_back = bool(was_set_aside) and worker is not None and worker.id == old_worker and worker.is_running
+        return deploy_program.digest_of(container.reference) != new_web or not is_back
+
+    world.machine.accepts = accepts
+
+
+def test_a_worker_that_comes_back_while_another_service_has_its_new_file(root: Path) -> None:
+    """It reads the new file when it starts, before that of the other one fails, too, and the old file is back."""
+    services = (MOUNTING_WEB, MOUNTING_WORKER)
+    world = world_with(root, *services)
+    old = world.container("worker").id
+    images = {"web": world.image("web", 2), "worker": world.image("worker", 2, Image(exits_after=4))}
+    fail_once_the_old_worker_is_back(world, images["web"])
+
+    outcome = world.deploy(images, 2, files=files(*services, version="new"))
+
+    assert outcome.results == {"web": "failed", "worker": "failed"}
+    assert world.container("worker").id == old and is_running(world, old)
+    assert versions(world) == all_of("old")
+    assert outcome.says("note: worker was started with a version of conf/app.conf that is not there any more")
+    assert world.status().says("note: worker read another version of a file that it mounts: the next deploy of worker")
+    again = world.deploy({"worker": world.image("worker", 1)}, 3, files=files(*services, version="old"))
+    assert again.results == {"worker": "serving"} and world.container("worker").id != old
+    assert not world.status().says("note:")
+
+
 DEPENDENT_WEB = mounting(WEB, "second.conf").replace("    networks:", "    depends_on: [worker]\n    networks:")
 
 

@@ -49,7 +49,8 @@ Files that this program writes:
                                         that file as a person had edited it, before a rollback
     STACK/.deploys/FILE.before-TIME     an env file before a deploy changed it: the first one, and
                                         the 50 newest
-    STACK/.deploys/.mounts-SERVICE      the checksum of the files that the own container mounts
+    STACK/.deploys/.mounts-SERVICE      the checksum of the files that the own container mounts, as
+                                        they were when a deploy started it
     STACK/log/                          the output of each run
     STACK/.deploy.lock, .host.lock      who deploys to the stack, and who changes network aliases or
                                         removes images on this server
@@ -2643,6 +2644,23 @@ def restore_files(stack: "Stack") -> None:
     if COMPOSE_FILE in names and stack.services:
         stack.read_compose_file()
         write_pins_unless_edited(stack)
+    for service in stack.services.values():
+        report_other_version_of_files(stack, service, names)
+
+
+def report_other_version_of_files(stack: "Stack", service: Service, restored: List[str]) -> None:
+    """Say so if a service was started with another version of these files than they have again.
+
+    Its old container came back while another service could still need the new version, and failed
+    later. It is not started again for that: it serves.
+    """
+    recorded = stack.recorded_mounts(service)
+    mounted = [name for name in restored if stack.mounts(service, name)]
+    if mounted and recorded and recorded != stack.mounted_checksum(service):
+        progress(
+            f"note: {service.name} was started with a version of {', '.join(mounted)} that is not"
+            f" there any more: the next deploy of {service.name} replaces its container"
+        )
 
 
 def restore_file(stack: "Stack", name: str) -> None:
@@ -3605,6 +3623,8 @@ def resume_old_container(stack: "Stack", service: Service) -> None:
         stack.change("start", service.container_name)
         if not stack.get(service.container_name).is_running:
             raise Failed(NOT_SERVING, f"{service.container_name} did not start again")
+        with cleaning_up():
+            stack.record_mounts(service)  # it has read the files anew
     with cleaning_up():
         stack.regard_as_old(service, note.id)
     stack.forget_set_aside(service)
@@ -3741,6 +3761,7 @@ def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
     if own:
         with cleaning_up():
             stack.regard_as_old(service, own.id)
+            stack.record_mounts(service)
 
 
 def stop_failed_first_container(stack: "Stack", service: Service) -> None:
@@ -4774,7 +4795,7 @@ class Stack:
         return checksum_of_files(self.folder, names) if names else ""
 
     def recorded_mounts(self, service: Service) -> str:
-        """The checksum of the mounted files when the own container was created."""
+        """The checksum of the mounted files when a deploy started the own container last."""
         path = self.state / f".mounts-{service.name}"
         return path.read_text() if path.is_file() else ""
 
