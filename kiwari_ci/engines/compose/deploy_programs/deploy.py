@@ -206,6 +206,7 @@ VERBS = {"deploy", "rollback", "check", "cancel", "status"}
 COMPOSE_FILE = "docker-compose.yml"
 PINS_FILE = "docker-compose.override.yml"
 ROTATION_NOTE = ".rotation.json"
+HOST_LOCK = ".host.lock"  # in ROOT
 PINS_HEAD = "# Written by bin/deploy: what serves. Compose reads it by itself.\nservices:\n"
 PINS_LINE = re.compile(rf'  {SERVICE_KEY}: \{{(?:image: "[^"\\]+")?\}}\n')
 PINNED_IMAGE = re.compile(r'image: "([^"]+)"')
@@ -546,7 +547,7 @@ class Service:
     image: str = ""  # the image that the request asks for, by digest; empty if it asks for none
     image_id: str = ""
     previous_image: str = ""  # the image that the record named when the request began
-    new_container: str = ""  # the id of the own container that this request created
+    is_own_replaced: bool = False  # its new own container runs
     new_temporary: str = ""  # the id of the temporary container that this request created
     result: str = ""  # serving, unchanged, superseded, failed, not started; empty while undecided
     problem: str = ""  # why it failed
@@ -720,7 +721,6 @@ def perform(stack: "Stack", request: Request, delivery: Delivery) -> int:
                 roll_back(stack, request, services)
             else:
                 deploy(stack, request, delivery, services)
-            check_again(stack, services)
 
     return carry_out(stack, request, work)
 
@@ -763,8 +763,9 @@ def deploy(stack: "Stack", request: Request, delivery: Delivery, services: List[
         stack.read_compose_file()  # as it is now, in the stack's folder
         refuse_missing_env_files(stack)
         roll_out(stack, request, to_deploy)
+    check_again(stack, services)
     # Last, because orphans do not stand in the way of the new version.
-    refuse_orphans(stack)
+    refuse_orphans(stack, services)
 
 
 def roll_back(stack: "Stack", request: Request, services: List[Service]) -> None:
@@ -785,6 +786,7 @@ def roll_back(stack: "Stack", request: Request, services: List[Service]) -> None
     stack.write_trial_pins()
     ensure_rollback_image(stack, service)
     roll_out(stack, request, [service])
+    check_again(stack, services)
 
 
 def refuse_missing_env_files(stack: "Stack") -> None:
@@ -1098,15 +1100,32 @@ def wait_for_lock(path: Path) -> int:
                 return handle
         os.close(handle)
         if not is_announced:
-            progress(f"waiting for another deploy: {holder_of(path)}")
+            announce_wait(path)
             is_announced = True
         if time.monotonic() > end:
             raise Failed(
                 LOCKED,
-                f"this request waited {LOCK_SECONDS} seconds for the lock of: {holder_of(path)}."
-                " bin/deploy cancel STACK ends it",
+                f"this request waited {LOCK_SECONDS} seconds for: {holder_of(path)}."
+                f" {way_to_end_holder(path)}",
             )
         time.sleep(0.3)
+
+
+def announce_wait(path: Path) -> None:
+    """Print who holds a lock, and what a person can do if it is not released."""
+    progress(f"waiting for another deploy: {holder_of(path)}")
+    if path != ROOT / HOST_LOCK:  # which no request holds for more than a moment
+        progress(
+            "if it hangs, this ends it, and it undoes what is half replaced:"
+            f" {cancel_command(path.parent.name)}"
+        )
+
+
+def way_to_end_holder(path: Path) -> str:
+    """A sentence for a person: how to end what holds a lock."""
+    if path == ROOT / HOST_LOCK:
+        return way_to_free_lock(path)
+    return f"To end that one safely: {cancel_command(path.parent.name)}"
 
 
 def holder_of(path: Path) -> str:
@@ -1156,7 +1175,7 @@ def cancel(stack: "Stack", request: Request) -> int:
         raise Failed(
             BAD_REQUEST,
             f"a key cannot cancel what a person started: {holder_of(stack.lock_file)}."
-            f" On the server: {ROOT}/bin/deploy cancel {stack.name}",
+            f" On the server: {cancel_command(stack.name)}",
         )
     process = int(holder.get("pid") or 0)
     print(f"cancelling: {holder_of(stack.lock_file)}")
@@ -1240,7 +1259,7 @@ def undo_interrupted_rotation(stack: "Stack", verb: str) -> None:
             raise Failed(
                 LOCKED,
                 f"a rotation of {stack.name} is still running, and this request waited for its lock."
-                f" {ROOT}/bin/deploy cancel {stack.name} ends it",
+                f" To end it: {cancel_command(stack.name)}",
             )
         if output.code != 0:
             raise Failed(
@@ -1370,6 +1389,8 @@ def settle_containers(stack: "Stack", service: Service, note: SetAside) -> None:
 
 def is_replacement_recorded(stack: "Stack", service: Service) -> bool:
     """Whether the deploy that replaced the own container last came as far as its record."""
+    if not stack.has_replacement(service):
+        return False  # unknown; the old container is known to have served
     note = stack.replacement(service)
     return note.is_recorded or len(stack.record(service.name)) > note.records
 
@@ -2504,10 +2525,11 @@ def orphan_note(stack: "Stack", container: Container) -> str:
     )
 
 
-def refuse_orphans(stack: "Stack") -> None:
+def refuse_orphans(stack: "Stack", services: List[Service]) -> None:
     """Fail if a service that was removed from the compose file still runs.
 
-    It is not removed here: its domain may still lead to it.
+    It is not removed here: its domain may still lead to it. If a service of the request does not
+    serve, that is why the request fails, and orphans are only reported.
     """
     deployed = []
     for container in orphans(stack):
@@ -2515,13 +2537,17 @@ def refuse_orphans(stack: "Stack") -> None:
             deployed.append(container.name)
         else:
             progress(orphan_note(stack, container))
-    if deployed:
-        names = " ".join(sorted(deployed))
-        raise Failed(
-            NOT_READY,
-            "the new version serves, but containers of services that the compose file no longer has"
-            f" still run: {names}. Point their domains elsewhere, then: docker rm -f {names}",
-        )
+    if not deployed:
+        return
+    names = " ".join(sorted(deployed))
+    report = (
+        f"containers of services that the compose file no longer has still run: {names}. Point their"
+        f" domains elsewhere, then: docker rm -f {names}"
+    )
+    if exit_code_of(services) == NOT_SERVING:
+        progress(f"note: {report}")
+    else:
+        raise Failed(NOT_READY, f"the new version serves, but {report}")
 
 
 # 7. Install the files that were sent, once the images are there. No symbolic link is followed.
@@ -2792,7 +2818,7 @@ def pull_images(stack: "Stack", services: List[Service], token: str) -> None:
 def pull(stack: "Stack", image: str, login: Path, end: float) -> None:
     """Pull one image until a time of the clock; try again if the registry has trouble."""
     for pause in PULL_PAUSES:
-        seconds = round(end - stack.machine.now())
+        seconds = max(1, round(end - stack.machine.now()))
         output = pull_once(stack, image, seconds, "--config", str(login))
         if output.code == 0:
             return
@@ -3394,7 +3420,7 @@ def replace_own(
         with service_may_fail(stack, service):
             make_way(stack, service)
             recreate(stack, service)
-            service.new_container = stack.get(service.container_name).id
+            service.is_own_replaced = True
             wait_until_healthy(stack, service, service.container_name)
 
 
@@ -3774,7 +3800,9 @@ def stop_failed_first_container(stack: "Stack", service: Service) -> None:
     if stack.newest_record(service.name).image or any(others):
         return
     own = stack.find(service.container_name)
-    if not own or own.id != service.new_container or is_new_container_kept(stack, service):
+    if not own or not is_new_container(stack, service, own):
+        return
+    if is_new_container_kept(stack, service):
         return
     stack.set_restart_policy(own.name, "no")
     stack.stop(own.name)
@@ -3861,7 +3889,7 @@ def rejoin(stack: "Stack", service: Service, has_names: bool) -> None:
     Docker has no other way to change names. The lock of the whole server is held, because for a
     moment another deploy could get the container's address, to which proxies still send requests.
     """
-    with locked(ROOT / ".host.lock", f"names of {service.name}"):
+    with locked(ROOT / HOST_LOCK, f"names of {service.name}"):
         for key in service.networks:
             network = stack.network_name(key)
             names = service.names_on(key) if has_names else []
@@ -4081,7 +4109,7 @@ def remove_unneeded_image(stack: "Stack", image: str) -> None:
 
     The lock is taken for each image: a removal may take long, and hand-overs wait for it.
     """
-    with locked(ROOT / ".host.lock", f"removing {image}"):
+    with locked(ROOT / HOST_LOCK, f"removing {image}"):
         if "@sha256:" in image and image not in needed_images():
             stack.machine.docker("image", "rm", image, seconds=CHANGE_SECONDS)
 
@@ -4634,10 +4662,11 @@ class Stack:
     def note_replacement(self, service: Service) -> None:
         """Note which own container is replaced, before anything about it changes.
 
-        If an interrupted replacement could not be finished or undone, its note stays: the container
-        that it made is still not recorded.
+        If an interrupted replacement could not be finished or undone, the container that it made is
+        still not recorded, and the old one is the one before that.
         """
         if self.has_replacement(service) and not is_replacement_recorded(self, service):
+            self._change_replacement(service, image=service.image)
             return
         own = self.find(service.container_name)
         records = len(self.record(service.name))
@@ -4813,7 +4842,7 @@ class Stack:
         running = {
             name: service.image
             for name, service in self.services.items()
-            if service.new_container and not service.result
+            if service.is_own_replaced and not service.result
         }
         self._write_pins(self.pins, {**running, **(images or {})})
 
@@ -5207,6 +5236,11 @@ def rollback_command(stack: "Stack", service: Service, image: str = "") -> str:
     """The command for a person on the server that goes back, to this image or the one before."""
     command = f"{ROOT}/bin/deploy rollback {stack.name} {service.name} {digest_of(image)}"
     return command.rstrip()
+
+
+def cancel_command(stack_name: str) -> str:
+    """The command that ends what holds the lock of a stack."""
+    return f"{ROOT}/bin/deploy cancel {stack_name}"
 
 
 def replace_command() -> str:
