@@ -90,8 +90,10 @@ that the compose file gives to the service.
     one-shot                             a service that ends, such as one that copies files into a
                                          volume: it runs in NAME-next-run, which is removed
 
-A one-shot runs before the services that depend on it. It serves, in the words of this file, if it
-ended with exit code 0; then its image is recorded like that of a container that answers.
+A one-shot runs before the services that depend on it, and after the migrations of the request, also
+after that of a service that depends on it: a migration that fails then leaves everything as it was.
+A one-shot serves, in the words of this file, if it ended with exit code 0; then its image is
+recorded like that of a container that answers.
 
 A container is healthy if it runs and answers the HTTP request in the label deploy.health. Without
 that label, as for a worker, it has to go on running, and Docker's HEALTHCHECK must pass if it has
