@@ -10,9 +10,10 @@ program and no other:
     restrict,command="docker/bin/deploy STACK STACK:env" ssh-ed25519 AAAA...
 
 STACK is a folder beside bin/ that has a docker-compose.yml. The key may send requests for each
-STACK in that line, and so it gives everything that the services can read. With STACK:env after
-STACK, the key may also send env files, and with STACK:push all other files. That is root: a compose
-file can mount the whole disk. These are the requests:
+STACK in that line. Whoever has it can run another image in place of a service, and so read all that
+the service can read. With STACK:env after STACK, the key may also send env files, and with
+STACK:push all other files. That is root: a compose file can mount the whole disk. These are the
+requests:
 
     deploy 1 STACK SEQUENCE FILES_SHA256 RUN SERVICE=DIGEST...    put these images into service
     rollback STACK SERVICE [DIGEST]    go back to the image that served before, or to this one
@@ -27,7 +28,7 @@ A person on the server types the same: ~/docker/bin/deploy status.
 SEQUENCE is the number of commits of the branch; where tags of several branches deploy, it is a
 number made of the tag's version. A deploy leaves a service as it is if its recorded number is
 higher, so that a slow run of an older commit never replaces a newer one. It ends with exit code 3
-if the newer image answers, and with 1 if that does not. A rollback that a person types on the
+if the newer image answers, and with 1 if it does not. A rollback that a person types on the
 server lowers the recorded number to the lowest one with which the image was deployed, or to 0 if it
 names the image that is recorded already. A rollback with a key does not lower it.
 
@@ -207,6 +208,10 @@ VERBS = {"deploy", "rollback", "check", "cancel", "status"}
 
 COMPOSE_FILE = "docker-compose.yml"
 PINS_FILE = "docker-compose.override.yml"
+RENAMED_FOLDER_HINT = (
+    "(if the folder has another name in the repository, deploy/RUNBOOK.md has the command, under 'A"
+    " changed file under deploy/')"
+)
 ROTATION_NOTE = ".rotation.json"
 HOST_LOCK = ".host.lock"  # in ROOT
 PINS_HEAD = "# Written by bin/deploy: what serves. Compose reads it by itself.\nservices:\n"
@@ -813,16 +818,12 @@ def check_again(stack: "Stack", services: List[Service]) -> None:
 
 
 def problem_at_the_end(stack: "Stack", service: Service) -> str:
-    """Why not every request of a service gets an answer of the image that was asked for."""
+    """Why requests to a service may be answered by another image, or not at all; empty if not."""
     own = stack.find(service.container_name)
     if not own or not stack.owns(own, service) or own.image_id != service.image_id:
         return f"{service.name} does not run {service.image} any more: somebody else replaced it"
-    others = [set_aside_container(stack, service)]
-    temporary = stack.temporary(service)
-    if temporary and temporary.id != service.new_temporary and has_service_names(stack, service):
-        others.append(temporary)
-    for other in others:
-        if other and other.is_running:
+    for other in containers_of_old_version(stack, service):
+        if other.is_running:
             return (
                 f"{other.name} could not be removed, and goes on answering requests for"
                 f" {service.name} with its old image or settings: run the job again"
@@ -830,6 +831,19 @@ def problem_at_the_end(stack: "Stack", service: Service) -> str:
     if not stays_healthy(stack, service):
         return f"{service.name} was healthy at first, and is not any more"
     return ""
+
+
+def containers_of_old_version(stack: "Stack", service: Service) -> List[Container]:
+    """Other containers that answer requests to a service, if they run, with its old version."""
+    containers = []
+    set_aside = set_aside_container(stack, service)
+    if set_aside:
+        containers.append(set_aside)
+    temporary = stack.temporary(service)
+    is_of_earlier_deploy = temporary is not None and temporary.id != service.new_temporary
+    if temporary and is_of_earlier_deploy and has_service_names(stack, service):
+        containers.append(temporary)
+    return containers
 
 
 def roll_out(stack: "Stack", request: Request, services: List[Service]) -> None:
@@ -930,7 +944,7 @@ def open_stack(machine: "Machine", name: str, command: str) -> "Stack":
     if not folder.is_dir():
         raise Failed(
             BAD_REQUEST,
-            f"there is no stack '{name}' on this server. Copy it: {copy_stack_command(name)}",
+            f"there is no stack '{name}' on this server. Copy it: {how_to_copy_stack(name)}",
         )
     owner = folder.stat().st_uid
     if owner != os.geteuid():
@@ -1291,8 +1305,8 @@ def recover(stack: "Stack", verb: str) -> None:
     stack.state.mkdir(exist_ok=True)
     remove_stale_tokens(stack)
     remove_stale_files(stack)
-    # No compose file has been read, so no service is known to need the new files: all old ones come
-    # back. Without a note there are none.
+    # No compose file has been read yet, so no service is known to need the new files, and all old
+    # ones come back. Without a note there are none.
     if not stack.replaced().is_installed:
         restore_interrupted_files(stack, verb)
     try:
@@ -1476,28 +1490,28 @@ def let_temporary_container_serve(stack: "Stack", service: Service) -> None:
 
 
 def stays_healthy(stack: "Stack", service: Service) -> bool:
-    """Whether the own container is healthy, and remains so for a while if that is in doubt.
-
-    It is in doubt:
-    - if the temporary container has the service's names, or an old one is set aside. Then a deploy
-      was replacing the own container, and a command of Docker's may still be about to stop it;
-    - for a service without HTTP that Docker has restarted: one that fails runs now and then;
-    - for a new container that has failed in this request.
-    """
+    """Whether the own container is healthy, and remains so for a while if that is in doubt."""
     first = stack.find(service.container_name)
     if not first or not is_healthy(stack, service):
         return False
-    was_being_replaced = has_service_names(stack, service) or set_aside_container(stack, service)
-    was_restarted = first.restarts > 0 and not service.health
-    has_failed = service.result == "failed" and is_new_container(stack, service, first)
-    is_in_doubt = was_being_replaced or was_restarted or has_failed
-    end = stack.machine.now() + (OBSERVED_SECONDS if is_in_doubt else 0)
+    seconds = OBSERVED_SECONDS if is_health_in_doubt(stack, service, first) else 0
+    end = stack.machine.now() + seconds
     while stack.machine.now() < end:
         stack.machine.wait(1)
         current = stack.find(service.container_name)
         if not current or not current.is_same_run(first) or not is_healthy(stack, service):
             return False
     return True
+
+
+def is_health_in_doubt(stack: "Stack", service: Service, own: Container) -> bool:
+    """Whether an own container that is healthy at this moment may stop in the next seconds."""
+    if has_service_names(stack, service) or set_aside_container(stack, service):
+        return True  # it was being replaced, and a command of Docker's may be about to stop it
+    if own.restarts > 0 and not service.health:
+        return True  # a worker that fails runs now and then, because Docker starts it again
+    # A new container that has failed in this request may fail again.
+    return service.result == "failed" and is_new_container(stack, service, own)
 
 
 def repair_half_created_containers(stack: "Stack", service: Service) -> None:
@@ -1927,7 +1941,7 @@ def preflight(stack: "Stack", request: Request, services: List[Service], files: 
         findings.append(
             Finding(
                 "the compose file on this server, or a file beside it, differs from the commit's",
-                f"Copy it and run the job again: {copy_stack_command(stack.name)}",
+                f"Copy it and run the job again: {how_to_copy_stack(stack.name)}",
             )
         )
     for service in services:
@@ -2392,10 +2406,11 @@ def check_volumes_in_use(
     Two databases on one volume destroy the data. If the service's own container runs, the deploy
     adds no second one to what is there.
     """
+    if not service.must_run_alone:
+        return
     own = find_container(containers, service.container_name)
-    if not service.must_run_alone or (
-        own and own.has_processes and not service.is_accessory_that_ends
-    ):
+    is_running_on = own is not None and own.has_processes
+    if is_running_on and not service.is_accessory_that_ends:
         return
     if own and service.is_accessory and not stack.owns(own, service):
         yield Finding(
@@ -2726,9 +2741,8 @@ def files_to_restore(stack: "Stack") -> List[str]:
 def files_that_stay(stack: "Stack") -> Set[str]:
     """The names of the replaced files of which the old version never comes back.
 
-    Once a service serves, these are all but some of those that another service mounts. That service
-    may still wait for its turn, and may fail later: then the old version of the files comes back
-    that it mounts, and that no service mounts which serves.
+    These are all, except the files that only services mount which do not run the new version. Such
+    a service may still wait for its turn, and fail later: then these files come back with it.
     """
     new = [
         service
@@ -3525,9 +3539,9 @@ def sequence_to_record(stack: "Stack", request: Request, service: Service) -> in
     """
     if request.verb == "deploy":
         return request.sequence
-    if request.verb == "rotate":
-        return stack.newest_record(service.name).sequence  # it is the same image
     latest = stack.newest_record(service.name)
+    if request.verb == "rotate":
+        return latest.sequence  # it is the same image
     if request.is_from_key:
         return latest.sequence
     if latest.image == service.image:
@@ -3654,7 +3668,7 @@ def resume_old_container(stack: "Stack", service: Service) -> None:
         with cleaning_up():
             stack.record_mounts(service)  # it has read the files anew
     with cleaning_up():
-        stack.regard_as_old(service, note.id)
+        stack.mark_as_old(service, note.id)
     stack.forget_set_aside(service)
 
 
@@ -3746,13 +3760,7 @@ def wait_until_docker_answers(stack: "Stack") -> None:
 
 
 def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
-    """Create the own container again from its old image, if no healthy container is left.
-
-    The rule: a new own container stays if it passes a health check over the network or of Docker's;
-    without one, it never stays. An old one stays as long as it has processes. So after a cancel, a
-    new container that is healthy goes on serving, although it is not recorded: to go back from it
-    would interrupt the service. `print_outcome` prints the command for that.
-    """
+    """Create the own container again from its old image, if no container goes on serving."""
     with cleaning_up():
         restore_files(stack)
     image = stack.newest_record(service.name).image
@@ -3760,22 +3768,38 @@ def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
         return
     if service.can_temporary_serve and stack.temporary(service):
         return
-    current = stack.find(service.container_name)
-    is_new = current is not None and is_new_container(stack, service, current)
-    if is_new and not is_replacement_recorded(stack, service):
-        is_kept = is_new_container_kept(stack, service)
-    else:
-        # It is the old container, which was perhaps not healthy before either; or a new one that is
-        # recorded; or there is none.
-        is_back = current and current.image == image and current.has_processes
-        is_kept = is_back or is_healthy(stack, service)
-    if is_kept:
+    if is_own_container_kept(stack, service, image):
         return
     if any(check_volumes_in_use(stack, service, stack.containers())):
         return  # two writers would destroy the data
+    create_from_old_image(stack, service, image)
+
+
+def is_own_container_kept(stack: "Stack", service: Service, image: str) -> bool:
+    """Whether the own container goes on serving after a failure; `image` is the recorded one.
+
+    A new one that is not recorded does if it passes a health check over the network or of Docker's;
+    without one, it never does. So after a cancel, a new container that is healthy goes on serving:
+    to go back from it would interrupt the service. `print_outcome` prints the command for that.
+    """
+    own = stack.find(service.container_name)
+    if not own:
+        return False
+    if is_new_container(stack, service, own) and not is_replacement_recorded(stack, service):
+        return is_new_container_kept(stack, service)
+    # It is the old one, which was perhaps not healthy before either; or a new one that is recorded.
+    if own.image == image and own.has_processes:
+        return True
+    return is_healthy(stack, service)
+
+
+def create_from_old_image(stack: "Stack", service: Service, image: str) -> None:
+    """Let Compose create the own container from the recorded image, with the old files."""
+    current = stack.find(service.container_name)
+    is_new = current is not None and is_new_container(stack, service, current)
     if current:
         with cleaning_up():
-            stack.regard_as_old(service, current.id)  # so that the old files come back
+            stack.mark_as_old(service, current.id)  # so that the old files come back
             restore_files(stack)
     progress(f"nothing serves: creating {service.name} again from its old image {image}")
     options = ["-d", "--no-deps", "--pull", "never"]
@@ -3788,7 +3812,7 @@ def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
     own = stack.find(service.container_name)
     if own:
         with cleaning_up():
-            stack.regard_as_old(service, own.id)
+            stack.mark_as_old(service, own.id)
             stack.record_mounts(service)
 
 
@@ -4050,7 +4074,7 @@ def image_to_go_back_to(stack: "Stack", service: Service, digest: str) -> str:
                 " image that served before it"
             )
         elif images and serving_image(stack, service) in ("", images[-1]):
-            images.pop()
+            images.pop()  # it serves, or nothing does: a rollback goes to the one before
     if not images:
         raise Failed(
             BAD_IMAGE,
@@ -4163,11 +4187,8 @@ def print_outcome(stack: "Stack", request: Request, services: List[Service], cod
         progress(
             f"{title}: {service.name}; serving now: {shown}{settings_text(stack, service, image)}"
         )
-        if (
-            result == "failed"
-            and service.previous_image
-            and image not in ("", service.previous_image)
-        ):
+        serves_another_image = image not in ("", service.previous_image)
+        if result == "failed" and service.previous_image and serves_another_image:
             progress(f"to go back: {rollback_command(stack, service, service.previous_image)}")
     if code not in (SERVING, SUPERSEDED):
         print_mixed_versions(stack, request, services)
@@ -4452,7 +4473,7 @@ class Stack:
         if not files.text():
             raise Failed(
                 NOT_READY,
-                f"{self.folder / COMPOSE_FILE} is missing. Copy it: {copy_stack_command(self.name)}",
+                f"{self.folder / COMPOSE_FILE} is missing. Copy it: {how_to_copy_stack(self.name)}",
             )
         config = ("config", "--format", "json")
         output = self.compose_text(files.text(), *config, folder=files.folder)
@@ -4488,7 +4509,7 @@ class Stack:
             raise Failed(
                 BAD_REQUEST,
                 f"there is no service '{name}' in: {', '.join(self.services)}. If it is new, copy"
-                f" the compose file: {copy_stack_command(self.name)}",
+                f" the compose file: {how_to_copy_stack(self.name)}",
             )
         if service.is_accessory:
             raise Failed(
@@ -4678,9 +4699,9 @@ class Stack:
         """Note that the new container is recorded: the old one never comes back."""
         self._change_replacement(service, is_recorded=True)
 
-    def regard_as_old(self, service: Service, own_container: str) -> None:
-        """Note that the own container, of this id, is not new: it has or gets the old image again."""
-        self._change_replacement(service, old_container=own_container)
+    def mark_as_old(self, service: Service, container_id: str) -> None:
+        """Note that the own container, of this id, is not what the deploy created."""
+        self._change_replacement(service, old_container=container_id)
 
     def _change_replacement(self, service: Service, **changes: Any) -> None:
         note = self.replacement(service)
@@ -5226,12 +5247,9 @@ def copy_command(folder: str) -> str:
     return f"git archive HEAD deploy/{folder} | ssh HOST '{unpacking}'"
 
 
-def copy_stack_command(name: str) -> str:
-    """The command that copies a stack's folder, which the spec may have renamed on this server."""
-    return (
-        f"{copy_command(name)} (if the folder has another name in the repository, deploy/RUNBOOK.md"
-        " has the command, under 'A changed file under deploy/')"
-    )
+def how_to_copy_stack(name: str) -> str:
+    """The command that copies a stack's folder, and where to find it if the folder was renamed."""
+    return f"{copy_command(name)} {RENAMED_FOLDER_HINT}"
 
 
 def rollback_command(stack: "Stack", service: Service, image: str = "") -> str:
