@@ -107,6 +107,22 @@ def test_a_file_that_is_new_goes(worker_world: World) -> None:
     assert not (worker_world.folder / "second.conf").exists()
 
 
+def test_no_file_is_removed_through_a_link(worker_world: World) -> None:
+    """A container that mounts the stack's folder may have put one there."""
+    (worker_world.folder / "conf/app.conf").unlink()
+    (worker_world.folder / "conf").rmdir()
+    id = worker_world.container("worker").id
+    kill_when(worker_world, lambda: not is_running(worker_world, id))
+    (worker_world.folder / "conf").rename(worker_world.root / "theirs")
+    (worker_world.folder / "conf").symlink_to(worker_world.root / "theirs")
+
+    outcome = worker_world.deploy({"worker": worker_world.image("worker", 3)}, 3)
+
+    assert outcome.code == 69
+    assert outcome.says("conf is a symbolic link, which is never followed")
+    assert (worker_world.root / "theirs/app.conf").read_text() == "new"
+
+
 def test_a_file_whose_copy_is_lost_stays_as_it_is(worker_world: World) -> None:
     """Without its copy it is not the same as a file that did not exist before."""
     id = worker_world.container("worker").id

@@ -2592,6 +2592,13 @@ def install_file(source: Path, folder: Path, name: str) -> None:
             sync(stream)
 
 
+def remove_file(folder: Path, name: str) -> None:
+    """Remove a file of a stack's folder, if it is there, through no symbolic link."""
+    refuse_symbolic_links(folder, name)
+    with folder_of(folder, name) as parent:
+        (parent / Path(name).name).unlink(missing_ok=True)
+
+
 def refuse_symbolic_links(folder: Path, name: str) -> None:
     """Fail if a file below a stack's folder, or a folder that it is in, is a symbolic link."""
     for place in places_below(folder, name):
@@ -2691,27 +2698,12 @@ def restore_files(stack: "Stack") -> None:
         report_other_version_of_files(stack, service, names)
 
 
-def report_other_version_of_files(stack: "Stack", service: Service, restored: List[str]) -> None:
-    """Say so if a service was started with another version of these files than they have again.
-
-    Its old container came back while another service could still need the new version, and failed
-    later. It is not started again for that: it serves.
-    """
-    recorded = stack.recorded_mounts(service)
-    mounted = [name for name in restored if stack.mounts(service, name)]
-    if mounted and recorded and recorded != stack.mounted_checksum(service):
-        progress(
-            f"note: {service.name} was started with a version of {', '.join(mounted)} that is not"
-            f" there any more: the next deploy of {service.name} replaces its container"
-        )
-
-
 def restore_file(stack: "Stack", name: str) -> None:
     """Restore the old version of a file; remove a file that did not exist before the deploy."""
     copy = stack.old_versions / name
     if name in stack.replaced().added:
         progress(f"{name} is removed: it did not exist before this deploy")
-        (stack.folder / name).unlink(missing_ok=True)
+        remove_file(stack.folder, name)
     elif copy.is_file():
         progress(f"{name}: the version before this deploy comes back")
         install_file(copy, stack.folder, name)
@@ -2719,6 +2711,21 @@ def restore_file(stack: "Stack", name: str) -> None:
         progress(
             f"note: {name} stays as it is, because the copy of its old version is missing: {copy}."
             " Compare it with the file of the commit that serves now"
+        )
+
+
+def report_other_version_of_files(stack: "Stack", service: Service, restored: List[str]) -> None:
+    """Say so if a service runs with another version of these files than the restored one.
+
+    Its old container came back while another service could still need the new version of the files;
+    that service failed later. The container is not started again for that, because it serves.
+    """
+    recorded = stack.recorded_mounts(service)
+    mounted = [name for name in restored if stack.mounts(service, name)]
+    if mounted and recorded and recorded != stack.mounted_checksum(service):
+        progress(
+            f"note: {service.name} was started with a version of {', '.join(mounted)} that is not"
+            f" there any more: the next deploy of {service.name} replaces its container"
         )
 
 
