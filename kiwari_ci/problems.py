@@ -35,6 +35,7 @@ RuleName = Literal[
     "file-name",
     "filter",
     "fixed-upstream",
+    "found-by-proxy",
     "generator",
     "healthcheck-tool",
     "host",

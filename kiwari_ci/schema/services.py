@@ -108,7 +108,8 @@ class _ServiceFields(SpecModel):
         min_length=1,
         description="The command that a deploy runs with the new image before it replaces a container: `[./api, "
         "migrate]`. If it fails, the deploy fails, and the old version continues to serve. If a deploy is"
-        " run again, it is run again, too.",
+        " run again, it is run again, too. The migrations of a deploy come before all its services with `once`, also "
+        "before one that the service waits for.",
     )
     once: bool = Field(
         False,

@@ -31,6 +31,7 @@ def collect_advice(source: YamlSource, spec: EffectiveSpec) -> list[Problem]:
         *_check_healthcheck_tools(spec),
         *_check_host_access(spec),
         *_check_shared_volumes(spec),
+        *_check_proxies_that_find_containers(spec),
     ]
     return [report_at_key(source, loc, rule, message, hint, severity="advice") for loc, rule, message, hint in advice]
 
@@ -205,6 +206,29 @@ def _find_written_volume(options: Service) -> str:
         if not source.startswith((".", "/", "~")) and "ro" not in mount[-1].split(","):
             return source
     return ""
+
+
+def _check_proxies_that_find_containers(spec: EffectiveSpec) -> Advice:
+    """Such a proxy finds a new container when it starts; only from Traefik does the host program hide it."""
+    places: set[YamlPath] = set()
+    for environment in spec.environments_on("compose"):
+        for service in environment.services.values():
+            for loc, proxy in _find_signs_for_proxies(service):
+                if loc not in places and not service.options.once:
+                    message = f"by this, {proxy} finds the new container of {service.name} before it is healthy"
+                    hint = "leave it out, and `kind: caddy` for the host: the proxy then leads to the service's name"
+                    yield loc, "found-by-proxy", message, hint
+                places.add(loc)
+
+
+def _find_signs_for_proxies(service: EffectiveService) -> Iterator[tuple[YamlPath, str]]:
+    """Find the labels and variables by which a proxy finds a container by itself, each with the name of the proxy."""
+    for label in service.options.labels:
+        if label == "caddy" or re.fullmatch(r"caddy_\d+", label):
+            yield service.yaml_path("labels", label), "caddy-docker-proxy"
+    for field, variables in (("environment", service.options.environment), ("env", service.options.env)):
+        if "VIRTUAL_HOST" in variables:
+            yield service.yaml_path(field, "VIRTUAL_HOST"), "nginx-proxy"
 
 
 def _runs_twice(service: EffectiveService) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kiwari_ci.engines.compose.deploy_programs import deploy as deploy_program
+from tests.host.fake_docker import Killed
 from tests.host.world import WEB, WORKER, World, compose_file
 
 MOUNTING = WEB.replace("    networks:", '    volumes: ["./conf:/conf:ro"]\n    networks:')
@@ -76,3 +77,45 @@ def test_at_each_write_of_a_deploy(world: World, stays_full: bool, monkeypatch: 
         assert outcome.code != 0 or set(serving.values()) == {2}, f"write {number}: {serving}"
         assert world.deploy(images(world, 3), 3, files=FILES).code == 0, f"after write {number}"
         assert world.names() == ["web", "worker"]
+
+
+@pytest.mark.parametrize("files", [None, FILES])
+def test_an_interrupted_deploy_is_undone_although_the_disk_is_full(
+    world: World, files: dict[str, str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(monkeypatch)
+    assert world.deploy(images(world, 1), 1).code == 0
+    old = world.container("worker").id
+
+    def kill() -> None:
+        is_replaced = "worker-previous" in world.names() and "worker" not in world.names()
+        world.machine.is_dead = world.machine.is_dead or is_replaced
+
+    world.machine.at_each_point = kill
+    with pytest.raises(Killed):
+        world.deploy({"worker": world.image("worker", 2)}, 2, files=files)
+    world.machine.at_each_point = None
+    world.machine.revive()
+    disk.is_full = lambda write: True
+
+    outcome = world.deploy({"worker": world.image("worker", 3)}, 3)
+
+    assert outcome.code == 69 and outcome.says("No space left on device: ")
+    assert world.names() == ["web", "worker"]
+    assert world.container("worker").id == old and world.container("worker").is_running
+    disk.is_full = lambda write: False
+    assert world.deploy(images(world, 3), 3, files=FILES).code == 0
+
+
+def test_who_holds_a_lock_is_not_needed_to_hold_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rollback must be possible although the disk is full."""
+    for version in (1, 2):
+        assert world.deploy(images(world, version), version).code == 0
+
+    def refuse(*arguments: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", refuse)
+
+    assert world.rollback("web").code == 0
+    assert world.serves("web", world.image("web", 1))

@@ -46,6 +46,27 @@ def test_it_runs_before_what_depends_on_it(world: World) -> None:
     assert world.pins() == {"web": web, "seed": seed}
 
 
+def test_migrations_come_before_one_shots(root: Path) -> None:
+    """A migration that fails leaves everything as it was, and a one-shot finds the migrated database."""
+    migrating = NEEDY_WEB.replace("    labels:", '    labels:\n      deploy.migrate: "migrate up"')
+    world = World(root, migrating, SEED)
+    seed, web = world.image("seed", 1), world.image("web", 1)
+
+    outcome = world.deploy({"web": web, "seed": seed}, 1)
+
+    assert outcome.code == 0
+    assert world.machine.state.migrations == [f"ghcr.io/acme/web@{web}", reference(world, 1)]
+    steps = ["migrating with web", "running seed to its end", "replacing web"]
+    assert sorted(steps, key=outcome.text.index) == steps
+
+    fails = world.image("web", 2, FAILS)
+    outcome = world.deploy({"web": fails, "seed": world.image("seed", 2)}, 2)
+
+    assert outcome.code == 1 and outcome.says("the migration of web failed with exit code 7")
+    assert world.machine.state.migrations[2:] == [f"ghcr.io/acme/web@{fails}"], "the one-shot has not run"
+    assert world.pins() == {"web": web, "seed": seed}
+
+
 def test_it_runs_again_with_the_same_image(world: World) -> None:
     images = {"seed": world.image("seed", 1)}
     world.deploy(images, 1)

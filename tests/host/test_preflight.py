@@ -581,6 +581,35 @@ def test_a_variable_of_a_proxy_that_the_compose_file_sets(root: Path) -> None:
     assert world.deploy({"web": world.image("web", 1, image)}, 1).code == 0
 
 
+@pytest.mark.parametrize(
+    ("written", "sign"),
+    [
+        ("    labels:\n      caddy: shop.example.com\n", "the label caddy, by which caddy-docker-proxy"),
+        (
+            "    labels:\n      caddy_1.reverse_proxy: x\n",
+            "the label caddy_1.reverse_proxy, by which caddy-docker-proxy",
+        ),
+        (
+            "    environment:\n      VIRTUAL_HOST: shop.example.com\n    labels:\n",
+            "the variable VIRTUAL_HOST, by which",
+        ),
+        ("", "the variable VIRTUAL_HOST, by which nginx-proxy"),
+        ("    labels:\n      traefik.enable: 'true'\n      caddyfile: x\n", ""),
+    ],
+)
+def test_a_proxy_that_does_not_wait_until_a_container_is_healthy(root: Path, written: str, sign: str) -> None:
+    world = World(root, WEB.replace("    labels:\n", written or "    labels:\n"))
+    if not written:
+        (world.folder / ".env").write_text("VIRTUAL_HOST=shop.example.com\n")
+    assert not world.deploy({"web": world.image("web", 1)}, 1).says("note: web has"), "nothing is started beside it"
+
+    outcome = world.deploy({"web": world.image("web", 2)}, 2)
+
+    assert outcome.code == 0
+    assert outcome.says(f"note: web has {sign}") is bool(sign)
+    assert outcome.says("it may send requests to web-next before that has proved itself") is bool(sign)
+
+
 def test_a_token_is_for_one_registry(root: Path) -> None:
     """Another registry must not see it."""
     world = World(root, WEB, WORKER.replace("ghcr.io/acme", "registry.example.com"))

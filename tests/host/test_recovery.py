@@ -313,6 +313,45 @@ def test_a_rollback_after_a_deploy_that_was_killed_before_its_record(root: Path,
     assert world.serves(service, world.image(service, 1))
 
 
+def test_without_its_note_a_replacement_counts_as_not_recorded(worker_world: World) -> None:
+    """The container that was set aside is known to have served. It must not be removed on a guess."""
+    old = worker_world.container("worker").id
+    deploy_and_kill(worker_world, "worker", 2, lambda: {"worker", "worker-previous"} <= {*worker_world.names()})
+    (worker_world.folder / ".deploys/.replacing-worker").unlink()
+
+    deploy_that_the_preflight_refuses(worker_world, "worker")
+
+    assert worker_world.names() == ["worker"]
+    assert worker_world.container("worker").id == old and worker_world.container("worker").is_running
+
+
+def test_a_rollback_after_a_second_deploy_that_was_killed_with_the_recorded_image(root: Path) -> None:
+    """The first one failed, and its temporary container serves. The second one asked for the image of the record."""
+    world = World(root, WEB)
+    for version in (1, 2):
+        assert world.deploy({"web": world.image("web", version)}, version).code == 0
+    assert world.deploy({"web": world.image("web", 3, Image(works_only_beside=True))}, 3).code == 1
+    recorded, old = world.image("web", 2), world.container("web").id
+
+    def is_new_one_up() -> bool:
+        own = world.machine.find("web")
+        return own is not None and own.id != old and world.serves("web", recorded)
+
+    def kill() -> None:
+        world.machine.is_dead = world.machine.is_dead or is_new_one_up()
+
+    world.machine.at_each_point = kill
+    with pytest.raises(Killed):
+        world.deploy({"web": recorded}, 4)
+    world.machine.at_each_point = None
+    world.machine.revive()
+
+    outcome = world.rollback("web")
+
+    assert outcome.code == 0, outcome.text
+    assert world.serves("web", world.image("web", 1))
+
+
 def test_a_rollback_after_a_deploy_that_was_killed_after_its_record(worker_world: World) -> None:
     assert worker_world.deploy({"worker": worker_world.image("worker", 2)}, 2).code == 0
     deploy_and_kill(worker_world, "worker", 3, lambda: len(worker_world.record("worker")) == 3)

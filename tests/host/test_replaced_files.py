@@ -107,6 +107,39 @@ def test_a_file_that_is_new_goes(worker_world: World) -> None:
     assert not (worker_world.folder / "second.conf").exists()
 
 
+def test_no_file_is_removed_through_a_link(worker_world: World) -> None:
+    """A container that mounts the stack's folder may have put one there."""
+    (worker_world.folder / "conf/app.conf").unlink()
+    (worker_world.folder / "conf").rmdir()
+    id = worker_world.container("worker").id
+    kill_when(worker_world, lambda: not is_running(worker_world, id))
+    (worker_world.folder / "conf").rename(worker_world.root / "theirs")
+    (worker_world.folder / "conf").symlink_to(worker_world.root / "theirs")
+
+    outcome = worker_world.deploy({"worker": worker_world.image("worker", 3)}, 3)
+
+    assert outcome.code == 69
+    assert outcome.says("conf is a symbolic link, which is never followed")
+    assert (worker_world.root / "theirs/app.conf").read_text() == "new"
+
+
+def test_a_file_whose_copy_is_lost_stays_as_it_is(worker_world: World) -> None:
+    """Without its copy it is not the same as a file that did not exist before."""
+    id = worker_world.container("worker").id
+    kill_when(worker_world, lambda: not is_running(worker_world, id))
+    (worker_world.folder / ".deploys/.replaced/second.conf").unlink()
+
+    free, worker_world.machine.free = worker_world.machine.free, 3
+    outcome = worker_world.deploy({"worker": worker_world.image("worker", 3)}, 3)
+    worker_world.machine.free = free
+
+    assert outcome.code == 69
+    assert outcome.says("note: second.conf stays as it is, because the copy of its old version is missing")
+    assert versions(worker_world) == {**all_of("old"), "second.conf": "new"}
+    assert worker_world.container("worker").id == id and is_running(worker_world, id)
+    check_that_no_copy_is_left(worker_world)
+
+
 def test_a_deploy_that_ends_before_it_replaces_a_container(root: Path) -> None:
     migrating = MOUNTING_WORKER.replace("    volumes:", '    labels:\n      deploy.migrate: "up"\n    volumes:')
     world = world_with(root, migrating)
@@ -226,6 +259,41 @@ def test_a_set_of_which_one_serves(root: Path) -> None:
     good = {"web": world.image("web", 3), "worker": world.image("worker", 3)}
     assert world.deploy(good, 3, files=files(*services, version="new")).code == 0
     assert versions(world) == all_of("new")
+
+
+def fail_once_the_old_worker_is_back(world: World, new_web: str) -> None:
+    """Let the new containers of web answer until the old worker has its name again."""
+    old_worker = world.container("worker").id
+    was_set_aside: list[bool] = []
+
+    def accepts(container: Running) -> bool:
+        if world.machine.find("worker-previous"):
+            was_set_aside.append(True)
+        worker = world.machine.find("worker")
+        is_back = bool(was_set_aside) and worker is not None and worker.id == old_worker and worker.is_running
+        return deploy_program.digest_of(container.reference) != new_web or not is_back
+
+    world.machine.accepts = accepts
+
+
+def test_a_worker_that_comes_back_while_another_service_has_its_new_file(root: Path) -> None:
+    """It reads the new file when it starts, before that of the other one fails, too, and the old file is back."""
+    services = (MOUNTING_WEB, MOUNTING_WORKER)
+    world = world_with(root, *services)
+    old = world.container("worker").id
+    images = {"web": world.image("web", 2), "worker": world.image("worker", 2, Image(exits_after=4))}
+    fail_once_the_old_worker_is_back(world, images["web"])
+
+    outcome = world.deploy(images, 2, files=files(*services, version="new"))
+
+    assert outcome.results == {"web": "failed", "worker": "failed"}
+    assert world.container("worker").id == old and is_running(world, old)
+    assert versions(world) == all_of("old")
+    assert outcome.says("note: worker was started with a version of conf/app.conf that is not there any more")
+    assert world.status().says("note: worker read another version of a file that it mounts: the next deploy of worker")
+    again = world.deploy({"worker": world.image("worker", 1)}, 3, files=files(*services, version="old"))
+    assert again.results == {"worker": "serving"} and world.container("worker").id != old
+    assert not world.status().says("note:")
 
 
 DEPENDENT_WEB = mounting(WEB, "second.conf").replace("    networks:", "    depends_on: [worker]\n    networks:")

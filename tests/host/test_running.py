@@ -60,11 +60,46 @@ def test_one_deploy_of_a_stack_at_a_time(world: World) -> None:
 
     assert outcome.code == 75
     assert outcome.says("==> waiting for another deploy: deploy shop web, run 41, since 20")
-    assert outcome.says("bin/deploy cancel STACK ends it")
+    assert outcome.says(f"==> if it hangs, this ends it, and it undoes what is half replaced: {cancel_command(world)}")
+    assert outcome.says("this request waited 0.05 seconds for: deploy shop web, run 41, since 20")
+    assert outcome.says(f"To end that one safely: {cancel_command(world)}")
     assert outcome.result["exit"] == 75
     assert world.names() == []
     # Its holder was killed, and the lock is free.
     assert world.deploy({"web": world.image("web", 1)}, 1).code == 0
+
+
+def cancel_command(world: World) -> str:
+    return f"{world.root}/bin/deploy cancel shop"
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_rollback_that_waits_says_how_to_end_what_it_waits_for(world: World) -> None:
+    """A migration that hangs would hold the lock for an hour."""
+    with another_process("deploy shop web, run 41", world.folder / ".deploy.lock"):
+        outcome = world.rollback("web")
+
+    assert outcome.code == 75
+    assert outcome.says("==> waiting for another deploy: deploy shop web, run 41, since 20")
+    assert outcome.says(f"==> if it hangs, this ends it, and it undoes what is half replaced: {cancel_command(world)}")
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_lock_of_the_server_that_is_not_released_names_its_holder(root: Path) -> None:
+    """No request of this stack holds it, so there is nothing that `cancel` could end."""
+    lock = root / ".host.lock"
+
+    with another_process("names of api", lock) as process:
+
+        def wait() -> int:
+            with deploy_program.locked(lock, "names of web"):
+                return 0
+
+        outcome = captured(wait)
+
+    assert outcome.code == 75
+    assert outcome.says("waiting for another deploy: names of api, since 20") and not outcome.says("cancel")
+    assert outcome.says(f"kill -9 {process}")
 
 
 @pytest.mark.usefixtures("impatient")

@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,53 @@ def test_a_log_that_cannot_be_had(worker_world: World, monkeypatch: pytest.Monke
     check_that_the_old_worker_is_back(worker_world, id)
 
 
+def test_a_service_that_fails_while_a_removed_one_still_runs(world: World) -> None:
+    """The new version serves no more, so the report on the removed service must not say that it does."""
+    front = "\n  front:" + WORKER.partition("  worker:")[2].replace("worker", "front")
+    front = front.replace("    networks:", "    depends_on: [web]\n    networks:")
+    labels = {"com.docker.compose.project": "shop", "com.docker.compose.service": "old", "deploy.health": ":80/"}
+    world.edit("\nnetworks:", front + "\nnetworks:")
+    world.machine.run_by_hand("old", "nginx:1", "proxy", labels=labels)
+    images = {"web": world.image("web", 1, Image(silent_after=15)), "front": world.image("front", 1)}
+
+    outcome = world.deploy(images, 1)
+
+    assert outcome.code == 1
+    assert outcome.results == {"web": "failed", "front": "serving"}
+    assert outcome.says("web was healthy at first, and is not any more")
+    assert not outcome.says("the new version serves")
+    assert outcome.says("containers of services that the compose file no longer has still run: old")
+
+
+@pytest.mark.usefixtures("cancellable")
+def test_a_migration_that_hangs_and_is_cancelled_leaves_nothing_half_done(root: Path) -> None:
+    world = World(root, WEB.replace("    labels:", '    labels:\n      deploy.migrate: "migrate up"'))
+    world.add_hooks("after")
+    assert world.deploy({"web": world.image("web", 1)}, 1).code == 0
+    old, files = world.container("web").id, (world.folder / "docker-compose.yml").read_text()
+    pins, record = world.pins(), world.record("web")
+
+    def cancel_once() -> None:
+        container = world.machine.find("web-next-migrate")
+        if container and container.is_running:
+            world.machine.at_each_point = None
+            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    world.machine.at_each_point = cancel_once
+    hangs = world.image("web", 2, Image(migration_seconds=100_000))
+    outcome = world.deploy({"web": hangs}, 2, files={"docker-compose.yml": f"{files}# new\n"})
+
+    assert outcome.code == 1 and outcome.result["message"] == "the deploy was cancelled"
+    assert outcome.says("stopping web-next-migrate")
+    assert [container.name for container in world.machine.everything() if container.is_running] == ["web"]
+    assert world.container("web").id == old and world.serves("web", world.image("web", 1))
+    assert (world.pins(), world.record("web")) == (pins, record)
+    assert (world.folder / "docker-compose.yml").read_text() == files
+    assert world.machine.scripts[-1][1]["EXIT_CODE"] == "1"
+    assert world.deploy({"web": world.image("web", 3)}, 3).code == 0
+    assert world.names() == ["web"]
+
+
 @pytest.mark.usefixtures("cancellable")
 def test_a_cancel_while_it_is_undone(worker_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """It waits until what served before is back."""
@@ -105,6 +153,26 @@ def test_a_mistake_of_the_programs_own_while_the_old_worker_is_stopped(
     assert outcome.code == 1
     assert outcome.says("a mistake in bin/deploy itself: KeyError('a mistake')")
     check_that_the_old_worker_is_back(worker_world, id)
+
+
+def test_a_container_that_docker_had_started_when_it_failed_does_not_go_on_for_ever(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the first deploy: nothing takes its place, and Docker would start it again and again."""
+    world = World(root, WORKER)
+    up = world.machine.compose_up
+
+    def start_and_fail(model: Any, words: list[str]) -> str:
+        up(model, words)
+        raise Refused("Error response from daemon: context deadline exceeded")
+
+    monkeypatch.setattr(world.machine, "compose_up", start_and_fail)
+
+    outcome = world.deploy({"worker": world.image("worker", 1)}, 1)
+
+    assert outcome.code == 1 and outcome.says("worker could not be started")
+    assert outcome.says("worker is stopped, because nothing served before it")
+    assert (world.container("worker").is_running, world.container("worker").restart_policy) == (False, "no")
 
 
 @pytest.mark.parametrize("name", ["web", "worker"])
@@ -471,27 +539,42 @@ def test_a_container_that_could_not_be_brought_back_is_not_forgotten(
     check_that_the_old_worker_is_back_after_a_deploy(worker_world, id)
 
 
-def test_a_temporary_container_of_an_earlier_deploy_that_cannot_be_removed(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It has the service's names, so some requests would get answers of another image: the run is red."""
+def world_in_which_the_temporary_container_serves(root: Path) -> World:
+    """A deploy has failed in such a way that only its temporary container answers."""
     world = World(root, WEB)
     assert world.deploy({"web": world.image("web", 1)}, 1).code == 0
     assert world.deploy({"web": world.image("web", 2, Image(works_only_beside=True))}, 2).code == 1
     assert world.machine.find("web-next")
-    disconnect = world.machine.do_network_disconnect
+    return world
 
-    def refuse(words: list[str]) -> str:
-        if world.serves("web", world.image("web", 3)):
-            raise Refused("Error response from daemon: device or resource busy")
-        return disconnect(words)
+
+@pytest.mark.parametrize("can_be_stopped", [False, True])
+def test_a_temporary_container_of_an_earlier_deploy_that_cannot_be_removed(
+    root: Path, can_be_stopped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the service's names: while it runs, some requests get answers of another image, and the run is red."""
+    world = world_in_which_the_temporary_container_serves(root)
+
+    def refusing(command: Callable[[list[str]], str]) -> Callable[[list[str]], str]:
+        def refuse(words: list[str]) -> str:
+            if world.serves("web", world.image("web", 3)):
+                raise Refused("Error response from daemon: device or resource busy")
+            return command(words)
+
+        return refuse
 
     with monkeypatch.context() as patch:
-        patch.setattr(world.machine, "do_network_disconnect", refuse)
+        patch.setattr(world.machine, "do_network_disconnect", refusing(world.machine.do_network_disconnect))
+        if not can_be_stopped:
+            patch.setattr(world.machine, "do_stop", refusing(world.machine.do_stop))
         outcome = world.deploy({"web": world.image("web", 3)}, 3)
 
-    assert (outcome.code, outcome.results) == (1, {"web": "failed"})
-    assert outcome.says("web-next could not be removed, and goes on answering requests for web with its old image")
+    assert world.container("web-next").is_running is not can_be_stopped
+    if can_be_stopped:
+        assert (outcome.code, outcome.results) == (0, {"web": "serving"})
+    else:
+        assert (outcome.code, outcome.results) == (1, {"web": "failed"})
+        assert outcome.says("web-next could not be removed, and goes on answering requests for web with its old image")
     again = world.deploy({"web": world.image("web", 3)}, 3)
     assert again.code == 0 and world.names() == ["web"]
 

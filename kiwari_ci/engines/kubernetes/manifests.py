@@ -6,6 +6,7 @@ A document is plain data: dictionaries, lists, texts and numbers. `freeze` turns
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
 from typing import Any
 
 from kiwari_ci import schema
@@ -63,13 +64,11 @@ def build_stack(environment: EffectiveEnvironment, cluster: ClusterSettings) -> 
 
 def _sort_one_shots(containers: Iterable[OneShot]) -> list[OneShot]:
     """Sort what runs to its end, each after those that it waits for: Jobs run in the order of the file."""
-    pending = {container.name: container for container in containers if container.options.once}
-    ordered = []
-    while pending:
-        # A rule refuses a circle.
-        free = [name for name, each in pending.items() if pending.keys().isdisjoint(each.options.depends_on)]
-        ordered += [pending.pop(name) for name in free or list(pending)]
-    return ordered
+    one_shots = {container.name: container for container in containers if container.options.once}
+    sorter = TopologicalSorter[str]()
+    for name, one_shot in one_shots.items():
+        sorter.add(name, *(dependency for dependency in one_shot.options.depends_on if dependency in one_shots))
+    return [one_shots[name] for name in sorter.static_order()]  # a rule refuses a circle
 
 
 def build_databases(environment: EffectiveEnvironment, cluster: ClusterSettings) -> list[Document]:

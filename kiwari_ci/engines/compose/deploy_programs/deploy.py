@@ -10,9 +10,10 @@ program and no other:
     restrict,command="docker/bin/deploy STACK STACK:env" ssh-ed25519 AAAA...
 
 STACK is a folder beside bin/ that has a docker-compose.yml. The key may send requests for each
-STACK in that line, and so it gives everything that the services can read. With STACK:env after
-STACK, the key may also send env files, and with STACK:push all other files. That is root: a compose
-file can mount the whole disk. These are the requests:
+STACK in that line. Whoever has it can run another image in place of a service, and so read all that
+the service can read. With STACK:env after STACK, the key may also send env files, and with
+STACK:push all other files. That is root: a compose file can mount the whole disk. These are the
+requests:
 
     deploy 1 STACK SEQUENCE FILES_SHA256 RUN SERVICE=DIGEST...    put these images into service
     rollback STACK SERVICE [DIGEST]    go back to the image that served before, or to this one
@@ -27,7 +28,7 @@ A person on the server types the same: ~/docker/bin/deploy status.
 SEQUENCE is the number of commits of the branch; where tags of several branches deploy, it is a
 number made of the tag's version. A deploy leaves a service as it is if its recorded number is
 higher, so that a slow run of an older commit never replaces a newer one. It ends with exit code 3
-if the newer image answers, and with 1 if that does not. A rollback that a person types on the
+if the newer image answers, and with 1 if it does not. A rollback that a person types on the
 server lowers the recorded number to the lowest one with which the image was deployed, or to 0 if it
 names the image that is recorded already. A rollback with a key does not lower it.
 
@@ -49,7 +50,8 @@ Files that this program writes:
                                         that file as a person had edited it, before a rollback
     STACK/.deploys/FILE.before-TIME     an env file before a deploy changed it: the first one, and
                                         the 50 newest
-    STACK/.deploys/.mounts-SERVICE      the checksum of the files that the own container mounts
+    STACK/.deploys/.mounts-SERVICE      the checksum of the files that the own container mounts, as
+                                        they were when a deploy started it
     STACK/log/                          the output of each run
     STACK/.deploy.lock, .host.lock      who deploys to the stack, and who changes network aliases or
                                         removes images on this server
@@ -62,7 +64,7 @@ interrupted, before its own work. It reads for that:
                                         replace, and whether its successor is recorded
     STACK/.deploys/.set-aside-SERVICE   the id of the set-aside container, and how it ran
     STACK/.deploys/.replaced/           the old version of files that were replaced;
-                                        .replaced.json names them
+                                        .replaced.json names them, and those that had none
     STACK/.deploys/owed-hook.json       hooks/after has not run yet, or has failed
     STACK/.deploys/trial.yml            pins the images that have not proved themselves
     STACK/.deploys/incoming-*/          sent files that are not installed yet
@@ -89,8 +91,10 @@ that the compose file gives to the service.
     one-shot                             a service that ends, such as one that copies files into a
                                          volume: it runs in NAME-next-run, which is removed
 
-A one-shot runs before the services that depend on it. It serves, in the words of this file, if it
-ended with exit code 0; then its image is recorded like that of a container that answers.
+A one-shot runs before the services that depend on it, and after the migrations of the request, also
+after that of a service that depends on it: a migration that fails then leaves everything as it was.
+A one-shot serves, in the words of this file, if it ended with exit code 0; then its image is
+recorded like that of a container that answers.
 
 A container is healthy if it runs and answers the HTTP request in the label deploy.health. Without
 that label, as for a worker, it has to go on running, and Docker's HEALTHCHECK must pass if it has
@@ -204,7 +208,12 @@ VERBS = {"deploy", "rollback", "check", "cancel", "status"}
 
 COMPOSE_FILE = "docker-compose.yml"
 PINS_FILE = "docker-compose.override.yml"
+RENAMED_FOLDER_HINT = (
+    "(if the folder has another name in the repository, deploy/RUNBOOK.md has the command, under 'A"
+    " changed file under deploy/')"
+)
 ROTATION_NOTE = ".rotation.json"
+HOST_LOCK = ".host.lock"  # in ROOT
 PINS_HEAD = "# Written by bin/deploy: what serves. Compose reads it by itself.\nservices:\n"
 PINS_LINE = re.compile(rf'  {SERVICE_KEY}: \{{(?:image: "[^"\\]+")?\}}\n')
 PINNED_IMAGE = re.compile(r'image: "([^"]+)"')
@@ -231,6 +240,11 @@ VARIABLES_OF_PROXIES = (  # of nginx-proxy
     "VIRTUAL_PORT",
     "VIRTUAL_PATH",
 )
+
+# Proxies that find containers by themselves, and by what. Of these, the temporary container cannot
+# be hidden: neither proxy knows a label that says so.
+LABEL_OF_CADDY_DOCKER_PROXY = re.compile(r"caddy(_[0-9]+)?(\..+)?")
+VARIABLES_FOUND_BY_NGINX_PROXY = ("VIRTUAL_HOST", "VIRTUAL_HOST_MULTIPORTS")
 
 # Many containers may mount these, for example the socket of Docker and the time zone.
 FOLDERS_WITHOUT_DATA = ("/dev/", "/etc/", "/proc/", "/run/", "/sys/")
@@ -284,7 +298,7 @@ OLDEST_ENGINE, OLDEST_COMPOSE = (20, 10), (2, 20)
 # Compose would read .env of the stack's folder by itself, and obey settings in it.
 COMPOSE = ("compose", "--env-file", "/dev/null")
 # Traefik finds containers by labels, which the temporary container has from the compose file, too:
-# without this, Traefik would send it requests before it has proved itself. It needs none of its own
+# without this, Traefik would send it requests before it has proved itself. Nor does it need them
 # later: the generated router leads to the name of the service, which the container then gets.
 NOT_FOR_TRAEFIK = ("-l", "traefik.enable=false")
 
@@ -520,6 +534,17 @@ class Replacement:
     is_recorded: bool = False  # also if that needed no new line, because only settings changed
 
 
+@dataclasses.dataclass(frozen=True)
+class ReplacedFiles:
+    """What STACK/.deploys/.replaced.json says about the files that a deploy has replaced."""
+
+    names: List[str] = dataclasses.field(
+        default_factory=list
+    )  # of those that may have to come back
+    added: List[str] = dataclasses.field(default_factory=list)  # those that did not exist before
+    is_installed: bool = False  # whether all new versions are in their place
+
+
 @dataclasses.dataclass
 class Service:
     """A service as the compose file describes it, and how far this request has come with it."""
@@ -529,7 +554,7 @@ class Service:
     image: str = ""  # the image that the request asks for, by digest; empty if it asks for none
     image_id: str = ""
     previous_image: str = ""  # the image that the record named when the request began
-    new_container: str = ""  # the id of the own container that this request created
+    is_own_replaced: bool = False  # its new own container runs
     new_temporary: str = ""  # the id of the temporary container that this request created
     result: str = ""  # serving, unchanged, superseded, failed, not started; empty while undecided
     problem: str = ""  # why it failed
@@ -703,7 +728,6 @@ def perform(stack: "Stack", request: Request, delivery: Delivery) -> int:
                 roll_back(stack, request, services)
             else:
                 deploy(stack, request, delivery, services)
-            check_again(stack, services)
 
     return carry_out(stack, request, work)
 
@@ -746,8 +770,9 @@ def deploy(stack: "Stack", request: Request, delivery: Delivery, services: List[
         stack.read_compose_file()  # as it is now, in the stack's folder
         refuse_missing_env_files(stack)
         roll_out(stack, request, to_deploy)
+    check_again(stack, services)
     # Last, because orphans do not stand in the way of the new version.
-    refuse_orphans(stack)
+    refuse_orphans(stack, services)
 
 
 def roll_back(stack: "Stack", request: Request, services: List[Service]) -> None:
@@ -768,6 +793,7 @@ def roll_back(stack: "Stack", request: Request, services: List[Service]) -> None
     stack.write_trial_pins()
     ensure_rollback_image(stack, service)
     roll_out(stack, request, [service])
+    check_again(stack, services)
 
 
 def refuse_missing_env_files(stack: "Stack") -> None:
@@ -792,16 +818,12 @@ def check_again(stack: "Stack", services: List[Service]) -> None:
 
 
 def problem_at_the_end(stack: "Stack", service: Service) -> str:
-    """Why not every request of a service gets an answer of the image that was asked for."""
+    """Why requests to a service may be answered by another image, or not at all; empty if not."""
     own = stack.find(service.container_name)
     if not own or not stack.owns(own, service) or own.image_id != service.image_id:
         return f"{service.name} does not run {service.image} any more: somebody else replaced it"
-    others = [set_aside_container(stack, service)]
-    temporary = stack.temporary(service)
-    if temporary and temporary.id != service.new_temporary and has_service_names(stack, service):
-        others.append(temporary)
-    for other in others:
-        if other and other.is_running:
+    for other in containers_of_old_version(stack, service):
+        if other.is_running:
             return (
                 f"{other.name} could not be removed, and goes on answering requests for"
                 f" {service.name} with its old image or settings: run the job again"
@@ -809,6 +831,19 @@ def problem_at_the_end(stack: "Stack", service: Service) -> str:
     if not stays_healthy(stack, service):
         return f"{service.name} was healthy at first, and is not any more"
     return ""
+
+
+def containers_of_old_version(stack: "Stack", service: Service) -> List[Container]:
+    """Other containers that answer requests to a service, if they run, with its old version."""
+    containers = []
+    set_aside = set_aside_container(stack, service)
+    if set_aside:
+        containers.append(set_aside)
+    temporary = stack.temporary(service)
+    is_of_earlier_deploy = temporary is not None and temporary.id != service.new_temporary
+    if temporary and is_of_earlier_deploy and has_service_names(stack, service):
+        containers.append(temporary)
+    return containers
 
 
 def roll_out(stack: "Stack", request: Request, services: List[Service]) -> None:
@@ -909,7 +944,7 @@ def open_stack(machine: "Machine", name: str, command: str) -> "Stack":
     if not folder.is_dir():
         raise Failed(
             BAD_REQUEST,
-            f"there is no stack '{name}' on this server. Copy it: {copy_stack_command(name)}",
+            f"there is no stack '{name}' on this server. Copy it: {how_to_copy_stack(name)}",
         )
     owner = folder.stat().st_uid
     if owner != os.geteuid():
@@ -1041,14 +1076,8 @@ def locked(
     """Hold the lock of a file, and write into it who holds it."""
     handle = wait_for_lock(path)
     try:
-        holder = {
-            "doing": purpose,
-            "since": utc_now(),
-            "pid": os.getpid(),
-            "is_from_key": is_from_key,
-        }
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, (json.dumps(holder) + "\n").encode(), 0)
+        with contextlib.suppress(OSError):  # the disk may be full, and a rollback is needed
+            write_holder(handle, purpose, is_from_key)
         if keep_for_children:
             keep_for_children.inherited = (handle,)
         yield
@@ -1056,6 +1085,19 @@ def locked(
         if keep_for_children:
             keep_for_children.inherited = ()
         os.close(handle)
+
+
+def write_holder(handle: int, purpose: str, is_from_key: bool) -> None:
+    """Write into a lock's file who holds it, over what is there: that needs no space on the disk."""
+    holder = {
+        "doing": purpose,
+        "since": utc_now(),
+        "pid": os.getpid(),
+        "is_from_key": is_from_key,
+    }
+    text = (json.dumps(holder) + "\n").encode()
+    os.pwrite(handle, text, 0)
+    os.ftruncate(handle, len(text))
 
 
 def wait_for_lock(path: Path) -> int:
@@ -1074,15 +1116,32 @@ def wait_for_lock(path: Path) -> int:
                 return handle
         os.close(handle)
         if not is_announced:
-            progress(f"waiting for another deploy: {holder_of(path)}")
+            announce_wait(path)
             is_announced = True
         if time.monotonic() > end:
             raise Failed(
                 LOCKED,
-                f"this request waited {LOCK_SECONDS} seconds for the lock of: {holder_of(path)}."
-                " bin/deploy cancel STACK ends it",
+                f"this request waited {LOCK_SECONDS} seconds for: {holder_of(path)}."
+                f" {way_to_end_holder(path)}",
             )
         time.sleep(0.3)
+
+
+def announce_wait(path: Path) -> None:
+    """Print who holds a lock, and what a person can do if it is not released."""
+    progress(f"waiting for another deploy: {holder_of(path)}")
+    if path != ROOT / HOST_LOCK:  # which no request holds for more than a moment
+        progress(
+            "if it hangs, this ends it, and it undoes what is half replaced:"
+            f" {cancel_command(path.parent.name)}"
+        )
+
+
+def way_to_end_holder(path: Path) -> str:
+    """A sentence for a person: how to end what holds a lock."""
+    if path == ROOT / HOST_LOCK:
+        return way_to_free_lock(path)
+    return f"To end that one safely: {cancel_command(path.parent.name)}"
 
 
 def holder_of(path: Path) -> str:
@@ -1132,7 +1191,7 @@ def cancel(stack: "Stack", request: Request) -> int:
         raise Failed(
             BAD_REQUEST,
             f"a key cannot cancel what a person started: {holder_of(stack.lock_file)}."
-            f" On the server: {ROOT}/bin/deploy cancel {stack.name}",
+            f" On the server: {cancel_command(stack.name)}",
         )
     process = int(holder.get("pid") or 0)
     print(f"cancelling: {holder_of(stack.lock_file)}")
@@ -1216,7 +1275,7 @@ def undo_interrupted_rotation(stack: "Stack", verb: str) -> None:
             raise Failed(
                 LOCKED,
                 f"a rotation of {stack.name} is still running, and this request waited for its lock."
-                f" {ROOT}/bin/deploy cancel {stack.name} ends it",
+                f" To end it: {cancel_command(stack.name)}",
             )
         if output.code != 0:
             raise Failed(
@@ -1246,9 +1305,9 @@ def recover(stack: "Stack", verb: str) -> None:
     stack.state.mkdir(exist_ok=True)
     remove_stale_tokens(stack)
     remove_stale_files(stack)
-    # No compose file has been read, so no service is known to need the new files: all old ones come
-    # back. Without a note there are none.
-    if not read_json(stack.replaced_note).get("is_installed"):
+    # No compose file has been read yet, so no service is known to need the new files, and all old
+    # ones come back. Without a note there are none.
+    if not stack.replaced().is_installed:
         restore_interrupted_files(stack, verb)
     try:
         stack.read_compose_file()
@@ -1258,8 +1317,11 @@ def recover(stack: "Stack", verb: str) -> None:
         # This request may bring a compose file that is right.
         progress(f"note: {failure.message}")
         return
-    write_pins_unless_edited(stack)
-    restore_interrupted_files(stack, verb)
+    # A disk that is full may prevent both, and must not prevent that an old container comes back.
+    with cleaning_up():
+        write_pins_unless_edited(stack)
+    with cleaning_up():
+        restore_files(stack)
     for service in stack.services.values():
         if not service.is_accessory:
             wait_for_interrupted_one_off(stack, service)
@@ -1343,6 +1405,8 @@ def settle_containers(stack: "Stack", service: Service, note: SetAside) -> None:
 
 def is_replacement_recorded(stack: "Stack", service: Service) -> bool:
     """Whether the deploy that replaced the own container last came as far as its record."""
+    if not stack.has_replacement(service):
+        return False  # unknown; the old container is known to have served
     note = stack.replacement(service)
     return note.is_recorded or len(stack.record(service.name)) > note.records
 
@@ -1426,28 +1490,28 @@ def let_temporary_container_serve(stack: "Stack", service: Service) -> None:
 
 
 def stays_healthy(stack: "Stack", service: Service) -> bool:
-    """Whether the own container is healthy, and remains so for a while if that is in doubt.
-
-    It is in doubt:
-    - if the temporary container has the service's names, or an old one is set aside. Then a deploy
-      was replacing the own container, and a command of Docker's may still be about to stop it;
-    - for a service without HTTP that Docker has restarted: one that fails runs now and then;
-    - for a new container that has failed in this request.
-    """
+    """Whether the own container is healthy, and remains so for a while if that is in doubt."""
     first = stack.find(service.container_name)
     if not first or not is_healthy(stack, service):
         return False
-    was_being_replaced = has_service_names(stack, service) or set_aside_container(stack, service)
-    was_restarted = first.restarts > 0 and not service.health
-    has_failed = service.result == "failed" and is_new_container(stack, service, first)
-    is_in_doubt = was_being_replaced or was_restarted or has_failed
-    end = stack.machine.now() + (OBSERVED_SECONDS if is_in_doubt else 0)
+    seconds = OBSERVED_SECONDS if is_health_in_doubt(stack, service, first) else 0
+    end = stack.machine.now() + seconds
     while stack.machine.now() < end:
         stack.machine.wait(1)
         current = stack.find(service.container_name)
         if not current or not current.is_same_run(first) or not is_healthy(stack, service):
             return False
     return True
+
+
+def is_health_in_doubt(stack: "Stack", service: Service, own: Container) -> bool:
+    """Whether an own container that is healthy at this moment may stop in the next seconds."""
+    if has_service_names(stack, service) or set_aside_container(stack, service):
+        return True  # it was being replaced, and a command of Docker's may be about to stop it
+    if own.restarts > 0 and not service.health:
+        return True  # a worker that fails runs now and then, because Docker starts it again
+    # A new container that has failed in this request may fail again.
+    return service.result == "failed" and is_new_container(stack, service, own)
 
 
 def repair_half_created_containers(stack: "Stack", service: Service) -> None:
@@ -1877,7 +1941,7 @@ def preflight(stack: "Stack", request: Request, services: List[Service], files: 
         findings.append(
             Finding(
                 "the compose file on this server, or a file beside it, differs from the commit's",
-                f"Copy it and run the job again: {copy_stack_command(stack.name)}",
+                f"Copy it and run the job again: {how_to_copy_stack(stack.name)}",
             )
         )
     for service in services:
@@ -2342,10 +2406,11 @@ def check_volumes_in_use(
     Two databases on one volume destroy the data. If the service's own container runs, the deploy
     adds no second one to what is there.
     """
+    if not service.must_run_alone:
+        return
     own = find_container(containers, service.container_name)
-    if not service.must_run_alone or (
-        own and own.has_processes and not service.is_accessory_that_ends
-    ):
+    is_running_on = own is not None and own.has_processes
+    if is_running_on and not service.is_accessory_that_ends:
         return
     if own and service.is_accessory and not stack.owns(own, service):
         yield Finding(
@@ -2477,10 +2542,11 @@ def orphan_note(stack: "Stack", container: Container) -> str:
     )
 
 
-def refuse_orphans(stack: "Stack") -> None:
+def refuse_orphans(stack: "Stack", services: List[Service]) -> None:
     """Fail if a service that was removed from the compose file still runs.
 
-    It is not removed here: its domain may still lead to it.
+    It is not removed here: its domain may still lead to it. If a service of the request does not
+    serve, that is why the request fails, and orphans are only reported.
     """
     deployed = []
     for container in orphans(stack):
@@ -2488,13 +2554,17 @@ def refuse_orphans(stack: "Stack") -> None:
             deployed.append(container.name)
         else:
             progress(orphan_note(stack, container))
-    if deployed:
-        names = " ".join(sorted(deployed))
-        raise Failed(
-            NOT_READY,
-            "the new version serves, but containers of services that the compose file no longer has"
-            f" still run: {names}. Point their domains elsewhere, then: docker rm -f {names}",
-        )
+    if not deployed:
+        return
+    names = " ".join(sorted(deployed))
+    report = (
+        f"containers of services that the compose file no longer has still run: {names}. Point their"
+        f" domains elsewhere, then: docker rm -f {names}"
+    )
+    if exit_code_of(services) == NOT_SERVING:
+        progress(f"note: {report}")
+    else:
+        raise Failed(NOT_READY, f"the new version serves, but {report}")
 
 
 # 7. Install the files that were sent, once the images are there. No symbolic link is followed.
@@ -2520,6 +2590,13 @@ def install_file(source: Path, folder: Path, name: str) -> None:
             stream.write(content)
             stream.truncate()
             sync(stream)
+
+
+def remove_file(folder: Path, name: str) -> None:
+    """Remove a file of a stack's folder, if it is there, through no symbolic link."""
+    refuse_symbolic_links(folder, name)
+    with folder_of(folder, name) as parent:
+        (parent / Path(name).name).unlink(missing_ok=True)
 
 
 def refuse_symbolic_links(folder: Path, name: str) -> None:
@@ -2572,16 +2649,19 @@ def install_files(stack: "Stack", files: Files) -> None:
     # Before the note is written: a file that cannot be replaced could not be restored either.
     for name in changed:
         refuse_symbolic_links(stack.folder, name)
-    remove_folder(stack.replaced_files)
-    stack.replaced_files.mkdir(mode=0o700)
+    remove_folder(stack.old_versions)
+    stack.old_versions.mkdir(mode=0o700)
+    added = []
     for name in changed:
-        old, copy = stack.folder / name, stack.replaced_files / name
+        old, copy = stack.folder / name, stack.old_versions / name
         if old.is_file():
             copy.parent.mkdir(parents=True, exist_ok=True)
             write_file(copy, old.read_bytes(), old.stat().st_mode & 0o777)
-    stack.write_replaced_note(changed, is_installed=False)
+        else:
+            added.append(name)
+    stack.write_replaced(ReplacedFiles(changed, added, is_installed=False))
     files.install(changed)
-    stack.write_replaced_note(changed, is_installed=True)
+    stack.write_replaced(ReplacedFiles(changed, added, is_installed=True))
 
 
 @contextlib.contextmanager
@@ -2609,17 +2689,44 @@ def restore_files(stack: "Stack") -> None:
     """Restore the replaced files that no service needs which runs the new version."""
     names = files_to_restore(stack)
     for name in names:
-        progress(f"{name}: the version before this deploy comes back")
-        copy = stack.replaced_files / name
-        if copy.is_file():
-            install_file(copy, stack.folder, name)
-        elif (stack.folder / name).is_file():
-            (stack.folder / name).unlink()  # there was none
-    if names:
-        stack.write_replaced_note(sorted(set(stack.replaced_names()) - set(names)))
+        restore_file(stack, name)
+    stack.settle_replaced(names)
     if COMPOSE_FILE in names and stack.services:
         stack.read_compose_file()
         write_pins_unless_edited(stack)
+    for service in stack.services.values():
+        report_other_version_of_files(stack, service, names)
+
+
+def restore_file(stack: "Stack", name: str) -> None:
+    """Restore the old version of a file; remove a file that did not exist before the deploy."""
+    copy = stack.old_versions / name
+    if name in stack.replaced().added:
+        progress(f"{name} is removed: it did not exist before this deploy")
+        remove_file(stack.folder, name)
+    elif copy.is_file():
+        progress(f"{name}: the version before this deploy comes back")
+        install_file(copy, stack.folder, name)
+    else:
+        progress(
+            f"note: {name} stays as it is, because the copy of its old version is missing: {copy}."
+            " Compare it with the file of the commit that serves now"
+        )
+
+
+def report_other_version_of_files(stack: "Stack", service: Service, restored: List[str]) -> None:
+    """Say so if a service runs with another version of these files than the restored one.
+
+    Its old container came back while another service could still need the new version of the files;
+    that service failed later. The container is not started again for that, because it serves.
+    """
+    recorded = stack.recorded_mounts(service)
+    mounted = [name for name in restored if stack.mounts(service, name)]
+    if mounted and recorded and recorded != stack.mounted_checksum(service):
+        progress(
+            f"note: {service.name} was started with a version of {', '.join(mounted)} that is not"
+            f" there any more: the next deploy of {service.name} replaces its container"
+        )
 
 
 def files_to_restore(stack: "Stack") -> List[str]:
@@ -2629,7 +2736,7 @@ def files_to_restore(stack: "Stack") -> List[str]:
     files that another service mounts, and none of them does: the compose file, for example, stays
     the new one.
     """
-    names = stack.replaced_names()
+    names = stack.replaced().names
     if not names:
         return []
     new = [service for service in stack.services.values() if may_need_new_files(stack, service)]
@@ -2638,18 +2745,19 @@ def files_to_restore(stack: "Stack") -> List[str]:
     return names_that_only_others_mount(stack, names, new)
 
 
-def files_that_may_come_back(stack: "Stack") -> List[str]:
-    """The names of the replaced files that are not settled once a service serves.
+def files_that_stay(stack: "Stack") -> Set[str]:
+    """The names of the replaced files of which the old version never comes back.
 
-    A service that still waits for its turn may fail later: then the old version of the files comes
-    back that it mounts, and that no service mounts which serves.
+    These are all, except the files that only services mount which do not run the new version. Such
+    a service may still wait for its turn, and fail later: then these files come back with it.
     """
     new = [
         service
         for service in stack.services.values()
         if may_need_new_files(stack, service) and not may_still_fail(service)
     ]
-    return names_that_only_others_mount(stack, stack.replaced_names(), new)
+    names = stack.replaced().names
+    return set(names) - set(names_that_only_others_mount(stack, names, new))
 
 
 def names_that_only_others_mount(
@@ -2733,7 +2841,7 @@ def pull_images(stack: "Stack", services: List[Service], token: str) -> None:
 def pull(stack: "Stack", image: str, login: Path, end: float) -> None:
     """Pull one image until a time of the clock; try again if the registry has trouble."""
     for pause in PULL_PAUSES:
-        seconds = round(end - stack.machine.now())
+        seconds = max(1, round(end - stack.machine.now()))
         output = pull_once(stack, image, seconds, "--config", str(login))
         if output.code == 0:
             return
@@ -3080,7 +3188,8 @@ def run_hook(stack: "Stack", name: str, settings: Dict[str, str]) -> int:
 # 11. Replace the containers. A service that can run twice goes through these steps:
 #
 #   start_beside         The temporary container starts, without the service's names on any network.
-#                        If it does not become healthy, no request has ever reached it.
+#                        If it does not become healthy, no request has ever reached it, unless a
+#                        proxy finds it by labels or variables: then the log has a note about that.
 #   hand_over            It gets the names. Then wait until each proxy has looked them up again; only
 #                        after that may the old container stop.
 #   replace_own          Compose recreates the own container on the new image. The temporary
@@ -3260,6 +3369,7 @@ def start_beside(stack: "Stack", services: List[Service]) -> None:
     """Start the temporary containers."""
     for service in services:
         progress(f"starting {service.temporary_name} beside {service.name}")
+        report_proxy_that_finds_containers(service)
         with service_may_fail(stack, service):
             options = ("-d", "-T", *NOT_FOR_TRAEFIK, "--no-deps", "--name", service.temporary_name)
             output = stack.compose("run", *options, service.name, pins=stack.trial_pins)
@@ -3267,6 +3377,33 @@ def start_beside(stack: "Stack", services: List[Service]) -> None:
             service.new_temporary = stack.get(service.temporary_name).id
             wait_until_healthy(stack, service, service.temporary_name)
             report_data_of_temporary_container(stack, service)
+
+
+def report_proxy_that_finds_containers(service: Service) -> None:
+    """Say so if a proxy may send requests to the temporary container before its hand-over.
+
+    This is no reason to refuse the deploy: without a temporary container, such a proxy would find
+    the new own container just as early, and no other would answer meanwhile.
+    """
+    sign = sign_for_a_proxy(service)
+    if sign:
+        progress(
+            f"note: {service.name} has {sign} finds containers: it may send requests to"
+            f" {service.temporary_name} before that has proved itself. A proxy that leads to the"
+            " name of the service does not"
+        )
+
+
+def sign_for_a_proxy(service: Service) -> str:
+    """A label or variable of a service by which a proxy finds containers itself; empty if none."""
+    for label in service.labels:
+        if LABEL_OF_CADDY_DOCKER_PROXY.fullmatch(label):
+            return f"the label {label}, by which caddy-docker-proxy"
+    variables = service.model.get("environment") or {}  # with those of its env files
+    for variable in VARIABLES_FOUND_BY_NGINX_PROXY:
+        if variable in variables:
+            return f"the variable {variable}, by which nginx-proxy"
+    return ""
 
 
 def report_data_of_temporary_container(stack: "Stack", service: Service) -> None:
@@ -3306,7 +3443,7 @@ def replace_own(
         with service_may_fail(stack, service):
             make_way(stack, service)
             recreate(stack, service)
-            service.new_container = stack.get(service.container_name).id
+            service.is_own_replaced = True
             wait_until_healthy(stack, service, service.container_name)
 
 
@@ -3393,7 +3530,7 @@ def finish(stack: "Stack", request: Request, service: Service, result: str) -> N
     if result == "serving":
         with cleaning_up():
             # After a power cut, the old version of the files that it uses must not come back.
-            stack.write_replaced_note(files_that_may_come_back(stack))
+            stack.settle_replaced(files_that_stay(stack))
     container = stack.find(service.container_name)
     if container and container.docker_health == "unhealthy":
         progress(f"note: Docker's health check says that {container.name} is unhealthy")
@@ -3409,9 +3546,9 @@ def sequence_to_record(stack: "Stack", request: Request, service: Service) -> in
     """
     if request.verb == "deploy":
         return request.sequence
-    if request.verb == "rotate":
-        return stack.newest_record(service.name).sequence  # it is the same image
     latest = stack.newest_record(service.name)
+    if request.verb == "rotate":
+        return latest.sequence  # it is the same image
     if request.is_from_key:
         return latest.sequence
     if latest.image == service.image:
@@ -3535,8 +3672,10 @@ def resume_old_container(stack: "Stack", service: Service) -> None:
         stack.change("start", service.container_name)
         if not stack.get(service.container_name).is_running:
             raise Failed(NOT_SERVING, f"{service.container_name} did not start again")
+        with cleaning_up():
+            stack.record_mounts(service)  # it has read the files anew
     with cleaning_up():
-        stack.regard_as_old(service, note.id)
+        stack.mark_as_old(service, note.id)
     stack.forget_set_aside(service)
 
 
@@ -3628,13 +3767,7 @@ def wait_until_docker_answers(stack: "Stack") -> None:
 
 
 def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
-    """Create the own container again from its old image, if no healthy container is left.
-
-    The rule: a new own container stays if it passes a health check over the network or of Docker's;
-    without one, it never stays. An old one stays as long as it has processes. So after a cancel, a
-    new container that is healthy goes on serving, although it is not recorded: to go back from it
-    would interrupt the service. `print_outcome` prints the command for that.
-    """
+    """Create the own container again from its old image, if no container goes on serving."""
     with cleaning_up():
         restore_files(stack)
     image = stack.newest_record(service.name).image
@@ -3642,22 +3775,38 @@ def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
         return
     if service.can_temporary_serve and stack.temporary(service):
         return
-    current = stack.find(service.container_name)
-    is_new = current is not None and is_new_container(stack, service, current)
-    if is_new and not is_replacement_recorded(stack, service):
-        is_kept = is_new_container_kept(stack, service)
-    else:
-        # It is the old container, which was perhaps not healthy before either; or a new one that is
-        # recorded; or there is none.
-        is_back = current and current.image == image and current.has_processes
-        is_kept = is_back or is_healthy(stack, service)
-    if is_kept:
+    if is_own_container_kept(stack, service, image):
         return
     if any(check_volumes_in_use(stack, service, stack.containers())):
         return  # two writers would destroy the data
+    create_from_old_image(stack, service, image)
+
+
+def is_own_container_kept(stack: "Stack", service: Service, image: str) -> bool:
+    """Whether the own container goes on serving after a failure; `image` is the recorded one.
+
+    A new one that is not recorded does if it passes a health check over the network or of Docker's;
+    without one, it never does. So after a cancel, a new container that is healthy goes on serving:
+    to go back from it would interrupt the service. `print_outcome` prints the command for that.
+    """
+    own = stack.find(service.container_name)
+    if not own:
+        return False
+    if is_new_container(stack, service, own) and not is_replacement_recorded(stack, service):
+        return is_new_container_kept(stack, service)
+    # It is the old one, which was perhaps not healthy before either; or a new one that is recorded.
+    if own.image == image and own.has_processes:
+        return True
+    return is_healthy(stack, service)
+
+
+def create_from_old_image(stack: "Stack", service: Service, image: str) -> None:
+    """Let Compose create the own container from the recorded image, with the old files."""
+    current = stack.find(service.container_name)
+    is_new = current is not None and is_new_container(stack, service, current)
     if current:
         with cleaning_up():
-            stack.regard_as_old(service, current.id)  # so that the old files come back
+            stack.mark_as_old(service, current.id)  # so that the old files come back
             restore_files(stack)
     progress(f"nothing serves: creating {service.name} again from its old image {image}")
     options = ["-d", "--no-deps", "--pull", "never"]
@@ -3670,7 +3819,8 @@ def go_back_if_nothing_serves(stack: "Stack", service: Service) -> None:
     own = stack.find(service.container_name)
     if own:
         with cleaning_up():
-            stack.regard_as_old(service, own.id)
+            stack.mark_as_old(service, own.id)
+            stack.record_mounts(service)
 
 
 def stop_failed_first_container(stack: "Stack", service: Service) -> None:
@@ -3683,7 +3833,9 @@ def stop_failed_first_container(stack: "Stack", service: Service) -> None:
     if stack.newest_record(service.name).image or any(others):
         return
     own = stack.find(service.container_name)
-    if not own or own.id != service.new_container or is_new_container_kept(stack, service):
+    if not own or not is_new_container(stack, service, own):
+        return
+    if is_new_container_kept(stack, service):
         return
     stack.set_restart_policy(own.name, "no")
     stack.stop(own.name)
@@ -3770,7 +3922,7 @@ def rejoin(stack: "Stack", service: Service, has_names: bool) -> None:
     Docker has no other way to change names. The lock of the whole server is held, because for a
     moment another deploy could get the container's address, to which proxies still send requests.
     """
-    with locked(ROOT / ".host.lock", f"names of {service.name}"):
+    with locked(ROOT / HOST_LOCK, f"names of {service.name}"):
         for key in service.networks:
             network = stack.network_name(key)
             names = service.names_on(key) if has_names else []
@@ -3929,7 +4081,7 @@ def image_to_go_back_to(stack: "Stack", service: Service, digest: str) -> str:
                 " image that served before it"
             )
         elif images and serving_image(stack, service) in ("", images[-1]):
-            images.pop()
+            images.pop()  # it serves, or nothing does: a rollback goes to the one before
     if not images:
         raise Failed(
             BAD_IMAGE,
@@ -3990,7 +4142,7 @@ def remove_unneeded_image(stack: "Stack", image: str) -> None:
 
     The lock is taken for each image: a removal may take long, and hand-overs wait for it.
     """
-    with locked(ROOT / ".host.lock", f"removing {image}"):
+    with locked(ROOT / HOST_LOCK, f"removing {image}"):
         if "@sha256:" in image and image not in needed_images():
             stack.machine.docker("image", "rm", image, seconds=CHANGE_SECONDS)
 
@@ -4042,11 +4194,8 @@ def print_outcome(stack: "Stack", request: Request, services: List[Service], cod
         progress(
             f"{title}: {service.name}; serving now: {shown}{settings_text(stack, service, image)}"
         )
-        if (
-            result == "failed"
-            and service.previous_image
-            and image not in ("", service.previous_image)
-        ):
+        serves_another_image = image not in ("", service.previous_image)
+        if result == "failed" and service.previous_image and serves_another_image:
             progress(f"to go back: {rollback_command(stack, service, service.previous_image)}")
     if code not in (SERVING, SUPERSEDED):
         print_mixed_versions(stack, request, services)
@@ -4276,7 +4425,7 @@ class Stack:
         self.trial_pins = self.state / "trial.yml"
         self.lock_file = folder / ".deploy.lock"
         self.owed_hook = self.state / "owed-hook.json"
-        self.replaced_files = self.state / ".replaced"
+        self.old_versions = self.state / ".replaced"
         self.replaced_note = self.state / ".replaced.json"
         self.rotation_note = self.state / ROTATION_NOTE
         self.token_prefix = (
@@ -4331,7 +4480,7 @@ class Stack:
         if not files.text():
             raise Failed(
                 NOT_READY,
-                f"{self.folder / COMPOSE_FILE} is missing. Copy it: {copy_stack_command(self.name)}",
+                f"{self.folder / COMPOSE_FILE} is missing. Copy it: {how_to_copy_stack(self.name)}",
             )
         config = ("config", "--format", "json")
         output = self.compose_text(files.text(), *config, folder=files.folder)
@@ -4367,7 +4516,7 @@ class Stack:
             raise Failed(
                 BAD_REQUEST,
                 f"there is no service '{name}' in: {', '.join(self.services)}. If it is new, copy"
-                f" the compose file: {copy_stack_command(self.name)}",
+                f" the compose file: {how_to_copy_stack(self.name)}",
             )
         if service.is_accessory:
             raise Failed(
@@ -4543,10 +4692,11 @@ class Stack:
     def note_replacement(self, service: Service) -> None:
         """Note which own container is replaced, before anything about it changes.
 
-        If an interrupted replacement could not be finished or undone, its note stays: the container
-        that it made is still not recorded.
+        If an interrupted replacement could not be finished or undone, the container that it made is
+        still not recorded, and the old one is the one before that.
         """
         if self.has_replacement(service) and not is_replacement_recorded(self, service):
+            self._change_replacement(service, image=service.image)
             return
         own = self.find(service.container_name)
         records = len(self.record(service.name))
@@ -4556,9 +4706,9 @@ class Stack:
         """Note that the new container is recorded: the old one never comes back."""
         self._change_replacement(service, is_recorded=True)
 
-    def regard_as_old(self, service: Service, own_container: str) -> None:
-        """Note that the own container, of this id, is not new: it has or gets the old image again."""
-        self._change_replacement(service, old_container=own_container)
+    def mark_as_old(self, service: Service, container_id: str) -> None:
+        """Note that the own container, of this id, is not what the deploy created."""
+        self._change_replacement(service, old_container=container_id)
 
     def _change_replacement(self, service: Service, **changes: Any) -> None:
         note = self.replacement(service)
@@ -4671,19 +4821,25 @@ class Stack:
 
     # The files that it mounts, and those that a deploy has replaced
 
-    def replaced_names(self) -> List[str]:
-        """The names of the files that this deploy has replaced, and that may have to come back."""
-        return list(read_json(self.replaced_note).get("names") or [])
+    def replaced(self) -> ReplacedFiles:
+        """The note about the files that a deploy has replaced; an empty one if there is none."""
+        return ReplacedFiles(**read_json(self.replaced_note))
 
-    def write_replaced_note(self, names: List[str], is_installed: bool = True) -> None:
-        """Note which files a deploy has replaced, and whether all of them are installed."""
-        if names or self.replaced_note.exists():
-            write_json(self.replaced_note, {"names": names, "is_installed": is_installed})
+    def write_replaced(self, note: ReplacedFiles) -> None:
+        """Write the note about the files that a deploy has replaced."""
+        write_json(self.replaced_note, dataclasses.asdict(note))
+
+    def settle_replaced(self, settled: Iterable[str]) -> None:
+        """Note that these files have the version that they keep: the new one, or the old one again."""
+        note = self.replaced()
+        names = [name for name in note.names if name not in settled]
+        if names != note.names:
+            self.write_replaced(ReplacedFiles(names, note.added, is_installed=True))
 
     def forget_replaced_files(self) -> None:
-        """Remove the copies of the replaced files: the new ones stay."""
+        """Remove the copies of the replaced files: what is in the stack's folder stays."""
         self.replaced_note.unlink(missing_ok=True)
-        remove_folder(self.replaced_files)
+        remove_folder(self.old_versions)
 
     def mounts(self, service: Service, name: str) -> bool:
         """Whether a service mounts a file of the stack's folder, or a folder that it is in."""
@@ -4698,7 +4854,7 @@ class Stack:
         return checksum_of_files(self.folder, names) if names else ""
 
     def recorded_mounts(self, service: Service) -> str:
-        """The checksum of the mounted files when the own container was created."""
+        """The checksum of the mounted files when a deploy started the own container last."""
         path = self.state / f".mounts-{service.name}"
         return path.read_text() if path.is_file() else ""
 
@@ -4716,7 +4872,7 @@ class Stack:
         running = {
             name: service.image
             for name, service in self.services.items()
-            if service.new_container and not service.result
+            if service.is_own_replaced and not service.result
         }
         self._write_pins(self.pins, {**running, **(images or {})})
 
@@ -5098,18 +5254,20 @@ def copy_command(folder: str) -> str:
     return f"git archive HEAD deploy/{folder} | ssh HOST '{unpacking}'"
 
 
-def copy_stack_command(name: str) -> str:
-    """The command that copies a stack's folder, which the spec may have renamed on this server."""
-    return (
-        f"{copy_command(name)} (if the folder has another name in the repository, deploy/RUNBOOK.md"
-        " has the command, under 'A changed file under deploy/')"
-    )
+def how_to_copy_stack(name: str) -> str:
+    """The command that copies a stack's folder, and where to find it if the folder was renamed."""
+    return f"{copy_command(name)} {RENAMED_FOLDER_HINT}"
 
 
 def rollback_command(stack: "Stack", service: Service, image: str = "") -> str:
     """The command for a person on the server that goes back, to this image or the one before."""
     command = f"{ROOT}/bin/deploy rollback {stack.name} {service.name} {digest_of(image)}"
     return command.rstrip()
+
+
+def cancel_command(stack_name: str) -> str:
+    """The command that ends what holds the lock of a stack."""
+    return f"{ROOT}/bin/deploy cancel {stack_name}"
 
 
 def replace_command() -> str:

@@ -668,7 +668,7 @@ def write_env_files(stack: deploy.Stack, rotation: Rotation, is_undone: bool = F
 
     The lock of the whole server is held: the env file of a PostgreSQL server belongs to all stacks.
     """
-    with deploy.locked(deploy.ROOT / ".host.lock", "changing env files"):
+    with deploy.locked(deploy.ROOT / deploy.HOST_LOCK, "changing env files"):
         for name, changes in changes_by_file(rotation).items():
             path = deploy.ROOT / name
             deploy.remove_half_written_files(path.parent, path.parent / stack.state.name)
