@@ -346,12 +346,15 @@ def _build_pod(container: EffectiveContainer, name: str, image: str) -> Document
     if limits:
         runs["resources"] = {"limits": limits}
     runs["securityContext"] = {"allowPrivilegeEscalation": False}
-    return {
+    pod: Document = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "imagePullSecrets": [{"name": REGISTRY_SECRET}],
         "containers": [runs],
     }
+    if options.stop_grace_period:
+        pod["terminationGracePeriodSeconds"] = parse_duration(options.stop_grace_period)
+    return pod
 
 
 def _set_command(pod: Document, words: list[str] | None) -> None:
