@@ -21,6 +21,8 @@ from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.yaml_document import YamlMapping, YamlSequence, format_scalar
 from kiwari_ci.schema.compose_keys import EXTRA_COMPOSE_KEYS
+from kiwari_ci.schema.compose_mapping import list_written_compose_keys
+from kiwari_ci.schema.services import Accessory, Service
 from kiwari_ci.schema.text_formats import (
     Duration,
     EnvKey,
@@ -36,10 +38,13 @@ from kiwari_ci.spec_loading.yaml_source import YamlPath
 
 UNKNOWN_VERSION = "VERSION"  # no image has this tag, so that nothing starts before a person has answered
 _PIPELINE_KEYS = {"restart", "init", "pull_policy", "platform"}  # the pipeline's, or the runner's
+# The keys that fields of the spec write; tests/test_init_fields.py tests that each of them is converted or reported.
 _CONVERTED_KEYS = {
-    "command", "entrypoint", "volumes", "depends_on", "mem_limit", "cpus", "stop_grace_period", "deploy", "scale",
-    "healthcheck", "labels", "networks", "ports", "environment", "env_file", "profiles",
-}  # fmt: skip
+    *list_written_compose_keys(Service),
+    *list_written_compose_keys(Accessory),
+    "deploy",  # its limits and replicas
+    "profiles",
+}
 _IS_ENV_KEY = vocabulary.build_validator(EnvKey)
 _IS_PLAIN_TEXT = vocabulary.build_validator(PlainText)
 _IS_LABEL_KEY = vocabulary.build_validator(LabelKey)
