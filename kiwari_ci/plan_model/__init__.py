@@ -68,7 +68,7 @@ from kiwari_ci.plan_model.stacks import (
 )
 from kiwari_ci.plan_model.workflows import (
     BuiltBranch,
-    ChangedService,
+    ChangeOutput,
     ChangesJob,
     CustomStep,
     DeployStep,
@@ -100,7 +100,7 @@ __all__ = [
     "TakenOverContainer",
     "Takeover",
     "MatrixAxis",
-    "ChangedService",
+    "ChangeOutput",
     "ChangesJob",
     "ImageJobs",
     "DependabotConfig",
