@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from kiwari_ci.commands.init import build_init_result
 from kiwari_ci.commands.init.draft_text import InitResult
@@ -39,7 +40,7 @@ COMPOSE: dict[str, Any] = {
     "networks": {"monitoring": {"external": True}},
     "volumes": {"data": {}},
 }
-MODELS = {"web": Service, "cache": Accessory}
+MODELS: dict[str, type[BaseModel]] = {"web": Service, "cache": Accessory}
 KEYS = [
     (container, key, field)
     for container, model in MODELS.items()

@@ -14,7 +14,6 @@ from kiwari_ci.effective_spec import (
     VersionTagPattern,
 )
 from kiwari_ci.effective_spec.branch_patterns import format_branch_regex, format_branch_words
-from kiwari_ci.effective_spec.values import parse_duration
 from kiwari_ci.engines.all_engines import find_engine
 from kiwari_ci.engines.base import StepOfDeploy
 from kiwari_ci.plan_model import (
@@ -39,6 +38,7 @@ from kiwari_ci.plan_model import (
 from kiwari_ci.planning import builds, changes_jobs, test_jobs
 from kiwari_ci.planning.stacks import EnvironmentStacks, find_first_url
 from kiwari_ci.planning.steps import ActionPins, plan_custom_steps
+from kiwari_ci.readers.duration import parse_duration
 
 BUILD_JOB = "build-and-push"
 CHECK_COMMIT_JOB = "check-commit"

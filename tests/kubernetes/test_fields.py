@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from kiwari_ci.effective_spec import EffectiveSpec
 from kiwari_ci.engines.kubernetes import manifests, rules
@@ -64,7 +65,7 @@ EXEMPT = {
 }
 # What else a spec must have so that the field is allowed.
 WITHOUT_PORT = ("image_of", "once")
-CONTAINERS = {"services": ("web", Service), "accessories": ("cache", Accessory)}
+CONTAINERS: dict[str, tuple[str, type[BaseModel]]] = {"services": ("web", Service), "accessories": ("cache", Accessory)}
 FIELDS = [
     (section, field)
     for section, (_, model) in CONTAINERS.items()

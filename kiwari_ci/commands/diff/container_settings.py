@@ -118,12 +118,12 @@ class ContainerComparison:
         old, new = self.before.container, self.after.container
         if old and new and old != new:
             message = f"container {as_inline_code(old)} renamed {as_inline_code(new)}: {self._describe_old_container()}"
-            where, is_dangerous = self.where("container_name"), not self._is_accessory()
+            where, is_dangerous = self.where("container_name"), not self.after.is_accessory
             yield PipelineChange("", message, True, where, ((old, new),), stage="after", is_dangerous=is_dangerous)
         elif new and not old and not re.fullmatch(rf"[a-z0-9][a-z0-9_-]*-{re.escape(self.before.key)}-1", new):
             message = f"its container is called {as_inline_code(new)} now, and no longer by Compose's own name: "
             message += self._describe_old_container()
-            where, is_dangerous = self.where("container_name"), not self._is_accessory()
+            where, is_dangerous = self.where("container_name"), not self.after.is_accessory
             yield PipelineChange("", message, True, where, (("", new),), stage="after", is_dangerous=is_dangerous)
         elif old and not new:
             message = f"its container {as_inline_code(old)} has no name of its own any more: "
@@ -134,16 +134,13 @@ class ContainerComparison:
             message += "others reach it by that name"
             yield PipelineChange("", message, True, self.after.where, ((self.before.key, self.after.key),))
 
-    def _is_accessory(self) -> bool:
-        return "deploy.accessory" in as_dict(self.after.attributes.get("labels"))
-
     def _describe_old_container(self) -> str:
         """What becomes of the container with the old name."""
-        if self._is_accessory():
+        if self.after.is_accessory:
             return "the old one must be removed by hand"
         if compose_file.find_service_domains(self.after):
             return "both serve until you stop the old one by hand"
-        if as_dict(self.after.attributes.get("labels")).get("deploy.health"):
+        if self.after.labels.get("deploy.health"):
             return "the old one serves until the proxy sends requests to the new name; then stop it by hand"
         return "both do its work until you stop the old one by hand"
 
@@ -183,7 +180,7 @@ class ContainerComparison:
             yield PipelineChange("", "built in another way on the server", True, self.where("build"))
 
     def _compare_labels(self) -> Iterator[PipelineChange]:
-        old, new = as_dict(self.before.attributes.get("labels")), as_dict(self.after.attributes.get("labels"))
+        old, new = self.before.labels, self.after.labels
         yield from self._compare_health(str(old.get("deploy.health") or ""), str(new.get("deploy.health") or ""))
         yield from self._compare_origin(str(old.get("deploy.from") or ""), str(new.get("deploy.from") or ""))
         yield from self._compare_domains()

@@ -285,13 +285,6 @@ def iter_dependencies(container: DetectedContainer) -> Iterator[tuple[str, str]]
         yield name, _DEPENDS_ON_CONDITIONS.get(condition, "started")
 
 
-def _copies_files(container: DetectedContainer) -> bool:
-    """Whether the command of a container only copies files, such as those of a frontend into a volume."""
-    command = container.table.get("command")
-    words = [format_scalar(item) for item in command] if isinstance(command, YamlSequence) else [format_scalar(command)]
-    return bool(words) and re.match(r"(cp|rsync)\s", f"{' '.join(words)} ") is not None
-
-
 def list_example_paths(repository: LocalRepository, env_file: str) -> list[str]:
     """The examples of an env file: those with its name and, where there is none, those of its whole folder."""
     named = [f"{env_file}{ending}" for ending in (".example", ".sample", ".template", ".dist")]
@@ -319,15 +312,10 @@ def _read_example_env(repository: LocalRepository, container: DetectedContainer)
 
 
 def find_one_shot_services(containers: Iterable[DetectedContainer]) -> set[str]:
-    """The names of those that end: others wait for that, or they serve nothing and are not started again."""
-    names: set[str] = set()
-    for container in containers:
-        names |= {name for name, how in iter_dependencies(container) if how == "completed"}
-        serves = bool({"ports", "expose", "healthcheck"} & container.table.keys()) or bool(container.ports)
-        ends = container.table.get_text("restart") == "no" or _copies_files(container)
-        if ends and not serves:
-            names.add(container.name)
-    return names
+    """The names of the containers that run to their end."""
+    containers = list(containers)
+    serving = {container.name for container in containers if container.ports}
+    return compose_file.find_one_shots(((container.name, container.table) for container in containers), serving)
 
 
 def iter_mounts(container: DetectedContainer) -> Iterator[tuple[str, str]]:

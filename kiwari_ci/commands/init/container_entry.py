@@ -1,7 +1,6 @@
 """How a container runs: the options of its compose file as the spec writes them, and what the spec cannot say."""
 
 import re
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +17,8 @@ from kiwari_ci.commands.init.compose_files import (
 from kiwari_ci.commands.init.draft_text import CommentedMapping
 from kiwari_ci.commands.init.findings import SpecDraft
 from kiwari_ci.readers import vocabulary
+from kiwari_ci.readers.compose_file import split_command
+from kiwari_ci.readers.duration import is_duration, parse_duration
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.yaml_document import YamlMapping, YamlSequence, format_scalar
 from kiwari_ci.schema.compose_keys import EXTRA_COMPOSE_KEYS
@@ -210,15 +211,7 @@ def _add_compose_keys(container: DetectedContainer, table: CommentedMapping) -> 
 
 def parse_command(container: DetectedContainer, key: str = "command") -> list[str]:
     """The words of a command, as Compose splits them; none when a variable in it is not known."""
-    value = container.table.get(key)
-    if isinstance(value, YamlSequence):
-        texts = [format_scalar(item) for item in value]
-    else:
-        try:
-            texts = shlex.split(format_scalar(value))
-        except ValueError:
-            return []
-    return _interpolate_arguments(texts, container)
+    return _interpolate_arguments(split_command(container.table.get(key)), container)
 
 
 def _interpolate_arguments(texts: list[str], container: DetectedContainer) -> list[str]:
@@ -303,15 +296,11 @@ def _add_resource_limits(container: DetectedContainer, table: CommentedMapping) 
 
 
 def _convert_to_seconds(text: str) -> str:
-    """`1m30s` as `90s`; empty for what is no such time."""
+    """`1m30s` as `90s`, which a spec can have; empty for what is no such duration."""
     if _IS_DURATION(text):
         return text
-    match = re.fullmatch(r"(?:(\d{1,3})h)?(?:(\d{1,4})m)?(?:(\d{1,5})s)?", text)
-    if not match:
-        return ""
-    hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    total = hours * 3600 + minutes * 60 + seconds
-    return f"{total}s" if 0 < total < 100_000 else ""
+    duration = f"{parse_duration(text)}s" if is_duration(text) else ""
+    return duration if _IS_DURATION(duration) else ""
 
 
 def _convert_healthcheck(container: DetectedContainer) -> dict[str, Any]:

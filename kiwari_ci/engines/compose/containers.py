@@ -5,7 +5,6 @@ from typing import Any
 
 from kiwari_ci import schema
 from kiwari_ci.effective_spec import EffectiveAccessory, EffectiveContainer, EffectiveService
-from kiwari_ci.effective_spec.values import parse_duration
 from kiwari_ci.engines.services import describe_service, format_health_endpoint, plan_route
 from kiwari_ci.plan_model import (
     AccessoryContainer,
@@ -17,6 +16,7 @@ from kiwari_ci.plan_model import (
 )
 from kiwari_ci.plan_model.base import FrozenMapping
 from kiwari_ci.proxies.all_proxies import find_proxy
+from kiwari_ci.readers.duration import parse_duration
 from kiwari_ci.schema.compose_mapping import list_copied_compose_keys
 
 DEFAULT_NETWORK = "default"  # the network that Compose creates for each stack

@@ -11,9 +11,9 @@ from typing import Any
 from kiwari_ci import schema
 from kiwari_ci.effective_spec import EffectiveAccessory, EffectiveContainer, EffectiveEnvironment, EffectiveService
 from kiwari_ci.effective_spec.databases import POSTGRES_PORT
-from kiwari_ci.effective_spec.values import parse_duration
 from kiwari_ci.engines.kubernetes.deploy_programs import rollout
 from kiwari_ci.plan_model.base import FrozenMapping
+from kiwari_ci.readers.duration import parse_duration
 
 Document = dict[str, Any]
 OneShot = EffectiveAccessory | EffectiveService
