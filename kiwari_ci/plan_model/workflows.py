@@ -512,6 +512,11 @@ class EnvironmentWorkflow:
         return prefix + version + suffix.replace("*", str(numbers[-1]))
 
     @property
+    def looks_up_tags(self) -> bool:
+        """Whether it asks the registry which image has a tag; without tags, it knows the images that it has built."""
+        return not self.builds or bool(self.tags)
+
+    @property
     def version_word(self) -> str:
         """What the images of a tag are called, as a variable of the script."""
         return "$version" if self.removed_prefix else "$GITHUB_REF_NAME"

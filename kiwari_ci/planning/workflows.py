@@ -428,6 +428,8 @@ def _embed_build(environment: EffectiveEnvironment, image: EffectiveImage, actio
         for test in test_jobs.plan_test_jobs(environment.spec.services[service], actions, may_deploy=True)
     )
     is_run = environment in image.environments
+    # A version is built anew; a person may deploy it again. Without tags, every run is started by a person.
+    is_started_by_tags = environment.tag_pattern is not None
     base_jobs = [builds.name_build_job(base) for base in image.bases]
     gate, gates = _split_gates([*([test.job for test in tests] or [CHECK_COMMIT_JOB]), *base_jobs])
     return replace(
@@ -435,7 +437,7 @@ def _embed_build(environment: EffectiveEnvironment, image: EffectiveImage, actio
         build_job=f"build-{service}",
         maker=environment.workflow,
         reuses=bool(environment.model.deploy_on.dispatch) or not is_run,
-        reused_when="github.event_name == 'workflow_dispatch'" if is_run else "",
+        reused_when="github.event_name == 'workflow_dispatch'" if is_run and is_started_by_tags else "",
         tests=tests,
         gate=gate,
         gates=gates,

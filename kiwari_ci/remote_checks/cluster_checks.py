@@ -146,7 +146,7 @@ def find_differences(wanted: Any, found: Any, place: str = "") -> Iterator[str]:
 def check_stack(
     group: FindingGroup, stack: ClusterStack, facts: StackFacts, runbook: ClusterRunbookIndex
 ) -> Iterator[Finding]:
-    """Check the namespace of a stack: Secrets, the login of a deploy, the database, and what serves."""
+    """Check the namespace of a stack: Secrets, the service account of the deploys, the database, and what serves."""
     yield from _check_secrets(group, stack, facts, runbook)
     yield _check_login(group, stack, facts, runbook)
     objects_by_hand = list_objects_by_hand(stack)
@@ -232,8 +232,8 @@ def _check_pull_secret(
 
 
 def _check_login(group: FindingGroup, stack: ClusterStack, facts: StackFacts, runbook: ClusterRunbookIndex) -> Finding:
-    """A role of somebody else may give the login of a deploy more than setup.yaml does."""
-    subject = f"login of a deploy {stack.name}/{manifests.DEPLOY_ACCOUNT}"
+    """A role of somebody else may give the service account of the deploys more than setup.yaml does."""
+    subject = f"service account {stack.name}/{manifests.DEPLOY_ACCOUNT}"
     if not facts.can_read_secrets:
         return group.not_asked(subject, "only a person who administers the cluster may ask what it may do")
     if facts.can_read_secrets == "yes":

@@ -163,7 +163,7 @@ class ClusterRunbookIndex(RunbookIndex):
         return "; ".join(command.line for command in self._namespace(stack_name).database)
 
     def list_rights(self, stack_name: str) -> str:
-        """The command that lists what the login of a deploy may do."""
+        """The command that lists what the service account of the deploys may do."""
         return self._namespace(stack_name).rights.line
 
     def cancel(self, stack_name: str) -> str:

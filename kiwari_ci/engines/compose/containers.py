@@ -10,6 +10,7 @@ from kiwari_ci.plan_model import (
     AccessoryContainer,
     ComposeAttribute,
     ComposeContainer,
+    ComposeLabel,
     KeyValue,
     NetworkAttachment,
     ServiceContainer,
@@ -25,6 +26,23 @@ _COMPOSE_CONDITIONS = {
     "healthy": "service_healthy",
     "completed": "service_completed_successfully",
 }
+
+# The labels that the host program reads, with the comment beside each in a compose file.
+_LABEL_NOTES = {
+    "deploy.health": "what a deploy asks a new container before the old one stops",
+    "deploy.host": "the Host header of that request",
+    "deploy.scheme": "the X-Forwarded-Proto header of that request",
+    "deploy.start-period": "the seconds that a new container may take to answer",
+    "deploy.name-cache": "the seconds for which the proxy may keep the address of an old container",
+    "deploy.from": "only images that served in this container are deployed",
+    "deploy.user": "the user name for the registry",
+    "deploy.rollout": "the old container stops before the new one starts",
+    "deploy.once": "it runs to its end in each deploy",
+    "deploy.migrate": "the command that a deploy runs first, with the new image",
+    "deploy.backup": "the database that is dumped before the migration",
+    "deploy.accessory": "a deploy starts it if it is missing, and does not replace it",
+}
+_ONE_SHOT_ACCESSORY_NOTE = "it runs to its end before each deploy"
 
 
 def plan_service_containers(service: EffectiveService) -> tuple[ServiceContainer, ...]:
@@ -134,14 +152,20 @@ def _plan_dependencies(container: EffectiveContainer) -> tuple[KeyValue, ...]:
 
 def _plan_labels(
     container: EffectiveContainer, is_public: bool, program_labels: dict[str, str]
-) -> tuple[KeyValue, ...]:
+) -> tuple[ComposeLabel, ...]:
     """Plan the labels: the host program's, the proxy's, and the spec's own, which win."""
     options = container.options
     proxy = find_proxy(container.environment.hosts_with("compose")[0].proxy.kind)
     proxy_labels = proxy.labels(container, options.port) if is_public and options.port else {}
     used_program_labels = {key: value for key, value in program_labels.items() if value}
     labels = used_program_labels | proxy_labels | options.labels
-    return tuple(KeyValue(key, double_dollar_signs(value)) for key, value in labels.items())
+    return tuple(ComposeLabel(key, double_dollar_signs(value), _find_note(key, value)) for key, value in labels.items())
+
+
+def _find_note(label: str, value: str) -> str:
+    if (label, value) == ("deploy.accessory", "once"):
+        return _ONE_SHOT_ACCESSORY_NOTE
+    return _LABEL_NOTES.get(label, "")
 
 
 def _plan_health_labels(service: EffectiveService) -> dict[str, str]:
