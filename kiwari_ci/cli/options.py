@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,22 +127,25 @@ def parse_pairs(options: Iterable[str]) -> dict[str, str]:
 
 def parse_cluster_contexts(plan: "Plan", options: Iterable[str]) -> dict[str, str]:
     """The contexts of kubectl by cluster name; raises UsageError for a cluster that the spec does not have."""
-    return _parse_pairs_of_names("cluster", options, [cluster.name for cluster in plan.clusters])
+    contexts = parse_pairs(options)
+    names = [cluster.name for cluster in plan.clusters]
+    if unknown := _list_unknown_names(contexts, names):
+        raise click.UsageError(f"no cluster {unknown}: the spec has {', '.join(names) or 'none'}")
+    return contexts
 
 
 def parse_destinations(plan: "Plan", options: Iterable[str]) -> dict[str, str]:
     """What ssh calls each host, by its name in the spec; raises UsageError for a host that the spec does not have."""
-    return _parse_pairs_of_names("host", options, [host.name for host in plan.hosts])
+    destinations = parse_pairs(options)
+    names = [host.name for host in plan.hosts]
+    if unknown := _list_unknown_names(destinations, names):
+        raise click.UsageError(f"no host {unknown}: the spec has {', '.join(names) or 'none'}")
+    return destinations
 
 
-def _parse_pairs_of_names(kind: str, options: Iterable[str], names: Sequence[str]) -> dict[str, str]:
-    """Options of the form NAME=VALUE, as a mapping; raises UsageError for a name that the spec does not have."""
-    pairs = parse_pairs(options)
-    unknown = ", ".join(sorted(set(pairs) - set(names)))
-    if unknown:
-        shown_names = ", ".join(names) or "none"
-        raise click.UsageError(f"no {kind} {escape_control_characters(unknown)}: the spec has {shown_names}")
-    return pairs
+def _list_unknown_names(pairs: Iterable[str], names: Iterable[str]) -> str:
+    """The names of options that are none of these names; they are printed, so nothing in them is obeyed."""
+    return escape_control_characters(", ".join(sorted(set(pairs) - set(names))))
 
 
 def select_output_format(style: str | None) -> str:
