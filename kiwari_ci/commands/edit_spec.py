@@ -114,7 +114,7 @@ def edit_text(text: str, loc: YamlPath, value: Any) -> str:
 
 
 def _find_insertion(lines: Sequence[str], position: int, new_line: str) -> int:
-    """Where new lines go: before the blank lines and the comments that lead to what comes next."""
+    """Find the line at which to insert: before the blank lines and comments above the next key."""
     indent = len(new_line) - len(new_line.lstrip())
     while position > 0:
         line = lines[position - 1]
@@ -131,7 +131,7 @@ def _diff(before: Sequence[str], after: Sequence[str]) -> list[tuple[str, int, i
 
 
 def _match_lines(before: Sequence[str], after: Sequence[str]) -> dict[int, int]:
-    """For each line the number of the line in another text that is the same, or that stands in its place."""
+    """Map each line to the line of another text that is equal to it, or that replaces it."""
     line_of: dict[int, int] = {}
     for _, start, end, new_start, new_end in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         if end - start == new_end - new_start:
@@ -179,7 +179,7 @@ def _to_ruamel(value: Any, is_flow: bool = False) -> Any:
 
 
 def _means(spec: Path, text: str, expected: Any) -> bool:
-    """Whether a text says exactly what it should."""
+    """Whether the text of a spec has exactly the expected values."""
     try:
         return bool(yaml_source.parse_yaml(str(spec), text).data == expected)
     except SpecError:

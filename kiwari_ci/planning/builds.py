@@ -40,10 +40,10 @@ def name_build_job(image: EffectiveImage) -> str:
 
 def list_all_bases(image: EffectiveImage) -> list[EffectiveImage]:
     """List the images that an image is built from, also those that these are built from, which come first."""
-    found: list[EffectiveImage] = []
+    bases: list[EffectiveImage] = []
     for base in image.bases:
-        found += [*list_all_bases(base), base]
-    return list(dict.fromkeys(found))
+        bases += [*list_all_bases(base), base]
+    return list(dict.fromkeys(bases))
 
 
 def order_for_builds(images: tuple[EffectiveImage, ...]) -> tuple[EffectiveImage, ...]:

@@ -239,7 +239,7 @@ class _SharedWorkflow:
         groups: dict[tuple[str, ...], list[str]] = {}
         for branch in self.branches:
             built_from = (image, *self._list_dependents(image))
-            outputs = [output for each in built_from for output in self._list_outputs(each, branch)]
+            outputs = [output for source in built_from for output in self._list_outputs(source, branch)]
             if outputs:
                 groups.setdefault(tuple(dict.fromkeys([image.service, *outputs])), []).append(branch)
         return groups
@@ -249,9 +249,15 @@ class _SharedWorkflow:
 
         All environments of the branch are deployed then: an image of this source must not be another one in each.
         """
-        deployed = [each for each in _list_push_environments(image) if each.deploy_branch == branch]
-        stacks = [_name_stack_output(each) for each in deployed if _list_stack_filters(each, self.stacks)]
-        return [image.service, *stacks] if deployed else []
+        environments = [
+            environment for environment in _list_push_environments(image) if environment.deploy_branch == branch
+        ]
+        stacks = [
+            _name_stack_output(environment)
+            for environment in environments
+            if _list_stack_filters(environment, self.stacks)
+        ]
+        return [image.service, *stacks] if environments else []
 
     def _format_untouched(self, image: EffectiveImage) -> str:
         """Format the condition that a push touches neither an image nor what a deploy sends with it."""
@@ -269,7 +275,7 @@ class _SharedWorkflow:
             changes_jobs.format_touched(list(outputs)),
             _format_branch_condition(environment.deploy_branch),
         ]
-        built = dict.fromkeys(itertools.chain.from_iterable((*builds.list_all_bases(each), each) for each in images))
+        built = dict.fromkeys(built for image in images for built in (*builds.list_all_bases(image), image))
         gates = [changes_jobs.JOB]
         for image in built:
             gates += [*(test.job for test in self.tests[image]), builds.name_build_job(image)]
@@ -315,7 +321,7 @@ def _plan_image_jobs(image: EffectiveImage, actions: ActionPins) -> ImageJobs:
     return ImageJobs(
         source=source,
         build_job=builds.name_build_job(image),
-        branches=tuple(dict.fromkeys(each.deploy_branch for each in _list_push_environments(image))),
+        branches=tuple(dict.fromkeys(environment.deploy_branch for environment in _list_push_environments(image))),
         condition="",
         maker=builds.BRANCH_OF_RUN,
         reuses=False,

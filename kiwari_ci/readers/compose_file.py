@@ -28,6 +28,8 @@ MAX_EXTENDS_DEPTH = 10  # services that extend one another
 _TRAEFIK_HOSTS = re.compile(r"Host(?:SNI)?\(([^)]*)\)")
 _COLON_OUTSIDE_VARIABLE = re.compile(r":(?![^{}]*\})")
 _HEALTHCHECK_DURATIONS = ("interval", "timeout", "start_period", "start_interval")
+_PAIR_ATTRIBUTES = ("environment", "labels", "annotations", "extra_hosts", "sysctls")
+_REFERENCE_ATTRIBUTES = ("networks", "depends_on", "configs", "secrets")
 _LIST_ATTRIBUTES = ("expose", "cap_add", "cap_drop", "devices", "security_opt", "dns", "tmpfs", "profiles")
 
 
@@ -370,16 +372,11 @@ def collect_stack_images(stack: ComposeProject) -> set[str]:
 
 
 def _normalize_attribute(table: YamlMapping, name: str) -> Any:
-    """Lists where order says nothing become mappings: two ways to write one thing are one."""
-    value = table[name]
-    if name in ("environment", "labels", "annotations", "extra_hosts", "sysctls"):
+    """Write an attribute in one way, whichever of several ways the file has; a list without an order is a mapping."""
+    if name in _PAIR_ATTRIBUTES:
         return {key: entry for key, entry, _ in table.iter_key_values(name)}
-    if name == "networks" and isinstance(value, dict):
-        return {key: _normalize_network(options) for key, options in value.items()}
-    if name == "depends_on" and isinstance(value, dict):
-        return {key: _normalize_dependency(options) for key, options in value.items()}
-    if name in ("networks", "depends_on", "configs", "secrets"):
-        return value if isinstance(value, dict) else {str(_get_source_name(item)): None for item in as_list(value)}
+    if name in _REFERENCE_ATTRIBUTES:
+        return _normalize_references(name, table[name])
     if name == "ports":
         return {port.text + _format_options(port.options): None for port in list_ports(table)}
     if name == "volumes":
@@ -387,13 +384,28 @@ def _normalize_attribute(table: YamlMapping, name: str) -> Any:
     if name == "env_file":
         return {path: None for path, _ in list_env_files(table)}
     if name in _LIST_ATTRIBUTES:
-        return {str(item): None for item in as_list(value)}
+        return {str(entry): None for entry in as_list(table[name])}
+    return _normalize_value(name, table[name])
+
+
+def _normalize_value(name: str, value: Any) -> Any:
     if name in ("command", "entrypoint") and isinstance(value, str):
         return split_command(value) or value  # as text if it cannot be split
     if name == "stop_grace_period":
         return _normalize_duration(value)
     if name == "healthcheck" and isinstance(value, dict):
         return {key: _normalize_healthcheck_entry(key, entry) for key, entry in value.items()}
+    return value
+
+
+def _normalize_references(name: str, value: Any) -> dict[str, Any]:
+    """Networks, dependencies, configs or secrets, by name, with the options of each."""
+    if not isinstance(value, dict):
+        return {str(_get_source_name(entry)): None for entry in as_list(value)}
+    if name == "networks":
+        return {key: _normalize_network(options) for key, options in value.items()}
+    if name == "depends_on":
+        return {key: _normalize_dependency(options) for key, options in value.items()}
     return value
 
 

@@ -128,16 +128,19 @@ def _check_object(group: FindingGroup, path: str, wanted: Json, answer: ClusterA
     return None
 
 
-def find_differences(wanted: Any, found: Any, place: str = "") -> Iterator[str]:
-    """Where an object of the cluster differs from what was wanted: a mapping may have more keys, a list no more."""
-    if isinstance(wanted, dict) and isinstance(found, dict):
-        for key, part in wanted.items():
-            yield from find_differences(part, found.get(key), f"{place}.{key}" if place else key)
-    elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
-        for number, (part, found_part) in enumerate(zip(wanted, found, strict=True)):
-            yield from find_differences(part, found_part, f"{place}[{number}]")
-    elif wanted != found:
-        yield place
+def find_differences(wanted: Any, actual: Any, path: str = "") -> Iterator[str]:
+    """Find the paths at which an object of the cluster differs from the generated one.
+
+    The cluster may add keys to a mapping, but no entries to a list.
+    """
+    if isinstance(wanted, dict) and isinstance(actual, dict):
+        for key, wanted_part in wanted.items():
+            yield from find_differences(wanted_part, actual.get(key), f"{path}.{key}" if path else key)
+    elif isinstance(wanted, list) and isinstance(actual, list) and len(wanted) == len(actual):
+        for number, (wanted_part, actual_part) in enumerate(zip(wanted, actual, strict=True)):
+            yield from find_differences(wanted_part, actual_part, f"{path}[{number}]")
+    elif wanted != actual:
+        yield path
 
 
 # A stack

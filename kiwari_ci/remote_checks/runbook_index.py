@@ -167,7 +167,7 @@ class ClusterRunbookIndex(RunbookIndex):
         return self._namespace(stack_name).rights.line
 
     def cancel(self, stack_name: str) -> str:
-        """The command that takes back what a killed deploy began."""
+        """The command that undoes a deploy that was killed."""
         return self._namespace(stack_name).cancel.line
 
     def rollback(self, stack_name: str, container_name: str) -> str:

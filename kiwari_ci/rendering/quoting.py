@@ -19,7 +19,7 @@ _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff
 
 
 class QuotedText(str):
-    """Text that one of the filters below made: all that a template may print."""
+    """Text from one of the filters below. A template can print no other values."""
 
 
 def yaml(value: object) -> QuotedText:

@@ -163,8 +163,8 @@ def _explain_branch_trigger(workflow: ServiceWorkflow) -> str:
 def _describe_changed_files(change: ChangedFiles, event: str) -> str:
     files = change.files
     summary = files[0] if len(files) == 1 else f"{len(files)} files"
-    if change.said:
-        summary += f", {change.said}"
+    if change.source:
+        summary += f", {change.source}"
     return f"{event}: {summary}"
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from kiwari_ci.commands.diff.change import (
     EVERY_ADOPTION,
     PipelineChange,
-    Stage,
     format_names,
     iter_added_removed,
 )
@@ -384,55 +383,43 @@ class ContainerComparison:
     def _compare_environment(self, old: dict[str, Any], new: dict[str, Any]) -> Iterator[PipelineChange]:
         """Compare environment variables by name; no value is shown, for it may be a secret."""
         for key in dict.fromkeys([*old, *new]):
-            name = as_inline_code(key)
             if key not in new:
-                if key in self.keys:
-                    consequence = "put it into the env file on the server; no deploy starts until it is there"
-                else:
-                    consequence = "it is lost"
-                message = f"the compose file no longer sets {name}: {consequence}"
-                yield PipelineChange(
-                    "",
-                    message,
-                    True,
-                    self.where("environment"),
-                    ((key, ""),),
-                    stage="before",
-                    is_dangerous=key not in self.keys,
-                )
+                yield self._describe_removed_variable(key)
             elif key not in old:
-                is_required = _is_required_variable(new[key])
-                message = f"the compose file sets {name}"
-                if is_required:
-                    message += ": the stack's .env must have it, or nothing starts"
-                stage: Stage = "before" if is_required else "change"
-                where = self.where("environment", key)
-                yield PipelineChange(
-                    "",
-                    message,
-                    is_required,
-                    where,
-                    (("", key),),
-                    stage=stage,
-                    summary=_REQUIRED_KEYS if is_required else "",
-                    item=self._describe_required_key(key),
-                )
+                yield self._describe_new_variable(key, new[key])
             elif not are_identical(old[key], new[key]):
-                is_required = _is_required_variable(new[key]) and not _is_required_variable(old[key])
-                if is_required:
-                    message = f"{name} must not be empty in the stack's .env, or nothing starts"
-                else:
-                    message = f"the compose file sets {name} to something else"
-                stage = "before" if is_required else "change"
-                yield PipelineChange(
-                    "",
-                    message,
-                    True,
-                    self.where("environment", key),
-                    stage=stage,
-                    summary=_REQUIRED_KEYS if is_required else "",
-                    item=self._describe_required_key(key),
-                )
+                yield self._describe_changed_variable(key, old[key], new[key])
+
+    def _describe_removed_variable(self, key: str) -> PipelineChange:
+        is_lost = key not in self.keys
+        consequence = "put it into the env file on the server; no deploy starts until it is there"
+        if is_lost:
+            consequence = "it is lost"
+        message = f"the compose file no longer sets {as_inline_code(key)}: {consequence}"
+        where = self.where("environment")
+        return PipelineChange("", message, True, where, ((key, ""),), stage="before", is_dangerous=is_lost)
+
+    def _describe_new_variable(self, key: str, value: Any) -> PipelineChange:
+        message = f"the compose file sets {as_inline_code(key)}"
+        where = self.where("environment", key)
+        if not _is_required_variable(value):
+            return PipelineChange("", message, False, where, (("", key),), item=self._describe_required_key(key))
+        message += ": the stack's .env must have it, or nothing starts"
+        return self._describe_required_variable(key, message, (("", key),))
+
+    def _describe_changed_variable(self, key: str, old: Any, new: Any) -> PipelineChange:
+        if _is_required_variable(new) and not _is_required_variable(old):
+            message = f"{as_inline_code(key)} must not be empty in the stack's .env, or nothing starts"
+            return self._describe_required_variable(key, message, ())
+        message = f"the compose file sets {as_inline_code(key)} to something else"
+        where = self.where("environment", key)
+        return PipelineChange("", message, True, where, item=self._describe_required_key(key))
+
+    def _describe_required_variable(self, key: str, message: str, pairs: tuple[tuple[str, str], ...]) -> PipelineChange:
+        """A variable that a person has to set before the next deploy."""
+        where = self.where("environment", key)
+        item = self._describe_required_key(key)
+        return PipelineChange("", message, True, where, pairs, stage="before", summary=_REQUIRED_KEYS, item=item)
 
     def _describe_required_key(self, key: str) -> str:
         folder = self.document.path.rpartition("/")[0].rpartition("/")[2]

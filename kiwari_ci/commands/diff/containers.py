@@ -108,7 +108,7 @@ def _describe_replaced_migration(pair: StackPair, service: ComposeService) -> Pi
 
 
 def _rename_dependencies(service: ComposeService, new_keys: dict[str, str]) -> ComposeService:
-    """Call what a service waits for as the new file does, and write the condition that Compose has by default."""
+    """Rename a service's dependencies as in the new file, and add the default condition of Compose."""
     dependencies = service.attributes.get("depends_on")
     if not isinstance(dependencies, dict):
         return service
@@ -340,7 +340,7 @@ def _compare_schedules(pair: StackPair) -> Iterator[PipelineChange]:
 
 
 def _compare_sections(pair: StackPair) -> Iterator[PipelineChange]:
-    """Compare what the files have beside services: networks, volumes and all other sections."""
+    """Compare the sections other than `services`, such as networks and volumes."""
     old, new = _rename_network_section(pair.before), _rename_network_section(pair.after)
     for section in dict.fromkeys([*old, *new]):
         before, after = old.get(section), new.get(section)

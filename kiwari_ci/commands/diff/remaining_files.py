@@ -107,7 +107,7 @@ def _find_image_cleanups(workflow: WorkflowWithEffects) -> Iterator[PipelineChan
 def _deletes_images(step: ParsedStep) -> bool:
     action = get_action_name(step.uses).lower()
     if action == "actions/delete-package-versions":
-        return step.given.get("package-type", "container") in ("container", "docker")
+        return step.inputs.get("package-type", "container") in ("container", "docker")
     return action in _IMAGE_CLEANUP_ACTIONS or _IMAGE_DELETION.search(step.run) is not None
 
 

@@ -189,7 +189,7 @@ def _read_document(repository: LocalRepository, path: str) -> YamlDocument | Non
 
 
 def _apply_override_files(documents: dict[str, YamlDocument]) -> None:
-    """Complete what is written for production or staging alone by the file beside it that is for all."""
+    """Merge each file for production or staging with the file for all environments in the same folder."""
     for path, document in documents.items():
         if vocabulary.classify_environment(path) not in (vocabulary.PRODUCTION, vocabulary.STAGING):
             continue
@@ -262,7 +262,7 @@ def _parse_containers(repository: LocalRepository, document: YamlDocument, kind:
 
 
 def _find_external_networks(compose: YamlMapping, variables: dict[str, str]) -> dict[str, str]:
-    """The networks that others made: by their key, what Docker calls them."""
+    """Find the external networks: the name that each has in Docker, by its key."""
     networks = {}
     for key, options in compose.get_mapping("networks").iter_mappings():
         if options.get("external"):

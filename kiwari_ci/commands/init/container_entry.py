@@ -1,4 +1,4 @@
-"""How a container runs: the options of its compose file as the spec writes them, and what the spec cannot say."""
+"""Converts the options of a container in a Compose file to a spec, and lists those that a spec cannot have."""
 
 import re
 from collections.abc import Mapping
@@ -62,7 +62,7 @@ _DEFAULT_LOG_DRIVERS = ("", "json-file", "local")
 def build_service_options(
     container: DetectedContainer, names: Mapping[str, str], network: str
 ) -> tuple[CommentedMapping, list[str]]:
-    """What a service's container adds to its entry, and notes on what it cannot.
+    """Build the options of a service's container, and notes on those that the spec cannot have.
 
     `names` are the names in the spec of the containers that it has.
     """
@@ -98,7 +98,7 @@ def add_published_ports(container: DetectedContainer, table: CommentedMapping, i
 def build_accessory_entry(
     container: DetectedContainer, names: Mapping[str, str], network: str, runs_once: bool
 ) -> tuple[CommentedMapping, list[str]]:
-    """The entry of other people's image, and notes on what it cannot say."""
+    """Build the entry of an accessory, and notes on what it cannot have."""
     table = CommentedMapping()
     _add_image(container, table)
     if runs_once:
@@ -327,7 +327,7 @@ def _convert_healthcheck(container: DetectedContainer) -> dict[str, Any]:
 
 
 def _add_environment_keys(container: DetectedContainer, table: CommentedMapping) -> list[str]:
-    """Plain values stand in the compose file; secrets, and what nobody knows, in an env file."""
+    """Add plain values to `environment`, and secrets and unknown values to `env`."""
     env = CommentedMapping()
     environment = CommentedMapping()
     unsupported = []
