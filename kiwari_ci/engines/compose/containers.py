@@ -29,9 +29,9 @@ _COMPOSE_CONDITIONS = {
 
 # The labels that the host program reads, with the comment beside each in a compose file.
 _LABEL_NOTES = {
-    "deploy.health": "what a deploy asks a new container before the old one stops",
-    "deploy.host": "the Host header of that request",
-    "deploy.scheme": "the X-Forwarded-Proto header of that request",
+    "deploy.health": "how a deploy checks that a new container is healthy",
+    "deploy.host": "the Host header of the health check",
+    "deploy.scheme": "the X-Forwarded-Proto header of the health check",
     "deploy.start-period": "the seconds that a new container may take to answer",
     "deploy.name-cache": "the seconds for which the proxy may keep the address of an old container",
     "deploy.from": "only images that served in this container are deployed",
