@@ -72,7 +72,7 @@ def plan_image_build(image: EffectiveImage) -> ImageBuild:
         cache=f"{image.repository}:{CACHE_TAG}" if build.cache else "",
         scan=(build.scan.image, *build.scan.command) if build.scan else (),
         scanned=platforms[0] if platforms else "",
-        attested=_attested_name(image) if build.attest else "",
+        attested=_find_attested_name(image) if build.attest else "",
         base_jobs=tuple(name_build_job(base) for base in image.bases),
     )
 
@@ -107,7 +107,7 @@ def _format_base_arguments(image: EffectiveImage) -> Iterator[str]:
         yield f"{argument}={base.repository}@${{{{ needs.{name_build_job(base)}.outputs.digest }}}}"
 
 
-def _attested_name(image: EffectiveImage) -> str:
+def _find_attested_name(image: EffectiveImage) -> str:
     """Name an image with its registry's host, also that of Docker Hub.
 
     See https://github.com/actions/attest#container-image.

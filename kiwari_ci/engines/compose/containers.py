@@ -63,7 +63,7 @@ def _plan_replica(service: EffectiveService, replica_name: str) -> ServiceContai
     is_first = replica_name == service.container_name
     program_labels = {
         **_plan_health_labels(service),
-        "deploy.from": _promotion_source(service),
+        "deploy.from": _find_promotion_source(service),
         "deploy.user": service.environment.spec.registry.user or "",
         "deploy.rollout": "recreate" if service.is_stopped_first else "",
         "deploy.once": "yes" if options.once else "",
@@ -95,7 +95,7 @@ def _plan_container(
         health_path=http_health.path if http_health else "/",
         health_status=http_health.status if http_health else 0,
         websocket="yes" if options.websocket else "no",
-        restart=_restart_policy(options),
+        restart=_choose_restart_policy(options),
         init=is_service and "init" not in options.compose,
         is_bounded="logging" not in options.compose,
         keeps_privileges="security_opt" not in options.compose,
@@ -129,7 +129,7 @@ def _list_copied_attributes(model: schema.SpecModel | None) -> tuple[ComposeAttr
     return tuple(attributes)
 
 
-def _restart_policy(options: schema.Service | schema.Accessory) -> str:
+def _choose_restart_policy(options: schema.Service | schema.Accessory) -> str:
     if "restart" in options.compose:
         return ""
     return "no" if options.once else "unless-stopped"
@@ -205,7 +205,7 @@ def _find_backup_before_migration(service: EffectiveService) -> str:
     return f"{database.server.name}/{database.name}"
 
 
-def _promotion_source(service: EffectiveService) -> str:
+def _find_promotion_source(service: EffectiveService) -> str:
     """Name the stack and container whose state file must know a digest before this environment takes it.
 
     It is empty where the two environments do not share their hosts.
