@@ -1,7 +1,8 @@
-"""The decorator of classes that never change: a frozen dataclass that Python makes four times faster.
+"""A decorator that makes a class a frozen dataclass, faster than the one of the standard library.
 
-`dataclasses.dataclass(frozen=True)` compiles six methods for each class, and a run loads some hundred of them: that
-was a seventh of its time. Here they are written once, for all classes.
+Use it as `dataclasses.dataclass(frozen=True)` in modules that every command loads. The standard one compiles six
+methods for each class. A command loads more than a hundred such classes, which took a seventh of its time. Here each
+method is written once, for all classes.
 """
 
 from dataclasses import MISSING, Field, FrozenInstanceError

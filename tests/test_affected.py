@@ -209,7 +209,7 @@ def test_three_dots_for_a_pull_request_two_for_a_push(repository: Repository) ->
 
 def test_a_new_branch_is_compared_with_what_was_before_it(repository: Repository, tmp_path: Path) -> None:
     first = git_history.find_changed_files(repository.read(), ZEROS, "HEAD", True)
-    assert first.files == ("admin/page", "api/main", "docker/other") and "compared with nothing" in first.said
+    assert first.files == ("admin/page", "api/main", "docker/other") and "compared with nothing" in first.source
     repository.git("update-ref", "refs/remotes/origin/main", "HEAD")
     repository.commit("two", api__main="2")
     repository.commit("three", api__more="3")

@@ -51,7 +51,7 @@ def run_script(script: str, folder: Path, **variables: str) -> tuple[int, str]:
     ],
 )
 def test_a_run_takes_the_branches_of_the_spec(tmp_path: Path, ref: str, is_taken: bool) -> None:
-    script = find_script("deploy-dev", "check-commit", "Is it to be deployed?")
+    script = find_script("deploy-dev", "check-commit", "Check what is deployed")
     _, kind, name = ref.split("/", 2)
     words = {"GITHUB_REF_NAME": name, "GITHUB_REF_TYPE": {"heads": "branch", "tags": "tag"}[kind]}
     code, text = run_script(script, tmp_path, GITHUB_REF=ref, **words)

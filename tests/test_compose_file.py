@@ -4,6 +4,7 @@ import pytest
 
 from kiwari_ci.readers import compose_file
 from kiwari_ci.readers.compose_file import ComposeService
+from kiwari_ci.readers.duration import is_duration, parse_duration
 from kiwari_ci.readers.env_file import parse_env_assignments
 from kiwari_ci.readers.yaml_document import parse_yaml_document
 
@@ -30,6 +31,32 @@ def test_two_ways_to_write_one_thing_are_one(short: str, long: str) -> None:
     first = read_service(f"services: {{web: {{{short}}}}}")
     second = read_service(f"services: {{web: {{{long}}}}}")
     assert first.attributes == second.attributes != {}
+
+
+def test_only_the_aliases_of_a_network_are_shown_without_their_key() -> None:
+    service = read_service("services: {web: {networks: {front: {aliases: [web, www]}, back: {priority: 1000}}}}")
+    assert service.attributes["networks"] == {"front": "web, www", "back": {"priority": 1000}}
+
+
+def test_services_that_run_to_their_end() -> None:
+    text = "services: {web: {depends_on: {seed: {condition: service_completed_successfully}}}, seed: {image: a}, "
+    text += "files: {command: cp -r /dist /out}, task: {restart: 'no'}, shop: {restart: 'no', ports: ['80']}}\n"
+    project = compose_file.parse_compose_file(parse_yaml_document("compose.yml", text))
+    assert project
+    services = [(key, service.table) for key, service in project.services.items()]
+    assert compose_file.find_one_shots(services) == {"seed", "files", "task"}
+    assert compose_file.find_one_shots(services, serving={"task"}) == {"seed", "files"}
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("3m", 180), ("1h1m1s", 3661), ("30s1m", 90)])
+def test_durations(text: str, seconds: int) -> None:
+    assert is_duration(text)
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "90", "1.5h", "10ms", "9" * 5000 + "s"])
+def test_other_texts_are_no_durations(text: str) -> None:
+    assert not is_duration(text)
 
 
 def test_a_colon_in_a_variable_cuts_no_mount() -> None:

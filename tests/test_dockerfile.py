@@ -9,7 +9,7 @@ from kiwari_ci.readers.dockerfile import Dockerfile, parse_dockerfile
 
 def taken(text: str) -> list[str]:
     """The paths that the stages of a Dockerfile take from the context."""
-    return [source.path for stage in parse_dockerfile(text).stages for source in stage.taken]
+    return [source.path for stage in parse_dockerfile(text).stages for source in stage.sources]
 
 
 def copied(rest: str) -> list[str]:
@@ -77,7 +77,7 @@ def test_variables(text: str, paths: list[str]) -> None:
 
 def test_variables_that_only_the_build_knows() -> None:
     text = "FROM x\nARG APP\nARG TARGETARCH\nENV D=a/$APP\nCOPY a$APP b$TARGETARCH c$OTHER $D ${D#a} e /x/\n"
-    assert [(source.unknown, source.undefaulted) for source in parse_dockerfile(text).stages[0].taken] == [
+    assert [(source.unknown, source.undefaulted) for source in parse_dockerfile(text).stages[0].sources] == [
         (("APP",), ("APP",)),
         (("TARGETARCH",), ()),
         (("OTHER",), ()),
@@ -174,7 +174,7 @@ def test_nothing_makes_it_fall(text: str) -> None:
     assert dockerfile.stages or dockerfile.faults
     for stage in dockerfile.stages:
         assert all(1 <= instruction.line <= instruction.last <= lines for instruction in stage.instructions)
-        assert all(not source.path.startswith(("/", "../")) and source.path != ".." for source in stage.taken)
+        assert all(not source.path.startswith(("/", "../")) and source.path != ".." for source in stage.sources)
         assert stage.needs <= set(range(len(dockerfile.stages)))
     assert not dockerfile.stages or dockerfile.built[-1] == dockerfile.stages[-1]
 
@@ -204,9 +204,9 @@ def test_what_a_build_is_given() -> None:
     read_so = parse_dockerfile(text, {"V": "2", "N": None, "D": "f"}, "A")
     assert [stage.name for stage in read_so.built] == ["a"]
     assert read_so.stages[0].image == "x:2"
-    (taken,) = read_so.built[0].taken
+    (taken,) = read_so.built[0].sources
     assert (taken.unknown, taken.undefaulted) == (("N",), ())
-    assert parse_dockerfile("FROM x\nARG V=1\nCOPY $V /x\n", {"V": "2"}).built[0].taken[0].path == "2"
+    assert parse_dockerfile("FROM x\nARG V=1\nCOPY $V /x\n", {"V": "2"}).built[0].sources[0].path == "2"
     assert parse_dockerfile(text, {}, "c").target is None and parse_dockerfile(text, {}, "c").built == ()
     assert read_so.arguments == {"V", "W", "N", "D"}
 

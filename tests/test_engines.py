@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from kiwari_ci import generator
-from kiwari_ci.engines.all_engines import ENGINES, find_engine, list_engines
+from kiwari_ci.engines.all_engines import ENGINE_LOADERS, find_engine, list_engines
 from kiwari_ci.engines.base import Engine
 from kiwari_ci.rendering.render import TEMPLATES_FOLDER, render_files
 from kiwari_ci.schema import Accessory, Service
@@ -20,7 +20,7 @@ PLAN = generator.load_spec(ROOT / "specs/kiwari.yaml").plan
 
 
 def test_the_registry_has_every_engine() -> None:
-    assert set(ENGINES) == set(KINDS)
+    assert set(ENGINE_LOADERS) == set(KINDS)
     assert list_engines() == [find_engine(kind) for kind in KINDS]
 
 

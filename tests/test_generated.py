@@ -289,7 +289,7 @@ def see_that_a_newer_commit_serves(folder: Path, newer: str, **environment: str)
 
 @pytest.mark.parametrize(("newer", "code"), [("1", 0), ("2", 0), ("3", 1)])
 def test_a_newer_commit_must_be_on_the_branch(tmp_path: Path, newer: str, code: int) -> None:
-    repository = Repository(tmp_path / "counted")
+    repository = Repository(tmp_path / "history")
     first = repository.commit("one")
     repository.commit("two")
     repository.git("tag", "v1.3.0")
@@ -307,7 +307,7 @@ def test_a_newer_commit_must_be_on_the_branch(tmp_path: Path, newer: str, code: 
 def test_a_tag_that_changed_nothing_is_red_unless_a_newer_one_did(
     tmp_path: Path, tag: str, kind: str, code: int
 ) -> None:
-    repository = Repository(tmp_path / "counted")
+    repository = Repository(tmp_path / "history")
     first = repository.commit("one")
     repository.git("tag", "v1.2.0")
     repository.commit("two")

@@ -407,3 +407,10 @@ def test_variables_of_an_override_file_join_the_first_files(base: str, own: str,
     spec, _ = init(tmp_path, {**files, "Dockerfile": "FROM scratch\nEXPOSE 8080\n"})
     (service,) = spec["services"].values()
     assert service["env"] == {"LOG": "warn", "KEPT": "yes", "MORE": "1"}
+
+
+def test_the_base_of_an_image_is_that_of_its_last_stage(tmp_path: Path) -> None:
+    """Not that of a stage from which it only copies: nginx listens on port 80."""
+    dockerfile = "FROM node:22 AS build\nFROM nginx:1.29 AS base\nFROM base\nCOPY --from=build /dist /dist\n"
+    spec, _ = init(tmp_path, {"Dockerfile": dockerfile})
+    assert [service["port"] for service in spec["services"].values()] == [80]

@@ -147,7 +147,7 @@ def test_the_services_that_a_change_touches(
         service.service
         for service in planned_workflow.services
         for name in files
-        if path_filters.is_included([path_filter.pattern for path_filter in service.changed.filters], name)
+        if path_filters.is_included([path_filter.pattern for path_filter in service.change.filters], name)
         or name == WORKFLOW_PATH
     }
     pull_request(repository, **files)

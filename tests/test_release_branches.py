@@ -136,7 +136,7 @@ def test_the_number_of_a_version(workflow: EnvironmentWorkflow, tag: str, number
 def test_a_hotfix_changes_nothing_where_a_newer_version_serves(history: Repository) -> None:
     """Whoever pushed the tag must see that: the run is not green."""
     history.git("tag", "v1.4.1")
-    history.git("clone", "-q", ".", "counted")
+    history.git("clone", "-q", ".", "history")
     script = find_script("promote", "See that a newer version with this commit serves on vps")
     commit = {"GITHUB_SHA": history.git("rev-parse", "HEAD"), "NEWER": "1005000"}
     code, text = run_script(script, history.folder, "v1.4.1", **commit)
@@ -145,7 +145,7 @@ def test_a_hotfix_changes_nothing_where_a_newer_version_serves(history: Reposito
     # A newer tag that contains it has overtaken it.
     history.commit("second hotfix")
     history.git("tag", "v1.4.2")
-    history.git("-C", "counted", "fetch", "-q", "--tags")
+    history.git("-C", "history", "fetch", "-q", "--tags")
     code, text = run_script(script, history.folder, "v1.4.1", **{**commit, "NEWER": "1004002"})
     assert code == 0 and "v1.4.2" in text
 

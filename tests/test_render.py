@@ -92,7 +92,7 @@ NEVER = {
     "workflow.targets": {"none"},
     "image.gates": {"one"},
     "target.gates": {"one"},
-    "changes.services": {"none"},
+    "changes.outputs": {"none"},
     "workflow.changes": {"many"},  # one job tells it for all services
     "workflow.images": {"none"},
     "axis.values": {"none"},

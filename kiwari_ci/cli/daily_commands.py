@@ -103,7 +103,7 @@ def _list_stale_files(spec: Path, out: Path, project: str, files: "GeneratedFile
 
 
 def _warn_of_stale_files(out: Path, stale_paths: list[str]) -> None:
-    """On standard error: it changes neither what a program reads nor the exit code."""
+    """Warn of stale files on standard error, so that the output and the exit code stay the same."""
     if stale_paths:
         cure = problems.escape_control_characters(shlex.join(["rm", *(str(out / path) for path in stale_paths)]))
         terminal.print_text(

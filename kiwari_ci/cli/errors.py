@@ -1,4 +1,4 @@
-"""What a command's end means: what it returns becomes the exit code, and a user's mistake becomes a message."""
+"""How a command ends: its result becomes the exit code, and a mistake of the user becomes a message."""
 
 import sys
 from collections.abc import Callable, Iterable
@@ -15,7 +15,7 @@ EXIT_BAD_SPEC, EXIT_CANNOT_WRITE = 2, 73
 
 
 def exit_with_code(command: Callable[..., int]) -> Callable[..., None]:
-    """Turn what a command returns into an exit code, and what a user did wrong into words."""
+    """Turn the result of a command into an exit code, and a mistake of the user into a message."""
 
     @wraps(command)
     def run(**options: Any) -> None:

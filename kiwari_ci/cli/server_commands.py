@@ -4,7 +4,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -396,23 +396,9 @@ def _refuse_secret_elsewhere(plan: "Plan", environment: str, stack: "Stack", nam
     """Raise UsageError for what no host stores, with the commands that change it where it is stored."""
     from kiwari_ci.commands import rotate
 
-    shown_name = escape_control_characters(name)
-    github_secret = next((setting for setting in plan.needs if setting.name == name and setting.kind == "secret"), None)
-    rendered = rotate.find_env_line(stack.sent, name)
     line = rotate.find_env_line(stack.env_files, name)
     is_password = _is_password(plan, environment, name)
-    if rendered and rendered.variable.startswith("SECRET_"):
-        secret = rendered.variable.removeprefix("SECRET_")
-        raise click.UsageError(
-            f"GitHub keeps {name} of {environment}: gh secret set {secret} --env {environment}, then deploy again"
-        )
-    if is_password and stack.sent:
-        raise click.UsageError(
-            f"the password is stored in two places: in PostgreSQL on the host, and in secrets on GitHub, from which"
-            f" the env files of {environment} are written. rotate cannot change both. Follow deploy/RUNBOOK.md, 'A new"
-            " database, or a changed password', then run gh secret set for each secret that has the password, and"
-            " deploy again"
-        )
+    _refuse_rendered_secret(environment, stack, name, is_password)
     is_secret = is_password or bool(line and line.is_secret)
     if is_secret and not rotate.list_stacks(plan, environment):
         raise click.UsageError(
@@ -428,15 +414,43 @@ def _refuse_secret_elsewhere(plan: "Plan", environment: str, stack: "Stack", nam
         )
     if line:
         raise click.UsageError(f"{name} is no secret: the spec has its value, or each host has its own")
-    if github_secret:
-        commands = " && ".join(f"gh secret set {name} --env {target}" for target in github_secret.environments)
-        raise click.UsageError(f"GitHub keeps {name}, which is the {github_secret.holds}: {commands}")
+    _refuse_name_of_no_variable(plan, environment, stack, name)
+
+
+def _refuse_rendered_secret(environment: str, stack: "Stack", name: str, is_password: bool) -> None:
+    """Raise UsageError for a secret of env files that deploys write from secrets on GitHub."""
+    from kiwari_ci.commands import rotate
+
+    rendered = rotate.find_env_line(stack.sent, name)
+    if rendered and rendered.variable.startswith("SECRET_"):
+        secret = rendered.variable.removeprefix("SECRET_")
+        raise click.UsageError(
+            f"GitHub keeps {name} of {environment}: gh secret set {secret} --env {environment}, then deploy again"
+        )
+    if is_password and stack.sent:
+        raise click.UsageError(
+            f"the password is stored in two places: in PostgreSQL on the host, and in secrets on GitHub, from which"
+            f" the env files of {environment} are written. rotate cannot change both. Follow deploy/RUNBOOK.md, 'A new"
+            " database, or a changed password', then run gh secret set for each secret that has the password, and"
+            " deploy again"
+        )
+
+
+def _refuse_name_of_no_variable(plan: "Plan", environment: str, stack: "Stack", name: str) -> NoReturn:
+    """Raise UsageError for a name that no env file has: a secret of GitHub, a superuser, or a name that is unknown."""
+    from kiwari_ci.commands import rotate
+
+    for setting in plan.needs:
+        if setting.name == name and setting.kind == "secret":
+            commands = " && ".join(f"gh secret set {name} --env {target}" for target in setting.environments)
+            raise click.UsageError(f"GitHub keeps {name}, which is the {setting.holds}: {commands}")
     for password in rotate.list_databases(plan, environment):
         if name in password.server.keys:
             raise click.UsageError(
                 f"{name} is the password of the superuser of {password.server.name}, and rotate changes only passwords"
                 " that services use. Follow deploy/RUNBOOK.md, 'A new database, or a changed password'"
             )
+    shown_name = escape_control_characters(name)
     names = ", ".join(rotate.list_names(plan, environment, stack)) or "none"
     raise click.UsageError(f"{environment} has no secret {shown_name}: it has {names}")
 
@@ -470,9 +484,7 @@ def _require_environment(plan: "Plan", environment: str) -> None:
         )
 
 
-def _select_containers(
-    plan: "Plan", environment: str, service: str | None, host: str | None
-) -> "list[PlannedPlace]":
+def _select_containers(plan: "Plan", environment: str, service: str | None, host: str | None) -> "list[PlannedPlace]":
     """The containers that the arguments name, in the order of the plan; raises UsageError when there are none."""
     from kiwari_ci.commands import operate
 

@@ -1,4 +1,4 @@
-"""What the commands print of what they did and found, as text.
+"""Formats the results of commands as text.
 
 Every command prints through `print_text` or `print_coloured_text`, so that no text of a stranger reaches a terminal
 unescaped. Colours are escape codes; click takes them out where the output is no terminal, or nobody wants any.
@@ -24,7 +24,7 @@ DIFF_COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 
 
 def print_text(text: str, err: bool = False, nl: bool = True) -> None:
-    """Print lines, with what a terminal would obey escaped."""
+    """Print lines, with control characters escaped."""
     click.echo(problems.escape_text(text), err=err, nl=nl)
 
 

@@ -25,7 +25,7 @@ from kiwari_ci.remote_checks import (
     stack_checks,
     unplanned_containers,
 )
-from kiwari_ci.remote_checks.calls import TOTAL_TIMEOUT, BackgroundCall
+from kiwari_ci.remote_checks.calls import TOTAL_TIMEOUT, BackgroundCall, await_answers
 from kiwari_ci.remote_checks.findings import Finding, FindingGroup
 from kiwari_ci.remote_checks.runbook_index import ClusterRunbookIndex, HostRunbookIndex, RunbookIndex
 from kiwari_ci.schema.environments import EngineKind
@@ -137,26 +137,11 @@ def _run_probes(plan: Plan, hosts: list[Host], stacks: list[Stack], options: Pro
     for host in hosts:
         if isinstance(host, Cluster):
             cluster_calls[host.name] = BackgroundCall(partial(_probe_cluster, plan, host, options))
-        if not isinstance(host, DeployHost):
-            continue
-        destination = options.destination(host.name)
-        fact_calls[host.name] = BackgroundCall(partial(ssh_host.probe_host, host, destination))
-        target_calls[host.name] = BackgroundCall(partial(ssh_host.resolve_ssh_target, destination, options.net))
-    domain_calls = {
-        route.address: BackgroundCall(
-            partial(dns_tls.probe_domain, route.scheme, route.domain, route.health_path or route.path, options.net)
-        )
-        for stack in stacks
-        for container in stack.containers
-        for route in container.routes
-    }
-    domain_calls |= {
-        redirect.domain: BackgroundCall(
-            partial(dns_tls.probe_domain, redirect.scheme, redirect.domain, "/", options.net)
-        )
-        for stack in stacks
-        for redirect in stack.redirects
-    }
+        if isinstance(host, DeployHost):
+            destination = options.destination(host.name)
+            fact_calls[host.name] = BackgroundCall(partial(ssh_host.probe_host, host, destination))
+            target_calls[host.name] = BackgroundCall(partial(ssh_host.resolve_ssh_target, destination, options.net))
+    domain_calls = _start_domain_probes(stacks, options.net)
     github_call = BackgroundCall(partial(github.probe_github, plan, environments))
     proxy_call = BackgroundCall(partial(nginx_proxy_manager.fetch_proxy_hosts, options.npm, options.npm_token))
     image_calls = {
@@ -164,26 +149,33 @@ def _run_probes(plan: Plan, hosts: list[Host], stacks: list[Stack], options: Pro
         for repository, tag in _collect_image_tags(stacks).items()
     }
     return ProbeResults(
-        facts={
-            host_name: call.answer(deadline, ssh_host.HostFacts(why=TIMEOUT_REASON))
-            for host_name, call in fact_calls.items()
-        },
-        reached={host_name: call.answer(deadline, ssh_host.SshTarget()) for host_name, call in target_calls.items()},
-        clusters={
-            host_name: call.answer(deadline, cluster.ClusterFacts(why=TIMEOUT_REASON))
-            for host_name, call in cluster_calls.items()
-        },
-        seen={
-            address: call.answer(deadline, dns_tls.DomainState(unknown=TIMEOUT_REASON))
-            for address, call in domain_calls.items()
-        },
+        facts=await_answers(fact_calls, deadline, ssh_host.HostFacts(why=TIMEOUT_REASON)),
+        reached=await_answers(target_calls, deadline, ssh_host.SshTarget()),
+        clusters=await_answers(cluster_calls, deadline, cluster.ClusterFacts(why=TIMEOUT_REASON)),
+        seen=await_answers(domain_calls, deadline, dns_tls.DomainState(unknown=TIMEOUT_REASON)),
         github=github_call.answer(deadline, github.GitHubState(why=TIMEOUT_REASON)),
         proxy=proxy_call.answer(deadline, ({}, TIMEOUT_REASON)),
-        images={
-            repository: call.answer(deadline, container_registry.RegistryResponse(0, TIMEOUT_REASON))
-            for repository, call in image_calls.items()
-        },
+        images=await_answers(image_calls, deadline, container_registry.RegistryResponse(0, TIMEOUT_REASON)),
     )
+
+
+def _start_domain_probes(
+    stacks: list[Stack], net: dns_tls.NetworkBackend
+) -> dict[str, BackgroundCall[dns_tls.DomainState]]:
+    """Start a call for each public address, and for each domain that redirects."""
+    calls = {}
+    for stack in stacks:
+        for container in stack.containers:
+            for route in container.routes:
+                path = route.health_path or route.path
+                calls[route.address] = BackgroundCall(
+                    partial(dns_tls.probe_domain, route.scheme, route.domain, path, net)
+                )
+    for stack in stacks:
+        for redirect in stack.redirects:
+            probe = partial(dns_tls.probe_domain, redirect.scheme, redirect.domain, "/", net)
+            calls[redirect.domain] = BackgroundCall(probe)
+    return calls
 
 
 def _probe_cluster(plan: Plan, host: Cluster, options: ProbeOptions) -> cluster.ClusterFacts:

@@ -55,8 +55,10 @@ def set_value(spec: Path, path_text: str, value_text: str) -> SpecEdit:
     expected = _replace_in_data(source.data, loc, value, spec)
     raw = spec.read_bytes().decode()
     edited = edit_text(source.text, loc, value)
-    if not _means(spec, edited, expected):
-        lines = "\n".join(f"  {line}" for line in _dump({loc[-1]: _to_ruamel(value)}, INDENTATIONS[0]).splitlines())
+    if not _has_expected_values(spec, edited, expected):
+        lines = "\n".join(
+            f"  {line}" for line in _dump_yaml({loc[-1]: _convert_to_ruamel(value)}, INDENTATIONS[0]).splitlines()
+        )
         words = f"{path_text} cannot be edited as the file is written"
         raise SpecError([Problem("not-editable", words, str(spec), hint=f"write it by hand, in its place:\n{lines}")])
     generator.validate_and_plan(yaml_source.parse_yaml(source.path, edited))
@@ -95,15 +97,15 @@ def edit_text(text: str, loc: YamlPath, value: Any) -> str:
     """Put the lines of the edit into a text, and leave all others as they are."""
     indentation = min(INDENTATIONS, key=lambda columns: _count_changed_lines(text, columns))
     document = _load(text)
-    unchanged = _dump(document, indentation).split("\n")
+    unchanged = _dump_yaml(document, indentation).split("\n")
     place = document
     for part in loc[:-1]:
         place = place[part]
-    place[loc[-1]] = _to_ruamel(value, is_flow=place.fa.flow_style() is True)
-    changed = _dump(document, indentation).split("\n")
+    place[loc[-1]] = _convert_to_ruamel(value, is_flow=place.fa.flow_style() is True)
+    changed = _dump_yaml(document, indentation).split("\n")
     lines = text.split("\n")
     line_of = _match_lines(unchanged, lines)
-    for kind, start, end, new_start, new_end in reversed(_diff(unchanged, changed)):
+    for kind, start, end, new_start, new_end in reversed(_list_differences(unchanged, changed)):
         new_lines = changed[new_start:new_end]
         if kind == "insert":
             position = _find_insertion(lines, line_of.get(start, len(lines)), new_lines[0])
@@ -114,7 +116,7 @@ def edit_text(text: str, loc: YamlPath, value: Any) -> str:
 
 
 def _find_insertion(lines: Sequence[str], position: int, new_line: str) -> int:
-    """Where new lines go: before the blank lines and the comments that lead to what comes next."""
+    """Find the line at which to insert: before the blank lines and comments above the next key."""
     indent = len(new_line) - len(new_line.lstrip())
     while position > 0:
         line = lines[position - 1]
@@ -125,13 +127,13 @@ def _find_insertion(lines: Sequence[str], position: int, new_line: str) -> int:
     return position
 
 
-def _diff(before: Sequence[str], after: Sequence[str]) -> list[tuple[str, int, int, int, int]]:
+def _list_differences(before: Sequence[str], after: Sequence[str]) -> list[tuple[str, int, int, int, int]]:
     opcodes = difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
     return [opcode for opcode in opcodes if opcode[0] != "equal"]
 
 
 def _match_lines(before: Sequence[str], after: Sequence[str]) -> dict[int, int]:
-    """For each line the number of the line in another text that is the same, or that stands in its place."""
+    """Map each line to the line of another text that is equal to it, or that replaces it."""
     line_of: dict[int, int] = {}
     for _, start, end, new_start, new_end in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         if end - start == new_end - new_start:
@@ -140,7 +142,7 @@ def _match_lines(before: Sequence[str], after: Sequence[str]) -> dict[int, int]:
 
 
 def _count_changed_lines(text: str, indentation: tuple[int, int, int]) -> int:
-    changes = _diff(text.split("\n"), _dump(_load(text), indentation).split("\n"))
+    changes = _list_differences(text.split("\n"), _dump_yaml(_load(text), indentation).split("\n"))
     return sum(max(end - start, new_end - new_start) for _, start, end, new_start, new_end in changes)
 
 
@@ -150,7 +152,7 @@ def _load(text: str) -> Any:
     return yaml.load(text)
 
 
-def _dump(document: Any, indentation: tuple[int, int, int]) -> str:
+def _dump_yaml(document: Any, indentation: tuple[int, int, int]) -> str:
     yaml = YAML()
     yaml.width = 10**6  # no line is broken
     mapping, sequence, offset = indentation
@@ -160,15 +162,17 @@ def _dump(document: Any, indentation: tuple[int, int, int]) -> str:
     return stream.getvalue()
 
 
-def _to_ruamel(value: Any, is_flow: bool = False) -> Any:
+def _convert_to_ruamel(value: Any, is_flow: bool = False) -> Any:
     """A value as ruamel.yaml writes it: lists on a line, text in quotes where a reader could take it for a number."""
     if isinstance(value, dict):
-        mapping = CommentedMap((_to_ruamel(key), _to_ruamel(item, is_flow)) for key, item in value.items())
+        mapping = CommentedMap(
+            (_convert_to_ruamel(key), _convert_to_ruamel(item, is_flow)) for key, item in value.items()
+        )
         if is_flow or not value:
             mapping.fa.set_flow_style()
         return mapping
     if isinstance(value, list):
-        sequence = CommentedSeq(_to_ruamel(item, is_flow=True) for item in value)
+        sequence = CommentedSeq(_convert_to_ruamel(item, is_flow=True) for item in value)
         sequence.fa.set_flow_style()
         return sequence
     if isinstance(value, str) and "\n" in value and not is_flow:
@@ -178,8 +182,8 @@ def _to_ruamel(value: Any, is_flow: bool = False) -> Any:
     return value
 
 
-def _means(spec: Path, text: str, expected: Any) -> bool:
-    """Whether a text says exactly what it should."""
+def _has_expected_values(spec: Path, text: str, expected: Any) -> bool:
+    """Whether the text of a spec has exactly the expected values."""
     try:
         return bool(yaml_source.parse_yaml(str(spec), text).data == expected)
     except SpecError:

@@ -132,7 +132,7 @@ class KubectlClient:
         return operate_cluster.build_exec_command(place, access.context(place.host), command, is_terminal)
 
     def build_rollback_command(self, place: PlannedPlace, access: Access, digest: str) -> list[str]:
-        """Go back by the rollout program of this checkout, which has the manifest beside it."""
+        """Build the call of the rollout program of this checkout, which reads the manifest of the stack."""
         program = str((access.root / ROLLOUT_PROGRAM_PATH).absolute())
         return operate_cluster.build_rollback_command(place, access.context(place.host), program, digest)
 

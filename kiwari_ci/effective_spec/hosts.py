@@ -54,28 +54,30 @@ class EffectiveHost:
         prefix = self.variable
         key = own_key or self.model.key
         settings = {
-            "address": _reference_setting(self.model.address) or _secret_setting(f"{prefix}_HOST"),
-            "user": _reference_setting(self.model.user) or _secret_setting(f"{prefix}_USER"),
-            "key": _secret_setting(key.secret if key else f"{prefix}_SSH_KEY"),
-            "known_hosts": _reference_setting(self.model.known_hosts) or _variable_setting(f"{prefix}_KNOWN_HOSTS"),
+            "address": _build_reference_setting(self.model.address) or _build_secret_setting(f"{prefix}_HOST"),
+            "user": _build_reference_setting(self.model.user) or _build_secret_setting(f"{prefix}_USER"),
+            "key": _build_secret_setting(key.secret if key else f"{prefix}_SSH_KEY"),
+            "known_hosts": _build_reference_setting(self.model.known_hosts)
+            or _build_variable_setting(f"{prefix}_KNOWN_HOSTS"),
         }
-        settings |= _port_setting("port", self.model.port)
+        settings |= _find_port_setting("port", self.model.port)
         if self.model.jump:
-            settings |= self._jump_settings(self.model.jump)
+            settings |= self._list_jump_settings(self.model.jump)
         if self.model.proxy_command:
-            settings |= _proxy_command_settings(self.model.proxy_command)
+            settings |= _list_proxy_command_settings(self.model.proxy_command)
         if pull_token:
             settings["token"] = pull_token
         return settings
 
-    def _jump_settings(self, jump: schema.Jump) -> dict[str, GitHubSetting]:
+    def _list_jump_settings(self, jump: schema.Jump) -> dict[str, GitHubSetting]:
         prefix = f"{self.variable}_JUMP"
         return {
-            "jump_address": _reference_setting(jump.address) or _secret_setting(f"{prefix}_HOST"),
-            "jump_user": _reference_setting(jump.user) or _secret_setting(f"{prefix}_USER"),
-            "jump_key": _secret_setting(jump.key.secret if jump.key else f"{prefix}_SSH_KEY"),
-            "jump_known_hosts": _reference_setting(jump.known_hosts) or _variable_setting(f"{prefix}_KNOWN_HOSTS"),
-            **_port_setting("jump_port", jump.port),
+            "jump_address": _build_reference_setting(jump.address) or _build_secret_setting(f"{prefix}_HOST"),
+            "jump_user": _build_reference_setting(jump.user) or _build_secret_setting(f"{prefix}_USER"),
+            "jump_key": _build_secret_setting(jump.key.secret if jump.key else f"{prefix}_SSH_KEY"),
+            "jump_known_hosts": _build_reference_setting(jump.known_hosts)
+            or _build_variable_setting(f"{prefix}_KNOWN_HOSTS"),
+            **_find_port_setting("jump_port", jump.port),
         }
 
 
@@ -92,7 +94,7 @@ class EffectiveCluster(EffectiveHost):
     ) -> dict[str, GitHubSetting]:
         """What a deploy reads from GitHub."""
         written = self.model.kubeconfig
-        return {"kubeconfig": _secret_setting(written.secret if written else f"{self.variable}_KUBECONFIG")}
+        return {"kubeconfig": _build_secret_setting(written.secret if written else f"{self.variable}_KUBECONFIG")}
 
 
 _HOST_CLASSES: dict[EngineKind, type[EffectiveHost]] = {"compose": EffectiveHost, "kubernetes": EffectiveCluster}
@@ -106,7 +108,7 @@ def create_effective_host(name: str, model: schema.Host) -> EffectiveHost:
 def pull_token_setting(registry: schema.Registry) -> GitHubSetting:
     """The token that a host pulls images with; the job's own has no kind, for nobody sets it."""
     secret = registry.pull_token.secret
-    return _secret_setting(secret) if secret else GitHubSetting("REGISTRY_TOKEN", "github.token", "")
+    return _build_secret_setting(secret) if secret else GitHubSetting("REGISTRY_TOKEN", "github.token", "")
 
 
 def detect_runner_platform(runner_labels: Iterable[str]) -> str:
@@ -115,34 +117,36 @@ def detect_runner_platform(runner_labels: Iterable[str]) -> str:
     return "linux/arm64" if is_arm else "linux/amd64"
 
 
-def _port_setting(purpose: str, port: schema.SshPort) -> dict[str, GitHubSetting]:
+def _find_port_setting(purpose: str, port: schema.SshPort) -> dict[str, GitHubSetting]:
     """The setting that holds a port; none for a port that is written."""
     if port.number:
         return {}
-    return {purpose: _variable_setting(port.variable) if port.variable else _secret_setting(str(port.secret))}
+    return {
+        purpose: _build_variable_setting(port.variable) if port.variable else _build_secret_setting(str(port.secret))
+    }
 
 
-def _proxy_command_settings(proxy_command: schema.ProxyCommand) -> dict[str, GitHubSetting]:
+def _list_proxy_command_settings(proxy_command: schema.ProxyCommand) -> dict[str, GitHubSetting]:
     """What the program on the way to a host reads, each under the name that the program gives it."""
     settings = {}
     for key, reference in proxy_command.env.items():
-        at_github = _reference_setting(reference)
+        at_github = _build_reference_setting(reference)
         assert at_github
         settings[f"proxy_command.env.{key}"] = GitHubSetting(key, at_github.expression, at_github.kind)
     return settings
 
 
-def _secret_setting(name: str) -> GitHubSetting:
+def _build_secret_setting(name: str) -> GitHubSetting:
     return GitHubSetting(name, f"secrets.{name}", "secret")
 
 
-def _variable_setting(name: str) -> GitHubSetting:
+def _build_variable_setting(name: str) -> GitHubSetting:
     return GitHubSetting(name, f"vars.{name}", "variable")
 
 
-def _reference_setting(reference: schema.Reference | None) -> GitHubSetting | None:
+def _build_reference_setting(reference: schema.Reference | None) -> GitHubSetting | None:
     if reference is None:
         return None
     if reference.variable:
-        return _variable_setting(reference.variable)
-    return _secret_setting(str(reference.secret))
+        return _build_variable_setting(reference.variable)
+    return _build_secret_setting(str(reference.secret))

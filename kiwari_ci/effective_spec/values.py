@@ -1,15 +1,9 @@
-"""Small readings of single values: durations, variable names, image references, published ports."""
+"""Small readings of single values: variable names, image references, published ports."""
 
 import re
 from collections.abc import Iterable
 
 from kiwari_ci.readers.image_reference import parse_image_reference
-
-
-def parse_duration(duration: str) -> int:
-    """Convert a duration such as `90s` or `3m` to seconds."""
-    seconds_per_unit = 60 if duration.endswith("m") else 1
-    return int(duration[:-1]) * seconds_per_unit
 
 
 def format_variable_name(name: str) -> str:

@@ -1,6 +1,6 @@
-"""All engines. An engine that a host may have and that is missing here is a type error.
+"""A function for each engine, which imports it. A kind of the schema that is missing here is a type error.
 
-An engine is imported when a host has it: most specs have no cluster, and the rollout program is a large one.
+An engine is imported only when a host has it: most specs have no cluster, and the rollout program is a large one.
 """
 
 from collections.abc import Callable, Collection
@@ -11,7 +11,7 @@ from kiwari_ci.engines.base import Engine
 from kiwari_ci.schema.environments import EngineKind
 
 
-class _Registry(TypedDict):
+class _Loaders(TypedDict):
     compose: Callable[[], Engine]
     kubernetes: Callable[[], Engine]
 
@@ -30,13 +30,13 @@ def _load_kubernetes() -> Engine:
     return KubernetesEngine()
 
 
-ENGINES: _Registry = {"compose": _load_compose, "kubernetes": _load_kubernetes}
+ENGINE_LOADERS: _Loaders = {"compose": _load_compose, "kubernetes": _load_kubernetes}
 ALL_KINDS: tuple[EngineKind, ...] = get_args(EngineKind)
 
 
 def find_engine(kind: str) -> Engine:
     """Find the engine of a host, by the kind that the effective spec or the plan names."""
-    return ENGINES[cast(EngineKind, kind)]()
+    return ENGINE_LOADERS[cast(EngineKind, kind)]()
 
 
 def list_engines(kinds: Collection[str] = ALL_KINDS) -> list[Engine]:

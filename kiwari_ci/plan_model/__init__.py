@@ -50,6 +50,7 @@ from kiwari_ci.plan_model.stacks import (
     AccessoryContainer,
     ComposeAttribute,
     ComposeContainer,
+    ComposeLabel,
     ComposeStack,
     DeployHook,
     DomainRedirect,
@@ -68,7 +69,7 @@ from kiwari_ci.plan_model.stacks import (
 )
 from kiwari_ci.plan_model.workflows import (
     BuiltBranch,
-    ChangedService,
+    ChangeOutput,
     ChangesJob,
     CustomStep,
     DeployStep,
@@ -100,7 +101,7 @@ __all__ = [
     "TakenOverContainer",
     "Takeover",
     "MatrixAxis",
-    "ChangedService",
+    "ChangeOutput",
     "ChangesJob",
     "ImageJobs",
     "DependabotConfig",
@@ -109,6 +110,7 @@ __all__ = [
     "PublicRedirectCheck",
     "PublicRoute",
     "ComposeContainer",
+    "ComposeLabel",
     "EnvironmentDeploy",
     "DeployKey",
     "DriftWorkflow",

@@ -75,10 +75,10 @@ class ServerCommands:
 
 @dataclass(frozen=True)
 class ScheduleCommands:
-    """The commands for what runs on a schedule on a host, which has only jobs where the tuples are empty.
+    """The commands for the backups and the jobs that run on a schedule on a host.
 
-    `back_ups` has a command for each database server, `restores` one for each database, and `trial_restores` those of
-    the first database of each server.
+    `back_ups` has a command for each database server, `restores` one for each database, and `trial_restores` one for
+    the first database of each server. They are empty if the host has jobs only.
     """
 
     host_name: str
@@ -93,10 +93,10 @@ class ScheduleCommands:
 class HostCommands:
     """The commands for one host.
 
-    `env_files` has two commands, one that copies the examples and one that edits the copies; it is empty where the
-    host has no env file. `start_proxies` is empty where no service has a domain. The subjects are the name of a proxy,
-    a folder of `deploy/`, and `STACK CONTAINER` for a rollback. `renamed_copies` are those of `copy_files` whose folder
-    has another name on the host.
+    `env_files` has two commands: one copies the examples, and one edits the copies. It is empty if the host has no
+    env file. `start_proxies` is empty if no service has a domain. `renamed_copies` are the commands of `copy_files`
+    for a folder that has another name on the host. The subject of a command is the name of a proxy, a folder of
+    `deploy/`, or, for a rollback, `STACK CONTAINER`.
     """
 
     host: DeployHost
@@ -112,7 +112,7 @@ class HostCommands:
 
 @dataclass(frozen=True)
 class NamespaceCommands:
-    """The commands for a stack on a cluster; `kubeconfig` gives GitHub the login of its deploys."""
+    """The commands for a stack on a cluster; `kubeconfig` stores the kubeconfig of its service account on GitHub."""
 
     stack_name: str
     kubeconfig: SettingCommand
@@ -128,7 +128,7 @@ class NamespaceCommands:
 
 @dataclass(frozen=True)
 class ClusterCommands:
-    """The commands for a cluster, typed by who administers it, with a kubeconfig of their own."""
+    """The commands for a cluster, which its administrator types with a kubeconfig of their own."""
 
     cluster: Cluster
     set_up: RunbookCommand
@@ -175,7 +175,7 @@ class TakenOverContainer:
 
 @dataclass(frozen=True)
 class ValuesOfToday:
-    """The keys of an env file that get the values of a container that runs today, and the command that prints them."""
+    """Keys of an env file whose values come from a container that runs today, and the command that prints them."""
 
     container: str
     keys: str
@@ -349,7 +349,7 @@ class Takeover:
         """The command that prints the state of the old containers."""
         names = " ".join(container.today for container in self.beside)
         form = "{{.Name}} {{.State.Status}}"
-        return f"ssh \"${self.first_host_variable}\" 'docker inspect -f \"{form}\" {names}'"
+        return f'ssh "${self.first_host_variable}" \'docker inspect -f "{form}" {names}\''
 
     def _plan_commands(self, script: str, containers: tuple[TakenOverContainer, ...]) -> tuple[str, ...]:
         """Plan a command for each container, on each host."""

@@ -22,6 +22,15 @@ class ComposeAttribute:
 
 
 @dataclass(frozen=True)
+class ComposeLabel:
+    """A label of a container. `note` says what the host program reads in it; it is empty for a label of others."""
+
+    key: str
+    value: str
+    note: str
+
+
+@dataclass(frozen=True)
 class PublicRoute:
     """A public address of a container: a domain, or a path of it, which the proxy may strip.
 
@@ -146,7 +155,7 @@ class ComposeContainer(PlannedContainer):
     volumes: tuple[str, ...]
     healthcheck: tuple[ComposeAttribute, ...]
     limits: tuple[ComposeAttribute, ...]
-    labels: tuple[KeyValue, ...]
+    labels: tuple[ComposeLabel, ...]
     more: tuple[ComposeAttribute, ...]
     networks: tuple[str, ...]
     aliased: tuple[NetworkAttachment, ...]

@@ -313,13 +313,14 @@ class ImageJobs:
 
 
 @dataclass(frozen=True)
-class ChangedService:
-    """A service of which a job tells whether a change touches it: by its path filters, which git takes as pathspecs.
+class ChangeOutput:
+    """An output of the job that compares: `true` if a change touches a file that the path filters match.
 
-    With `environment`, it is not a service: it tells whether the files that deploys of this environment send changed.
+    It has the name of a service. With `environment`, it is about the files that deploys of this environment send.
+    `pathspecs` are the filters as git takes them.
     """
 
-    service: str
+    name: str
     filters: tuple[PathFilter, ...]
     pathspecs: tuple[str, ...]
     environment: str = ""
@@ -342,7 +343,7 @@ class ChangesJob:
     forked_from: str
     touches_all: str
     sequence: str
-    services: tuple[ChangedService, ...]
+    outputs: tuple[ChangeOutput, ...]
 
 
 @dataclass(frozen=True)
@@ -395,14 +396,14 @@ class TriedBuild:
 class PullRequestService:
     """What a pull request runs of a service that it touches."""
 
-    changed: ChangedService
+    change: ChangeOutput
     tests: tuple[TestJob, ...]
     builds: tuple[TriedBuild, ...]
 
     @property
     def service(self) -> str:
         """The name of the service."""
-        return self.changed.service
+        return self.change.name
 
     @property
     def job_names(self) -> tuple[str, ...]:
@@ -509,6 +510,11 @@ class EnvironmentWorkflow:
         numbers = [number // 1000**place % 1000 for place in reversed(range(4 if suffix else 3))]
         version = ".".join(map(str, numbers[:3]))
         return prefix + version + suffix.replace("*", str(numbers[-1]))
+
+    @property
+    def looks_up_tags(self) -> bool:
+        """Whether it asks the registry which image has a tag; without tags, it knows the images that it has built."""
+        return not self.builds or bool(self.tags)
 
     @property
     def version_word(self) -> str:

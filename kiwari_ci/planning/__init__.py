@@ -13,6 +13,7 @@ from kiwari_ci.plan_model import (
     DriftWorkflow,
     GitHubSetting,
     Host,
+    PinnedAction,
     Plan,
     PlannedService,
     PostgresServer,
@@ -46,10 +47,9 @@ def build_plan(
     """
     project = spec.project
     environment_stacks = EnvironmentStacks(spec)
-    stacks = tuple(
-        stack for environment in spec.environments.values() for stack in environment_stacks.list_stacks(environment)
-    )
-    first_stacks = tuple(environment_stacks.first_stack(environment) for environment in spec.environments.values())
+    environments = spec.environments.values()
+    stacks = tuple(stack for environment in environments for stack in environment_stacks.list_stacks(environment))
+    first_stacks = tuple(environment_stacks.first_stack(environment) for environment in environments)
     compose_stacks = [stack for stack in stacks if isinstance(stack, ComposeStack)]
     servers = tuple(
         find_engine(server.host.engine).plan_database_server(spec, server) for server in spec.databases.values()
@@ -63,7 +63,7 @@ def build_plan(
     )
     environment_workflows = tuple(
         plan_environment_workflow(environment, environment_stacks, pins.pins)
-        for environment in spec.environments.values()
+        for environment in environments
         if environment.has_own_workflow
     )
     built_branches = _list_built_branches(workflows)
@@ -74,11 +74,12 @@ def build_plan(
     needs = required_settings.collect_required_settings(
         every_host, tokens, build_settings, step_settings, spec.registry.host
     )
-    examples = [workflow.example for workflow in environment_workflows if workflow.example]
+    first_tags = dict.fromkeys(workflow.example for workflow in environment_workflows if workflow.example)
     pull_requests = plan_pull_request_workflows(spec, pins.pins)
     takeovers = plan_takeovers(spec, stacks)
     required_checks = (DRIFT_CHECK, *(workflow.check for workflow in pull_requests))
     migrating = [f"`{name}`" for name, service in spec.services.items() if service.migrate]
+    release_workflows = [workflow for workflow in environment_workflows if workflow.pattern]
     return Plan(
         project=project.name,
         repository=project.repository,
@@ -90,10 +91,7 @@ def build_plan(
         runner_labels=tuple(project.runner),
         registry=spec.registry.host,
         login=login,
-        actions={
-            name.split("/")[1].replace("-", "_"): action_pins.build_pinned_action(pins.pins[name])
-            for name in action_pins.DEFAULT_PINS
-        },
+        actions=_plan_actions(pins),
         workflows=workflows,
         promotions=environment_workflows,
         pull_requests=pull_requests,
@@ -105,11 +103,9 @@ def build_plan(
         tokens=tokens,
         pulls_with_job_token=spec.registry.pull_token.secret is None,
         needs=needs,
-        first_tags=tuple(dict.fromkeys(examples)),
-        tagged_branches=" or ".join(
-            dict.fromkeys(workflow.branches for workflow in environment_workflows if workflow.pattern)
-        ),
-        released=any(workflow.builds and workflow.pattern for workflow in environment_workflows),
+        first_tags=tuple(first_tags),
+        tagged_branches=" or ".join(dict.fromkeys(workflow.branches for workflow in release_workflows)),
+        released=any(workflow.builds for workflow in release_workflows),
         by_hand=tuple(workflow for workflow in environment_workflows if workflow.by_hand),
         domains=_list_domains(every_host),
         proxy_guides=plan_proxy_guides(hosts, [takeover.environment for takeover in takeovers]),
@@ -130,9 +126,7 @@ def build_plan(
             repository_settings=(*tokens, *build_settings, *step_settings),
             required_settings=needs,
             deployed_refs=_list_deployed_refs(spec, needs),
-            version_tags=list(
-                dict.fromkeys(workflow.pattern for workflow in environment_workflows if workflow.pattern)
-            ),
+            version_tags=list(dict.fromkeys(workflow.pattern for workflow in release_workflows)),
             required_checks=required_checks,
             has_takeovers=bool(takeovers),
         ),
@@ -141,6 +135,14 @@ def build_plan(
         pins=action_pins.build_pins_file(pins),
         dependabot=(action_pins.build_dependabot_config(pins),) if project.dependabot else (),
     )
+
+
+def _plan_actions(pins: action_pins.PinSet) -> dict[str, PinnedAction]:
+    """Plan the actions by the names that templates have for them: `actions/checkout` is `checkout`."""
+    return {
+        name.split("/")[1].replace("-", "_"): action_pins.build_pinned_action(pins.pins[name])
+        for name in action_pins.DEFAULT_PINS
+    }
 
 
 def _plan_host(

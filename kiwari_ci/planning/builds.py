@@ -40,10 +40,10 @@ def name_build_job(image: EffectiveImage) -> str:
 
 def list_all_bases(image: EffectiveImage) -> list[EffectiveImage]:
     """List the images that an image is built from, also those that these are built from, which come first."""
-    found: list[EffectiveImage] = []
+    bases: list[EffectiveImage] = []
     for base in image.bases:
-        found += [*list_all_bases(base), base]
-    return list(dict.fromkeys(found))
+        bases += [*list_all_bases(base), base]
+    return list(dict.fromkeys(bases))
 
 
 def order_for_builds(images: tuple[EffectiveImage, ...]) -> tuple[EffectiveImage, ...]:
@@ -72,7 +72,7 @@ def plan_image_build(image: EffectiveImage) -> ImageBuild:
         cache=f"{image.repository}:{CACHE_TAG}" if build.cache else "",
         scan=(build.scan.image, *build.scan.command) if build.scan else (),
         scanned=platforms[0] if platforms else "",
-        attested=_attested_name(image) if build.attest else "",
+        attested=_find_attested_name(image) if build.attest else "",
         base_jobs=tuple(name_build_job(base) for base in image.bases),
     )
 
@@ -107,7 +107,7 @@ def _format_base_arguments(image: EffectiveImage) -> Iterator[str]:
         yield f"{argument}={base.repository}@${{{{ needs.{name_build_job(base)}.outputs.digest }}}}"
 
 
-def _attested_name(image: EffectiveImage) -> str:
+def _find_attested_name(image: EffectiveImage) -> str:
     """Name an image with its registry's host, also that of Docker Hub.
 
     See https://github.com/actions/attest#container-image.

@@ -65,7 +65,7 @@ def _plan_changes(services: tuple[PullRequestService, ...], forked_from: str) ->
         forked_from=forked_from,
         touches_all=WORKFLOW_PATH,
         sequence="",
-        services=tuple(service.changed for service in services),
+        outputs=tuple(service.change for service in services),
     )
 
 
@@ -97,8 +97,8 @@ def _plan_service(image: EffectiveImage, actions: ActionPins) -> PullRequestServ
     # A pull request has no secrets, and no image of another service's new source.
     can_be_built = not builds.reads_secrets(model) and not model.build.base
     tried_builds = (_plan_tried_build(image, source, needs, condition, actions),) if can_be_built else ()
-    changed = changes_jobs.plan_changed_service(service, [*source.filters, *_list_called_workflows(tests)])
-    return PullRequestService(changed, tests, tried_builds)
+    change = changes_jobs.plan_change_output(service, [*source.filters, *_list_called_workflows(tests)])
+    return PullRequestService(change, tests, tried_builds)
 
 
 def _plan_tried_build(

@@ -92,7 +92,7 @@ def plan_runbook(
         clusters=tuple(plan_cluster_commands(cluster) for cluster in clusters),
         schedules=tuple(_plan_schedule_commands(host) for host in hosts if host.has_schedule),
         create_environments=tuple(
-            RunbookCommand(environment, f"gh api --silent -X PUT {_environment_path(repository, environment)}")
+            RunbookCommand(environment, f"gh api --silent -X PUT {_format_environment_path(repository, environment)}")
             for environment in deployed_refs
         ),
         protect_environments=tuple(
@@ -119,13 +119,13 @@ def _describe_required_checks(names: Sequence[str]) -> str:
     return f"the checks `{drift}` and `{pull_requests}`, which says whether everything that the change touches passed"
 
 
-def _environment_path(repository: str, environment: str) -> str:
+def _format_environment_path(repository: str, environment: str) -> str:
     return f"repos/{repository}/environments/{environment}"
 
 
 def _plan_deployed_refs(repository: str, environment: str, refs: Sequence[DeployedRef]) -> Iterator[RunbookCommand]:
     """Only these branches and tags may deploy to an environment, and so read its secrets."""
-    path = _environment_path(repository, environment)
+    path = _format_environment_path(repository, environment)
     policy = (
         "deployment_branch_policy[protected_branches]=false",
         "deployment_branch_policy[custom_branch_policies]=true",

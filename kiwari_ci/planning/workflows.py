@@ -14,11 +14,10 @@ from kiwari_ci.effective_spec import (
     VersionTagPattern,
 )
 from kiwari_ci.effective_spec.branch_patterns import format_branch_regex, format_branch_words
-from kiwari_ci.effective_spec.values import parse_duration
 from kiwari_ci.engines.all_engines import find_engine
 from kiwari_ci.engines.base import StepOfDeploy
 from kiwari_ci.plan_model import (
-    ChangedService,
+    ChangeOutput,
     ChangesJob,
     CustomStep,
     DeployStep,
@@ -39,6 +38,7 @@ from kiwari_ci.plan_model import (
 from kiwari_ci.planning import builds, changes_jobs, test_jobs
 from kiwari_ci.planning.stacks import EnvironmentStacks, find_first_url
 from kiwari_ci.planning.steps import ActionPins, plan_custom_steps
+from kiwari_ci.readers.duration import parse_duration
 
 BUILD_JOB = "build-and-push"
 CHECK_COMMIT_JOB = "check-commit"
@@ -142,15 +142,15 @@ class _SharedWorkflow:
 
     def build(self) -> ServiceWorkflow:
         """Build the plan."""
-        services = self._plan_changed_services()
-        changed_stacks = self._plan_changed_stacks()
-        stack_filters = [path_filter for changed in changed_stacks for path_filter in changed.filters]
+        service_outputs = self._plan_service_outputs()
+        stack_outputs = self._plan_stack_outputs()
+        stack_filters = [path_filter for output in stack_outputs for path_filter in output.filters]
         return ServiceWorkflow(
             name=self.group.workflow,
             root=self.group.root.service,
             branches=tuple(self.branches),
-            push_filters=_merge_filters([service.filters for service in services], stack_filters),
-            changes=(self._plan_changes([*services, *changed_stacks]),),
+            push_filters=_merge_filters([output.filters for output in service_outputs], stack_filters),
+            changes=(self._plan_changes([*service_outputs, *stack_outputs]),),
             images=tuple(self._plan_image_jobs(image) for image in self.images),
             targets=tuple(self._plan_target(environment) for environment in self.environments),
         )
@@ -162,28 +162,30 @@ class _SharedWorkflow:
                 test,
                 job=test_jobs.name_test_job(test.job, service),
                 needs=changes_jobs.JOB,
-                condition=self._format_built(image),
+                condition=self._format_condition(image),
             )
             for test in test_jobs.plan_test_jobs(self.spec.services[service], self.actions, may_deploy=True)
         )
 
-    def _plan_changed_services(self) -> list[ChangedService]:
+    def _plan_service_outputs(self) -> list[ChangeOutput]:
         filters: dict[str, list[PathFilter]] = {}
         for image in self.group.images:
             filters.setdefault(image.service, []).extend(builds.plan_image_source(image).filters)
-        return [changes_jobs.plan_changed_service(service, found) for service, found in filters.items()]
+        return [
+            changes_jobs.plan_change_output(service, service_filters) for service, service_filters in filters.items()
+        ]
 
-    def _plan_changed_stacks(self) -> list[ChangedService]:
+    def _plan_stack_outputs(self) -> list[ChangeOutput]:
         """Plan the outputs that tell whether the files of a stack changed, if a deploy sends them."""
-        changed_stacks = []
+        outputs = []
         for environment in self.environments:
             filters = _list_stack_filters(environment, self.stacks)
             if filters:
-                changed = changes_jobs.plan_changed_service(_name_stack_output(environment), filters)
-                changed_stacks.append(replace(changed, environment=environment.name))
-        return changed_stacks
+                output = changes_jobs.plan_change_output(_name_stack_output(environment), filters)
+                outputs.append(replace(output, environment=environment.name))
+        return outputs
 
-    def _plan_changes(self, outputs: list[ChangedService]) -> ChangesJob:
+    def _plan_changes(self, outputs: list[ChangeOutput]) -> ChangesJob:
         return ChangesJob(
             job=changes_jobs.JOB,
             base="github.event.before",
@@ -192,7 +194,7 @@ class _SharedWorkflow:
             forked_from="",
             touches_all="",
             sequence=_SEQUENCE_OUTPUT,
-            services=tuple(outputs),
+            outputs=tuple(outputs),
         )
 
     def _plan_image_jobs(self, image: EffectiveImage) -> ImageJobs:
@@ -201,7 +203,7 @@ class _SharedWorkflow:
         gate, gates = _split_gates([changes_jobs.JOB, *own_gates])
         return replace(
             _plan_image_jobs(image, self.actions),
-            condition=self._format_build_condition(image),
+            condition=self._format_condition(image, names_all_branches=True),
             reuses=has_dependents,
             reused_when=self._format_untouched(image),
             reports_reuse=bool(has_dependents and _list_push_environments(image)),
@@ -215,34 +217,29 @@ class _SharedWorkflow:
         """List the images that are built from an image, directly or not."""
         return [other for other in self.images if image in builds.list_all_bases(other)]
 
-    def _format_built(self, image: EffectiveImage) -> str:
-        """Format the condition that an image is tested and built, for itself or for what is built from it.
+    def _format_condition(self, image: EffectiveImage, names_all_branches: bool = False) -> str:
+        """Format the condition that an image is tested or built, for itself or for what is built from it.
 
         Then no job that a build needs is skipped, and an image is built only after its tests. What is deployed from
-        some branches only is named together with these.
+        some branches only is named together with these. If that are all branches of the workflow, a test does not name
+        them, so that a person can also start it on another branch; a build does (`names_all_branches`).
         """
         branches_by_outputs = self._group_branches(image)
+        is_for_all_branches = list(branches_by_outputs.values()) == [self.branches]
+        if is_for_all_branches and not names_all_branches:
+            return changes_jobs.format_touched(*branches_by_outputs)
         terms = [
             _join_conditions([changes_jobs.format_touched(outputs), _format_any_branch(branches)])
             for outputs, branches in branches_by_outputs.items()
         ]
-        if list(branches_by_outputs.values()) == [self.branches]:
-            return changes_jobs.format_touched(*branches_by_outputs)
         return " || ".join(f"({term})" if len(terms) > 1 else term for term in terms)
-
-    def _format_build_condition(self, image: EffectiveImage) -> str:
-        """Format the condition that an image is built, which is on the branches of the workflow alone."""
-        built = self._format_built(image)
-        if list(self._group_branches(image).values()) == [self.branches]:
-            return _join_conditions([built, _format_any_branch(self.branches)])
-        return built
 
     def _group_branches(self, image: EffectiveImage) -> dict[tuple[str, ...], list[str]]:
         """Group the branches by what must be touched on them for an image to be built."""
         groups: dict[tuple[str, ...], list[str]] = {}
         for branch in self.branches:
             built_from = (image, *self._list_dependents(image))
-            outputs = [output for each in built_from for output in self._list_outputs(each, branch)]
+            outputs = [output for source in built_from for output in self._list_outputs(source, branch)]
             if outputs:
                 groups.setdefault(tuple(dict.fromkeys([image.service, *outputs])), []).append(branch)
         return groups
@@ -252,9 +249,15 @@ class _SharedWorkflow:
 
         All environments of the branch are deployed then: an image of this source must not be another one in each.
         """
-        deployed = [each for each in _list_push_environments(image) if each.deploy_branch == branch]
-        stacks = [_name_stack_output(each) for each in deployed if _list_stack_filters(each, self.stacks)]
-        return [image.service, *stacks] if deployed else []
+        environments = [
+            environment for environment in _list_push_environments(image) if environment.deploy_branch == branch
+        ]
+        stacks = [
+            _name_stack_output(environment)
+            for environment in environments
+            if _list_stack_filters(environment, self.stacks)
+        ]
+        return [image.service, *stacks] if environments else []
 
     def _format_untouched(self, image: EffectiveImage) -> str:
         """Format the condition that a push touches neither an image nor what a deploy sends with it."""
@@ -272,7 +275,7 @@ class _SharedWorkflow:
             changes_jobs.format_touched(list(outputs)),
             _format_branch_condition(environment.deploy_branch),
         ]
-        built = dict.fromkeys(itertools.chain.from_iterable((*builds.list_all_bases(each), each) for each in images))
+        built = dict.fromkeys(built for image in images for built in (*builds.list_all_bases(image), image))
         gates = [changes_jobs.JOB]
         for image in built:
             gates += [*(test.job for test in self.tests[image]), builds.name_build_job(image)]
@@ -318,7 +321,7 @@ def _plan_image_jobs(image: EffectiveImage, actions: ActionPins) -> ImageJobs:
     return ImageJobs(
         source=source,
         build_job=builds.name_build_job(image),
-        branches=tuple(dict.fromkeys(each.deploy_branch for each in _list_push_environments(image))),
+        branches=tuple(dict.fromkeys(environment.deploy_branch for environment in _list_push_environments(image))),
         condition="",
         maker=builds.BRANCH_OF_RUN,
         reuses=False,
@@ -431,6 +434,8 @@ def _embed_build(environment: EffectiveEnvironment, image: EffectiveImage, actio
         for test in test_jobs.plan_test_jobs(environment.spec.services[service], actions, may_deploy=True)
     )
     is_run = environment in image.environments
+    # A version is built anew; a person may deploy it again. Without tags, every run is started by a person.
+    is_started_by_tags = environment.tag_pattern is not None
     base_jobs = [builds.name_build_job(base) for base in image.bases]
     gate, gates = _split_gates([*([test.job for test in tests] or [CHECK_COMMIT_JOB]), *base_jobs])
     return replace(
@@ -438,7 +443,7 @@ def _embed_build(environment: EffectiveEnvironment, image: EffectiveImage, actio
         build_job=f"build-{service}",
         maker=environment.workflow,
         reuses=bool(environment.model.deploy_on.dispatch) or not is_run,
-        reused_when="github.event_name == 'workflow_dispatch'" if is_run else "",
+        reused_when="github.event_name == 'workflow_dispatch'" if is_run and is_started_by_tags else "",
         tests=tests,
         gate=gate,
         gates=gates,

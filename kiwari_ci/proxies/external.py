@@ -1,4 +1,4 @@
-"""Somebody else's proxy, which leads to ports that the host publishes."""
+"""A proxy outside of Docker, which passes requests to ports that the host publishes."""
 
 from kiwari_ci import schema
 from kiwari_ci.effective_spec import EffectiveContainer

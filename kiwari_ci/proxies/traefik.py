@@ -57,9 +57,9 @@ class Traefik:
         service = container.container_name
         labels = {"traefik.enable": "true", "traefik.docker.allownonrunning": "true"}
         for route in container.routes:
-            labels |= _router_labels(options, route, service)
+            labels |= _list_router_labels(options, route, service)
         for domain, target in container.redirects.items():
-            labels |= _redirect_labels(options, domain, target, service)
+            labels |= _list_redirect_labels(options, domain, target, service)
         labels[f"traefik.http.services.{service}.loadbalancer.server.url"] = f"http://{service}:{port}"
         return labels
 
@@ -74,7 +74,7 @@ class Traefik:
             host,
             name,
             default_image="traefik:v3.6",
-            command=_command(host.proxy),
+            command=_build_command(host.proxy),
             volumes=(_DOCKER_SOCKET, "certificates:/certificates") if host.proxy.has_tls else (_DOCKER_SOCKET,),
             auth_lists=list_auth_lists(sites),
         )
@@ -91,9 +91,9 @@ class Traefik:
         return ""
 
 
-def _router_labels(options: schema.Proxy, route: schema.Route, service: str) -> dict[str, str]:
+def _list_router_labels(options: schema.Proxy, route: schema.Route, service: str) -> dict[str, str]:
     """The labels of the router for one address, and of its middlewares."""
-    name = _router_name(service, route.domain, route.path or "")
+    name = _format_router_name(service, route.domain, route.path or "")
     middlewares = [*(options.middlewares or ()), *(route.middlewares or ())]
     rule = f"Host(`{route.domain}`)"
     definitions = {}
@@ -110,9 +110,9 @@ def _router_labels(options: schema.Proxy, route: schema.Route, service: str) -> 
     return _define_router(options, name, rule, middlewares) | definitions
 
 
-def _redirect_labels(options: schema.Proxy, domain: str, target: str, service: str) -> dict[str, str]:
+def _list_redirect_labels(options: schema.Proxy, domain: str, target: str, service: str) -> dict[str, str]:
     """The labels of the router for a domain that only redirects."""
-    name = _router_name(service, domain, "")
+    name = _format_router_name(service, domain, "")
     redirect = f"traefik.http.middlewares.{name}-redirect.redirectregex"
     return _define_router(options, name, f"Host(`{domain}`)", [f"{name}-redirect"]) | {
         f"{redirect}.regex": "^https?://[^/]+/(.*)",
@@ -123,10 +123,10 @@ def _redirect_labels(options: schema.Proxy, domain: str, target: str, service: s
 
 def _define_router(options: schema.Proxy, name: str, rule: str, middlewares: list[str]) -> dict[str, str]:
     router = f"traefik.http.routers.{name}"
-    resolver = _certificate_resolver(options)
+    resolver = _find_certificate_resolver(options)
     labels = {
         f"{router}.rule": rule,
-        f"{router}.entrypoints": _entrypoint(options),
+        f"{router}.entrypoints": _find_entrypoint(options),
         f"{router}.tls": "true" if options.has_tls and not resolver else "",
         f"{router}.tls.certresolver": resolver,
         f"{router}.middlewares": ",".join(middlewares),
@@ -134,7 +134,7 @@ def _define_router(options: schema.Proxy, name: str, rule: str, middlewares: lis
     return {label: value for label, value in labels.items() if value}
 
 
-def _router_name(service: str, domain: str, path: str) -> str:
+def _format_router_name(service: str, domain: str, path: str) -> str:
     """Name a router by its container and its address.
 
     All stacks of a host share one list of routers, and Traefik drops a name that two containers define differently.
@@ -149,34 +149,34 @@ def _escape_path_character(match: re.Match[str]) -> str:
     return f"_{ord(match[0]):02x}"
 
 
-def _entrypoint(options: schema.Proxy) -> str:
+def _find_entrypoint(options: schema.Proxy) -> str:
     """Name the entrypoint that takes requests for the services."""
     return options.entrypoint or ("websecure" if options.has_tls else "web")
 
 
-def _certificate_resolver(options: schema.Proxy) -> str:
+def _find_certificate_resolver(options: schema.Proxy) -> str:
     """Name what gets the certificates; empty when Traefik has them already, or needs none."""
     is_generated_with_https = bool(options.stack) and options.has_tls
     return options.certresolver or ("letsencrypt" if is_generated_with_https else "")
 
 
-def _command(options: schema.Proxy) -> tuple[str, ...]:
+def _build_command(options: schema.Proxy) -> tuple[str, ...]:
     """List the options of a generated Traefik.
 
     Connections are not kept open, for they would lead to the address that a container had before a deploy.
     """
-    entrypoint = f"--entrypoints.{_entrypoint(options)}"
+    entrypoint = f"--entrypoints.{_find_entrypoint(options)}"
     words = ["--providers.docker.exposedbydefault=false", "--serverstransport.maxidleconnsperhost=-1"]
     if not options.has_tls:
         words.append(f"{entrypoint}.address=:80")
         if options.listen:
             words.append(f"{entrypoint}.forwardedheaders.trustedips={_PRIVATE_NETWORKS}")
         return tuple(words)
-    resolver = f"--certificatesresolvers.{_certificate_resolver(options)}.acme"
+    resolver = f"--certificatesresolvers.{_find_certificate_resolver(options)}.acme"
     words += [
         f"{entrypoint}.address=:443",
         "--entrypoints.plain.address=:80",
-        f"--entrypoints.plain.http.redirections.entrypoint.to={_entrypoint(options)}",
+        f"--entrypoints.plain.http.redirections.entrypoint.to={_find_entrypoint(options)}",
         "--entrypoints.plain.http.redirections.entrypoint.scheme=https",
         f"{resolver}.tlschallenge=true",
         f"{resolver}.storage=/certificates/acme.json",

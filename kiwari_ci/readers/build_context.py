@@ -1,4 +1,4 @@
-"""A build context: what a build is sent, and what a COPY finds in it.
+"""The build context: the files that a build gets, and those that a COPY takes.
 
 Sources: .dockerignore as moby/patternmatcher reads it; COPY's patterns are those of Go's filepath.Match.
 """

@@ -6,10 +6,11 @@ Variables stay as they are written: `init` fills them in, `diff` compares them.
 import posixpath
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from kiwari_ci.readers.duration import is_duration, parse_duration
 from kiwari_ci.readers.image_reference import parse_image_repository
 from kiwari_ci.readers.step_effects import resolve_dockerfile_path
 from kiwari_ci.readers.yaml_document import (
@@ -22,12 +23,13 @@ from kiwari_ci.readers.yaml_document import (
 )
 
 COMPOSE_FILE_PATH = r"(?:.*/)?(?:docker-)?compose[\w.-]*\.ya?ml|(?:.*/)?docker-stack[\w.-]*\.ya?ml|(?:.*/)?stack\.ya?ml"
+COMPLETED = "service_completed_successfully"  # the condition of a service that waits for the end of another one
 MAX_EXTENDS_DEPTH = 10  # services that extend one another
 _TRAEFIK_HOSTS = re.compile(r"Host(?:SNI)?\(([^)]*)\)")
 _COLON_OUTSIDE_VARIABLE = re.compile(r":(?![^{}]*\})")
-_DURATION = re.compile(r"(\d+[hms])+")
-_SECONDS = {"h": 3600, "m": 60, "s": 1}
 _HEALTHCHECK_DURATIONS = ("interval", "timeout", "start_period", "start_interval")
+_PAIR_ATTRIBUTES = ("environment", "labels", "annotations", "extra_hosts", "sysctls")
+_REFERENCE_ATTRIBUTES = ("networks", "depends_on", "configs", "secrets")
 _LIST_ATTRIBUTES = ("expose", "cap_add", "cap_drop", "devices", "security_opt", "dns", "tmpfs", "profiles")
 
 
@@ -71,6 +73,16 @@ class ComposeService:
     attributes: dict[str, Any]
     where: str
     table: YamlMapping = field(repr=False)
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """Its labels."""
+        return as_dict(self.attributes.get("labels"))
+
+    @property
+    def is_accessory(self) -> bool:
+        """Whether it is an accessory of a generated stack."""
+        return "deploy.accessory" in self.labels
 
 
 @dataclass(frozen=True)
@@ -318,6 +330,26 @@ def iter_dependencies(table: YamlMapping) -> Iterator[tuple[str, str]]:
             yield format_scalar(name), "service_started"
 
 
+def find_one_shots(services: Iterable[tuple[str, YamlMapping]], serving: Collection[str] = ()) -> set[str]:
+    """Find the services that run to their end: another one waits for that, or they serve nothing and do not restart.
+
+    `serving` are names of services that are known to serve something.
+    """
+    one_shots: set[str] = set()
+    for name, table in services:
+        one_shots |= {awaited for awaited, condition in iter_dependencies(table) if condition == COMPLETED}
+        serves = name in serving or bool({"ports", "expose", "healthcheck"} & table.keys())
+        ends = table.get_text("restart") == "no" or _copies_files(table)
+        if ends and not serves:
+            one_shots.add(name)
+    return one_shots
+
+
+def _copies_files(table: YamlMapping) -> bool:
+    """Whether the command of a service only copies files, such as those of a frontend into a volume."""
+    return split_command(table.get("command"))[:1] in (["cp"], ["rsync"])
+
+
 def find_rule_hosts(rule: str) -> list[str]:
     """The hosts that a rule of Traefik names, without their quotes."""
     return [host.strip(" `'\"") for hosts in _TRAEFIK_HOSTS.findall(rule) for host in hosts.split(",")]
@@ -325,7 +357,7 @@ def find_rule_hosts(rule: str) -> list[str]:
 
 def find_service_domains(service: ComposeService) -> set[str]:
     """Domains that labels or well-known variables of a proxy lead to a service."""
-    labels = as_dict(service.attributes.get("labels"))
+    labels = service.labels
     environment = as_dict(service.attributes.get("environment"))
     names = {host for key, value in labels.items() for host in find_rule_hosts(f"{key} {value}")}
     for key in ("VIRTUAL_HOST", "LETSENCRYPT_HOST"):
@@ -340,14 +372,11 @@ def collect_stack_images(stack: ComposeProject) -> set[str]:
 
 
 def _normalize_attribute(table: YamlMapping, name: str) -> Any:
-    """Lists where order says nothing become mappings: two ways to write one thing are one."""
-    value = table[name]
-    if name in ("environment", "labels", "annotations", "extra_hosts", "sysctls"):
+    """Write an attribute in one way, whichever of several ways the file has; a list without an order is a mapping."""
+    if name in _PAIR_ATTRIBUTES:
         return {key: entry for key, entry, _ in table.iter_key_values(name)}
-    if name in ("networks", "depends_on") and isinstance(value, dict):
-        return {key: _unwrap_single_key(entry) for key, entry in value.items()}
-    if name in ("networks", "depends_on", "configs", "secrets"):
-        return value if isinstance(value, dict) else {str(_get_source_name(item)): None for item in as_list(value)}
+    if name in _REFERENCE_ATTRIBUTES:
+        return _normalize_references(name, table[name])
     if name == "ports":
         return {port.text + _format_options(port.options): None for port in list_ports(table)}
     if name == "volumes":
@@ -355,9 +384,13 @@ def _normalize_attribute(table: YamlMapping, name: str) -> Any:
     if name == "env_file":
         return {path: None for path, _ in list_env_files(table)}
     if name in _LIST_ATTRIBUTES:
-        return {str(item): None for item in as_list(value)}
+        return {str(entry): None for entry in as_list(table[name])}
+    return _normalize_value(name, table[name])
+
+
+def _normalize_value(name: str, value: Any) -> Any:
     if name in ("command", "entrypoint") and isinstance(value, str):
-        return _split_words(value)
+        return split_command(value) or value  # as text if it cannot be split
     if name == "stop_grace_period":
         return _normalize_duration(value)
     if name == "healthcheck" and isinstance(value, dict):
@@ -365,12 +398,25 @@ def _normalize_attribute(table: YamlMapping, name: str) -> Any:
     return value
 
 
-def _split_words(command: str) -> list[str] | str:
-    """The words of a command, as Compose splits it; the text itself if it cannot be split."""
+def _normalize_references(name: str, value: Any) -> dict[str, Any]:
+    """Networks, dependencies, configs or secrets, by name, with the options of each."""
+    if not isinstance(value, dict):
+        return {str(_get_source_name(entry)): None for entry in as_list(value)}
+    if name == "networks":
+        return {key: _normalize_network(options) for key, options in value.items()}
+    if name == "depends_on":
+        return {key: _normalize_dependency(options) for key, options in value.items()}
+    return value
+
+
+def split_command(command: Any) -> list[str]:
+    """The words of a command, written as a list or as a text that Compose splits; none if it cannot be split."""
+    if isinstance(command, list):
+        return [format_scalar(word) for word in command]
     try:
-        return shlex.split(command)
+        return shlex.split(format_scalar(command))
     except ValueError:
-        return command
+        return []
 
 
 def _normalize_healthcheck_entry(key: str, value: Any) -> Any:
@@ -382,20 +428,29 @@ def _normalize_healthcheck_entry(key: str, value: Any) -> Any:
 
 def _normalize_duration(value: Any) -> Any:
     """`90s` for `1m30s`; what is no duration stays as it is."""
-    if not isinstance(value, str) or not _DURATION.fullmatch(value):
+    if not isinstance(value, str) or not is_duration(value):
         return value
-    amounts = re.findall(r"(\d+)([hms])", value)
-    return f"{sum(int(amount) * _SECONDS[unit] for amount, unit in amounts)}s"
+    return f"{parse_duration(value)}s"
 
 
-def _unwrap_single_key(value: Any) -> Any:
-    """What a mapping of one key says, when that is all: `service_healthy` of {condition: service_healthy}."""
-    if not isinstance(value, dict) or len(value) > 1:
-        return value
-    inner = next(iter(value.values()), None)
-    if isinstance(inner, list) and all(isinstance(item, str) for item in inner):
-        return ", ".join(inner)
-    return inner
+def _normalize_network(options: Any) -> Any:
+    """The aliases of a container on a network, if there are no other options: `{aliases: [web, www]}` is `web, www`."""
+    if options == {}:
+        return None
+    if not isinstance(options, dict) or options.keys() != {"aliases"}:
+        return options
+    aliases = options["aliases"]
+    is_list_of_texts = isinstance(aliases, list) and all(isinstance(alias, str) for alias in aliases)
+    return ", ".join(aliases) if is_list_of_texts else options
+
+
+def _normalize_dependency(options: Any) -> Any:
+    """The condition that a service waits for, if there are no other options."""
+    if options == {}:
+        return None
+    if not isinstance(options, dict) or options.keys() != {"condition"}:
+        return options
+    return options["condition"]
 
 
 def _get_source_name(value: Any) -> Any:

@@ -66,7 +66,7 @@ class Stage:
     line: int
     parent: int | None
     instructions: tuple[Instruction, ...]
-    taken: tuple[CopySource, ...]
+    sources: tuple[CopySource, ...]
     exposed: tuple[ExposedPorts, ...]
     needs: frozenset[int]
 
@@ -123,7 +123,7 @@ def parse_dockerfile(
         if instruction.name == "FROM" and len(builder.stages) == MAX_STAGES:
             builder.faults.append((instruction.line, f"more than {MAX_STAGES} stages: nothing is read from here on"))
             break
-        builder.take(instruction)
+        builder.run_instruction(instruction)
     faults = list(listing.faults) + builder.faults
     if not builder.stages:
         faults.append((1, "no FROM: there is nothing to build"))
@@ -132,12 +132,12 @@ def parse_dockerfile(
         tuple(map(_freeze_stage, builder.stages)),
         listing.directives.get("syntax", ""),
         tuple(sorted(faults)),
-        builder.named(target) if target else last,
+        builder.find_stage(target) if target else last,
         frozenset(
             key
-            for instruction in map(builder.without_onbuild, listing.instructions)
+            for instruction in map(builder.unwrap_onbuild, listing.instructions)
             if instruction.name == "ARG"
-            for key, _ in builder.lexer.pairs(instruction.rest)
+            for key, _ in builder.lexer.parse_pairs(instruction.rest)
         ),
     )
 
@@ -152,7 +152,7 @@ class _MutableStage:
     environment: set[str] = field(default_factory=set)
     undefaulted: set[str] = field(default_factory=set)
     instructions: list[Instruction] = field(default_factory=list)
-    taken: list[CopySource] = field(default_factory=list)
+    sources: list[CopySource] = field(default_factory=list)
     exposed: list[ExposedPorts] = field(default_factory=list)
     needs: set[int] = field(default_factory=set)
     triggers: list[Instruction] = field(default_factory=list)  # of ONBUILD: they run in stages that build on this one
@@ -165,7 +165,7 @@ class _MutableStage:
 
 
 def _freeze_stage(stage: _MutableStage) -> Stage:
-    parts = tuple(stage.instructions), tuple(stage.taken), tuple(stage.exposed)
+    parts = tuple(stage.instructions), tuple(stage.sources), tuple(stage.exposed)
     return Stage(stage.name, stage.image, stage.line, stage.parent, *parts, frozenset(stage.needs))
 
 
@@ -179,16 +179,16 @@ class _BuildSimulator:
         self.arguments: dict[str, str] = {}  # those before the first FROM
         self.faults: list[tuple[int, str]] = []
 
-    def take(self, instruction: Instruction) -> None:
+    def run_instruction(self, instruction: Instruction) -> None:
         if instruction.name not in INSTRUCTION_NAMES:
             self.faults.append((instruction.line, f"`{instruction.name[:40]}` is no instruction"))
         elif instruction.name == "FROM":
-            self.start(instruction)
+            self.start_stage(instruction)
         elif self.stages:
             self.stages[-1].instructions.append(instruction)
-            self.within(self.stages[-1], instruction)
+            self.run_in_stage(self.stages[-1], instruction)
         elif instruction.name == "ARG":
-            for key, default in self.lexer.pairs(instruction.rest):
+            for key, default in self.lexer.parse_pairs(instruction.rest):
                 value = self.build_arguments.get(key, default)
                 if value is not None:
                     self.arguments[key] = (
@@ -197,10 +197,10 @@ class _BuildSimulator:
         else:
             self.faults.append((instruction.line, f"{instruction.name} before the first FROM"))
 
-    def start(self, instruction: Instruction) -> None:
+    def start_stage(self, instruction: Instruction) -> None:
         words = [self.lexer.expand(word, self.arguments)[0] for word in instruction.rest.split()] or [""]
         name = words[2].lower() if len(words) == 3 and words[1].upper() == "AS" else ""
-        parent = self.named(words[0])
+        parent = self.find_stage(words[0])
         stage = _MutableStage(name, words[0], instruction.line, parent)
         if parent is not None:
             base = self.stages[parent]
@@ -211,17 +211,18 @@ class _BuildSimulator:
         self.stages.append(stage)
         if parent is not None:
             for trigger in self.stages[parent].triggers:
-                self.within(stage, trigger)
+                self.run_in_stage(stage, trigger)
 
-    def within(self, stage: _MutableStage, instruction: Instruction) -> None:
+    def run_in_stage(self, stage: _MutableStage, instruction: Instruction) -> None:
         steps: dict[str, Callable[[_MutableStage, Instruction], None]] = {
-            "ARG": self.argument, "ENV": self.variable, "EXPOSE": self.port,
-            "ADD": self.copied, "COPY": self.copied, "RUN": self.mounted, "ONBUILD": self.triggered,
+            "ARG": self.set_arguments, "ENV": self.set_variables, "EXPOSE": self.add_ports,
+            "ADD": self.add_copied_files, "COPY": self.add_copied_files, "RUN": self.add_mounted_files,
+            "ONBUILD": self.add_trigger,
         }  # fmt: skip
         if instruction.name in steps:
             steps[instruction.name](stage, instruction)
 
-    def without_onbuild(self, instruction: Instruction) -> Instruction:
+    def unwrap_onbuild(self, instruction: Instruction) -> Instruction:
         """The instruction that an ONBUILD keeps for later; any other one as it is."""
         if instruction.name != "ONBUILD":
             return instruction
@@ -229,9 +230,9 @@ class _BuildSimulator:
         flags, rest = self.lexer.split_flags(rest)
         return replace(instruction, name=name.upper(), flags=flags, rest=rest)
 
-    def triggered(self, stage: _MutableStage, instruction: Instruction) -> None:
+    def add_trigger(self, stage: _MutableStage, instruction: Instruction) -> None:
         """Keep what runs at the FROM of a stage that builds on this one, and there alone."""
-        trigger = self.without_onbuild(instruction)
+        trigger = self.unwrap_onbuild(instruction)
         if trigger.name in ("ONBUILD", "FROM", "MAINTAINER"):
             self.faults.append((instruction.line, f"ONBUILD takes no {trigger.name}"))
         elif trigger.name not in INSTRUCTION_NAMES:
@@ -239,10 +240,10 @@ class _BuildSimulator:
         else:
             stage.triggers.append(trigger)
 
-    def argument(self, stage: _MutableStage, instruction: Instruction) -> None:
+    def set_arguments(self, stage: _MutableStage, instruction: Instruction) -> None:
         """What the build is given wins over a default, and ENV over both; one that has neither is empty."""
         values_before = dict(stage.values)
-        for key, value in self.lexer.pairs(instruction.rest):
+        for key, value in self.lexer.parse_pairs(instruction.rest):
             if key in stage.environment:
                 continue
             if key in self.build_arguments:
@@ -253,10 +254,10 @@ class _BuildSimulator:
             if value is None and text is None and not _BUILTIN_ARGUMENT.fullmatch(key):
                 stage.undefaulted.add(key)
 
-    def variable(self, stage: _MutableStage, instruction: Instruction) -> None:
+    def set_variables(self, stage: _MutableStage, instruction: Instruction) -> None:
         """Set variables; the values of one line see what was set before the line."""
         values_before = dict(stage.values)
-        for key, value in self.lexer.pairs(instruction.rest):
+        for key, value in self.lexer.parse_pairs(instruction.rest):
             stage.set(key, self.expand(value or "", values_before))
             stage.environment.add(key)
 
@@ -265,13 +266,13 @@ class _BuildSimulator:
         text, unknown = self.lexer.expand(word, values)
         return None if unknown else text
 
-    def port(self, stage: _MutableStage, instruction: Instruction) -> None:
+    def add_ports(self, stage: _MutableStage, instruction: Instruction) -> None:
         for word in instruction.rest.split():
             if match := _PORT_RANGE.fullmatch(self.expand(word, stage.values) or ""):
                 protocol = (match[3] or "tcp").lower()
                 stage.exposed.append(ExposedPorts(instruction.line, int(match[1]), int(match[2] or match[1]), protocol))
 
-    def copied(self, stage: _MutableStage, instruction: Instruction) -> None:
+    def add_copied_files(self, stage: _MutableStage, instruction: Instruction) -> None:
         flags = [
             (name, self.lexer.expand(text, stage.values)[0])
             for name, _, text in map(_split_assignment, instruction.flags)
@@ -280,31 +281,31 @@ class _BuildSimulator:
         if len(words) < 2:
             self.faults.append((instruction.line, f"{instruction.name} lacks a source or a destination"))
         if origins := [text for name, _, text in map(_split_assignment, instruction.flags) if name == "from"]:
-            self.need(stage, instruction, origins[0])
+            self.add_needed_stage(stage, instruction, origins[0])
             return
         left_out = tuple(text for name, text in flags if name == "exclude")
         parents = any(name == "parents" and text != "false" for name, text in flags)
         for word in words[:-1]:
-            source = self.taken(stage, instruction, word, left_out, parents)
+            source = self.create_source(stage, instruction, word, left_out, parents)
             if not HEREDOC_START.fullmatch(word) and not (instruction.name == "ADD" and self.is_remote(stage, word)):
-                stage.taken.append(source)
+                stage.sources.append(source)
 
     def is_remote(self, stage: _MutableStage, word: str) -> bool:
         return _REMOTE_SOURCE.match(self.lexer.expand(word, stage.values)[0]) is not None
 
-    def mounted(self, stage: _MutableStage, instruction: Instruction) -> None:
+    def add_mounted_files(self, stage: _MutableStage, instruction: Instruction) -> None:
         for name, _, text in map(_split_assignment, instruction.flags):
             options = {key.lower(): value for key, _, value in map(_split_assignment, text.strip("\"'").split(","))}
             kind = options.get("type", "bind")
             if name != "mount" or kind not in ("bind", "cache"):
                 continue
             if "from" in options:
-                self.need(stage, instruction, options["from"])
+                self.add_needed_stage(stage, instruction, options["from"])
             elif kind == "bind":
                 source = options.get("source") or options.get("src") or "."
-                stage.taken.append(self.taken(stage, instruction, source, (), False))
+                stage.sources.append(self.create_source(stage, instruction, source, (), False))
 
-    def taken(
+    def create_source(
         self, stage: _MutableStage, instruction: Instruction, word: str, left_out: tuple[str, ...], parents: bool
     ) -> CopySource:
         text, unknown = self.lexer.expand(word, stage.values)
@@ -314,14 +315,14 @@ class _BuildSimulator:
             instruction.name, instruction.line, instruction.last, word, path, left_out, parents, unknown, undefaulted
         )
 
-    def need(self, stage: _MutableStage, instruction: Instruction, name: str) -> None:
+    def add_needed_stage(self, stage: _MutableStage, instruction: Instruction, name: str) -> None:
         """Note the stage that another one copies from; a name that no stage has is an image."""
         if _VARIABLE.search(name):
             message = f"`from={name[:40]}`: no variable can stand there; name a stage `FROM {name[:40]} AS …`"
             self.faults.append((instruction.line, message))
             return
         is_number = re.fullmatch("[0-9]{1,6}", name) and int(name) < len(self.stages)
-        index = int(name) if is_number else self.named(self.lexer.expand(name, {})[0])
+        index = int(name) if is_number else self.find_stage(self.lexer.expand(name, {})[0])
         if index is None:
             return
         if self.stages[index] is stage:
@@ -329,7 +330,7 @@ class _BuildSimulator:
         else:
             stage.needs.add(index)
 
-    def named(self, name: str) -> int | None:
+    def find_stage(self, name: str) -> int | None:
         """The stage that a name means; None for an image, or for a context that the call of the build names."""
         indexes = [index for index, stage in enumerate(self.stages) if stage.name == name.lower() != ""]
         return indexes[-1] if indexes else None

@@ -49,7 +49,7 @@ def parse_instructions(text: str) -> ParsedDockerfile:
     lines = [line.rstrip("\r") for line in text.removeprefix("\ufeff").split("\n")]
     directives = _parse_directives(lines)
     reader = _InstructionReader(lines, build_shell_lexer(directives))
-    return ParsedDockerfile(tuple(reader.instructions()), directives, tuple(reader.faults))
+    return ParsedDockerfile(tuple(reader.iter_instructions()), directives, tuple(reader.faults))
 
 
 def build_shell_lexer(directives: dict[str, str]) -> "ShellLexer":
@@ -82,7 +82,7 @@ class ShellLexer:
             flags.append(match[0][2:])
         return tuple(flags), rest
 
-    def pairs(self, rest: str) -> list[tuple[str, str | None]]:
+    def parse_pairs(self, rest: str) -> list[tuple[str, str | None]]:
         """`KEY=value …`, `KEY …`, and the old `KEY some text`."""
         words = [word.partition("=") for word in self.split(rest)]
         if len(words) > 1 and not any(equals for _, equals, _ in words):
@@ -144,20 +144,20 @@ class _InstructionReader:
         self.index = 0  # the next line
         self.faults: list[tuple[int, str]] = []
 
-    def instructions(self) -> Iterator[Instruction]:
+    def iter_instructions(self) -> Iterator[Instruction]:
         while self.index < len(self.lines):
             first = self.index + 1
-            text = self.logical().strip()
+            text = self.read_logical_line().strip()
             if not text:
                 continue
             name, rest = (text.split(maxsplit=1) + [""])[:2]
             flags, rest = self.words.split_flags(rest)
             name = name.upper()
             if "<<" in rest and (rest.split()[0].upper() if name == "ONBUILD" else name) in ("ADD", "COPY", "RUN"):
-                self.heredocs(first, rest)
+                self.skip_heredocs(first, rest)
             yield Instruction(name, first, self.index, flags, rest)
 
-    def logical(self) -> str:
+    def read_logical_line(self) -> str:
         """A line with those that continue it, without the comments and empty lines between them."""
         start, text, more = self.index, "", True
         while more and self.index < len(self.lines):
@@ -171,7 +171,7 @@ class _InstructionReader:
             text, more = text + joined, joined != line
         return text
 
-    def heredocs(self, first: int, rest: str) -> None:
+    def skip_heredocs(self, first: int, rest: str) -> None:
         """Skip the texts that an instruction's `<<EOF` announce."""
         for word in self.words.split(rest):
             if match := HEREDOC_START.fullmatch(word):

@@ -29,10 +29,14 @@ class Commit:
 
 @dataclass(frozen=True)
 class ChangedFiles:
-    """What changed, sorted by path; `said`: how that was found. `commits` 0: not known; `skip`: the word that skips."""
+    """The files that changed, sorted by path; `source` says in words where the list is from.
+
+    `commits` is the number of the commits, or 0 if it is not known. `skip` is the word in the newest commit message,
+    such as `[skip ci]`, for which GitHub starts no workflow.
+    """
 
     files: tuple[str, ...]
-    said: str = ""
+    source: str = ""
     commits: int = 0
     skip: str = ""
 

@@ -44,6 +44,27 @@ _WEBSOCKET_LIBRARY = re.compile(
     r"gorilla/websocket|nhooyr\.io/websocket|coder/websocket|socket\.io|tokio-tungstenite|django-channels|\bchannels\b"
 )
 
+_NODE_PORTS = {  # by package, the port on which its server listens
+    "next": 3000,
+    "@sveltejs/adapter-node": 3000,
+    "nuxt": 3000,
+    "@remix-run/serve": 3000,
+    "@nestjs/core": 3000,
+    "astro": 4321,
+}
+_NODE_PAGE_FRAMEWORKS = {
+    "next",
+    "@sveltejs/kit",
+    "nuxt",
+    "vite",
+    "react",
+    "vue",
+    "svelte",
+    "astro",
+    "@angular/core",
+    "@remix-run/react",
+}
+
 
 @dataclass
 class DetectedLanguage:
@@ -169,61 +190,37 @@ def _get_nested_table(table: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 
 def _read_package_json(repository: LocalRepository, language: DetectedLanguage) -> None:
-    package_file = _load_json(repository, language.manifest)
+    package = _load_json(repository, language.manifest)
     lock = _find_file_upwards(
         repository, language.home, "pnpm-lock.yaml", "yarn.lock", "bun.lock", "bun.lockb", "package-lock.json"
     )
     root = get_parent_folder(lock) if lock else language.home
-    top = (
-        _load_json(repository, join_path(root, "package.json") or "")
-        if repository.has(join_path(root, "package.json"))
-        else package_file
-    )
+    root_manifest = join_path(root, "package.json") or ""
+    root_package = _load_json(repository, root_manifest) if repository.has(root_manifest) else package
     _detect_tool_version(repository, language, "node", "nodejs", ".nvmrc", ".node-version")
     if not language.setup:
-        holder = next(
-            (
-                path
-                for path, package in ((language.manifest, package_file), (join_path(root, "package.json") or "", top))
-                if _get_nested_table(package, "engines").get("node")
-            ),
-            "",
-        )
-        language.setup = ("node", "version_file", holder) if holder else None
-    script = _get_nested_table(package_file, "scripts").get("test")
+        for path, manifest in ((language.manifest, package), (root_manifest, root_package)):
+            if _get_nested_table(manifest, "engines").get("node"):
+                language.setup = ("node", "version_file", path)
+                break
+    script = _get_nested_table(package, "scripts").get("test")
     if isinstance(script, str) and script.strip() and "no test specified" not in script:
-        language.test = _build_node_test(language, lock.rpartition("/")[2], root, str(top.get("packageManager", "")))
-    depends = {**_get_nested_table(package_file, "dependencies"), **_get_nested_table(package_file, "devDependencies")}
-    ports = {
-        "next": 3000,
-        "@sveltejs/adapter-node": 3000,
-        "nuxt": 3000,
-        "@remix-run/serve": 3000,
-        "@nestjs/core": 3000,
-        "astro": 4321,
-    }
-    language.port = next(
-        (
-            SourcedValue(port, f"{language.manifest}: {name}", guess=True)
-            for name, port in ports.items()
-            if name in depends
-        ),
-        None,
-    )
-    pages = {
-        "next",
-        "@sveltejs/kit",
-        "nuxt",
-        "vite",
-        "react",
-        "vue",
-        "svelte",
-        "astro",
-        "@angular/core",
-        "@remix-run/react",
-    }
-    if page := sorted(pages & set(depends)):
-        language.health = SourcedValue("/", f"{language.manifest}: {page[0]}", guess=True)
+        package_manager = str(root_package.get("packageManager", ""))
+        language.test = _build_node_test(language, lock.rpartition("/")[2], root, package_manager)
+    _guess_from_packages(language, package)
+
+
+def _guess_from_packages(language: DetectedLanguage, package: dict[str, Any]) -> None:
+    """Guess the port and the health path by the frameworks that a package depends on."""
+    packages = {**_get_nested_table(package, "dependencies"), **_get_nested_table(package, "devDependencies")}
+    servers = [name for name in _NODE_PORTS if name in packages]
+    language.port = None
+    if servers:
+        where = f"{language.manifest}: {servers[0]}"
+        language.port = SourcedValue(_NODE_PORTS[servers[0]], where, guess=True)
+    page_frameworks = sorted(_NODE_PAGE_FRAMEWORKS & set(packages))
+    if page_frameworks:
+        language.health = SourcedValue("/", f"{language.manifest}: {page_frameworks[0]}", guess=True)
 
 
 def _build_node_test(language: DetectedLanguage, lock: str, root: str, manager: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Job → deeds: what its steps do to the world, whichever tool they do it with."""
+"""The effects of a job: what its steps build, push, deploy or delete, with whichever tool."""
 
 import re
 from collections.abc import Iterator
@@ -65,7 +65,7 @@ class _ScriptContext:
 
 
 def find_workflow_effects(workflow: ParsedWorkflow) -> Iterator[tuple[ParsedJob, StepEffect]]:
-    """Every deed of a workflow, each once for a job, in order; of the first SCRIPTS characters of its scripts."""
+    """Find the effects of a workflow in order, each once for a job. Only the beginning of a long script is read."""
     remaining = MAX_WORKFLOW_SCRIPTS
     for job in workflow.jobs:
         effects: dict[StepEffect, None] = {}
@@ -78,11 +78,11 @@ def find_workflow_effects(workflow: ParsedWorkflow) -> Iterator[tuple[ParsedJob,
 
 def _find_step_effects(job: ParsedJob, step: ParsedStep) -> Iterator[StepEffect]:
     action = get_action_name(step.uses).lower()
-    script = next((step.given[key] for key in _SCRIPT_INPUTS if key in step.given), "") if "ssh" in action else ""
+    script = next((step.inputs[key] for key in _SCRIPT_INPUTS if key in step.inputs), "") if "ssh" in action else ""
     if action.startswith("docker/build-push-action"):
         yield from _find_build_effects(step)
     elif script:
-        yield StepEffect("login", _describe_host_key_check(step), step.where, step.given.get("host", ""))
+        yield StepEffect("login", _describe_host_key_check(step), step.where, step.inputs.get("host", ""))
         yield from _find_script_effects(script, step, _ScriptContext(remote=True))
     elif step.run:
         yield from _find_script_effects(step.run, step, _ScriptContext(remote=job.own_machine))
@@ -91,7 +91,7 @@ def _find_step_effects(job: ParsedJob, step: ParsedStep) -> Iterator[StepEffect]
     elif action and not _SETUP_ACTIONS.match(action) and not action.startswith("./"):
         copies = re.search(r"scp|rsync", action)
         copy_description = (
-            f"{as_inline_code(step.given.get('source', step.title))} is copied to the server" if copies else ""
+            f"{as_inline_code(step.inputs.get('source', step.title))} is copied to the server" if copies else ""
         )
         step_description = (
             as_inline_code(action)
@@ -102,13 +102,13 @@ def _find_step_effects(job: ParsedJob, step: ParsedStep) -> Iterator[StepEffect]
 
 
 def _describe_host_key_check(step: ParsedStep) -> str:
-    return "" if step.given.get("fingerprint") else "any host key is accepted"
+    return "" if step.inputs.get("fingerprint") else "any host key is accepted"
 
 
 def _find_build_effects(step: ParsedStep) -> Iterator[StepEffect]:
-    context, file = step.given.get("context", "."), step.given.get("file", "")
-    tags = [tag.strip() for tag in re.split(r"[\n,]+", step.given.get("tags", "")) if tag.strip()]
-    pushed = step.given.get("push", "") not in ("", "false") or "push=true" in step.given.get("outputs", "")
+    context, file = step.inputs.get("context", "."), step.inputs.get("file", "")
+    tags = [tag.strip() for tag in re.split(r"[\n,]+", step.inputs.get("tags", "")) if tag.strip()]
+    pushed = step.inputs.get("push", "") not in ("", "false") or "push=true" in step.inputs.get("outputs", "")
     for tag in tags:
         yield StepEffect("push" if pushed else "build", tag, step.where)
     if tags:

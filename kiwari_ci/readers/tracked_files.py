@@ -41,7 +41,7 @@ class Checkout:
         return self.names if folder in ("", ".") else select_by_prefix(self.names, folder + "/")
 
     def text(self, name: str) -> str | None:
-        """What stands in a file on disk; None when it is no file, too large, or leads out of the repository."""
+        """Read a file on disk; None if it is no file, too large, or a link to a place outside of the repository."""
         path = self.root / name
         try:
             if not path.is_file() or not path.resolve().is_relative_to(self.root.resolve()):

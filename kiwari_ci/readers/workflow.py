@@ -37,7 +37,7 @@ class ParsedStep:
     title: str
     uses: str
     run: str
-    given: dict[str, Any]
+    inputs: dict[str, Any]
     env: dict[str, str]
     id: str
     where: str
@@ -272,8 +272,8 @@ def _predict_step_outputs(step: ParsedStep) -> dict[str, str]:
     """What docker/metadata-action will print: its images with the tags that its lines name."""
     if not step.uses.startswith("docker/metadata-action@") or not step.id:
         return {}
-    images = re.split(r"[\n,]+", step.given.get("images", ""))
-    tags = [_predict_metadata_tag(line) for line in step.given.get("tags", "type=ref").split("\n") if line.strip()]
+    images = re.split(r"[\n,]+", step.inputs.get("images", ""))
+    tags = [_predict_metadata_tag(line) for line in step.inputs.get("tags", "type=ref").split("\n") if line.strip()]
     refs = [f"{image.strip()}:{tag}" for image in images if image.strip() for tag in tags]
     return {f"steps.{step.id}.outputs.tags": "\n".join(refs)}
 

@@ -1,4 +1,4 @@
-"""Puts what a caller gives into the actions and workflows of the same repository that it calls."""
+"""Fills the inputs and secrets of a call into the called action or workflow of the same repository."""
 
 import re
 from collections.abc import Mapping

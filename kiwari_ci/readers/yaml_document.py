@@ -76,7 +76,7 @@ class YamlMapping(dict[str, Any]):
         return f"{self.path_of(key)}:{self.key_lines.get(key, self.line)}"
 
     def path_of(self, key: str) -> str:
-        """The file that a key stands in."""
+        """The path of the file that has a key."""
         return self.key_paths.get(key, self.path)
 
     def get_mapping(self, key: str) -> "YamlMapping":

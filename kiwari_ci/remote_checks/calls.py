@@ -51,6 +51,11 @@ class BackgroundCall(Generic[T]):
         return self._answers[0] if self._answers else default
 
 
+def await_answers(calls: Mapping[str, BackgroundCall[T]], deadline: float, default: T) -> dict[str, T]:
+    """Wait for the results of several calls; one that does not come in time is the default."""
+    return {name: call.answer(deadline, default) for name, call in calls.items()}
+
+
 @dataclass(frozen=True)
 class ProcessResult:
     """The result of a program. `code` is its exit code, or says why there is none."""

@@ -59,7 +59,7 @@ class SecretKeys:
 
 @dataclass(frozen=True)
 class StackFacts:
-    """What is in the namespace of a stack. `can_read_secrets` is what the cluster says of the login of a deploy."""
+    """What is in the namespace of a stack. `can_read_secrets`: whether the service account of the deploys may."""
 
     running: ClusterAnswer = ClusterAnswer()
     by_hand: ClusterAnswer = ClusterAnswer()
@@ -185,7 +185,7 @@ def get_running(stack: ClusterStack, kubectl: Kubectl) -> ClusterAnswer:
 
 
 def list_secret_names(stack: ClusterStack) -> list[str]:
-    """The Secrets of a stack: of env files, of the registry, and of the login of a deploy."""
+    """The Secrets of a stack: of env files, of the registry, and of the service account of the deploys."""
     names = [rollout.secret_of(file.name) for file in (*stack.env_files, *stack.sent)]
     return [*names, manifests.REGISTRY_SECRET, manifests.DEPLOY_TOKEN]
 
@@ -238,7 +238,7 @@ def _ask_secret_keys(kubectl: Kubectl, namespace: str, names: Sequence[str]) -> 
 
 
 def _ask_right_to_secrets(kubectl: Kubectl, namespace: str) -> str:
-    """Ask whether the login of a deploy may read a Secret; only an administrator may ask for another account."""
+    """Ask whether the service account of the deploys may read a Secret, which only an administrator may ask."""
     account = f"--as=system:serviceaccount:{namespace}:{manifests.DEPLOY_ACCOUNT}"
     result = kubectl.ask("auth", "can-i", "get", "secrets", "-n", namespace, account)
     answer = result.out.strip()

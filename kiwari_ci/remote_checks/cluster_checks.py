@@ -128,16 +128,19 @@ def _check_object(group: FindingGroup, path: str, wanted: Json, answer: ClusterA
     return None
 
 
-def find_differences(wanted: Any, found: Any, place: str = "") -> Iterator[str]:
-    """Where an object of the cluster differs from what was wanted: a mapping may have more keys, a list no more."""
-    if isinstance(wanted, dict) and isinstance(found, dict):
-        for key, part in wanted.items():
-            yield from find_differences(part, found.get(key), f"{place}.{key}" if place else key)
-    elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
-        for number, (part, found_part) in enumerate(zip(wanted, found, strict=True)):
-            yield from find_differences(part, found_part, f"{place}[{number}]")
-    elif wanted != found:
-        yield place
+def find_differences(wanted: Any, actual: Any, path: str = "") -> Iterator[str]:
+    """Find the paths at which an object of the cluster differs from the generated one.
+
+    The cluster may add keys to a mapping, but no entries to a list.
+    """
+    if isinstance(wanted, dict) and isinstance(actual, dict):
+        for key, wanted_part in wanted.items():
+            yield from find_differences(wanted_part, actual.get(key), f"{path}.{key}" if path else key)
+    elif isinstance(wanted, list) and isinstance(actual, list) and len(wanted) == len(actual):
+        for number, (wanted_part, actual_part) in enumerate(zip(wanted, actual, strict=True)):
+            yield from find_differences(wanted_part, actual_part, f"{path}[{number}]")
+    elif wanted != actual:
+        yield path
 
 
 # A stack
@@ -146,7 +149,7 @@ def find_differences(wanted: Any, found: Any, place: str = "") -> Iterator[str]:
 def check_stack(
     group: FindingGroup, stack: ClusterStack, facts: StackFacts, runbook: ClusterRunbookIndex
 ) -> Iterator[Finding]:
-    """Check the namespace of a stack: Secrets, the login of a deploy, the database, and what serves."""
+    """Check the namespace of a stack: Secrets, the service account of the deploys, the database, and what serves."""
     yield from _check_secrets(group, stack, facts, runbook)
     yield _check_login(group, stack, facts, runbook)
     objects_by_hand = list_objects_by_hand(stack)
@@ -232,8 +235,8 @@ def _check_pull_secret(
 
 
 def _check_login(group: FindingGroup, stack: ClusterStack, facts: StackFacts, runbook: ClusterRunbookIndex) -> Finding:
-    """A role of somebody else may give the login of a deploy more than setup.yaml does."""
-    subject = f"login of a deploy {stack.name}/{manifests.DEPLOY_ACCOUNT}"
+    """A role of somebody else may give the service account of the deploys more than setup.yaml does."""
+    subject = f"service account {stack.name}/{manifests.DEPLOY_ACCOUNT}"
     if not facts.can_read_secrets:
         return group.not_asked(subject, "only a person who administers the cluster may ask what it may do")
     if facts.can_read_secrets == "yes":

@@ -163,11 +163,11 @@ class ClusterRunbookIndex(RunbookIndex):
         return "; ".join(command.line for command in self._namespace(stack_name).database)
 
     def list_rights(self, stack_name: str) -> str:
-        """The command that lists what the login of a deploy may do."""
+        """The command that lists what the service account of the deploys may do."""
         return self._namespace(stack_name).rights.line
 
     def cancel(self, stack_name: str) -> str:
-        """The command that takes back what a killed deploy began."""
+        """The command that undoes a deploy that was killed."""
         return self._namespace(stack_name).cancel.line
 
     def rollback(self, stack_name: str, container_name: str) -> str:

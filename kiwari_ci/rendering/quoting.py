@@ -19,7 +19,7 @@ _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff
 
 
 class QuotedText(str):
-    """Text that one of the filters below made: all that a template may print."""
+    """Text from one of the filters below. A template can print no other values."""
 
 
 def yaml(value: object) -> QuotedText:
@@ -42,29 +42,29 @@ def nested(value: object, indent: int) -> QuotedText:
     if not isinstance(value, tuple):
         return QuotedText(f" {yaml(value)}")
     if not value:
-        return QuotedText(f" {_empty_collection(value)}")
-    lines = (" " * indent + line for line in _block_lines(value))
+        return QuotedText(f" {_format_empty_collection(value)}")
+    lines = (" " * indent + line for line in _format_block_lines(value))
     return QuotedText("\n" + "\n".join(lines))
 
 
-def _block_lines(value: object) -> Iterator[str]:
+def _format_block_lines(value: object) -> Iterator[str]:
     """The lines of a value in YAML's block style."""
     if not isinstance(value, tuple):
         yield yaml(value)
     elif not value:
-        yield _empty_collection(value)
+        yield _format_empty_collection(value)
     elif isinstance(value, FrozenMapping):
         for key, entry in value:
-            yield from _mapping_entry_lines(yaml(key), entry)
+            yield from _format_entry_lines(yaml(key), entry)
     else:
         for entry in value:
-            first, *others = _block_lines(entry)
+            first, *others = _format_block_lines(entry)
             yield f"- {first}"
             yield from (f"  {line}" for line in others)
 
 
-def _mapping_entry_lines(key: str, entry: object) -> Iterator[str]:
-    lines = list(_block_lines(entry))
+def _format_entry_lines(key: str, entry: object) -> Iterator[str]:
+    lines = list(_format_block_lines(entry))
     if isinstance(entry, tuple) and entry:
         yield f"{key}:"
         yield from (f"  {line}" for line in lines)
@@ -72,7 +72,7 @@ def _mapping_entry_lines(key: str, entry: object) -> Iterator[str]:
         yield f"{key}: {lines[0]}"
 
 
-def _empty_collection(value: tuple[object, ...]) -> str:
+def _format_empty_collection(value: tuple[object, ...]) -> str:
     return "{}" if isinstance(value, FrozenMapping) else "[]"
 
 

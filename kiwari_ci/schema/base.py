@@ -1,4 +1,4 @@
-"""What all models of a spec are made of."""
+"""The base classes of the models of a spec."""
 
 from typing import Any, ClassVar
 
@@ -88,7 +88,7 @@ def require_true(value: object) -> object:
 
 
 class OneOrMany:
-    """A list that one of its items stands for, too."""
+    """A list for which a person may also write a single item."""
 
     def __init__(self, *item_types: type) -> None:
         """Keep the types of a value that is an item and no list."""

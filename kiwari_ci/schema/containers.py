@@ -1,4 +1,4 @@
-"""Containers: how one runs, whether it is a service of the monorepo or somebody else's image."""
+"""The options of a container, which services and accessories have in common."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -28,7 +28,7 @@ _SECRET_NAME_PATTERN = "(?!GITHUB_)[A-Z_][A-Z0-9_]*"
 
 
 def _validate_secret(value: object) -> object:
-    """A union would say two things about one value, and take 1 for true."""
+    """Validate `true` or a name: a union of types would report two errors for one value, and accept 1 for true."""
     if value is True or (isinstance(value, str) and re.fullmatch(_SECRET_NAME_PATTERN, value)):
         return value
     expected = "`true`, or the name of a secret of GitHub in capitals"
@@ -107,7 +107,7 @@ class ListOrMapping:
     """A mapping to words for which a person may write the keys alone, as a list, when all have the first word."""
 
     def __init__(self, word: str) -> None:
-        """Keep the word that the list form stands for."""
+        """Keep the word that the names of a list get."""
         self.word = word
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

@@ -132,7 +132,7 @@ class _OneOrManySlugs:
         _, text = get_args(Slug)
 
         def spread(value: Any) -> Any:
-            return [text.checked(value)] if isinstance(value, str) else value
+            return [text.validate(value)] if isinstance(value, str) else value
 
         return core_schema.no_info_before_validator_function(spread, handler(source))
 

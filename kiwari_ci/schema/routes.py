@@ -48,7 +48,7 @@ class Route(SpecModel):
         if isinstance(value, dict):
             return value
         _, text_format = get_args(DomainAndPath)
-        domain, slash, path = text_format.checked(str(value)).partition("/")
+        domain, slash, path = text_format.validate(str(value)).partition("/")
         return {"domain": domain, "path": slash + path} if slash else {"domain": domain}
 
     @classmethod

@@ -1,4 +1,4 @@
-"""What may stand in a text of a spec: each kind with its character set, in words and as a pattern."""
+"""The formats of the texts in a spec: a regular expression for each, and words for the error message."""
 
 import re
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
@@ -9,10 +9,11 @@ from pydantic_core.core_schema import no_info_after_validator_function, str_sche
 
 from kiwari_ci.frozen import dataclass
 
-MAX_NAME_LENGTH = 1_000  # characters: readers of YAML take no key of more than 1,024
-MAX_TEXT_LENGTH = 20_000  # characters of what stands as a value only
-# What no text holds: control characters, all that ends a line for some reader, and what turns or hides text. The last
-# characters are tags and variation selectors, which an escape of a regular expression cannot name everywhere.
+MAX_NAME_LENGTH = 1_000  # characters: a key of YAML can have at most 1,024
+MAX_TEXT_LENGTH = 20_000  # characters of a text that is never a key
+# No text may contain these: control characters, characters that some program takes for the end of a line, and those
+# that hide text or reverse its direction. The last two are tags and variation selectors; they are written as they are
+# because not every kind of regular expression has an escape for them.
 FORBIDDEN_CHARACTERS = (
     r"\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     r"\u2060-\u206f\u2800\u3164\ufeff\uffa0\ufff9-\ufffb\ufffe\uffff\ud800-\udfff"
@@ -22,35 +23,35 @@ FORBIDDEN_CHARACTERS = (
 
 @dataclass(frozen=True, eq=False)
 class StringFormat:
-    """A string's character set: `pattern` matches it whole; `expected` completes "expected …" when it does not."""
+    """The format of a text: `pattern` must match the whole text. `expected` is the end of the error, "expected …"."""
 
     pattern: str
     expected: str
     longest: int = MAX_NAME_LENGTH
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Check after pydantic has seen that it is a string."""
-        return no_info_after_validator_function(self.checked, str_schema())
+        """Validate the text after pydantic has checked that it is a string."""
+        return no_info_after_validator_function(self.validate, str_schema())
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """Tell editors about the pattern, too."""
+        """Add the pattern to the JSON Schema, which editors read."""
         return handler(schema) | {"pattern": f"^(?:{self.pattern})$"}
 
-    def checked(self, value: str) -> str:
-        """The text, when it is one of these."""
-        if len(value) > self.longest:
+    def validate(self, text: str) -> str:
+        """Return the text if it has this format, and raise an error if not."""
+        if len(text) > self.longest:
             limit = f"at most {self.longest:,} characters"
             raise PydanticCustomError("text", "expected {expected}", {"expected": limit, "pattern": self.pattern})
-        if re.fullmatch(self.pattern, value):
-            return value
+        if re.fullmatch(self.pattern, text):
+            return text
         raise PydanticCustomError("text", "expected {expected}", {"expected": self.expected, "pattern": self.pattern})
 
 
-# A name whose value is a secret; what is built into a browser's code is none, whatever it is called.
+# Names of variables whose values are secrets. A value that is built into a browser's code is none, whatever its name.
 SECRET_NAME_PATTERN = re.compile(
     r"(?!(VITE|REACT_APP|(\w+_)?PUBLIC)_)\w*(PASSWORD|PASSWD|SECRET|TOKEN|PRIVATE_KEY|API_KEY)", re.IGNORECASE
 )
-# The value of a secret, by its form: tokens of well-known services, private keys, and passwords in URLs.
+# Values that are secrets by their form: tokens of well-known services, private keys, and passwords in URLs.
 CREDENTIAL_PATTERN = re.compile(
     r"gh[pousr]_\w{20,}|github_pat_\w{20,}|-----BEGIN|AKIA[0-9A-Z]{16}|xox[abprs]-\w|sk_live_\w"
     r"|eyJ\w{10,}\.eyJ|://[^/\s:@]*:[^/\s@]+@(?!localhost|127\.0\.0\.1)"
@@ -62,13 +63,13 @@ if TYPE_CHECKING:
 else:
 
     class Omittable:
-        """Of a key that may be left out, a person writes T: a key without a value is an error.
+        """The type of a key that may be left out: its default is None, but a spec cannot write None.
 
-        None is the default, which pydantic does not check, so pydantic gets T alone: a run then starts sooner.
+        Pydantic does not check defaults, so it gets T instead of `T | None`. This also makes each command start faster.
         """
 
         def __class_getitem__(cls, kind):
-            """Give pydantic T."""
+            """Return T."""
             return kind
 
 
@@ -304,7 +305,7 @@ GeneratorRequirement = Annotated[
         "or git+https://github.com/OWNER/NAME@ and the 40 digits of a commit",
     ),
 ]
-# Between the single quotes of an env file a backslash at the end would hide the quote from Compose.
+# A value stands between single quotes in an env file. For Compose, a backslash before the last quote would escape it.
 PlainText = Annotated[
     str,
     StringFormat(

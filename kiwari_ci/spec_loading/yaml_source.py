@@ -166,7 +166,10 @@ def _raise_problem(
 
 
 class _YamlReader:
-    """Builds the data from the parser's events: a level of the document is a level of calls, at most DEEPEST."""
+    """Builds the data of a spec from the events of the YAML parser, and notes the place of each key and value.
+
+    Each level of the document is a level of calls, so the number of levels has a limit.
+    """
 
     def __init__(self, source: YamlSource) -> None:
         self.source = source
@@ -175,156 +178,158 @@ class _YamlReader:
         self.events = iter_yaml_events(source.text)
 
     def read(self) -> YamlSource:
-        self.characters()
+        self.check_characters()
         data = None
         try:
-            data = self.document()
+            data = self.read_document()
         except yaml.YAMLError as error:
-            self.syntax(error)
-        self.stop_at(0)
+            self.report_syntax_error(error)
+        self.stop_if_faults(0)
         return replace(self.source, data=data)
 
-    def characters(self) -> None:
+    def check_characters(self) -> None:
         hint = "leave it out"
         for number, line in enumerate(self.source.lines, 1):
             for match in _CONTROL_CHARACTER.finditer(line):
                 code = f"U+{ord(match[0]):04X}"
-                self.fault(
+                self.report_fault(
                     "control-character",
                     f"{code} has no place in a spec",
                     SourceSpan(number, match.start() + 1, 1),
                     hint,
                 )
-        self.stop_at(0)
+        self.stop_if_faults(0)
 
-    def document(self) -> Any:
+    def read_document(self) -> Any:
         next(self.events)
         start = next(self.events)
         top = next(self.events, None)
         if top is None or _is_empty_scalar(top):
-            self.fault("empty", "nothing is in this file", None, "a spec starts with `project:`")
+            self.report_fault("empty", "nothing is in this file", None, "a spec starts with `project:`")
             return None
         if start.version or start.tags:
-            self.fault("directive", "a line that starts with `%` is not read", self.place(start), "leave it out")
-        document = self.node(top, ())
+            self.report_fault(
+                "directive", "a line that starts with `%` is not read", self.locate_event(start), "leave it out"
+            )
+        document = self.read_node(top, ())
         if not isinstance(top, yaml.MappingStartEvent):
             message = "a spec is a mapping of keys to values"
             hint = "begin with `project:`, without a `-` or a quote"
-            self.fault("not-a-mapping", message, self.source.values[()], hint)
+            self.report_fault("not-a-mapping", message, self.source.values[()], hint)
         next(self.events)
         following = next(self.events)
         if isinstance(following, yaml.DocumentStartEvent):
             message = "a second document starts here, and a spec is one"
-            self.fault(
-                "second-document", message, self.place(following), "leave out the `---`, or make it another file"
+            self.report_fault(
+                "second-document", message, self.locate_event(following), "leave out the `---`, or make it another file"
             )
         return document
 
-    def node(self, event: Any, loc: YamlPath) -> Any:
-        span = self.source.values[loc] = self.place(event)
-        self.plain(event, span)
-        self.depth(len(loc), span)
+    def read_node(self, event: Any, loc: YamlPath) -> Any:
+        span = self.source.values[loc] = self.locate_event(event)
+        self.refuse_anchor_and_tag(event, span)
+        self.check_depth(len(loc), span)
         if isinstance(event, yaml.SequenceStartEvent):
-            return self.sequence(event, loc)
+            return self.read_sequence(event, loc)
         if isinstance(event, yaml.MappingStartEvent):
-            return self.mapping(event, loc)
-        return self.scalar(event, span) if isinstance(event, yaml.ScalarEvent) else None
+            return self.read_mapping(event, loc)
+        return self.read_scalar(event, span) if isinstance(event, yaml.ScalarEvent) else None
 
-    def sequence(self, start: Any, loc: YamlPath) -> list[Any]:
-        data: list[Any] = []
+    def read_sequence(self, start: Any, loc: YamlPath) -> list[Any]:
+        entries: list[Any] = []
         while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
-            data.append(self.node(event, (*loc, len(data))))
-        self.source.values[loc] = self.place(start, event)
-        return data
+            entries.append(self.read_node(event, (*loc, len(entries))))
+        self.source.values[loc] = self.locate_event(start, event)
+        return entries
 
-    def mapping(self, start: Any, loc: YamlPath) -> dict[str, Any]:
-        data: dict[str, Any] = {}
+    def read_mapping(self, start: Any, loc: YamlPath) -> dict[str, Any]:
+        entries: dict[str, Any] = {}
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
-            span, key = self.place(event), self.key(event)
+            span, key = self.locate_event(event), self.read_key(event)
             key_loc = (*loc, key)
-            if key in data:
+            if key in entries:
                 message = f"{_quote_shortened(key)} stands here twice, first on line {self.source.keys[key_loc].line}"
-                self.fault("duplicate-key", message, span, "keep one of the two")
+                self.report_fault("duplicate-key", message, span, "keep one of the two")
             self.source.keys.setdefault(key_loc, span)
             value = next(self.events)
-            data[key] = self.node(value, key_loc)
+            entries[key] = self.read_node(value, key_loc)
             if _is_empty_scalar(value):
                 self.source.values[key_loc] = span  # the key is what a reader can see
-        self.source.values[loc] = self.place(start, event)
-        return data
+        self.source.values[loc] = self.locate_event(start, event)
+        return entries
 
-    def key(self, event: Any) -> str:
-        span = self.place(event)
-        self.plain(event, span)
+    def read_key(self, event: Any) -> str:
+        span = self.locate_event(event)
+        self.refuse_anchor_and_tag(event, span)
         if not isinstance(event, yaml.ScalarEvent):
-            self.fault(
+            self.report_fault(
                 "key-not-text", "a key is text, not a list, a mapping or an alias", span, "write a name before the `:`"
             )
-            self.skip(event)
+            self.skip_node(event)
             return f"{span.line}:{span.column}"
         if event.value == "<<" and event.implicit[0]:
-            self.fault("merge-key", "merge keys are not read", span, _SHARING_HINT)
-        elif not isinstance(value := self.scalar(event, span), str):
+            self.report_fault("merge-key", "merge keys are not read", span, _SHARING_HINT)
+        elif not isinstance(value := self.read_scalar(event, span), str):
             hint = "put quotes around it" if event.value else "write a name before the `:`"
-            self.fault("key-not-text", f"a key is text, and this is {_describe_type(value)}", span, hint)
+            self.report_fault("key-not-text", f"a key is text, and this is {_describe_type(value)}", span, hint)
         return str(event.value)
 
-    def skip(self, event: Any) -> None:
+    def skip_node(self, event: Any) -> None:
         depth = 0
         while True:
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            self.depth(depth, self.place(event))
+            self.check_depth(depth, self.locate_event(event))
             if depth == 0:
                 return
             event = next(self.events)
 
-    def depth(self, levels: int, span: SourceSpan) -> None:
+    def check_depth(self, levels: int, span: SourceSpan) -> None:
         if levels > MAX_DEPTH:
-            self.fault(
+            self.report_fault(
                 "too-deep", f"more than {MAX_DEPTH} levels", span, "look for a bracket too many: no spec is that deep"
             )
-            self.stop_at(0)
+            self.stop_if_faults(0)
 
-    def scalar(self, event: Any, span: SourceSpan) -> Any:
+    def read_scalar(self, event: Any, span: SourceSpan) -> Any:
         text: str = event.value
         value = resolve_scalar(text) if event.implicit[0] else text
         if value is text and event.implicit[0] and len(text) > MAX_NUMBER_LENGTH and _find_converter(text):
-            self.fault("long-number", f"a number of {len(text):,} characters", span, "put quotes around it")
+            self.report_fault("long-number", f"a number of {len(text):,} characters", span, "put quotes around it")
         return value
 
-    def plain(self, event: Any, span: SourceSpan) -> None:
-        """Refuse what stands before a value and changes what it means."""
+    def refuse_anchor_and_tag(self, event: Any, span: SourceSpan) -> None:
+        """Refuse an anchor, an alias or a tag before a value, because they change what the value means."""
         if event.anchor:
             is_alias = isinstance(event, yaml.AliasEvent)
             rule: RuleName = "alias" if is_alias else "anchor"
             hint = _SHARING_HINT if is_alias else "leave it out"
-            self.fault(rule, f"the {rule} {_quote_shortened(event.anchor)} is not read", span, hint)
+            self.report_fault(rule, f"the {rule} {_quote_shortened(event.anchor)} is not read", span, hint)
         tag = getattr(event, "tag", None)
         if tag:
             message = f"the tag {_quote_shortened(tag.replace('tag:yaml.org,2002:', '!!'))} is not read"
-            self.fault("tag", message, span, "leave it out; text that looks odd needs quotes")
+            self.report_fault("tag", message, span, "leave it out; text that looks odd needs quotes")
 
-    def place(self, event: Any, end: Any = None) -> SourceSpan:
-        """Where an event stands: up to its end, or to its line's end when it ends on another."""
+    def locate_event(self, event: Any, end: Any = None) -> SourceSpan:
+        """Locate an event: from its start to its end, or to the end of its first line."""
         start, stop = event.start_mark, (end or event).end_mark
-        return self.span(start.line, start.column, stop.column if stop.line == start.line else None)
+        return self.build_span(start.line, start.column, stop.column if stop.line == start.line else None)
 
-    def span(self, line: int, column: int, stop: int | None = None) -> SourceSpan:
+    def build_span(self, line: int, column: int, stop: int | None = None) -> SourceSpan:
         # The parser's marks may stand behind the last character: a place never does.
         line = min(line, len(self.widths) - 1)
         width = self.widths[line]
         column = max(0, min(column, width - 1))
         return SourceSpan(line + 1, column + 1, max(1, min(width if stop is None else stop, width) - column))
 
-    def syntax(self, error: yaml.YAMLError) -> None:
-        """Report a syntax error where a reader can mend it."""
+    def report_syntax_error(self, error: yaml.YAMLError) -> None:
+        """Report a syntax error at the place where a person corrects it."""
         mark, start_mark = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
         message = str(getattr(error, "problem", None) or error)
         context = getattr(error, "context", None) or ""
         is_at_end = mark is not None and not self.source.text[mark.index :].strip()
         if context.startswith("while scanning") or is_at_end:
             mark = start_mark or mark  # the end of the file does not show what was left open
-        span = self.span(mark.line, mark.column, mark.column + 1) if mark else None
+        span = self.build_span(mark.line, mark.column, mark.column + 1) if mark else None
         hint = self._suggest_syntax(f"{message} {context}", message, span)
         if span and self.source.at(span) == "\t":
             message, hint = "a tab where YAML wants blanks", "indent with blanks"
@@ -332,7 +337,7 @@ class _YamlReader:
             message += f", {context}"
             if start_mark and start_mark is not mark:
                 message += f" from line {start_mark.line + 1}"
-        self.fault("yaml-syntax", f"not YAML: {message}", span, hint)
+        self.report_fault("yaml-syntax", f"not YAML: {message}", span, hint)
 
     def _suggest_syntax(self, text: str, message: str, span: SourceSpan | None) -> str:
         if span and "mapping values" in message:
@@ -344,16 +349,17 @@ class _YamlReader:
                 return hint
         return GENERAL_SYNTAX_HINT
 
-    def fault(self, rule: RuleName, message: str, span: SourceSpan | None, hint: str = "") -> None:
+    def report_fault(self, rule: RuleName, message: str, span: SourceSpan | None, hint: str = "") -> None:
         shown_span = span or SourceSpan(0, 0, 1)
         excerpt = self.source.excerpt(span.line) if span else ""
         path = self.source.path
         self.faults.append(
             Problem(rule, message, path, shown_span.line, shown_span.column, shown_span.length, hint, excerpt=excerpt)
         )
-        self.stop_at(MAX_PROBLEMS)
+        self.stop_if_faults(MAX_PROBLEMS)
 
-    def stop_at(self, count: int) -> None:
+    def stop_if_faults(self, count: int) -> None:
+        """Raise the faults that were found, if there are at least so many."""
         if self.faults and len(self.faults) >= count:
             raise SpecError(self.faults)
 

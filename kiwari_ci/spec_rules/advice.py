@@ -1,6 +1,5 @@
-"""What works but could be safer or simpler, each with the one line of the spec that changes it."""
+"""Advice: settings that work but could be safer or simpler, each with the line of the spec that changes it."""
 
-import itertools
 import re
 from collections.abc import Iterator
 
@@ -48,7 +47,7 @@ def _check_self_hosted_runners(spec: EffectiveSpec) -> Advice:
     for loc, labels in _list_runners(spec):
         if "self-hosted" in labels:
             message = "on a runner of your own, each job finds what earlier jobs left there"
-            hint = "runner: ubuntu-24.04; or use it in a private repository only, and create a new one for each job"
+            hint = "runner: ubuntu-24.04; or use such a runner in a private repository only, and a new one for each job"
             yield loc, "kept-runner", message, hint
 
 
@@ -64,7 +63,7 @@ def _check_database_networks(spec: EffectiveSpec) -> Advice:
     for name, server in spec.databases.items():
         if server.model.network in proxy_networks:
             message = f"everything on the network `{server.network}` can reach the database, the proxy too"
-            hint = f"leave out `network`: the server gets `{name}`, which only its users join"
+            hint = f"leave out `network`: the server is then on `{name}`, which only services with a database join"
             yield ("databases", name, "network"), "shared-network", message, hint
 
 
@@ -81,7 +80,7 @@ def _check_shared_env_files(spec: EffectiveSpec) -> Advice:
     for name, environment in spec.environments.items():
         if environment.model.env_file and len(environment.services) > 1:
             message = f"every service of {name} reads every secret in `{environment.model.env_file}`"
-            hint = "leave out `env_file`: each service gets its own"
+            hint = "leave out `env_file`: each service then has an env file of its own"
             yield ("environments", name, "env_file"), "shared-env-file", message, hint
 
 
@@ -97,10 +96,7 @@ def _check_pushed_files(spec: EffectiveSpec) -> Advice:
 
 
 def _check_unsent_mounts(environment: EffectiveEnvironment) -> Advice:
-    """What a container only reads beside the compose file comes from the repository.
-
-    Docker creates an empty folder for what is missing.
-    """
+    """A file that a container mounts read-only must be sent, too: Docker creates an empty folder if it is missing."""
     sent_files = environment.model.files or []
     for container in environment.containers.values():
         for index, volume in enumerate(container.options.volumes or ()):
@@ -124,9 +120,10 @@ def _check_shared_deploy_keys(spec: EffectiveSpec) -> Advice:
         first_environment = first_environments.setdefault((host.name, key), name)
         if first_environment != name:
             message = f"the key `{key}` of {first_environment} deploys {name}, too"
-            open_environment = next((each for each in (first_environment, name) if _takes_any_branch(spec, each)), "")
+            sharing = (first_environment, name)
+            open_environment = next((shared for shared in sharing if _takes_any_branch(spec, shared)), "")
             if open_environment:
-                message += f", and each branch that a person chooses for {open_environment} can read it"
+                message += f", and every branch that a person deploys to {open_environment} can read it"
             hint = f"key: {{secret: {format_variable_name(name)}_SSH_KEY}}"
             yield ("environments", name), "shared-key", message, hint
 
@@ -170,20 +167,25 @@ def _check_healthcheck_tools(spec: EffectiveSpec) -> Advice:
         tools = [tool for tool in ("curl", "wget") if re.search(rf"\b{tool}\b", command)]
         if tools:
             message = f"the image must have `{tools[0]}`, or Docker calls {name} unhealthy for ever"
-            hint = "leave it out if no `depends_on` waits for it: a deploy requests `health` from the host"
+            hint = "leave out `healthcheck` if no `depends_on` waits for it: a deploy requests `health` from the host"
             yield ("services", name, "healthcheck"), "healthcheck-tool", message, hint
 
 
 def _check_host_access(spec: EffectiveSpec) -> Advice:
-    """What a container may do to its host, each once however many environments have it."""
-    seen: set[tuple[YamlPath, str]] = set()
+    """Find what gives a container power over its host; one line of a spec counts once for all environments."""
+    reported: set[tuple[YamlPath, str]] = set()
     for environment in spec.environments.values():
         for container in environment.containers.values():
-            checks = (_check_open_ports, _check_host_mounts, _check_privileged)
-            for advice in itertools.chain.from_iterable(check(container) for check in checks):
-                if (advice[0], advice[2]) not in seen:
-                    seen.add((advice[0], advice[2]))
-                    yield advice
+            for loc, rule, message, hint in _check_container_access(container):
+                if (loc, message) not in reported:
+                    reported.add((loc, message))
+                    yield loc, rule, message, hint
+
+
+def _check_container_access(container: EffectiveContainer) -> Advice:
+    yield from _check_open_ports(container)
+    yield from _check_host_mounts(container)
+    yield from _check_privileged(container)
 
 
 def _check_shared_volumes(spec: EffectiveSpec) -> Advice:
@@ -195,7 +197,10 @@ def _check_shared_volumes(spec: EffectiveSpec) -> Advice:
             if volume and environment.hosts_with("compose") and name not in advised and _runs_twice(service):
                 advised.add(name)
                 message = f"a deploy runs the old and the new {name} at the same time, and both write to `{volume}`"
-                hint = "rollout: recreate, with a gap; or rollout: start-first, if that does no harm, as with uploads"
+                hint = (
+                    "rollout: recreate, which stops the old one first; or rollout: start-first, if both may write, "
+                    "as with uploads"
+                )
                 yield service.yaml_path("volumes"), "shared-volume", message, hint
 
 
@@ -244,7 +249,8 @@ def _check_open_ports(container: EffectiveContainer) -> Advice:
     for port in container.options.ports or ():
         if not port.startswith("127.0.0.1:"):
             message = f"`{port}` of {container.name} is open to the world, past the host's firewall"
-            hint = f"'127.0.0.1:{port.removeprefix('0.0.0.0:')}', for the host alone; services need none"
+            address = f"'127.0.0.1:{port.removeprefix('0.0.0.0:')}'"
+            hint = f"{address}, which only the host can reach; a service behind the proxy needs no `ports`"
             yield container.yaml_path("ports"), "open-port", message, hint
 
 

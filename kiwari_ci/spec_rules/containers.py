@@ -65,7 +65,7 @@ def _check_accessory_images(source: YamlSource, spec: EffectiveSpec) -> Problems
 
 
 def _check_one_shots(source: YamlSource, spec: EffectiveSpec) -> Problems:
-    """What runs to its end is not asked for its health, does not run twice, and runs nothing beside."""
+    """A container with `once` has no health check, one replica and no scheduled jobs."""
     everyone: dict[str, Service | Accessory] = {**spec.services, **spec.accessories}
     one_shots = [name for name, options in everyone.items() if options.once]
     for container_loc, options in spec.iter_container_options():

@@ -30,7 +30,7 @@ def check_deploys(source: YamlSource, spec: EffectiveSpec) -> Problems:
 
 
 def _check_tested_branches(source: YamlSource, spec: EffectiveSpec) -> Problems:
-    """What pull requests test is said where they are tested; an environment's branch has workflows of its own."""
+    """Check that pull requests are tested, and that other workflows do not already test a branch."""
     project = spec.project
     for key in ("tested_services", "tested_branches"):
         if key in project.model_fields_set and not project.pull_requests:

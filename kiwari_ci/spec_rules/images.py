@@ -1,4 +1,4 @@
-"""Path filters: they name what an image is made of."""
+"""Rules of path filters, which name the files of an image."""
 
 from collections.abc import Collection, Iterator
 

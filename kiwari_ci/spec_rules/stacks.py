@@ -100,7 +100,7 @@ def _suggest_database(environment: EffectiveEnvironment) -> str:
 
 
 def _check_compose_variable(source: YamlSource, container: EffectiveContainer, key: str, value: EnvValue) -> Problems:
-    """The compose file is in the repository: no secret stands there, and what does wins over the env file."""
+    """A variable in `environment` is no secret, and is not in `env`, too: the Compose file wins over the env file."""
     loc = container.yaml_path("environment", key)
     secret_kind = _describe_secret(value)
     if secret_kind:

@@ -108,7 +108,7 @@ class Checkout:
         file.write_text(text.replace("change-me", FILLED).replace("=''", f"='{FILLED}'"))
 
     def kubeconfig(self, environment_name: str) -> str:
-        """The login of a deploy, as GitHub keeps it."""
+        """The service account of the deploys, as GitHub keeps it."""
         (file,) = (self.github / environment_name).glob("*KUBECONFIG")
         return file.read_text()
 

@@ -87,11 +87,11 @@ def test_the_doctor_finds_a_change_and_its_cure_works(person: Person) -> None:
     changed = findings["Namespace pos-production"]
     assert changed.saw == f"differs: metadata.labels.{level}"
     assert findings["RoleBinding pos-production/deploy"].saw == "is not there"
-    assert findings["login of a deploy pos-production/deploy"].saw == "may read Secrets"
+    assert findings["service account pos-production/deploy"].saw == "may read Secrets"
     assert person.checkout.types(changed.cure).returncode == 0
     findings = person.findings()
     assert "Namespace pos-production" not in findings and "RoleBinding pos-production/deploy" not in findings
-    assert findings["login of a deploy pos-production/deploy"].saw == "may not read Secrets"
+    assert findings["service account pos-production/deploy"].saw == "may not read Secrets"
 
 
 def test_status_logs_exec_and_rollback(person: Person) -> None:

@@ -375,17 +375,21 @@ def test_a_file_that_a_container_mounts_is_written_in_place_and_read_anew(root: 
     assert world.container("web").id != id
 
 
-def test_a_program_keeps_its_right_to_run(world: World) -> None:
+def deliver_program(world: World) -> None:
+    """A deploy that brings the hook `before`, which may run."""
     info = entry("hooks/before")
     info.mode, info.size = 0o100755, 4
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as tar:
         tar.addfile(info, io.BytesIO(b"true"))
     stream.seek(0)
-
     outcome = world.perform(deploy(world, {"hooks/before": "true"}), deploy_program.Delivery(TOKEN, stream))
-
     assert outcome.code == 0, outcome.text
+
+
+def test_a_program_keeps_its_right_to_run(world: World) -> None:
+    deliver_program(world)
+
     assert (world.folder / "hooks" / "before").stat().st_mode & 0o777 == 0o755
 
 
@@ -667,16 +671,9 @@ def test_a_file_that_is_there_gets_the_new_mode(world: World) -> None:
     (world.folder / "hooks").mkdir()
     (world.folder / "hooks" / "before").write_text("false")
     (world.folder / "hooks" / "before").chmod(0o644)
-    info = entry("hooks/before")
-    info.mode, info.size = 0o100755, 4
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as tar:
-        tar.addfile(info, io.BytesIO(b"true"))
-    stream.seek(0)
 
-    outcome = world.perform(deploy(world, {"hooks/before": "true"}), deploy_program.Delivery(TOKEN, stream))
+    deliver_program(world)
 
-    assert outcome.code == 0, outcome.text
     assert (world.folder / "hooks" / "before").stat().st_mode & 0o777 == 0o755
 
 

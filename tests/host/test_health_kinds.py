@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.host.fake_docker import Image
-from tests.host.test_kills import DB
-from tests.host.world import WEB, WORKER, Outcome, World
+from tests.host.world import DB, WEB, WORKER, Outcome, World
 
 TCP_WEB = WEB.replace('":8080/health"', '"tcp:8080"')
 DOCKER_WEB = WEB.replace('":8080/health"', '"healthcheck"')

@@ -17,7 +17,7 @@ import pytest
 from kiwari_ci.engines.compose.deploy_programs import deploy as deploy_program
 from tests.host.fake_docker import Image, Killed
 from tests.host.watching import ended_too_early, unserved
-from tests.host.world import WEB, WORKER, Outcome, Snapshot, World, compose_labels
+from tests.host.world import DB, WEB, WORKER, Outcome, Snapshot, World, compose_labels
 
 MIGRATING = WEB.replace('deploy.name-cache: "11"', 'deploy.name-cache: "11"\n      deploy.migrate: "./migrate up"')
 API = (
@@ -25,18 +25,6 @@ API = (
     .replace("env_file: .env", "depends_on:\n      - db")
     .replace('deploy.name-cache: "11"', 'deploy.name-cache: "11"\n      deploy.migrate: "./migrate up"')
 )
-DB = """
-  db:
-    image: postgres:17
-    container_name: db
-    restart: unless-stopped
-    labels:
-      deploy.accessory: "yes"
-    volumes:
-      - data:/var/lib/postgresql/data
-    networks:
-      - proxy
-"""
 CACHE_SECONDS = {"web": 11.0, "api": 11.0}
 PUBLISHING = WEB.replace("    networks:", '    ports: ["8080:8080"]\n    networks:')
 ALWAYS = WORKER.replace("unless-stopped", "always")

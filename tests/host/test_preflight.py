@@ -9,20 +9,8 @@ import pytest
 
 from kiwari_ci.engines.compose.deploy_programs import deploy as deploy_program
 from tests.host.fake_docker import Image
-from tests.host.world import NETWORKS, WEB, WORKER, Outcome, World
+from tests.host.world import DB, NETWORKS, WEB, WORKER, Outcome, World
 
-DB = """
-  db:
-    image: postgres:17
-    container_name: db
-    restart: unless-stopped
-    labels:
-      deploy.accessory: "yes"
-    volumes:
-      - data:/var/lib/postgresql/data
-    networks:
-      - proxy
-"""
 DATA = "volumes:\n  data:\n"
 
 

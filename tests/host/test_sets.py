@@ -6,9 +6,8 @@ import pytest
 
 from kiwari_ci.engines.compose.deploy_programs import deploy as deploy_program
 from tests.host.fake_docker import Image, Killed
-from tests.host.test_kills import DB
 from tests.host.watching import unserved
-from tests.host.world import WEB, WORKER, World, compose_labels
+from tests.host.world import DB, WEB, WORKER, World, compose_labels
 
 API = WEB.replace("web", "api").replace("    env_file: .env\n", "    depends_on: [db]\n")
 FRONT = WEB.replace("    env_file: .env\n", "    depends_on: [api]\n")

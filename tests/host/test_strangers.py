@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.host.fake_docker import Image
-from tests.host.test_kills import DB
-from tests.host.world import WEB, WORKER, World
+from tests.host.world import DB, WEB, WORKER, World
 
 API = WEB.replace("web", "api").replace("    env_file: .env\n", "    depends_on: [db]\n")
 

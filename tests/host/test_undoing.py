@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,20 @@ def worker_world(root: Path) -> World:
     world = World(root, WORKER)
     assert world.deploy({"worker": world.image("worker", 1)}, 1).code == 0
     return world
+
+
+@contextlib.contextmanager
+def cancelled_at_each_record(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A deploy is cancelled after it has written a record."""
+    add_record = deploy_program.Stack.add_record
+
+    def add_and_cancel(stack: deploy_program.Stack, name: str, record: deploy_program.Record) -> None:
+        add_record(stack, name, record)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(deploy_program.Stack, "add_record", add_and_cancel)
+        yield
 
 
 def check_that_the_old_worker_is_back(world: World, id: str) -> None:
@@ -268,14 +282,8 @@ def test_a_disk_that_is_full_when_a_worker_is_recorded(
 def test_a_cancel_while_a_worker_is_recorded(worker_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """It waits until the record, the pins and the result agree."""
     new = worker_world.image("worker", 2)
-    add_record = deploy_program.Stack.add_record
 
-    def add_and_cancel(stack: deploy_program.Stack, name: str, record: deploy_program.Record) -> None:
-        add_record(stack, name, record)
-        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(deploy_program.Stack, "add_record", add_and_cancel)
+    with cancelled_at_each_record(monkeypatch):
         outcome = worker_world.deploy({"worker": new}, 2)
 
     assert outcome.result["message"] == "the deploy was cancelled"
@@ -614,14 +622,8 @@ def test_a_cancel_after_the_first_record_of_two_leaves_one_container_of_each(
     world = World(root, WORKER, WORKER.replace("worker", "second"))
     names = ["worker", "second"]
     assert world.deploy({name: world.image(name, 1) for name in names}, 1).code == 0
-    add_record = deploy_program.Stack.add_record
 
-    def add_and_cancel(stack: deploy_program.Stack, name: str, record: deploy_program.Record) -> None:
-        add_record(stack, name, record)
-        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(deploy_program.Stack, "add_record", add_and_cancel)
+    with cancelled_at_each_record(monkeypatch):
         outcome = world.deploy({name: world.image(name, 2) for name in names}, 2)
 
     assert outcome.result["message"] == "the deploy was cancelled"

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import hashlib
 import io
-import json
 import os
 import signal
 import tarfile
@@ -16,6 +15,7 @@ from kiwari_ci.engines.compose.deploy_programs import deploy as deploy_program
 from kiwari_ci.engines.compose.deploy_programs import rotate
 from tests.host.compose_reader import parsed
 from tests.host.fake_docker import TOKEN, FakeMachine, Image, Running, State
+from tests.outcome import Outcome as Outcome
 
 STACK = "shop"
 REGISTRY = "ghcr.io/acme"
@@ -47,6 +47,19 @@ networks:
     external: true
 """
 
+DB = """
+  db:
+    image: postgres:17
+    container_name: db
+    restart: unless-stopped
+    labels:
+      deploy.accessory: "yes"
+    volumes:
+      - data:/var/lib/postgresql/data
+    networks:
+      - proxy
+"""
+
 
 def compose_labels(service: str) -> dict[str, str]:
     """The labels that Compose gives to a container of a service of the stack."""
@@ -60,26 +73,6 @@ def compose_labels(service: str) -> dict[str, str]:
 
 def compose_file(*services: str, rest: str = "") -> str:
     return f"name: {STACK}\n\nservices:{''.join(services)}{NETWORKS}{rest}"
-
-
-@dataclasses.dataclass
-class Outcome:
-    """How a request ended, and what it printed."""
-
-    code: int
-    text: str
-
-    @property
-    def result(self) -> Any:
-        """The last line of a deploy or a rollback."""
-        return json.loads(self.text.splitlines()[-1])
-
-    @property
-    def results(self) -> dict[str, str]:
-        return {entry["service"]: entry["result"] for entry in self.result["services"]}
-
-    def says(self, words: str) -> bool:
-        return words in self.text
 
 
 class World:

@@ -41,7 +41,7 @@ def all_objects(world: World, plan: Plan) -> list[Json]:
 
 
 def written_secrets(stack: Any, objects: list[Json]) -> list[Json]:
-    """The Secrets that a person or a deploy fills in; the cluster itself fills in that of the login of a deploy."""
+    """The Secrets that a person or a deploy fills in; the cluster itself fills in the token of the service account."""
     place = {"namespace": stack.name}
     filled: list[Json] = [
         {

@@ -81,7 +81,7 @@ def test_nothing_is_wrong_where_the_runbook_was_followed(person: PersonKubectl) 
     digest = running.first_digest("web")[:19]
     assert f"3 pods serve {digest}, by the record of" in seen["environment production", WEB]
     assert seen["environment production", "Secret shop-web-production-env"] == "has its 1 keys"
-    assert seen["environment production", f"login of a deploy {PRODUCTION}/deploy"] == "may not read Secrets"
+    assert seen["environment production", f"service account {PRODUCTION}/deploy"] == "may not read Secrets"
     assert seen["environment production", "example.com/health"] == "200"
 
 
@@ -187,7 +187,7 @@ SET_UP = "kubectl apply --server-side --force-conflicts -f deploy/cluster/setup.
         (no_cert_manager, "ClusterIssuer letsencrypt", "the cluster has no cert-manager", "cert-manager.io"),
         (node_lost, "nodes", "not ready: n2", "kubectl describe node"),
         (old_version, "Kubernetes", "v1.29.4+k3s1", "upgrade"),
-        (login_widened, f"login of a deploy {PRODUCTION}/deploy", "may read Secrets", "kubectl auth can-i --list"),
+        (login_widened, f"service account {PRODUCTION}/deploy", "may read Secrets", "kubectl auth can-i --list"),
         (pod_lost, WEB, "2 of 3 pods serve", f"deploy/bin/rollout rollback {PRODUCTION} {WEB}"),
         (other_image, WEB, f"{WEB} leads to other images: an image without a digest", "describe pods"),
         (deploy_killed, WEB, "commit number 9 is wanted, and does not serve", f"rollout cancel {PRODUCTION}"),
@@ -233,7 +233,7 @@ def test_a_person_who_may_not_see_everything(person: PersonKubectl) -> None:
     unasked = {finding.subject: finding.saw for finding in findings if finding.state == "not asked"}
     assert "(Forbidden)" in unasked["nodes"] and "(Forbidden)" in unasked["Secrets"]
     assert "(Forbidden)" in unasked["deploy/cluster/setup.yaml"]
-    assert "who administers the cluster" in unasked[f"login of a deploy {PRODUCTION}/deploy"]
+    assert "who administers the cluster" in unasked[f"service account {PRODUCTION}/deploy"]
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,16 @@
 """A checkout and a cluster, on which a test runs the requests of the rollout program."""
 
 import contextlib
-import dataclasses
 import hashlib
 import io
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kiwari_ci.engines.kubernetes.deploy_programs import rollout
 from tests.kubernetes.fake_kubectl import Cluster, FakeKubectl, Image
+from tests.outcome import Outcome as Outcome
 
 STACK = "shop"
 ZEROS = "sha256:" + 64 * "0"
@@ -139,26 +137,6 @@ def one_shot(name: str = "seed", before: str = "web", notes: str = "") -> str:
 
 def digest(name: str, version: object) -> str:
     return "sha256:" + hashlib.sha256(f"{name} {version}".encode()).hexdigest()
-
-
-@dataclasses.dataclass
-class Outcome:
-    """How a request ended, and what it printed."""
-
-    code: int
-    text: str
-
-    @property
-    def result(self) -> Any:
-        """The last line."""
-        return json.loads(self.text.splitlines()[-1])
-
-    @property
-    def results(self) -> dict[str, str]:
-        return {entry["service"]: entry["result"] for entry in self.result["services"]}
-
-    def says(self, words: str) -> bool:
-        return words in self.text
 
 
 class World:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from kiwari_ci.file_output.generated_files import DATABASE_PROGRAM_PATH, HOST_PROGRAM_PATH, ROTATION_PROGRAM_PATH
 from kiwari_ci.github_facts import path_filters
 from kiwari_ci.plan_model import (
-    ChangedService,
+    ChangeOutput,
     ChangesJob,
     DeployTarget,
     EnvironmentDeploy,
@@ -163,8 +163,8 @@ def _explain_branch_trigger(workflow: ServiceWorkflow) -> str:
 def _describe_changed_files(change: ChangedFiles, event: str) -> str:
     files = change.files
     summary = files[0] if len(files) == 1 else f"{len(files)} files"
-    if change.said:
-        summary += f", {change.said}"
+    if change.source:
+        summary += f", {change.source}"
     return f"{event}: {summary}"
 
 
@@ -185,7 +185,7 @@ def _build_pull_request_run(
     reasons = [reason_to_run]
     jobs = [changes.job]
     for service in workflow.services:
-        reason = _find_touching_file(changes, service.changed, files)
+        reason = _find_touching_file(changes, service.change, files)
         if reason:
             reasons.append(f"{service.service}: {reason}")
             jobs += service.job_names
@@ -202,16 +202,16 @@ def _find_services_without_a_change(
     workflow: PullRequestWorkflow, changes: ChangesJob, files: Sequence[str]
 ) -> Iterator[Unaffected]:
     for service in workflow.services:
-        if not _find_touching_file(changes, service.changed, files):
-            patterns = [path_filter.pattern for path_filter in service.changed.filters]
+        if not _find_touching_file(changes, service.change, files):
+            patterns = [path_filter.pattern for path_filter in service.change.filters]
             yield Unaffected(f"{workflow.name} for {service.service}", _explain_unmatched_files(patterns, files))
 
 
-def _find_touching_file(changes: ChangesJob, service: ChangedService, files: Sequence[str]) -> str:
+def _find_touching_file(changes: ChangesJob, output: ChangeOutput, files: Sequence[str]) -> str:
     """Why a service's jobs run, with the first file that it is for; empty when they do not run."""
     if changes.touches_all in files:
         return f"{changes.touches_all} changes, which is for every service"
-    patterns = [path_filter.pattern for path_filter in service.filters]
+    patterns = [path_filter.pattern for path_filter in output.filters]
     for path in files:
         if path_filters.is_included(patterns, path):
             return f"{path} matches {_find_deciding_pattern(patterns, path)}"
@@ -309,9 +309,9 @@ def _list_touched_images(
     """List the images whose source changes, or whose environment gets changed files; all if no job compares them."""
     if not workflow.changes:
         return list(workflow.images)
-    touched = [each for job in workflow.changes for each in job.services if _find_touching_file(job, each, files)]
-    services = {each.service for each in touched}
-    environments = {each.environment for each in touched}
+    touched = [output for job in workflow.changes for output in job.outputs if _find_touching_file(job, output, files)]
+    services = {output.name for output in touched}
+    environments = {output.environment for output in touched}
     sent = [target for target in targets if target.deploy.environment in environments]
     return [
         image

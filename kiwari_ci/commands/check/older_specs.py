@@ -69,7 +69,7 @@ def _read_spec_copy(path: Path) -> str | None:
 
 
 def _decode_spec_text(content: bytes) -> str:
-    """As a spec is read; what is no text is no spec, which is found when it is parsed."""
+    """Decode the text of a spec as it is loaded. Bytes that are no text give an error when it is parsed."""
     text = content.decode(errors="replace").removeprefix("\ufeff")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 

@@ -54,7 +54,7 @@ def _find_stale_specs(root: Path, other_specs: dict[str, str], project: str, spe
 
 
 def _read_project_name(file: Path) -> str:
-    """The name of the project of a spec; empty for what is no spec, which is not ours."""
+    """Read the name of the project of a spec; it is empty for a file that is no spec."""
     try:
         return str(yaml_source.load_yaml(file).data["project"]["name"])
     except (SpecError, KeyError, TypeError):

@@ -9,7 +9,6 @@ from typing import Any
 from kiwari_ci.commands.diff.change import (
     EVERY_ADOPTION,
     PipelineChange,
-    Stage,
     format_names,
     iter_added_removed,
 )
@@ -118,12 +117,12 @@ class ContainerComparison:
         old, new = self.before.container, self.after.container
         if old and new and old != new:
             message = f"container {as_inline_code(old)} renamed {as_inline_code(new)}: {self._describe_old_container()}"
-            where, is_dangerous = self.where("container_name"), not self._is_accessory()
+            where, is_dangerous = self.where("container_name"), not self.after.is_accessory
             yield PipelineChange("", message, True, where, ((old, new),), stage="after", is_dangerous=is_dangerous)
         elif new and not old and not re.fullmatch(rf"[a-z0-9][a-z0-9_-]*-{re.escape(self.before.key)}-1", new):
             message = f"its container is called {as_inline_code(new)} now, and no longer by Compose's own name: "
             message += self._describe_old_container()
-            where, is_dangerous = self.where("container_name"), not self._is_accessory()
+            where, is_dangerous = self.where("container_name"), not self.after.is_accessory
             yield PipelineChange("", message, True, where, (("", new),), stage="after", is_dangerous=is_dangerous)
         elif old and not new:
             message = f"its container {as_inline_code(old)} has no name of its own any more: "
@@ -134,16 +133,13 @@ class ContainerComparison:
             message += "others reach it by that name"
             yield PipelineChange("", message, True, self.after.where, ((self.before.key, self.after.key),))
 
-    def _is_accessory(self) -> bool:
-        return "deploy.accessory" in as_dict(self.after.attributes.get("labels"))
-
     def _describe_old_container(self) -> str:
         """What becomes of the container with the old name."""
-        if self._is_accessory():
+        if self.after.is_accessory:
             return "the old one must be removed by hand"
         if compose_file.find_service_domains(self.after):
             return "both serve until you stop the old one by hand"
-        if as_dict(self.after.attributes.get("labels")).get("deploy.health"):
+        if self.after.labels.get("deploy.health"):
             return "the old one serves until the proxy sends requests to the new name; then stop it by hand"
         return "both do its work until you stop the old one by hand"
 
@@ -183,7 +179,7 @@ class ContainerComparison:
             yield PipelineChange("", "built in another way on the server", True, self.where("build"))
 
     def _compare_labels(self) -> Iterator[PipelineChange]:
-        old, new = as_dict(self.before.attributes.get("labels")), as_dict(self.after.attributes.get("labels"))
+        old, new = self.before.labels, self.after.labels
         yield from self._compare_health(str(old.get("deploy.health") or ""), str(new.get("deploy.health") or ""))
         yield from self._compare_origin(str(old.get("deploy.from") or ""), str(new.get("deploy.from") or ""))
         yield from self._compare_domains()
@@ -387,55 +383,43 @@ class ContainerComparison:
     def _compare_environment(self, old: dict[str, Any], new: dict[str, Any]) -> Iterator[PipelineChange]:
         """Compare environment variables by name; no value is shown, for it may be a secret."""
         for key in dict.fromkeys([*old, *new]):
-            name = as_inline_code(key)
             if key not in new:
-                if key in self.keys:
-                    consequence = "put it into the env file on the server; no deploy starts until it is there"
-                else:
-                    consequence = "it is lost"
-                message = f"the compose file no longer sets {name}: {consequence}"
-                yield PipelineChange(
-                    "",
-                    message,
-                    True,
-                    self.where("environment"),
-                    ((key, ""),),
-                    stage="before",
-                    is_dangerous=key not in self.keys,
-                )
+                yield self._describe_removed_variable(key)
             elif key not in old:
-                is_required = _is_required_variable(new[key])
-                message = f"the compose file sets {name}"
-                if is_required:
-                    message += ": the stack's .env must have it, or nothing starts"
-                stage: Stage = "before" if is_required else "change"
-                where = self.where("environment", key)
-                yield PipelineChange(
-                    "",
-                    message,
-                    is_required,
-                    where,
-                    (("", key),),
-                    stage=stage,
-                    summary=_REQUIRED_KEYS if is_required else "",
-                    item=self._describe_required_key(key),
-                )
+                yield self._describe_new_variable(key, new[key])
             elif not are_identical(old[key], new[key]):
-                is_required = _is_required_variable(new[key]) and not _is_required_variable(old[key])
-                if is_required:
-                    message = f"{name} must not be empty in the stack's .env, or nothing starts"
-                else:
-                    message = f"the compose file sets {name} to something else"
-                stage = "before" if is_required else "change"
-                yield PipelineChange(
-                    "",
-                    message,
-                    True,
-                    self.where("environment", key),
-                    stage=stage,
-                    summary=_REQUIRED_KEYS if is_required else "",
-                    item=self._describe_required_key(key),
-                )
+                yield self._describe_changed_variable(key, old[key], new[key])
+
+    def _describe_removed_variable(self, key: str) -> PipelineChange:
+        is_lost = key not in self.keys
+        consequence = "put it into the env file on the server; no deploy starts until it is there"
+        if is_lost:
+            consequence = "it is lost"
+        message = f"the compose file no longer sets {as_inline_code(key)}: {consequence}"
+        where = self.where("environment")
+        return PipelineChange("", message, True, where, ((key, ""),), stage="before", is_dangerous=is_lost)
+
+    def _describe_new_variable(self, key: str, value: Any) -> PipelineChange:
+        message = f"the compose file sets {as_inline_code(key)}"
+        where = self.where("environment", key)
+        if not _is_required_variable(value):
+            return PipelineChange("", message, False, where, (("", key),), item=self._describe_required_key(key))
+        message += ": the stack's .env must have it, or nothing starts"
+        return self._describe_required_variable(key, message, (("", key),))
+
+    def _describe_changed_variable(self, key: str, old: Any, new: Any) -> PipelineChange:
+        if _is_required_variable(new) and not _is_required_variable(old):
+            message = f"{as_inline_code(key)} must not be empty in the stack's .env, or nothing starts"
+            return self._describe_required_variable(key, message, ())
+        message = f"the compose file sets {as_inline_code(key)} to something else"
+        where = self.where("environment", key)
+        return PipelineChange("", message, True, where, item=self._describe_required_key(key))
+
+    def _describe_required_variable(self, key: str, message: str, pairs: tuple[tuple[str, str], ...]) -> PipelineChange:
+        """A variable that a person has to set before the next deploy."""
+        where = self.where("environment", key)
+        item = self._describe_required_key(key)
+        return PipelineChange("", message, True, where, pairs, stage="before", summary=_REQUIRED_KEYS, item=item)
 
     def _describe_required_key(self, key: str) -> str:
         folder = self.document.path.rpartition("/")[0].rpartition("/")[2]

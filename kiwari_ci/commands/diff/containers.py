@@ -1,6 +1,5 @@
 """Compares stacks: what runs on the server, under which name, with which data."""
 
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +12,7 @@ from kiwari_ci.commands.diff.container_settings import (
     format_replacement,
 )
 from kiwari_ci.commands.diff.matching import NameMatches
-from kiwari_ci.readers.compose_file import ComposeProject, ComposeService
+from kiwari_ci.readers.compose_file import ComposeProject, ComposeService, find_one_shots, split_command
 from kiwari_ci.readers.image_reference import parse_image_repository
 from kiwari_ci.readers.yaml_document import as_dict, as_inline_code
 
@@ -48,7 +47,7 @@ def compare_stacks(pair: StackPair, old_names: NameMatches, new_names: NameMatch
             yield replace(change, subject=pair.subject, where=change.where or after.where, part=part)
     if not pair.before.generated:
         yield from _find_moved_folders(pair, matches)
-    one_shots = list_one_shots(pair.before)
+    one_shots = _list_one_shots(pair.before)
     for key, service in pair.before.services.items():
         if key in one_shots and _runs_migration(pair.after, service):
             yield _describe_replaced_migration(pair, service)
@@ -92,20 +91,13 @@ def _describe_removed_container(pair: StackPair, service: ComposeService) -> Pip
 
 def _runs_migration(project: ComposeProject, service: ComposeService) -> bool:
     """Whether the deploys of a stack run the command of a service as a migration."""
-    command = _split_command(service.attributes.get("command"))
-    labels = [as_dict(other.attributes.get("labels")) for other in project.services.values()]
-    migrations = [_split_command(other["deploy.migrate"]) for other in labels if "deploy.migrate" in other]
+    command = split_command(service.attributes.get("command"))
+    migrations = [
+        split_command(other.labels["deploy.migrate"])
+        for other in project.services.values()
+        if "deploy.migrate" in other.labels
+    ]
     return bool(command) and command in migrations
-
-
-def _split_command(command: Any) -> list[str]:
-    """The words of a command in either form that Compose knows; none if the text cannot be split as a shell does."""
-    if isinstance(command, list):
-        return [str(word) for word in command]
-    try:
-        return shlex.split(str(command or ""))
-    except ValueError:
-        return []
 
 
 def _describe_replaced_migration(pair: StackPair, service: ComposeService) -> PipelineChange:
@@ -116,7 +108,7 @@ def _describe_replaced_migration(pair: StackPair, service: ComposeService) -> Pi
 
 
 def _rename_dependencies(service: ComposeService, new_keys: dict[str, str]) -> ComposeService:
-    """Call what a service waits for as the new file does, and write the condition that Compose has by default."""
+    """Rename a service's dependencies as in the new file, and add the default condition of Compose."""
     dependencies = service.attributes.get("depends_on")
     if not isinstance(dependencies, dict):
         return service
@@ -128,8 +120,8 @@ def _warn_running_accessory(
     accessory: ComposeService, changes: list[PipelineChange], is_of_this_stack: bool
 ) -> Iterator[PipelineChange]:
     """Report that a deploy does not change an accessory while it runs."""
-    labels = as_dict(accessory.attributes.get("labels"))
-    if not changes or str(labels.get("deploy.accessory")) != "yes":
+    runs_on = str(accessory.labels.get("deploy.accessory")) == "yes"  # otherwise it ends
+    if not changes or not runs_on:
         return
     message = "no deploy changes this accessory while it runs"
     if is_of_this_stack:
@@ -140,17 +132,13 @@ def _warn_running_accessory(
 
 def _list_remaining_services(pair: StackPair, matches: dict[str, str]) -> list[str]:
     """List the services that today's file starts: those that the new one does not have, and accessories that run on."""
-    one_shots = list_one_shots(pair.before)
+    one_shots = _list_one_shots(pair.before)
     return [
         key
         for key, service in pair.before.services.items()
         if not (key in one_shots and _runs_migration(pair.after, service))
-        and (key not in matches or _is_accessory(pair.after.services[matches[key]]))
+        and (key not in matches or pair.after.services[matches[key]].is_accessory)
     ]
-
-
-def _is_accessory(service: ComposeService) -> bool:
-    return "deploy.accessory" in as_dict(service.attributes.get("labels"))
 
 
 def _compare_stack_names(pair: StackPair, remaining_services: list[str]) -> Iterator[PipelineChange]:
@@ -289,8 +277,8 @@ def _match_services(pair: StackPair, old_names: NameMatches, new_names: NameMatc
     A service that runs all the time is not the same as one that ends, such as a migration with the same image. Of the
     replicas of a service, only the first is compared.
     """
-    old_one_shots = list_one_shots(pair.before)
-    new_one_shots = list_one_shots(pair.after)
+    old_one_shots = _list_one_shots(pair.before)
+    new_one_shots = _list_one_shots(pair.after)
 
     def is_same_kind(before: ComposeService, after: ComposeService) -> bool:
         return (before.key in old_one_shots) == (after.key in new_one_shots)
@@ -317,19 +305,8 @@ def _match_services(pair: StackPair, old_names: NameMatches, new_names: NameMatc
     return matches
 
 
-def list_one_shots(project: ComposeProject) -> set[str]:
-    """List the services that run to their end: another one waits for it, or they serve nothing and do not restart."""
-    one_shots: set[str] = set()
-    for service in project.services.values():
-        dependencies = as_dict(service.attributes.get("depends_on"))
-        for name, options in dependencies.items():
-            condition = options.get("condition") if isinstance(options, dict) else options
-            if condition == "service_completed_successfully":
-                one_shots.add(name)
-        serves = bool({"ports", "expose", "healthcheck"} & service.attributes.keys())
-        if service.attributes.get("restart") == "no" and not serves:
-            one_shots.add(service.key)
-    return one_shots
+def _list_one_shots(project: ComposeProject) -> set[str]:
+    return find_one_shots((key, service.table) for key, service in project.services.items())
 
 
 def _has_same_container(before: ComposeService, after: ComposeService) -> bool:
@@ -363,7 +340,7 @@ def _compare_schedules(pair: StackPair) -> Iterator[PipelineChange]:
 
 
 def _compare_sections(pair: StackPair) -> Iterator[PipelineChange]:
-    """Compare what the files have beside services: networks, volumes and all other sections."""
+    """Compare the sections other than `services`, such as networks and volumes."""
     old, new = _rename_network_section(pair.before), _rename_network_section(pair.after)
     for section in dict.fromkeys([*old, *new]):
         before, after = old.get(section), new.get(section)

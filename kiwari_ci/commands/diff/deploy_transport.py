@@ -99,7 +99,7 @@ def _list_ports(ports: Iterable[str]) -> tuple[str, ...]:
 def compare_deploy_transport(
     environment: str, before: DeployTransport | None, after: DeployTransport | None, where: str
 ) -> Iterator[PipelineChange]:
-    """Compare how one environment is reached; nothing is said where the deploys of one side are another hand's."""
+    """Compare how the deploys of an environment reach its hosts; report nothing if one side has no generated deploy."""
     if before is None or after is None:
         return
     if before.hosts != after.hosts:

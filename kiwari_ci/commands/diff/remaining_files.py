@@ -15,7 +15,7 @@ from kiwari_ci.commands.diff.snapshot import PipelineSnapshot, WorkflowWithEffec
 from kiwari_ci.problems import join_with_limit
 from kiwari_ci.readers.image_reference import parse_image_repository
 from kiwari_ci.readers.workflow import ParsedStep, get_action_name
-from kiwari_ci.readers.yaml_document import as_dict, as_inline_code
+from kiwari_ci.readers.yaml_document import as_inline_code
 
 _IMAGE_CLEANUP_ACTIONS = {
     "bots-house/ghcr-delete-image-action",
@@ -107,13 +107,13 @@ def _find_image_cleanups(workflow: WorkflowWithEffects) -> Iterator[PipelineChan
 def _deletes_images(step: ParsedStep) -> bool:
     action = get_action_name(step.uses).lower()
     if action == "actions/delete-package-versions":
-        return step.given.get("package-type", "container") in ("container", "docker")
+        return step.inputs.get("package-type", "container") in ("container", "docker")
     return action in _IMAGE_CLEANUP_ACTIONS or _IMAGE_DELETION.search(step.run) is not None
 
 
 def _has_migrations(after: PipelineSnapshot) -> bool:
     services = [service for stack in after.stacks.values() for service in stack.services.values()]
-    return any("deploy.migrate" in as_dict(service.attributes.get("labels")) for service in services)
+    return any("deploy.migrate" in service.labels for service in services)
 
 
 def _describe_other_deploys(path: str, roles: Responsibilities) -> str:

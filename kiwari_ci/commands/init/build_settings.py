@@ -32,7 +32,7 @@ _SECRET_EXPRESSION = re.compile(r"\$\{\{\s*(secrets|vars)\.(\w+)\s*\}\}")
 
 @dataclass
 class BuildSettings:
-    """What the spec's `build` says beside context and Dockerfile; in words what it cannot say."""
+    """The keys of `build` other than context and Dockerfile, and notes on settings that a spec cannot have."""
 
     values: dict[str, Any] = field(default_factory=dict)
     unsupported: list[str] = field(default_factory=list)
@@ -61,7 +61,7 @@ class BuildSettings:
             self.put("platforms", several, all(map(_IS_PLATFORM, several)))
 
     def put(self, key: str, value: Any, fits: bool) -> None:
-        """A key of `build`, if its value can stand there."""
+        """Set a key of `build` if the spec can have this value."""
         if fits:
             self.values[key] = value
         else:

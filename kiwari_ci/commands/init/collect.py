@@ -1,4 +1,4 @@
-"""What others wrote → what the spec calls it: services, environments, hosts, databases, domains; and what is left."""
+"""Collects the services, environments, hosts, databases and domains of a repository, and what a spec cannot have."""
 
 import re
 
@@ -51,15 +51,17 @@ def collect_findings(
     project_names = _find_project_names(detected_environments, compose_files)
     network = _find_shared_network(services)
     own_files = {file.path for service in services for file, _ in service.containers}
-    separate_servers = databases.list_separate_servers(compose_files, own_files)
-    database_server, database_notes = None, []
-    if any(environment.workflows for environment in detected_environments):
+    separate_servers: list[DetectedContainer] = []
+    database_server = None
+    is_deployed_today = any(environment.workflows for environment in detected_environments)
+    if is_deployed_today:
+        separate_servers = databases.list_separate_servers(compose_files, own_files)
         has_own = databases.has_own_server(compose_files, own_files)
         database_notes = [databases.describe_separate_server(server, has_own) for server in separate_servers]
     else:
-        separate_servers = []
+        shared_network = str(network.value) if network else "proxy"
         database_server, database_notes = databases.detect_database_server(
-            repository, compose_files, detected_environments, str(network.value) if network else "proxy"
+            repository, compose_files, detected_environments, shared_network
         )
     assignment = assign_domains(services, detected_environments, routes)
     plain_http = find_plain_http(services, detected_environments, routes, assignment.domains.values())
@@ -155,7 +157,7 @@ def _find_project_names(
 
 
 def _find_shared_network(services: list[DetectedService]) -> SourcedValue | None:
-    """The first network of others that a container of a service is on."""
+    """Find the first external network that a container of a service joins."""
     for service in services:
         for _, container in service.containers:
             if container.networks:
@@ -176,7 +178,7 @@ def _detect_proxy_containers(containers: list[DetectedContainer]) -> list[Source
 def _detect_proxies_by_configuration(
     containers: list[DetectedContainer], routes: list[ProxyRoute]
 ) -> list[SourcedValue]:
-    """The proxies that labels of containers speak to, or that a Caddyfile configures."""
+    """Detect the proxies that read labels of the containers, or that have a Caddyfile."""
     by_label = [container.proxy for container in containers if container.proxy]
     by_file = [SourcedValue("caddy", route.where) for route in routes if "addyfile" in route.where]
     return [*by_label, *by_file]
@@ -188,7 +190,7 @@ def _detect_accessories(
     database_server: DetectedDatabaseServer | None,
     slug: str,
 ) -> tuple[dict[str, DetectedContainer], list[str]]:
-    """Containers of others' images, by the names that the spec gives them; and in words those that it cannot have."""
+    """Detect accessories, by their names in the spec, and explain the containers that no spec can have."""
     service_containers = {
         id(container) for service in services for _, container in [*service.containers, *service.other_containers]
     }
@@ -222,7 +224,7 @@ def _derive_accessory_name(container_name: str) -> str:
 
 
 def _explain_rejected_image(image: str, owner: str) -> str:
-    """Why an image stands in no spec; empty for one that does."""
+    """Explain why the spec cannot have an image; empty if it can."""
     if re.match(rf"(ghcr\.io/)?{re.escape(owner)}/", image.lower()):
         return "an image of yours that no Dockerfile here was found for"
     if "$" in parse_image_reference(image).repository:

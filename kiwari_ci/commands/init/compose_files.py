@@ -189,7 +189,7 @@ def _read_document(repository: LocalRepository, path: str) -> YamlDocument | Non
 
 
 def _apply_override_files(documents: dict[str, YamlDocument]) -> None:
-    """Complete what is written for production or staging alone by the file beside it that is for all."""
+    """Merge each file for production or staging with the file for all environments in the same folder."""
     for path, document in documents.items():
         if vocabulary.classify_environment(path) not in (vocabulary.PRODUCTION, vocabulary.STAGING):
             continue
@@ -262,7 +262,7 @@ def _parse_containers(repository: LocalRepository, document: YamlDocument, kind:
 
 
 def _find_external_networks(compose: YamlMapping, variables: dict[str, str]) -> dict[str, str]:
-    """The networks that others made: by their key, what Docker calls them."""
+    """Find the external networks: the name that each has in Docker, by its key."""
     networks = {}
     for key, options in compose.get_mapping("networks").iter_mappings():
         if options.get("external"):
@@ -283,13 +283,6 @@ def iter_dependencies(container: DetectedContainer) -> Iterator[tuple[str, str]]
     """What a container waits for, and until when, in the words of the spec."""
     for name, condition in compose_file.iter_dependencies(container.table):
         yield name, _DEPENDS_ON_CONDITIONS.get(condition, "started")
-
-
-def _copies_files(container: DetectedContainer) -> bool:
-    """Whether the command of a container only copies files, such as those of a frontend into a volume."""
-    command = container.table.get("command")
-    words = [format_scalar(item) for item in command] if isinstance(command, YamlSequence) else [format_scalar(command)]
-    return bool(words) and re.match(r"(cp|rsync)\s", f"{' '.join(words)} ") is not None
 
 
 def list_example_paths(repository: LocalRepository, env_file: str) -> list[str]:
@@ -319,15 +312,10 @@ def _read_example_env(repository: LocalRepository, container: DetectedContainer)
 
 
 def find_one_shot_services(containers: Iterable[DetectedContainer]) -> set[str]:
-    """The names of those that end: others wait for that, or they serve nothing and are not started again."""
-    names: set[str] = set()
-    for container in containers:
-        names |= {name for name, how in iter_dependencies(container) if how == "completed"}
-        serves = bool({"ports", "expose", "healthcheck"} & container.table.keys()) or bool(container.ports)
-        ends = container.table.get_text("restart") == "no" or _copies_files(container)
-        if ends and not serves:
-            names.add(container.name)
-    return names
+    """The names of the containers that run to their end."""
+    containers = list(containers)
+    serving = {container.name for container in containers if container.ports}
+    return compose_file.find_one_shots(((container.name, container.table) for container in containers), serving)
 
 
 def iter_mounts(container: DetectedContainer) -> Iterator[tuple[str, str]]:

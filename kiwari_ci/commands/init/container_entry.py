@@ -1,7 +1,6 @@
-"""How a container runs: the options of its compose file as the spec writes them, and what the spec cannot say."""
+"""Converts the options of a container in a Compose file to a spec, and lists those that a spec cannot have."""
 
 import re
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,9 +17,13 @@ from kiwari_ci.commands.init.compose_files import (
 from kiwari_ci.commands.init.draft_text import CommentedMapping
 from kiwari_ci.commands.init.findings import SpecDraft
 from kiwari_ci.readers import vocabulary
+from kiwari_ci.readers.compose_file import split_command
+from kiwari_ci.readers.duration import is_duration, parse_duration
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.yaml_document import YamlMapping, YamlSequence, format_scalar
 from kiwari_ci.schema.compose_keys import EXTRA_COMPOSE_KEYS
+from kiwari_ci.schema.compose_mapping import list_written_compose_keys
+from kiwari_ci.schema.services import Accessory, Service
 from kiwari_ci.schema.text_formats import (
     Duration,
     EnvKey,
@@ -36,10 +39,13 @@ from kiwari_ci.spec_loading.yaml_source import YamlPath
 
 UNKNOWN_VERSION = "VERSION"  # no image has this tag, so that nothing starts before a person has answered
 _PIPELINE_KEYS = {"restart", "init", "pull_policy", "platform"}  # the pipeline's, or the runner's
+# The keys that fields of the spec write; tests/test_init_fields.py tests that each of them is converted or reported.
 _CONVERTED_KEYS = {
-    "command", "entrypoint", "volumes", "depends_on", "mem_limit", "cpus", "stop_grace_period", "deploy", "scale",
-    "healthcheck", "labels", "networks", "ports", "environment", "env_file", "profiles",
-}  # fmt: skip
+    *list_written_compose_keys(Service),
+    *list_written_compose_keys(Accessory),
+    "deploy",  # its limits and replicas
+    "profiles",
+}
 _IS_ENV_KEY = vocabulary.build_validator(EnvKey)
 _IS_PLAIN_TEXT = vocabulary.build_validator(PlainText)
 _IS_LABEL_KEY = vocabulary.build_validator(LabelKey)
@@ -56,7 +62,7 @@ _DEFAULT_LOG_DRIVERS = ("", "json-file", "local")
 def build_service_options(
     container: DetectedContainer, names: Mapping[str, str], network: str
 ) -> tuple[CommentedMapping, list[str]]:
-    """What a service's container adds to its entry, and notes on what it cannot.
+    """Build the options of a service's container, and notes on those that the spec cannot have.
 
     `names` are the names in the spec of the containers that it has.
     """
@@ -92,7 +98,7 @@ def add_published_ports(container: DetectedContainer, table: CommentedMapping, i
 def build_accessory_entry(
     container: DetectedContainer, names: Mapping[str, str], network: str, runs_once: bool
 ) -> tuple[CommentedMapping, list[str]]:
-    """The entry of other people's image, and notes on what it cannot say."""
+    """Build the entry of an accessory, and notes on what it cannot have."""
     table = CommentedMapping()
     _add_image(container, table)
     if runs_once:
@@ -205,15 +211,7 @@ def _add_compose_keys(container: DetectedContainer, table: CommentedMapping) -> 
 
 def parse_command(container: DetectedContainer, key: str = "command") -> list[str]:
     """The words of a command, as Compose splits them; none when a variable in it is not known."""
-    value = container.table.get(key)
-    if isinstance(value, YamlSequence):
-        texts = [format_scalar(item) for item in value]
-    else:
-        try:
-            texts = shlex.split(format_scalar(value))
-        except ValueError:
-            return []
-    return _interpolate_arguments(texts, container)
+    return _interpolate_arguments(split_command(container.table.get(key)), container)
 
 
 def _interpolate_arguments(texts: list[str], container: DetectedContainer) -> list[str]:
@@ -298,15 +296,11 @@ def _add_resource_limits(container: DetectedContainer, table: CommentedMapping) 
 
 
 def _convert_to_seconds(text: str) -> str:
-    """`1m30s` as `90s`; empty for what is no such time."""
+    """`1m30s` as `90s`, which a spec can have; empty for what is no such duration."""
     if _IS_DURATION(text):
         return text
-    match = re.fullmatch(r"(?:(\d{1,3})h)?(?:(\d{1,4})m)?(?:(\d{1,5})s)?", text)
-    if not match:
-        return ""
-    hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    total = hours * 3600 + minutes * 60 + seconds
-    return f"{total}s" if 0 < total < 100_000 else ""
+    duration = f"{parse_duration(text)}s" if is_duration(text) else ""
+    return duration if _IS_DURATION(duration) else ""
 
 
 def _convert_healthcheck(container: DetectedContainer) -> dict[str, Any]:
@@ -333,7 +327,7 @@ def _convert_healthcheck(container: DetectedContainer) -> dict[str, Any]:
 
 
 def _add_environment_keys(container: DetectedContainer, table: CommentedMapping) -> list[str]:
-    """Plain values stand in the compose file; secrets, and what nobody knows, in an env file."""
+    """Add plain values to `environment`, and secrets and unknown values to `env`."""
     env = CommentedMapping()
     environment = CommentedMapping()
     unsupported = []

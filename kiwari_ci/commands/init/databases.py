@@ -128,7 +128,7 @@ def has_own_server(compose_files: list[DetectedComposeFile], own_files: set[str]
 
 
 def describe_separate_server(container: DetectedContainer, has_own: bool) -> str:
-    """What becomes of a server that is no part of a stack with services: it stays, if the services need it."""
+    """Describe what happens to a server in a stack of its own: it stays if the services need it."""
     if has_own:
         return f"{container.name} ({container.where}): {container.image}; the services have a server of their own"
     networks = ", ".join(str(network.value) for network in container.networks)
@@ -137,7 +137,7 @@ def describe_separate_server(container: DetectedContainer, has_own: bool) -> str
 
 
 def _describe_unsupported(server: DetectedDatabaseServer, containers: list[DetectedContainer]) -> list[str]:
-    """What the spec does not say: other servers, and keys and mounted folders of this one."""
+    """List what the spec cannot have: other servers, and some keys and mounted folders of this one."""
     first = containers[0]
     notes = []
     for container in containers:

@@ -62,14 +62,14 @@ def iter_docker_commands(script: str) -> Iterator[tuple[str, list[str]]]:
             if change := _CHANGE_DIRECTORY.fullmatch(command):
                 folder = posixpath.normpath(posixpath.join(folder, change[1]))
             if "docker" in command and len(command) < MAX_COMMAND_LENGTH:
-                words = _split_command(command)
+                words = _split_shell_words(command)
                 if words:
                     yield folder, words
         if is_subshell:
             folder = folder_before
 
 
-def _split_command(command: str) -> list[str]:
+def _split_shell_words(command: str) -> list[str]:
     """The words of a command, without the assignments and prefixes before it; none when its quotes do not match."""
     try:
         words = shlex.split(command)

@@ -1,6 +1,7 @@
 """Dockerfiles: what each builds from, what of the repository goes into it, where it listens."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from kiwari_ci.commands.init.compose_files import DetectedComposeFile
@@ -67,26 +68,14 @@ def detect_images(
     workflows: DetectedWorkflows,
     has_spec: bool = False,
 ) -> ImageDetection:
-    """One image for each Dockerfile that something builds, or that stands where it is meant to be built.
+    """Detect an image for each Dockerfile that something builds, or whose place suggests that it is built.
 
-    Beside a spec, workflows that do not build one say nothing: it may be new.
+    If the repository has a spec, a Dockerfile that no workflow builds may be new.
     """
     candidates = {path: True for path in repository.matching(_DOCKERFILE_PATH) if not _IGNORED_SUFFIX.search(path)}
     if not has_spec:
         _prefer_production_file(repository, compose_files, workflows, list(candidates))
-    images: dict[str, DetectedImage] = {}
-    claims: dict[str, list[SourcedValue]] = {}
-    for file, context, where, name in _collect_builds(compose_files, workflows):
-        if file not in candidates and not repository.has(file):
-            repository.troubles.append(f"{where}: builds {file}, which is not there")
-            continue
-        claims.setdefault(file, []).append(SourcedValue(context, where))
-        image = images.setdefault(file, DetectedImage(file, SourcedValue(context, where), where))
-        if name.value:
-            image.names.append(name)
-    for file, contexts in claims.items():
-        images[file].context = _choose_build_context(repository, file, contexts)
-        images[file].by = images[file].context.where
+    images = _detect_built_images(repository, compose_files, workflows, candidates)
     ignored_files = []
     # A bake file may build any Dockerfile.
     in_use = not has_spec and bool(workflows.builds) and not workflows.bakes
@@ -97,21 +86,46 @@ def detect_images(
         for container in stack.containers
     }
     for file in candidates:
-        why = (
-            f"only {development_places[file]} builds it, for development"
-            if images and file in development_places
-            else _explain_ignored_file(repository, file, images, has_spec)
-        )
-        why = why or ("nothing that init reads builds it" if in_use or _VARIANT_SUFFIX.search(file) else "")
-        if file not in images and why:
-            ignored_files.append((file, why))
-        elif file not in images:
+        if file in images:
+            continue
+        if images and file in development_places:
+            reason = f"only {development_places[file]} builds it, for development"
+        else:
+            reason = _explain_ignored_file(repository, file, images, has_spec)
+        if not reason and (in_use or _VARIANT_SUFFIX.search(file)):
+            reason = "nothing that init reads builds it"
+        if reason:
+            ignored_files.append((file, reason))
+        else:
             images[file] = DetectedImage(file, _guess_build_context(repository, file), "")
     invalid_files = {file: why for file in images if (why := _explain_invalid_path(images[file]))}
     detected_images = [images[file] for file in sorted(images) if file not in invalid_files]
     for image in detected_images:
         _inspect_dockerfile(repository, image)
     return ImageDetection(detected_images, ignored_files + sorted(invalid_files.items()))
+
+
+def _detect_built_images(
+    repository: LocalRepository,
+    compose_files: list[DetectedComposeFile],
+    workflows: DetectedWorkflows,
+    candidates: Collection[str],
+) -> dict[str, DetectedImage]:
+    """The images that Compose files and workflows build, by their Dockerfiles."""
+    images: dict[str, DetectedImage] = {}
+    contexts_by_file: dict[str, list[SourcedValue]] = {}
+    for file, context, where, name in _collect_builds(compose_files, workflows):
+        if file not in candidates and not repository.has(file):
+            repository.troubles.append(f"{where}: builds {file}, which is not there")
+            continue
+        contexts_by_file.setdefault(file, []).append(SourcedValue(context, where))
+        image = images.setdefault(file, DetectedImage(file, SourcedValue(context, where), where))
+        if name.value:
+            image.names.append(name)
+    for file, contexts in contexts_by_file.items():
+        images[file].context = _choose_build_context(repository, file, contexts)
+        images[file].by = images[file].context.where
+    return images
 
 
 def _explain_invalid_path(image: DetectedImage) -> str:
@@ -183,7 +197,7 @@ def _choose_build_context(repository: LocalRepository, file: str, contexts: list
 def _find_copied_paths(repository: LocalRepository, file: str) -> list[str]:
     """What a Dockerfile takes of its build context, as far as that can be told."""
     stages = dockerfile.parse_dockerfile(repository.read(file)).stages
-    return [source.path for stage in stages for source in stage.taken if source.path and not source.unknown]
+    return [source.path for stage in stages for source in stage.sources if source.path and not source.unknown]
 
 
 def _count_paths_in_folder(repository: LocalRepository, folder: str, paths: list[str]) -> int:
@@ -271,42 +285,65 @@ def _path_exists(repository: LocalRepository, path: str) -> bool:
 
 
 def _inspect_dockerfile(repository: LocalRepository, image: DetectedImage) -> None:
+    """Add what the Dockerfile says: its base image, the ports, the health path, and the files that it copies."""
     parsed = dockerfile.parse_dockerfile(repository.read(image.dockerfile))
-    for line, why in parsed.faults:
-        repository.troubles.append(f"{image.dockerfile}:{line}: {why}")
+    for line, reason in parsed.faults:
+        repository.troubles.append(f"{image.dockerfile}:{line}: {reason}")
     stages = parsed.built
-    image.base = stages[-1].image if stages else ""
-    for stage in reversed(stages):  # an alias of a stage is not what the image is made of
-        if stage.parent is None:
-            image.base = stage.image if stage is stages[-1] or stages[-1].parent is not None else image.base
     place = f"{image.dockerfile}:"
     image.ports += [
         SourcedValue(port_range.low, f"{place}{port_range.line}")
         for port_range in parsed.exposed
         if port_range.protocol == "tcp" and port_range.low == port_range.high
     ]
-    last_instructions = stages[-1].instructions if stages else ()
-    for instruction in last_instructions:
-        if instruction.name == "HEALTHCHECK":
-            command = vocabulary.interpolate_variables(instruction.rest, {}) or instruction.rest
-            port, path = vocabulary.parse_probe_command(command)
-            image.health = SourcedValue(path, f"{place}{instruction.line}") if path else None
-            image.ports[:0] = [SourcedValue(port, f"{place}{instruction.line}")] if port else []
-    for instruction in last_instructions:
+    if stages:
+        image.base = _find_base_image(parsed)
+        _add_probed_port(image, stages[-1], place)
+        _add_ports_of_options(image, stages[-1], place)
+        if not image.ports:
+            _add_usual_ports(image, f"{place}{stages[-1].line}")
+    sources = [source for stage in stages for source in stage.sources]
+    image.sources = _build_path_filters(repository, image, sources, place)
+
+
+def _find_base_image(parsed: dockerfile.Dockerfile) -> str:
+    """The image that the last stage is made of, directly or by other stages."""
+    stage = parsed.built[-1]
+    while stage.parent is not None:
+        stage = parsed.stages[stage.parent]
+    return stage.image
+
+
+def _add_probed_port(image: DetectedImage, stage: dockerfile.Stage, place: str) -> None:
+    """Add the port and the path that HEALTHCHECK requests."""
+    for instruction in stage.instructions:
+        if instruction.name != "HEALTHCHECK":
+            continue
+        where = f"{place}{instruction.line}"
+        command = vocabulary.interpolate_variables(instruction.rest, {}) or instruction.rest
+        port, path = vocabulary.parse_probe_command(command)
+        image.health = SourcedValue(path, where) if path else None
+        if port:
+            image.ports.insert(0, SourcedValue(port, where))
+
+
+def _add_ports_of_options(image: DetectedImage, stage: dockerfile.Stage, place: str) -> None:
+    """Add the ports that options of the command, or variables, name."""
+    for instruction in stage.instructions:
         if instruction.name not in ("CMD", "ENTRYPOINT", "ENV"):
             continue
         is_old_form = instruction.name == "ENV" and "=" not in instruction.rest  # ENV KEY VALUE
         text = instruction.rest.replace(" ", "=", 1) if is_old_form else instruction.rest
-        if port_option := _PORT_OPTION.search(text):
+        port_option = _PORT_OPTION.search(text)
+        if port_option:
             image.ports.append(SourcedValue(int(port_option[1]), f"{place}{instruction.line}"))
-    if not image.ports:
-        image.ports += [
-            SourcedValue(port, f"{place}{stages[-1].line}", guess=True)
-            for pattern, port in _BASE_IMAGE_PORTS
-            if re.search(pattern, image.base)
-        ]
-    sources = [source for stage in stages for source in stage.taken]
-    image.sources = _build_path_filters(repository, image, sources, place)
+
+
+def _add_usual_ports(image: DetectedImage, where: str) -> None:
+    """Add the port on which a well-known base image listens, as a guess."""
+    for pattern, port in _BASE_IMAGE_PORTS:
+        if re.search(pattern, image.base):
+            image.ports.append(SourcedValue(port, where, guess=True))
 
 
 def _build_path_filters(
@@ -320,13 +357,7 @@ def _build_path_filters(
         path = join_path(context, source.path.rstrip("/"))
         if source.unknown or path is None:
             continue
-        is_folder = path == "." or path in repository.folders
-        pattern = "**" if path == "." else f"{path}/**" if is_folder else path.replace("?", "*")
-        if source.is_pattern and not is_folder:
-            beneath = any(
-                re.fullmatch(re.escape(pattern).replace(r"\*", "[^/]*"), folder) for folder in repository.folders
-            )
-            pattern += "/**" if beneath else ""
+        pattern = _convert_to_path_filter(repository, path, source.is_pattern)
         if not _path_exists(repository, path):
             repository.troubles.append(f"{where}: copies {path}, which is not there")
         elif not find_filter_errors([pattern]):
@@ -339,3 +370,15 @@ def _build_path_filters(
         for pattern, fact in filters.items()
         if not any(pattern.startswith(prefix) and pattern != f"{prefix}**" for prefix in covered)
     ]
+
+
+def _convert_to_path_filter(repository: LocalRepository, path: str, is_pattern: bool) -> str:
+    """Convert what a Dockerfile copies to a path filter, which also matches all files of a folder."""
+    if path == ".":
+        return "**"
+    if path in repository.folders:
+        return f"{path}/**"
+    pattern = path.replace("?", "*")
+    folder_pattern = re.escape(pattern).replace(r"\*", "[^/]*")
+    matches_folder = is_pattern and any(re.fullmatch(folder_pattern, folder) for folder in repository.folders)
+    return f"{pattern}/**" if matches_folder else pattern

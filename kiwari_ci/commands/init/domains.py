@@ -1,4 +1,4 @@
-"""Domains: which of those that the repository speaks of leads to which service of which environment."""
+"""Domains: assigns each domain that the repository names to a service and an environment."""
 
 import re
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ _SERVICE_SYNONYMS = (
 
 @dataclass(frozen=True)
 class _DomainMention:
-    """A domain, the service and the kind of environment that it is said of (empty where nothing says), and where."""
+    """A place that names a domain, with the service and the kind of environment, which are empty if unknown."""
 
     domain: str
     service: str
@@ -54,7 +54,7 @@ class PlainHttp:
 
 @dataclass(frozen=True)
 class DomainAssignment:
-    """The addresses by environment and service, and in words those that could not be told.
+    """The addresses by environment and service, and notes on those that could not be assigned.
 
     `further`: more paths of the same domain that lead to the same service, as its own labels say.
     `stripped`: the addresses whose path the proxy takes away.
@@ -142,7 +142,7 @@ def _find_https_domains(services: list[DetectedService], environments: list[Dete
 def _collect_domains(
     services: list[DetectedService], environments: list[DetectedEnvironment], routes: list[ProxyRoute]
 ) -> list[_DomainMention]:
-    """Every domain that compose files, proxies, workflows and variables speak of."""
+    """Collect every domain that Compose files, proxies, workflows and variables name."""
     mentions: list[_DomainMention] = []
     service_names: dict[str, str] = {}
     published: dict[int, tuple[str, str]] = {}  # on the host: the service, and the kind of environment

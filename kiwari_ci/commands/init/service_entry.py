@@ -202,7 +202,7 @@ def build_process_entries(
 
 
 def _shares_env_file(container: DetectedContainer, service: DetectedService) -> bool:
-    """Whether it reads the file of the service whose image it runs: the keys stand there already."""
+    """Whether it reads the env file of the service whose image it runs, which then has its keys."""
     paths = _list_env_file_paths(container)
     return bool(paths) and any(_list_env_file_paths(other) == paths for _, other in service.containers)
 

@@ -85,7 +85,7 @@ class DetectedService:
 
 @dataclass
 class ServiceDetection:
-    """The services of the spec, and those images that none is made of: their name and why."""
+    """The services of the spec, and the images without a service, each with the reason."""
 
     services: list[DetectedService]
     rejected: list[str]

@@ -518,12 +518,7 @@ def _find_shared_env_file(facts: RepositoryFindings, environment: DetectedEnviro
 
 def _add_container_names(facts: RepositoryFindings, environment: DetectedEnvironment, table: CommentedMapping) -> None:
     """Keep the names of the containers of today."""
-    containers = CommentedMapping()
-    for name, container_name in list_container_names(facts, environment).items():
-        if _IS_CONTAINER_NAME(container_name.value):
-            containers.put(name, container_name.value, container_name.where)
-    if containers:
-        table["containers"] = containers
+    table.put_valid_values("containers", list_container_names(facts, environment), _IS_CONTAINER_NAME)
 
 
 def _add_domains(facts: RepositoryFindings, environment: DetectedEnvironment, table: CommentedMapping) -> None:

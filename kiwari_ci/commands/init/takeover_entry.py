@@ -37,12 +37,7 @@ def build_takeover_entry(facts: RepositoryFindings, environment: DetectedEnviron
     ports = _find_web_server(facts, environment)
     if ports:
         table.put("ports", ports.value, ports.where)
-    containers = CommentedMapping()
-    for name, container_name in _list_names_of_today(facts, environment).items():
-        if _IS_EXISTING_NAME(container_name.value):
-            containers.put(name, container_name.value, container_name.where)
-    if containers:
-        table["containers"] = containers
+    table.put_valid_values("containers", _list_names_of_today(facts, environment), _IS_EXISTING_NAME)
     known = {*table, "folder"} if environment.folders else set(table)
     unknown = [key for key in ("project", "folder", "ports", "containers") if key not in known]
     if unknown:

@@ -48,14 +48,14 @@ class LintContext:
     matched: dict[str, list[str]] = field(default_factory=dict)
     covered: dict[str, tuple[frozenset[str], frozenset[str]]] = field(default_factory=dict)
 
-    def matching(self, pattern: str) -> list[str]:
+    def find_matching_files(self, pattern: str) -> list[str]:
         """The files that one pattern of a filter matches, whether or not it begins with `!`."""
         body = pattern.removeprefix("!")
         if body not in self.matched:
-            self.matched[body] = self._matching(body)
+            self.matched[body] = self._match_files(body)
         return self.matched[body]
 
-    def _matching(self, body: str) -> list[str]:
+    def _match_files(self, body: str) -> list[str]:
         literal_prefix = _LITERAL_PREFIX.match(body)
         candidates = select_by_prefix(self.checkout.names, literal_prefix[0] if literal_prefix else "")
         is_whole_folder = body.endswith("/**") and _LITERAL_PREFIX.fullmatch(body[:-3])
@@ -63,12 +63,12 @@ class LintContext:
             return candidates
         return [name for name in candidates if path_filters.is_included([body], name)]
 
-    def coverage(self, service: str) -> tuple[frozenset[str], frozenset[str]]:
+    def find_covered_files(self, service: str) -> tuple[frozenset[str], frozenset[str]]:
         """The files that a service's filter matches, and those that its `!` lines leave out of these."""
         if service not in self.covered:
             covered_files, excluded_files = set[str](), set[str]()
             for pattern in self.spec.images_of(service)[0].path_filters:
-                names = self.matching(pattern)
+                names = self.find_matching_files(pattern)
                 if pattern.startswith("!"):
                     excluded_files |= covered_files & set(names)
                     covered_files -= excluded_files
@@ -79,16 +79,16 @@ class LintContext:
         return self.covered[service]
 
     @cached_property
-    def owners(self) -> Counter[str]:
+    def service_counts(self) -> Counter[str]:
         """How many services cover each file."""
-        return Counter(name for service in self.spec.built_services for name in self.coverage(service)[0])
+        return Counter(name for service in self.spec.built_services for name in self.find_covered_files(service)[0])
 
     def read_paths(self, name: str) -> list[str]:
         """The files of the repository that are read for one: itself, or symbolic links and what they lead to."""
-        path, links = self.context(".", "").follow_links(name)
+        path, links = self.find_context(".", "").follow_links(name)
         return [*links, path]
 
-    def context(self, folder: str, ignore_file: str) -> BuildContext:
+    def find_context(self, folder: str, ignore_file: str) -> BuildContext:
         """A build context; services share what is known of it."""
         key = folder, ignore_file
         if key not in self.contexts:
@@ -96,7 +96,7 @@ class LintContext:
             self.contexts[key] = BuildContext(self.checkout, folder, text or "")
         return self.contexts[key]
 
-    def path(self, name: str) -> str:
+    def format_path(self, name: str) -> str:
         """The path of a file from where the command runs, with control characters escaped."""
         return escape_control_characters(posixpath.normpath(posixpath.join(self.folder, name)))
 
@@ -121,10 +121,10 @@ def _check_image(lint_context: LintContext, built: EffectiveImage) -> Problems:
     if dockerfile.syntax and not _DOCKER_FRONTEND.fullmatch(dockerfile.syntax.split("@")[0]):
         return  # another language
     report = _DockerfileReport(
-        image, YamlSource(lint_context.path(image.name), text.replace("\r\n", "\n"), None, {}, {})
+        image, YamlSource(lint_context.format_path(image.name), text.replace("\r\n", "\n"), None, {}, {})
     )
     for line, message in dockerfile.faults:
-        yield report.at(line, "dockerfile", f"no build gets past this: {message}")
+        yield report.report_at_line(line, "dockerfile", f"no build gets past this: {message}")
     if dockerfile.target is None and dockerfile.stages:
         loc: YamlPath = ("services", image.service, "build", "target")
         message = f"{format_yaml_path(loc)}: {image.name} has no stage `{image.build.target}`"
@@ -134,11 +134,11 @@ def _check_image(lint_context: LintContext, built: EffectiveImage) -> Problems:
     if image.context.unread_lines:
         message = f"{image.context.unread_lines} lines of {image.ignore_file} have too many stars: they are not read"
         hint = "write a folder, or the end of a file's name: build, *.log"
-        yield report.at(1, "dockerfile", message, hint, "advice")
-    yield from report.unread(dockerfile)
-    yield from report.baked(dockerfile)
-    yield from report.sources(dockerfile)
-    yield from report.ports(dockerfile)
+        yield report.report_at_line(1, "dockerfile", message, hint, "advice")
+    yield from report.check_unused_arguments(dockerfile)
+    yield from report.check_public_arguments(dockerfile)
+    yield from report.check_sources(dockerfile)
+    yield from report.check_ports(dockerfile)
 
 
 @dataclass
@@ -169,7 +169,7 @@ class _ImageBuild:
     def loc(self) -> YamlPath:
         return "services", self.service, "build", "dockerfile"
 
-    def loc_of(self, argument: str) -> YamlPath:
+    def locate_argument(self, argument: str) -> YamlPath:
         """Where the spec gives a build argument; the environment's own comes first."""
         override_loc: YamlPath = (
             "environments",
@@ -199,7 +199,7 @@ class _ImageBuild:
 
     @cached_property
     def context(self) -> BuildContext:
-        return self.lint_context.context(self.folder, self.ignore_file)
+        return self.lint_context.find_context(self.folder, self.ignore_file)
 
 
 def _iter_public_arguments(dockerfile: Dockerfile) -> Iterator[tuple[int, str, str]]:
@@ -219,10 +219,12 @@ class _DockerfileReport:
     image: _ImageBuild
     source: YamlSource
 
-    def at(self, line: int, rule: RuleName, message: str, hint: str = "", severity: Severity = "error") -> Problem:
-        return self.at_word(line, line, "", rule, message, hint, severity=severity)
+    def report_at_line(
+        self, line: int, rule: RuleName, message: str, hint: str = "", severity: Severity = "error"
+    ) -> Problem:
+        return self.report_at_word(line, line, "", rule, message, hint, severity=severity)
 
-    def at_word(
+    def report_at_word(
         self,
         first_line: int,
         last_line: int,
@@ -250,25 +252,25 @@ class _DockerfileReport:
         indentation = len(text) - len(text.lstrip())
         return SourceSpan(line_number, indentation + 1, max(len(text.strip()), 1))
 
-    def of(
+    def report_at_copy(
         self, copy: CopySource, rule: RuleName, message: str, hint: str = "", severity: Severity = "error"
     ) -> Problem:
-        return self.at_word(copy.line, copy.last, copy.written, rule, message, hint, severity=severity)
+        return self.report_at_word(copy.line, copy.last, copy.written, rule, message, hint, severity=severity)
 
-    def unread(self, dockerfile: Dockerfile) -> Problems:
+    def check_unused_arguments(self, dockerfile: Dockerfile) -> Problems:
         """Report build arguments without an ARG: they change nothing, and Docker only warns."""
         image = self.image
         for key in image.arguments:
             if key in dockerfile.arguments or _PREDEFINED_ARGUMENT.fullmatch(key):
                 continue
-            loc = image.loc_of(key)
+            loc = image.locate_argument(key)
             message = f"{format_yaml_path(loc)}: {image.name} has no `ARG {key}`"
             hint = f"ARG {key}, or leave it out"
             if dockerfile.arguments:
                 hint = suggest_closest(key, sorted(dockerfile.arguments))
             yield report_at_key(image.lint_context.source, loc, "build-argument", message, hint, severity="advice")
 
-    def baked(self, dockerfile: Dockerfile) -> Problems:
+    def check_public_arguments(self, dockerfile: Dockerfile) -> Problems:
         """Report what a Dockerfile itself builds into the code of a browser: nothing, or one address for all."""
         image = self.image
         runners = image.lint_context.spec.environments.values()
@@ -279,29 +281,31 @@ class _DockerfileReport:
             where = f"services.{image.service}.build: {{args: {{{key}: …}}}}"
             if not default:
                 message = f"`{key}` is empty in the image: it has no default, and `build.args` does not name it"
-                yield self.at_word(line, line, key, "build-argument", message, where, severity="advice")
+                yield self.report_at_word(line, line, key, "build-argument", message, where, severity="advice")
             elif "://" in default and len(environments) > 1:
                 message = f"`{default}` is built into the image, and the same in {' and '.join(environments)}"
                 value = f"{{{image.service}: {{build: {{args: {{{key}: …}}}}}}}}"
                 hint = f"environments.{environments[-1]}.overrides: {value}"
-                yield self.at(line, "baked-address", message, hint, severity="advice")
+                yield self.report_at_line(line, "baked-address", message, hint, severity="advice")
 
-    def sources(self, dockerfile: Dockerfile) -> Problems:
+    def check_sources(self, dockerfile: Dockerfile) -> Problems:
         lint_context, ignore_file = self.image.lint_context, self.image.ignore_file
-        covered_files = lint_context.coverage(self.image.service)[0]
+        covered_files = lint_context.find_covered_files(self.image.service)[0]
         for file in filter(None, [self.image.name, ignore_file]):
             for path in lint_context.read_paths(file):
                 if path in covered_files:
                     continue
                 reason = "which shapes the image" if path == file else f"to which `{file}` leads"
-                yield self.uncovered(f"no path of services.{self.image.service} matches `{path}`, {reason}", path)
-        copies = [copy for stage in dockerfile.built for copy in stage.taken]
+                yield self.report_uncovered_file(
+                    f"no path of services.{self.image.service} matches `{path}`, {reason}", path
+                )
+        copies = [copy for stage in dockerfile.built for copy in stage.sources]
         for copy in copies:
             if copy.undefaulted:
                 name = copy.undefaulted[0]
                 message = f"`{name}` is empty here: it has no default, and `build.args` does not name it"
                 hint = f"services.{self.image.service}.build: {{args: {{{name}: …}}}}, or ARG {name}=… here"
-                yield self.of(copy, "build-argument", message, hint)
+                yield self.report_at_copy(copy, "build-argument", message, hint)
             elif not copy.unknown:
                 is_only_source = [other_copy.line for other_copy in copies].count(copy.line) == 1
                 yield from self.check_copy(copy, is_only_source)
@@ -309,31 +313,33 @@ class _DockerfileReport:
     def check_copy(self, copy: CopySource, is_only_source: bool) -> Problems:
         checkout = self.image.lint_context.checkout
         copied = self.image.context.find(copy)
-        covered_files, excluded_files = self.image.lint_context.coverage(self.image.service)
+        covered_files, excluded_files = self.image.lint_context.find_covered_files(self.image.service)
         uncovered_files = [name for name in copied.files if name not in covered_files and name not in excluded_files]
         submodules = [name for name in copied.files if checkout.files[name] == SUBMODULE_MODE]
         if submodules:
             message = f"{copy.by} takes the submodule `{submodules[0]}`, and the pipeline's checkout fetches none"
-            yield self.of(copy, "submodule", message, "keep its files in this repository, or ADD its address")
+            yield self.report_at_copy(
+                copy, "submodule", message, "keep its files in this repository, or ADD its address"
+            )
             return
         large_files = [name for name in copied.files if checkout.is_large(name)]
         if large_files:
             message = f"{copy.by} takes what Git LFS keeps, and the pipeline's checkout has its pointers: "
             message += format_first_names(large_files)
             hint = "keep these files in git itself, or fetch them within the build"
-            yield self.of(copy, "large-files", message, hint)
+            yield self.report_at_copy(copy, "large-files", message, hint)
         elif not copied.files:
-            yield from self.nothing(copy, copied.ignored, is_only_source)
+            yield from self.report_empty_copy(copy, copied.ignored, is_only_source)
         elif not copy.path and self.image.folder == ".":
-            yield from self.whole(copy, copied.files, uncovered_files)
+            yield from self.check_copy_of_everything(copy, copied.files, uncovered_files)
         elif uncovered_files:
-            yield from self.missing(copy, copied.files, uncovered_files)
+            yield from self.report_missing_files(copy, copied.files, uncovered_files)
         elif not covered_files.intersection(copied.files):
             message = f"{copy.by} takes `{copy.written}`, "
             message += f"and the `!` lines of services.{self.image.service}.paths leave out all of it"
-            yield self.of(copy, "excluded", message, "narrow the `!` lines, or drop this line")
+            yield self.report_at_copy(copy, "excluded", message, "narrow the `!` lines, or drop this line")
 
-    def nothing(self, copy: CopySource, ignored: list[str], is_only_source: bool) -> Problems:
+    def report_empty_copy(self, copy: CopySource, ignored: list[str], is_only_source: bool) -> Problems:
         """Report a copy that takes nothing; a pattern such as `yarn.lock*` may, for the file is optional."""
         if copy.is_pattern and not is_only_source:
             return
@@ -342,13 +348,15 @@ class _DockerfileReport:
         if ignored:
             message = f"{subject}, and {self.image.ignore_file} leaves out all of it"
             hint = f"at the end of {self.image.ignore_file}: !{copy.path}"
-            yield self.of(copy, "ignored", message, hint, severity=severity)
+            yield self.report_at_copy(copy, "ignored", message, hint, severity=severity)
         elif copy.path:
             context = "the repository" if self.image.folder == "." else f"the context `{self.image.folder}`"
             message = f"{subject}, and {context} has no such file"
-            yield self.of(copy, "no-source", message, self.where(copy.path), severity=severity)
+            yield self.report_at_copy(
+                copy, "no-source", message, self.suggest_existing_path(copy.path), severity=severity
+            )
 
-    def where(self, path: str) -> str:
+    def suggest_existing_path(self, path: str) -> str:
         """Suggest a cure for a path that no tracked file has, by what exists."""
         image, checkout = self.image, self.image.lint_context.checkout
         path_in_context = posixpath.normpath(posixpath.join(image.folder, path))
@@ -372,7 +380,7 @@ class _DockerfileReport:
             return f": COPY {path.removeprefix(f'{folder}/')}"
         return f"; for one that holds `{path}`, build: {{context: .}}"
 
-    def missing(self, copy: CopySource, files: list[str], uncovered_files: list[str]) -> Problems:
+    def report_missing_files(self, copy: CopySource, files: list[str], uncovered_files: list[str]) -> Problems:
         """Report files that the image is made of, and that the path filter does not match."""
         pronoun = "them" if len(uncovered_files) > 1 else "it"
         message = f"no path of services.{self.image.service} matches what {copy.by} takes here, "
@@ -381,13 +389,17 @@ class _DockerfileReport:
             message += f"{len(uncovered_files)} of {len(files)} files: "
         message += format_first_names(uncovered_files)
         path = posixpath.normpath(posixpath.join(self.image.folder, copy.path))
-        yield self.of(copy, "uncovered", message, self.cure(_suggest_filter_pattern(path, uncovered_files)))
+        yield self.report_at_copy(
+            copy, "uncovered", message, self.suggest_filter_line(_suggest_filter_pattern(path, uncovered_files))
+        )
 
-    def whole(self, copy: CopySource, files: list[str], uncovered_files: list[str]) -> Problems:
+    def check_copy_of_everything(self, copy: CopySource, files: list[str], uncovered_files: list[str]) -> Problems:
         """Report what a copy of the whole repository lacks; files that one other service alone covers do not count."""
         lint_context, service = self.image.lint_context, self.image.service
         relevant_files = [
-            name for name in uncovered_files if lint_context.owners[name] != 1 and not _NON_IMAGE_FILE.fullmatch(name)
+            name
+            for name in uncovered_files
+            if lint_context.service_counts[name] != 1 and not _NON_IMAGE_FILE.fullmatch(name)
         ]
         if relevant_files:
             top_entries = Counter(name.partition("/")[0] + ("/" if "/" in name else "") for name in relevant_files)
@@ -396,17 +408,19 @@ class _DockerfileReport:
             omitted = format_first_names(sorted(top_entries, key=_rank_repository_path), 6)
             message += f": the paths of services.{service} leave out {omitted}"
             hint = f"what the image needs of these goes into services.{service}.paths; the rest is left out rightly"
-            yield self.of(copy, "whole-repository", message, hint, severity="advice")
+            yield self.report_at_copy(copy, "whole-repository", message, hint, severity="advice")
 
-    def uncovered(self, message: str, name: str) -> Problem:
-        return report_at_key(self.image.lint_context.source, self.loc, "uncovered", message, self.cure(name))
+    def report_uncovered_file(self, message: str, name: str) -> Problem:
+        return report_at_key(
+            self.image.lint_context.source, self.loc, "uncovered", message, self.suggest_filter_line(name)
+        )
 
     @property
     def loc(self) -> YamlPath:
         return "services", self.image.service, "paths"
 
-    def cure(self, pattern: str) -> str:
-        """The line to add; characters that GitHub and git read differently become `*`."""
+    def suggest_filter_line(self, pattern: str) -> str:
+        """Suggest the line to add to `paths`; characters that GitHub and git read differently become `*`."""
         lint_context = self.image.lint_context
         portable = re.sub(r"[?+\[\]\\]|[^\x21-\x7e]", "*", pattern)
         portable = portable if not path_filters.find_filter_errors([portable]) else portable.rpartition("/")[0] + "/**"
@@ -414,7 +428,7 @@ class _DockerfileReport:
         where = f" ({lint_context.source.path}:{span.line})" if span else ""
         return f"add `{portable}` to {format_yaml_path(self.loc)}{where}"
 
-    def ports(self, dockerfile: Dockerfile) -> Problems:
+    def check_ports(self, dockerfile: Dockerfile) -> Problems:
         """Compare the exposed ports with the spec's; a service that gets its port from its environment may differ."""
         service = self.image.lint_context.spec.services[self.image.service]
         exposed = [ports for ports in dockerfile.exposed if ports.protocol == "tcp"]
@@ -429,7 +443,7 @@ class _DockerfileReport:
         message = f"the image exposes {', '.join(ranges)}, "
         message += f"and services.{self.image.service}.port is {service.port}"
         hint = f"port: {exposed[-1].low} in the spec, or EXPOSE {service.port} here: where the program listens"
-        yield self.at(exposed[-1].line, "port", message, hint)
+        yield self.report_at_line(exposed[-1].line, "port", message, hint)
 
 
 def format_first_names(names: list[str], count: int = MAX_LISTED_NAMES) -> str:

@@ -103,7 +103,7 @@ def _check_path_filters(lint_context: LintContext) -> Problems:
     """Check each pattern that a person wrote, or that is the default."""
     for service in lint_context.spec.built_services:
         for index, pattern in enumerate(lint_context.spec.image(service).source_paths):
-            if not lint_context.matching(pattern):
+            if not lint_context.find_matching_files(pattern):
                 yield _describe_unused_pattern(lint_context, service, index, pattern)
 
 
@@ -255,7 +255,7 @@ def _check_step_files(lint_context: LintContext, service: str, loc: YamlPath, na
     """A build job checks out what `paths` match, and a deploy job the files of the stack; tests have everything."""
     place = loc[3]
     if place == "before_build":
-        covered_files = lint_context.coverage(service)[0]
+        covered_files = lint_context.find_covered_files(service)[0]
         for path in named_files:
             if path not in covered_files:
                 message = f"{format_yaml_path(loc)} names `{path}`, which no path of services.{service} matches: "
@@ -263,7 +263,7 @@ def _check_step_files(lint_context: LintContext, service: str, loc: YamlPath, na
                 yield report_at_value(lint_context.source, loc, "uncovered", message, f"paths: [{path}], beside others")
     elif place == "after_deploy":
         runners = lint_context.spec.environments.values()
-        folders = [f"deploy/{each.source_folder}/" for each in runners if service in each.services]
+        folders = [f"deploy/{runner.source_folder}/" for runner in runners if service in runner.services]
         for path in named_files:
             if not path.startswith(("deploy/bin/", *folders)):
                 message = f"{format_yaml_path(loc)} names `{path}`, and the job that deploys checks out the files of "

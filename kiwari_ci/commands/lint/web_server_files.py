@@ -42,7 +42,7 @@ def _list_configuration_files(lint_context: LintContext) -> list[str]:
     """The files of the built images that may be configurations of nginx."""
     covered_files = set[str]()
     for service in lint_context.spec.built_services:
-        covered_files |= lint_context.coverage(service)[0]
+        covered_files |= lint_context.find_covered_files(service)[0]
     return sorted(path for path in covered_files if _CONFIGURATION_FILE.fullmatch(path))
 
 

@@ -5,18 +5,19 @@ from typing import Any
 
 from kiwari_ci import schema
 from kiwari_ci.effective_spec import EffectiveAccessory, EffectiveContainer, EffectiveService
-from kiwari_ci.effective_spec.values import parse_duration
 from kiwari_ci.engines.services import describe_service, format_health_endpoint, plan_route
 from kiwari_ci.plan_model import (
     AccessoryContainer,
     ComposeAttribute,
     ComposeContainer,
+    ComposeLabel,
     KeyValue,
     NetworkAttachment,
     ServiceContainer,
 )
 from kiwari_ci.plan_model.base import FrozenMapping
 from kiwari_ci.proxies.all_proxies import find_proxy
+from kiwari_ci.readers.duration import parse_duration
 from kiwari_ci.schema.compose_mapping import list_copied_compose_keys
 
 DEFAULT_NETWORK = "default"  # the network that Compose creates for each stack
@@ -27,6 +28,23 @@ _COMPOSE_CONDITIONS = {
     "healthy": "service_healthy",
     "completed": "service_completed_successfully",
 }
+
+# The labels that the host program reads, with the comment beside each in a compose file.
+_LABEL_NOTES = {
+    "deploy.health": "how a deploy checks that a new container is healthy",
+    "deploy.host": "the Host header of the health check",
+    "deploy.scheme": "the X-Forwarded-Proto header of the health check",
+    "deploy.start-period": "the seconds that a new container may take to answer",
+    "deploy.name-cache": "the seconds for which the proxy may keep the address of an old container",
+    "deploy.from": "only images that served in this container are deployed",
+    "deploy.user": "the user name for the registry",
+    "deploy.rollout": "the old container stops before the new one starts",
+    "deploy.once": "it runs to its end in each deploy",
+    "deploy.migrate": "the command that a deploy runs first, with the new image",
+    "deploy.backup": "the database that is dumped before the migration",
+    "deploy.accessory": "a deploy starts it if it is missing, and does not replace it",
+}
+_ONE_SHOT_ACCESSORY_NOTE = "it runs to its end before each deploy"
 
 
 def plan_service_containers(service: EffectiveService) -> tuple[ServiceContainer, ...]:
@@ -47,7 +65,7 @@ def _plan_replica(service: EffectiveService, replica_name: str) -> ServiceContai
     is_first = replica_name == service.container_name
     program_labels = {
         **_plan_health_labels(service),
-        "deploy.from": _promotion_source(service),
+        "deploy.from": _find_promotion_source(service),
         "deploy.user": service.environment.spec.registry.user or "",
         "deploy.rollout": "recreate" if service.is_stopped_first else "",
         "deploy.once": "yes" if options.once else "",
@@ -79,7 +97,7 @@ def _plan_container(
         health_path=http_health.path if http_health else "/",
         health_status=http_health.status if http_health else 0,
         websocket="yes" if options.websocket else "no",
-        restart=_restart_policy(options),
+        restart=_choose_restart_policy(options),
         init=is_service and "init" not in options.compose,
         is_bounded="logging" not in options.compose,
         keeps_privileges="security_opt" not in options.compose,
@@ -113,7 +131,7 @@ def _list_copied_attributes(model: schema.SpecModel | None) -> tuple[ComposeAttr
     return tuple(attributes)
 
 
-def _restart_policy(options: schema.Service | schema.Accessory) -> str:
+def _choose_restart_policy(options: schema.Service | schema.Accessory) -> str:
     if "restart" in options.compose:
         return ""
     return "no" if options.once else "unless-stopped"
@@ -136,14 +154,20 @@ def _plan_dependencies(container: EffectiveContainer) -> tuple[KeyValue, ...]:
 
 def _plan_labels(
     container: EffectiveContainer, is_public: bool, program_labels: dict[str, str]
-) -> tuple[KeyValue, ...]:
+) -> tuple[ComposeLabel, ...]:
     """Plan the labels: the host program's, the proxy's, and the spec's own, which win."""
     options = container.options
     proxy = find_proxy(container.environment.hosts_with("compose")[0].proxy.kind)
     proxy_labels = proxy.labels(container, options.port) if is_public and options.port else {}
     used_program_labels = {key: value for key, value in program_labels.items() if value}
     labels = used_program_labels | proxy_labels | options.labels
-    return tuple(KeyValue(key, double_dollar_signs(value)) for key, value in labels.items())
+    return tuple(ComposeLabel(key, double_dollar_signs(value), _find_note(key, value)) for key, value in labels.items())
+
+
+def _find_note(label: str, value: str) -> str:
+    if (label, value) == ("deploy.accessory", "once"):
+        return _ONE_SHOT_ACCESSORY_NOTE
+    return _LABEL_NOTES.get(label, "")
 
 
 def _plan_health_labels(service: EffectiveService) -> dict[str, str]:
@@ -192,7 +216,7 @@ def _find_backup_before_migration(service: EffectiveService) -> str:
     return f"{database.server.name}/{database.name}"
 
 
-def _promotion_source(service: EffectiveService) -> str:
+def _find_promotion_source(service: EffectiveService) -> str:
     """Name the stack and container whose state file must know a digest before this environment takes it.
 
     It is empty where the two environments do not share their hosts.

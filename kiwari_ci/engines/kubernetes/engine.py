@@ -59,7 +59,7 @@ class KubernetesEngine:
         return f"in a clone, with a login for {names}: {command}"
 
     def required_settings(self, host: Host) -> list[RequiredSetting]:
-        """List the login of a deploy: one setting, with a value for each environment."""
+        """List the service account of the deploys: one setting, with a value for each environment."""
         assert isinstance(host, Cluster)
         environments = tuple(stack.environment for stack in host.stacks)
         purpose = f"kubeconfig for {host.name}, which may deploy one stack; each environment has its own"

@@ -12,9 +12,9 @@ from typing import Any
 from kiwari_ci import schema
 from kiwari_ci.effective_spec import EffectiveAccessory, EffectiveContainer, EffectiveEnvironment, EffectiveService
 from kiwari_ci.effective_spec.databases import POSTGRES_PORT
-from kiwari_ci.effective_spec.values import parse_duration
 from kiwari_ci.engines.kubernetes.deploy_programs import rollout
 from kiwari_ci.plan_model.base import FrozenMapping
+from kiwari_ci.readers.duration import parse_duration
 
 Document = dict[str, Any]
 OneShot = EffectiveAccessory | EffectiveService
@@ -144,7 +144,7 @@ def _build_service(service: EffectiveService, cluster: ClusterSettings) -> list[
         selector = {"matchLabels": {NAME_LABEL: name}}
         # An administrator who empties a node takes one pod at a time.
         documents.append(
-            _object("policy/v1", "PodDisruptionBudget", service, {"maxUnavailable": 1, "selector": selector})
+            _build_object("policy/v1", "PodDisruptionBudget", service, {"maxUnavailable": 1, "selector": selector})
         )
     return documents
 
@@ -177,7 +177,7 @@ def _build_service_deployment(service: EffectiveService, cluster: ClusterSetting
         container["readinessProbe"] = _build_readiness_probe(service)
         container["lifecycle"] = {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}}
         notes[rollout.HEALTH_NOTE] = _format_health_note(options)
-    source = _promotion_source(service, cluster)
+    source = _find_promotion_source(service, cluster)
     if source:
         notes[rollout.FROM_NOTE] = source
     if notes:
@@ -232,8 +232,8 @@ def _build_one_shot_service(service: EffectiveService, cluster: ClusterSettings)
     notes = {rollout.ONCE_NOTE: "yes"}
     waiting = _find_waiting_services(service)
     if waiting:
-        notes[rollout.BEFORE_NOTE] = " ".join(each.container_name for each in waiting)
-    source = _promotion_source(service, cluster)
+        notes[rollout.BEFORE_NOTE] = " ".join(service.container_name for service in waiting)
+    source = _find_promotion_source(service, cluster)
     if source:
         notes[rollout.FROM_NOTE] = source
     image = f"{service.image.repository}@{rollout.NO_DIGEST}"
@@ -261,14 +261,14 @@ def _build_accessory(accessory: EffectiveAccessory, cluster: ClusterSettings) ->
 # Parts
 
 
-def _object(version: str, kind: str, container: EffectiveContainer, spec: Document) -> Document:
+def _build_object(version: str, kind: str, container: EffectiveContainer, spec: Document) -> Document:
     """An object with the name and the labels of a container."""
     name = container.container_name
-    metadata = {"name": name, "labels": _labels(container, name)}
+    metadata = {"name": name, "labels": _build_labels(container, name)}
     return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
 
 
-def _labels(container: EffectiveContainer, name: str) -> dict[str, str]:
+def _build_labels(container: EffectiveContainer, name: str) -> dict[str, str]:
     return {NAME_LABEL: name, PART_LABEL: container.environment.spec.project.name}
 
 
@@ -303,16 +303,16 @@ def _build_deployment(container: EffectiveContainer, image: str, replicas: int, 
         "replicas": replicas,
         "strategy": strategy,
         "selector": selector,
-        "template": {"metadata": {"labels": _labels(container, name)}, "spec": pod},
+        "template": {"metadata": {"labels": _build_labels(container, name)}, "spec": pod},
     }
-    return _object("apps/v1", "Deployment", container, spec)
+    return _build_object("apps/v1", "Deployment", container, spec)
 
 
 def _build_job(
     container: EffectiveContainer, name: str, image: str, arguments: Iterable[str], notes: dict[str, str]
 ) -> Document:
     """A Job, whose pods have another name label than the service: no Service may lead to them."""
-    labels = _labels(container, name)
+    labels = _build_labels(container, name)
     pod = {"restartPolicy": "Never", **_build_pod(container, name, image)}
     _set_command(pod, list(arguments))
     return {
@@ -345,12 +345,15 @@ def _build_pod(container: EffectiveContainer, name: str, image: str) -> Document
     if limits:
         runs["resources"] = {"limits": limits}
     runs["securityContext"] = {"allowPrivilegeEscalation": False}
-    return {
+    pod: Document = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "imagePullSecrets": [{"name": REGISTRY_SECRET}],
         "containers": [runs],
     }
+    if options.stop_grace_period:
+        pod["terminationGracePeriodSeconds"] = parse_duration(options.stop_grace_period)
+    return pod
 
 
 def _set_command(pod: Document, words: list[str] | None) -> None:
@@ -377,11 +380,11 @@ def _build_cluster_service(container: EffectiveContainer, port: int | None) -> D
     """The name of a container in the cluster; without a known port, one that leads to its pod on every port."""
     selector = {NAME_LABEL: container.container_name}
     if not port:
-        return _object("v1", "Service", container, {"clusterIP": "None", "selector": selector})
+        return _build_object("v1", "Service", container, {"clusterIP": "None", "selector": selector})
     # By name where the pod has one: when an old pod comes back with another port, this leads to it, too.
     target: str | int = "http" if isinstance(container, EffectiveService) else port
     ports = [{"name": "http", "port": port, "targetPort": target}]
-    return _object("v1", "Service", container, {"selector": selector, "ports": ports})
+    return _build_object("v1", "Service", container, {"selector": selector, "ports": ports})
 
 
 def _build_ingresses(container: EffectiveContainer, cluster: ClusterSettings) -> list[Document]:
@@ -418,7 +421,7 @@ def _build_ingress(
         **({"tls": tls} if container.environment.url_scheme == "https" else {}),
         "rules": [{"host": domain, "http": {"paths": _list_ingress_paths(container, domain)}} for domain in domains],
     }
-    ingress = _object("networking.k8s.io/v1", "Ingress", container, spec)
+    ingress = _build_object("networking.k8s.io/v1", "Ingress", container, spec)
     ingress["metadata"]["name"] = name
     return ingress
 
@@ -440,7 +443,7 @@ def _list_ingress_paths(container: EffectiveContainer, domain: str) -> list[Docu
     return paths
 
 
-def _promotion_source(service: EffectiveService, cluster: ClusterSettings) -> str:
+def _find_promotion_source(service: EffectiveService, cluster: ClusterSettings) -> str:
     """Name the stack and service that must have served an image; empty if that is not on this cluster."""
     environment = service.environment
     if environment.model.promote is None:
@@ -526,13 +529,13 @@ def _build_writable_secrets(environment: EffectiveEnvironment) -> list[Document]
 
 def _build_view_of_source(environment: EffectiveEnvironment, cluster: ClusterSettings) -> list[Document]:
     """The right to see what served in the stack whose images are promoted."""
-    services = [service for service in environment.services.values() if _promotion_source(service, cluster)]
+    services = [service for service in environment.services.values() if _find_promotion_source(service, cluster)]
     if not services:
         return []
-    namespace = _promotion_source(services[0], cluster).partition("/")[0]
+    namespace = _find_promotion_source(services[0], cluster).partition("/")[0]
     name = f"served-for-{environment.stack_name}"
     rules = []
-    deployed = [_promotion_source(service, cluster) for service in services if not service.options.once]
+    deployed = [_find_promotion_source(service, cluster) for service in services if not service.options.once]
     if deployed:
         names = [source.partition("/")[2] for source in deployed]
         rules.append({"apiGroups": ["apps"], "resources": ["deployments"], "resourceNames": names, "verbs": ["get"]})
