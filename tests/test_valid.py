@@ -49,7 +49,7 @@ def list_checks() -> Iterator[Any]:
         name = f"{checker.__name__}-{files[0].name if files else 'none'}"
         marks = checkers.mark_unless_quick(checker)
         if marks:
-            yield pytest.param(checker, choose_some(files), id=f"{name}-some")
+            yield pytest.param(checker, choose_some(files), id=f"{name}-some", marks=pytest.mark.sample)
         yield pytest.param(checker, files, id=name, marks=marks)
 
 
