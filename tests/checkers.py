@@ -158,9 +158,9 @@ STACKS: list[Checker] = [compose_schema, compose_config, yamllint, prettier]
 MANIFESTS: list[Checker] = [kubernetes_schema, yamllint]
 SCRIPTS: list[Checker] = [shellcheck, shell_syntax]
 
-# These read a hundred files in a second, so the ordinary tests ask them about every tree. The others read `generated/`
-# there, and every tree in the tests that are marked `exhaustive`.
-QUICK: list[Checker] = [zizmor, actionlint, compose_schema]
+# These read a hundred files in half a second, so the ordinary tests ask them about every tree. The others read
+# `generated/` there, and every tree in the tests that are marked `exhaustive`.
+QUICK: list[Checker] = [zizmor, actionlint]
 
 
 def mark_unless_quick(checker: Checker) -> list[pytest.MarkDecorator]:
