@@ -730,7 +730,7 @@ def write_nasty_files(folder: Path, draw: st.DataObject) -> None:
         (folder / path).write_bytes(text.encode(errors="replace"))
 
 
-@pytest.mark.parametrize("examples", sample_or_all(25, 80))
+@pytest.mark.parametrize("examples", sample_or_all(12, 80))
 def test_whatever_a_repository_holds(tmp_path: Path, examples: int) -> None:
     """What init makes is sound, or it says in words what it needs."""
     for folder in ("web", ".github/workflows"):

@@ -236,7 +236,7 @@ def checkouts(tmp_path_factory: pytest.TempPathFactory) -> Checkouts:
     return Checkouts(tmp_path_factory.mktemp("checkouts"))
 
 
-@pytest.mark.parametrize("examples", sample_or_all(40, 200))
+@pytest.mark.parametrize("examples", sample_or_all(20, 200))
 def test_filter_pathspecs_and_sparse_checkout_agree(checkouts: Checkouts, examples: int) -> None:
     quiet = list(HealthCheck)
 

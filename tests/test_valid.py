@@ -53,7 +53,7 @@ def list_checks() -> Iterator[Any]:
             all_files.setdefault(checker, []).extend(files)
     for checker, files in all_files.items():
         marks = checkers.mark_unless_quick(checker)
-        if marks:
+        if marks and checker not in checkers.FOR_CI_ALONE:
             yield pytest.param(checker, some_files[checker], id=f"{checker.__name__}-some", marks=pytest.mark.sample)
         yield pytest.param(checker, files, id=checker.__name__, marks=marks)
 

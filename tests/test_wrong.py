@@ -121,16 +121,16 @@ def spec(loc: YamlPath, value: Any) -> str:
 
 @cache
 def wrong_values() -> dict[YamlPath, list[Any]]:
-    """The wrong values of each field: every second where its form first occurs, every twelfth where it occurs again."""
+    """The wrong values of each field: every fourth where a form is met first, every twentieth where it is met again."""
     values_of_form: dict[str, list[Any]] = {}
     values: dict[YamlPath, list[Any]] = {}
     for loc, forms in fields().items():
         form = json.dumps(forms, sort_keys=True)
         if form in values_of_form:
-            values[loc] = values_of_form[form][::12]
+            values[loc] = values_of_form[form][::20]
         else:
             values_of_form[form] = list(wrong(forms))
-            values[loc] = values_of_form[form][::2]
+            values[loc] = values_of_form[form][::4]
     return values
 
 

@@ -88,7 +88,21 @@ CHANGES = {
 }
 
 
-@pytest.fixture(params=CHANGES)
+# What the ordinary tests try: each way of replacing a container, with good settings and with bad ones.
+SOME_CHANGES = {
+    "start-first",
+    "start-first, a mounted file",
+    "start-first with a port, a bad one",
+    "recreate",
+    "recreate, a bad one",
+    "worker, copied by hand",
+    "worker, one that dies late",
+}
+
+
+@pytest.fixture(
+    params=[pytest.param(name, marks=[] if name in SOME_CHANGES else [pytest.mark.exhaustive]) for name in CHANGES]
+)
 def change(request: pytest.FixtureRequest) -> Change:
     return CHANGES[request.param]
 
