@@ -21,7 +21,7 @@ demo: $(VENV)/runtime ## two minutes with every command, in a scratch folder (DE
 test: $(VENV)/dev ## run the tests, without the engine's (ALL=1: every case, as CI does; LONG=1: those of minutes, too)
 	$(BIN)/pytest -n auto --dist worksteal $(chosen)
 
-chosen = $(if $(LONG),,-m "not long$(if $(ALL),, and not exhaustive)")
+chosen = -m "$(if $(LONG),not sample,not long and not $(if $(ALL),sample,exhaustive))"
 
 types: $(VENV)/dev
 	$(BIN)/mypy

@@ -4,6 +4,7 @@
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from click.testing import CliRunner
@@ -17,19 +18,6 @@ COMMANDS = """# Commands
 
 Look up the options of a command and the [exit codes](#exit-codes). This is what `kiwari-ci COMMAND --help` prints.
 """
-
-
-def pages() -> dict[str, str]:
-    """Every page by its path from the repository's root, as it should be."""
-    return {
-        "docs/reference/spec.md": fields.page(ROOT),
-        "docs/reference/commands.md": _commands(),
-        "docs/reference/declined.md": declined.page(),
-        "docs/failures.md": failures.page(),
-        "docs/trial.md": trial.page(ROOT),
-        "specs/examples/README.md": shapes.page(ROOT),
-        "specs/kiwari-ci.schema.json": _kiwari_ci("schema"),
-    }
 
 
 def with_examples() -> list[Path]:
@@ -54,9 +42,22 @@ def _kiwari_ci(*arguments: str) -> str:
     return result.output
 
 
+# Every page by its path from the repository's root, and what writes its text.
+PAGES: dict[str, Callable[[], str]] = {
+    "docs/reference/spec.md": lambda: fields.page(ROOT),
+    "docs/reference/commands.md": _commands,
+    "docs/reference/declined.md": declined.page,
+    "docs/failures.md": failures.page,
+    "docs/trial.md": lambda: trial.page(ROOT),
+    "specs/examples/README.md": lambda: shapes.page(ROOT),
+    "specs/kiwari-ci.schema.json": lambda: _kiwari_ci("schema"),
+}
+
+
 def main() -> None:
     """Write all of it."""
-    for path, text in pages().items():
+    texts = {path: write_page() for path, write_page in PAGES.items()}
+    for path, text in texts.items():
         (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
         (ROOT / path).write_text(text)
     for page in with_examples():

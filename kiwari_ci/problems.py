@@ -200,6 +200,8 @@ def escape_control_characters(text: str) -> str:
 
     Nothing in the result moves the cursor, changes the direction of the text, or is invisible.
     """
+    if _is_plain(text):
+        return text
     printable = "".join(character if character.isprintable() else "\ufffd" for character in text)
     return _INVISIBLE_CHARACTER.sub("\ufffd", printable)
 
@@ -211,13 +213,18 @@ def escape_text(text: str) -> str:
 
 def escape_json(text: str) -> str:
     r"""Write each character of JSON strings that a terminal would obey as `\uXXXX`, which programs read as the same."""
-    return _LINE_PART.sub(lambda match: "".join(map(_escape_json_character, match[0])), text)
+    return _LINE_PART.sub(lambda match: _escape_json_line(match[0]), text)
 
 
-def _escape_json_character(character: str) -> str:
-    if character.isprintable() and not _INVISIBLE_CHARACTER.match(character):
-        return character
-    return json.dumps(character)[1:-1]
+def _escape_json_line(line: str) -> str:
+    if _is_plain(line):
+        return line
+    return "".join(character if _is_plain(character) else json.dumps(character)[1:-1] for character in line)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a terminal shows each character of a text, and obeys none."""
+    return text.isprintable() and not _INVISIBLE_CHARACTER.search(text)
 
 
 def join_with_limit(texts: Iterable[str], limit: int = 8) -> str:

@@ -158,9 +158,12 @@ STACKS: list[Checker] = [compose_schema, compose_config, yamllint, prettier]
 MANIFESTS: list[Checker] = [kubernetes_schema, yamllint]
 SCRIPTS: list[Checker] = [shellcheck, shell_syntax]
 
-# These read a hundred files in a second, so the ordinary tests ask them about every tree. The others read `generated/`
-# there, and every tree in the tests that are marked `exhaustive`.
-QUICK: list[Checker] = [zizmor, actionlint, compose_schema]
+# These read a hundred files in half a second, so the ordinary tests ask them about every tree. The others read
+# `generated/` there, and every tree in the tests that are marked `exhaustive`.
+QUICK: list[Checker] = [zizmor, actionlint]
+# What these find, others find in the ordinary tests: the language service has the parser, and tests/kubernetes checks
+# objects by their schemas.
+FOR_CI_ALONE: list[Checker] = [workflow_parser, kubernetes_schema]
 
 
 def mark_unless_quick(checker: Checker) -> list[pytest.MarkDecorator]:

@@ -1,7 +1,7 @@
 """Stand-ins for services outside, for the doctor's tests: each says that it is one."""
 
 import json
-import sys
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,16 +9,12 @@ from typing import Any
 from tests.engine.server import GENERATED
 
 REPOSITORY = "iqbalmuhyiddin/kiwari-monorepo"
-GH = """#!{python} -IS
-# A stand-in for gh: it answers `gh api --paginate PATH` from a file, and knows nothing else.
-import json, sys
-words, pages = sys.argv[1:], json.load(open({pages!r}))
-assert words[:2] == ["api", "--paginate"] and len(words) == 3, words
-page = pages.get("*") or pages.get(words[2].partition("?")[0], [404, "Not Found"])
-if isinstance(page, list) and len(page) == 2 and isinstance(page[0], int):
-    sys.stderr.write(page[1] if not page[0] else f"gh: {{page[1]}} (HTTP {{page[0]}})")
-    sys.exit(4 if not page[0] else 1)
-sys.stdout.write(page if isinstance(page, str) else json.dumps(page))
+GH = """#!/bin/sh
+# A stand-in for gh: it answers `gh api --paginate PATH`, and knows nothing else.
+[ "$#" = 3 ] && [ "$1 $2" = "api --paginate" ] || exit 70
+case "${{3%%\\?*}}" in
+{pages}
+esac
 """
 SECRETS = ("VPS_HOST", "VPS_USER", "VPS_SSH_KEY", "GHCR_TOKEN")
 
@@ -26,9 +22,21 @@ SECRETS = ("VPS_HOST", "VPS_USER", "VPS_SSH_KEY", "GHCR_TOKEN")
 def gh(folder: Path, pages: Mapping[str, Any]) -> None:
     """Put a stand-in for gh into a folder; a page is JSON, text as it is, or [HTTP status (0: no login), words]."""
     folder.mkdir(exist_ok=True)
-    (folder / "gh.json").write_text(json.dumps(pages))
-    (folder / "gh").write_text(GH.format(python=sys.executable, pages=str(folder / "gh.json")))
+    patterns = {path if path == "*" else shlex.quote(path): page for path, page in pages.items() if page}
+    branches = [f"{pattern}) {_answer(page)};;" for pattern, page in patterns.items()]
+    branches.append(f"*) {_answer([404, 'Not Found'])};;")
+    (folder / "gh").write_text(GH.format(pages="\n".join(branches)))
     (folder / "gh").chmod(0o755)
+
+
+def _answer(page: Any) -> str:
+    """The commands of a shell that answer as gh does: a shell starts in a tenth of the time that Python needs."""
+    match page:
+        case [0, str(words)]:
+            return f"printf %s {shlex.quote(words)} >&2; exit 4"
+        case [int(status), str(words)]:
+            return f"printf %s {shlex.quote(f'gh: {words} (HTTP {status})')} >&2; exit 1"
+    return f"printf %s {shlex.quote(page if isinstance(page, str) else json.dumps(page))}"
 
 
 def github(known_hosts: str) -> dict[str, Any]:

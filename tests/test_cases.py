@@ -21,10 +21,11 @@ from kiwari_ci import generator
 from kiwari_ci.commands.init.errors import InitRule
 from kiwari_ci.file_output.generated_files import GeneratedFiles
 from kiwari_ci.problems import RuleName, SpecError
+from tests import sound_specs
 from tests.cli_runner import kiwari_ci
 
 CASES = Path(__file__).parent / "cases"
-OK = sorted(CASES.glob("ok/*/spec.yaml"))
+OK = sound_specs.CASES
 ERR = sorted(CASES.glob("err/*.yaml"))
 COMMANDS = sorted(CASES.glob("commands/*.sh"))
 ADVICE = sorted(CASES.glob("advice/*.yaml"))
@@ -151,7 +152,7 @@ def patterns(spec: Path) -> list[str]:
 
 def shown(spec: Path) -> GeneratedFiles:
     """The files of a case that are compared."""
-    _, tree = generator.generate_files(spec)
+    _, tree = sound_specs.generate(spec)
     return {path: file for path, file in tree.items() if any(fnmatch(path, pattern) for pattern in patterns(spec))}
 
 

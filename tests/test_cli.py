@@ -388,17 +388,19 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert (done.stdout[-2:], done.stderr) == ("0\n", "")
 
 
-def test_a_name_that_is_no_text_can_be_said() -> None:
+@pytest.mark.parametrize(
+    "style", ["json", *(pytest.param(style, marks=pytest.mark.exhaustive) for style in ("text", "github"))]
+)
+def test_a_name_that_is_no_text_can_be_said(style: str) -> None:
     """Whatever the terminal takes: a file in our folders may have any name."""
     expect_success(kiwari_ci("generate"))
     with open(b"deploy/\xff\x1b[2J.md", "wb") as file:
         file.write(Path("deploy/RUNBOOK.md").read_bytes())
-    for style in ("text", "json", "github"):
-        command = [sys.executable, "-m", "kiwari_ci", "check", "--format", style]
-        strict = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
-        done = subprocess.run(command, capture_output=True, text=True, env=strict)
-        assert (done.returncode, done.stderr) == (1, "") and "\x1b" not in done.stdout
-        assert style != "json" or json.loads(done.stdout)["differences"][0]["why"] == "orphaned"
+    command = [sys.executable, "-m", "kiwari_ci", "check", "--format", style]
+    strict = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(command, capture_output=True, text=True, env=strict)
+    assert (done.returncode, done.stderr) == (1, "") and "\x1b" not in done.stdout
+    assert style != "json" or json.loads(done.stdout)["differences"][0]["why"] == "orphaned"
 
 
 def test_as_a_module_and_as_a_program() -> None:
@@ -476,9 +478,8 @@ def test_colours_are_for_terminals_and_who_wants_them() -> None:
     assert green_new in run_on_terminal("generate")
     Path("deploy/RUNBOOK.md").unlink()
     assert "\x1b[32m+# Runbook" in run_on_terminal("check")
-    for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
-        for words in (["check"], ["--help"]):
-            assert "\x1b" not in run_on_terminal(*words, **environment)
+    assert "\x1b" not in run_on_terminal("check", NO_COLOR="1")
+    assert "\x1b" not in run_on_terminal("--help", TERM="dumb")
     assert "\x1b[1mOptions:" in run_on_terminal("--help")
     assert "\x1b" not in kiwari_ci("check").out + kiwari_ci("--help").out
 

@@ -18,6 +18,7 @@ from kiwari_ci.commands.diff.first_comparison import PART_TITLES
 from kiwari_ci.plan_model import Plan
 from kiwari_ci.readers import file_sets, shell, yaml_document
 from kiwari_ci.readers.file_sets import FileSet
+from tests.amounts import sample_or_all
 from tests.cli_runner import kiwari_ci
 
 ROOT = Path(__file__).parents[1]
@@ -539,7 +540,7 @@ SAYS_THE_SAME = {"name gone"}  # Compose takes the folder's name, which is the s
 MUTATED = sorted(path for path in file_sets.load_folder(GENERATED).files if path.endswith(".yml"))
 
 
-@pytest.mark.parametrize("one_of", [12, pytest.param(3, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("one_of", sample_or_all(12, 3))
 @pytest.mark.parametrize("path", MUTATED)
 def test_no_change_of_a_generated_file_is_silent(path: str, one_of: int) -> None:
     text = file_sets.load_folder(GENERATED).files[path]

@@ -117,11 +117,10 @@ def compare_with_generated(plan: Plan, side: file_sets.FileSet, after: dict[str,
 
 
 def list_cases() -> list[Any]:
-    """Every field; of each model, the ordinary tests have the last one, which is where a new field is written."""
+    """Every field; the ordinary tests have the last one of each third model."""
     last_fields = {name.partition(".")[0]: name for name in SAYS}
-    return [
-        name if name in last_fields.values() else pytest.param(name, marks=pytest.mark.exhaustive) for name in SAYS
-    ]
+    some_fields = list(last_fields.values())[::3]
+    return [name if name in some_fields else pytest.param(name, marks=pytest.mark.exhaustive) for name in SAYS]
 
 
 @pytest.mark.parametrize("name", list_cases())

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -25,7 +25,7 @@ import pytest
 
 from kiwari_ci import generator
 from kiwari_ci.commands import doctor
-from kiwari_ci.file_output.generated_files import GeneratedFiles
+from kiwari_ci.file_output.generated_files import GeneratedFile
 from kiwari_ci.plan_model import (
     Cluster,
     DomainRedirect,
@@ -49,7 +49,7 @@ from kiwari_ci.remote_checks import (
 )
 from kiwari_ci.remote_checks.findings import Finding, FindingGroup
 from kiwari_ci.remote_checks.runbook_index import RunbookIndex
-from tests import fake_services
+from tests import fake_services, sound_specs
 from tests.checkers import findings as said_by
 from tests.checkers import shellcheck
 from tests.cli_runner import kiwari_ci
@@ -114,7 +114,11 @@ def container(name: str, image: str, health: str = "", project: str = "", ports:
 
 
 def examined(
-    lines: list[tuple[str, ...]], plan: Plan = PLAN, tree: GeneratedFiles = TREE, only: Sequence[str] = (), **world: Any
+    lines: list[tuple[str, ...]],
+    plan: Plan = PLAN,
+    tree: Mapping[str, GeneratedFile] = TREE,
+    only: Sequence[str] = (),
+    **world: Any,
 ) -> list[Finding]:
     """Every finding of a world in which these are the facts of the host, and all else is as it should be."""
     response = dns_tls.EndpointResponse(ADDRESS, expires=NOW + 60 * 86400, status=200)
@@ -133,7 +137,7 @@ def examined(
     results = doctor.ProbeResults(**(defaults | world))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(doctor, "_run_probes", lambda *_: results)
-        return doctor.run_checks(plan, tree, only, means)
+        return doctor.run_checks(plan, dict(tree), only, means)
 
 
 def seen_on_github(**changes: Any) -> github.GitHubState:
@@ -409,8 +413,8 @@ def empty_cluster(planned: Cluster) -> cluster.ClusterFacts:
 
 def test_all_case_specs_have_their_cures() -> None:
     """Whatever is wrong with any of them, the runbook has the words."""
-    for path in sorted(ROOT.glob("tests/cases/ok/*/spec.yaml")):
-        plan, tree = generator.generate_files(path)
+    for path in sound_specs.CASES:
+        plan, tree = sound_specs.generate(path)
         facts = {host.name: ssh_host.HostFacts((("engine", "27"), ("compose", "1"))) for host in plan.hosts}
         targets = {host.name: ssh_host.SshTarget() for host in plan.hosts}
         world: dict[str, Any] = {"facts": facts, "reached": targets, "github": github.GitHubState(why="no gh")}
@@ -1306,8 +1310,8 @@ def test_a_setting_has_the_command_of_its_environment_and_host() -> None:
 
 
 def test_every_setting_of_a_deploy_has_a_command() -> None:
-    for path in [SPEC, *sorted(ROOT.glob("tests/cases/ok/*/spec.yaml"))]:
-        plan = generator.load_spec(path).plan
+    for path in [SPEC, *sound_specs.CASES]:
+        plan, _ = sound_specs.generate(path)
         book = RunbookIndex(plan.runbook, {})
         for environment, settings in github.find_expected_settings(plan).items():
             for setting in settings:
@@ -1316,8 +1320,8 @@ def test_every_setting_of_a_deploy_has_a_command() -> None:
 
 def test_the_runbook_prints_every_command_of_the_plan() -> None:
     """What the doctor suggests stands in the runbook in the same words."""
-    for path in [SPEC, *sorted(ROOT.glob("tests/cases/ok/*/spec.yaml"))]:
-        plan, tree = generator.generate_files(path)
+    for path in [SPEC, *sound_specs.CASES]:
+        plan, tree = sound_specs.generate(path)
         lines = tree["deploy/RUNBOOK.md"].text.splitlines()
         runbook = plan.runbook
         commands: list[RunbookCommand | SettingCommand] = [*runbook.create_environments, *runbook.settings]

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from kiwari_ci import generator
 from kiwari_ci.file_output.generated_files import format_example_marker, format_marker, is_env_file, is_generated_file
+from tests import sound_specs
 from tests.cli_runner import CommandResult, kiwari_ci
 
 ROOT = Path(__file__).parents[1]
-SPECS = [*sorted(ROOT.glob("tests/cases/ok/*/spec.yaml")), *sorted(ROOT.glob("specs/**/*.yaml"))]
+SPECS = [*sound_specs.CASES, *sorted(ROOT.glob("specs/**/*.yaml"))]
 SECRET = "real-secret-42"  # noqa: S105 - of nothing
 SPEC = """\
 project: {name: shop, repository: example/shop}
@@ -55,7 +55,13 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=["copied", "ignored by git", "with the marker of other files"])
+@pytest.fixture(
+    params=[
+        "copied",
+        pytest.param("ignored by git", marks=pytest.mark.exhaustive),
+        "with the marker of other files",
+    ]
+)
 def copies(
     request: pytest.FixtureRequest, generated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, bytes]:
@@ -237,7 +243,7 @@ def test_no_env_files(name: str) -> None:
 @pytest.mark.parametrize("spec", SPECS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_nothing_generated_is_an_env_file(spec: Path, tmp_path: Path) -> None:
     """A generated file of such a name could be neither compared nor removed."""
-    _, files = generator.generate_files(spec)
+    _, files = sound_specs.generate(spec)
     assert not list(filter(is_env_file, files))
     for path, file in files.items():
         assert is_generated_file(path, file.text) == file.marked, path

@@ -11,7 +11,7 @@ import yaml
 from kiwari_ci import generator
 from kiwari_ci.file_output.generated_files import PROGRAM_MARKERS, GeneratedFiles, is_program_file
 from kiwari_ci.schema import Proxy
-from tests import policy
+from tests import policy, sound_specs
 from tests.checkers import (
     DEPENDABOT,
     MANIFESTS,
@@ -105,8 +105,8 @@ def hatch(node: object) -> Iterator[object]:
 
 @pytest.mark.parametrize("program", PROGRAM_MARKERS)
 def test_a_program_is_the_same_everywhere_and_can_be_run(program: str) -> None:
-    trees = [generator.generate_files(spec)[1] for spec in [*EXAMPLES, ROOT / "specs/kiwari.yaml"]]
-    trees.append(generator.generate_files(ROOT / "tests/cases/ok/schedules/spec.yaml")[1])
+    specs = [*EXAMPLES, ROOT / "specs/kiwari.yaml", ROOT / "tests/cases/ok/schedules/spec.yaml"]
+    trees = [sound_specs.generate(spec)[1] for spec in specs]
     files = {tree[program] for tree in trees if program in tree}  # bin/database is there only where something needs it
     assert len(files) == 1 and all(file.executable and is_program_file(program, file.text) for file in files)
 

@@ -192,14 +192,22 @@ def write_alternates(repository: Repository, elsewhere: Path) -> None:
     (repository.folder / ".git/objects/info/alternates").write_text(f"{elsewhere}/.git/objects\n")
 
 
-@pytest.mark.parametrize("change", [write_grafts, write_replacements, write_commit_graph])
+# Each change of the history, and some commands whose answer it would change, all commands together.
+OTHER_HISTORIES: list[tuple[Callable[[Repository, Path], None], list[str]]] = [
+    (write_grafts, ["diff", "preview"]),
+    (write_replacements, ["affected-new-branch", "affected-pull-request"]),
+    (write_commit_graph, ["affected"]),
+]
+
+
+@pytest.mark.parametrize(("change", "names"), OTHER_HISTORIES)
 def test_no_other_history_is_told(
     change: Callable[[Repository, Path], None],
+    names: list[str],
     repository: Repository,
     usual_answers: dict[str, CommandResult],
     tmp_path: Path,
 ) -> None:
-    names = ["diff", "affected", "affected-new-branch", "affected-pull-request", "preview"]
     change(repository, tmp_path / "elsewhere")
     assert run_commands(names) == {name: usual_answers[name] for name in names}
 

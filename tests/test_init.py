@@ -21,6 +21,7 @@ from kiwari_ci.problems import SpecError
 from kiwari_ci.readers import vocabulary, yaml_document
 from kiwari_ci.readers.repository import LocalRepository, join_path
 from kiwari_ci.spec_loading.yaml_source import parse_yaml
+from tests.amounts import sample_or_all
 from tests.cli_runner import kiwari_ci
 
 DOCKERFILE = "FROM scratch\nCOPY . .\nEXPOSE 8080\n"
@@ -729,7 +730,7 @@ def write_nasty_files(folder: Path, draw: st.DataObject) -> None:
         (folder / path).write_bytes(text.encode(errors="replace"))
 
 
-@pytest.mark.parametrize("examples", [25, pytest.param(80, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("examples", sample_or_all(12, 80))
 def test_whatever_a_repository_holds(tmp_path: Path, examples: int) -> None:
     """What init makes is sound, or it says in words what it needs."""
     for folder in ("web", ".github/workflows"):

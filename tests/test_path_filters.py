@@ -17,6 +17,7 @@ from kiwari_ci.github_facts.path_filters import (
     find_filter_errors,
     is_included,
 )
+from tests.amounts import sample_or_all
 
 VECTORS = json.loads((Path(__file__).parent / "data" / "glob-vectors.json").read_text("utf-8"))
 
@@ -235,7 +236,7 @@ def checkouts(tmp_path_factory: pytest.TempPathFactory) -> Checkouts:
     return Checkouts(tmp_path_factory.mktemp("checkouts"))
 
 
-@pytest.mark.parametrize("examples", [40, pytest.param(200, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("examples", sample_or_all(20, 200))
 def test_filter_pathspecs_and_sparse_checkout_agree(checkouts: Checkouts, examples: int) -> None:
     quiet = list(HealthCheck)
 

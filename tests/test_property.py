@@ -20,6 +20,7 @@ from kiwari_ci.plan_model.base import FrozenMapping
 from kiwari_ci.problems import SpecError
 from kiwari_ci.schema import text_formats
 from tests import checkers
+from tests.amounts import sample_or_all
 from tests.document_structure import built, built_alike, read, syntax
 
 # Every place where a person writes text: its usual value, and the type whose pattern it must match.
@@ -188,9 +189,7 @@ def written(value: Any) -> str:
 FREE = ["env value", "script", "variable value", "extra", "argument", "label value"]  # nearly every text is allowed
 
 
-@pytest.mark.parametrize(
-    "examples", [20, pytest.param(60, marks=pytest.mark.exhaustive), pytest.param(400, marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize("examples", [*sample_or_all(12, 60), pytest.param(400, marks=pytest.mark.long)])
 @pytest.mark.parametrize("fields", [sorted(FIELDS), FREE], ids=["all", "free"])
 def test_any_text_is_refused_or_kept(tmp_path: Path, fields: list[str], examples: int) -> None:
     path = tmp_path / "shop.yaml"

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from kiwari_ci.rendering.quoting import QuotedText, block, expression, name, sh, text, yaml
+from tests.amounts import sample_or_all
 
 quickly = settings(max_examples=400, derandomize=True, deadline=None, database=None)
 
@@ -29,7 +30,7 @@ def both(document: str) -> list[object]:
     return [pyyaml.load(document, pyyaml.CSafeLoader), modern.load(io.StringIO(document))]
 
 
-@pytest.mark.parametrize("examples", [100, pytest.param(400, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("examples", sample_or_all(100, 400))
 def test_yaml_is_read_back(examples: int) -> None:
     @settings(quickly, max_examples=examples)
     @given(value=STRINGS)
@@ -84,7 +85,7 @@ def test_yaml_quotes_only_what_needs_it(value: str | int, written: str) -> None:
     assert yaml(value) == written
 
 
-@pytest.mark.parametrize("examples", [100, pytest.param(400, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("examples", sample_or_all(100, 400))
 def test_a_block_is_read_back_or_refused(examples: int) -> None:
     @settings(quickly, max_examples=examples)
     @given(value=STRINGS, indent=st.integers(1, 12), end=st.sampled_from(["", "\n"]))

@@ -24,18 +24,14 @@ SEVERAL_HOSTS = ROOT / "tests/cases/ok/several-hosts/spec.yaml"
 REPLICAS = ROOT / "tests/cases/ok/replicas/spec.yaml"
 DIGEST = f"sha256:{'a' * 64}"
 RECORD = f"ghcr.io/iqbalmuhyiddin/kiwari-api@{DIGEST} 1 2026-01-02T10:00:00Z 77"
-SSH = """#!{python}
+SSH = """#!/bin/sh
 # A stand-in for ssh: it notes its words, and a shell in the host's home runs the command.
-import os, pathlib, sys
-words = sys.argv[1:]
-destination, command = words[words.index("--") + 1:]
-with open({calls!r}, "a") as note: print(words, file=note)
-home = pathlib.Path({home!r}, destination)
-if not home.is_dir():
-    print("ssh: connect to host gone: Connection refused", file=sys.stderr)
-    sys.exit(255)
-os.chdir(home)
-os.execvpe("sh", ["sh", "-c", command], os.environ | {{"PATH": f"{{home}}/commands:" + os.environ["PATH"]}})
+printf '%s\\n' "$*" >>{folder}/ssh-calls
+while [ "$1" != -- ]; do shift; done
+[ "$#" = 3 ] || exit 70
+home={folder}/$2
+cd "$home" 2>/dev/null || {{ echo "ssh: connect to host gone: Connection refused" >&2; exit 255; }}
+PATH="$home/commands:$PATH" exec sh -c "$3"
 """
 
 
@@ -63,14 +59,21 @@ class Host:
     def commands(self) -> list[list[str]]:
         """The words of each call of docker and of the host program."""
         note = self.folder / "note"
-        return [json.loads(line) for line in note.read_text().splitlines()] if note.exists() else []
+        words = note.read_text().split("\0")[:-1] if note.exists() else []
+        calls = []
+        while words:
+            end = 1 + int(words[0])
+            calls.append(words[1:end])
+            words = words[end:]
+        return calls
 
     def _write(self, path: str, script: str) -> None:
         program = self.folder / path
         program.parent.mkdir(parents=True, exist_ok=True)
-        words = f"{sys.executable} -c 'import json, sys; print(json.dumps(sys.argv[1:]))' {program.name}"
         note = shlex.quote(str(self.folder / "note"))
-        program.write_text(f'#!/bin/bash\n{words} "$@" >>{note}\n{script}\n')
+        # How many words there are, and the words: bash writes them itself, because Python takes a while to start.
+        words = f"printf '%s\\0' $(($# + 1)) {program.name} \"$@\" >>{note}"
+        program.write_text(f"#!/bin/bash\n{words}\n{script}\n")
         program.chmod(0o755)
 
 
@@ -79,7 +82,7 @@ def vps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     """The host of Kiwari's spec; other hosts are made by `Host(vps.folder.parent / NAME)`."""
     (tmp_path / "bin").mkdir()
     ssh = tmp_path / "bin/ssh"
-    ssh.write_text(SSH.format(python=sys.executable, home=str(tmp_path), calls=str(tmp_path / "ssh-calls")))
+    ssh.write_text(SSH.format(folder=shlex.quote(str(tmp_path))))
     ssh.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     return Host(tmp_path / "vps")

@@ -27,14 +27,14 @@ OWN_SCRIPTS = [file for file in IN_PLACES if file.read_bytes().startswith(b"#!")
 OWN_ACTIONS = [ROOT / "action.yml", ROOT / "kiwari_ci/github_facts/action.yml"]
 OWN_YAML = [*sorted(ROOT.glob("specs/**/*.yaml")), ROOT / ".pre-commit-hooks.yaml"]
 
-CHECKS: list[tuple[Checker, list[Path]]] = [
-    *((checker, WORKFLOWS + OWN_WORKFLOWS) for checker in checkers.WORKFLOWS),
-    *((checker, OWN_ACTIONS) for checker in checkers.ACTIONS),
-    *((checker, DEPENDABOT) for checker in checkers.DEPENDABOT),
-    *((checker, STACKS) for checker in checkers.STACKS),
-    *((checker, MANIFESTS) for checker in checkers.MANIFESTS),
-    *((checker, SCRIPTS + OWN_SCRIPTS) for checker in checkers.SCRIPTS),
-    (checkers.yamllint, OTHER_YAML + OWN_YAML),
+KINDS: list[tuple[list[Checker], list[Path]]] = [
+    (checkers.WORKFLOWS, WORKFLOWS + OWN_WORKFLOWS),
+    (checkers.ACTIONS, OWN_ACTIONS),
+    (checkers.DEPENDABOT, DEPENDABOT),
+    (checkers.STACKS, STACKS),
+    (checkers.MANIFESTS, MANIFESTS),
+    (checkers.SCRIPTS, SCRIPTS + OWN_SCRIPTS),
+    ([checkers.yamllint], OTHER_YAML + OWN_YAML),
 ]
 
 
@@ -44,18 +44,22 @@ def choose_some(files: list[Path]) -> list[Path]:
 
 
 def list_checks() -> Iterator[Any]:
-    """Each checker with all files of a kind; one that is not quick, with some of them in the ordinary tests."""
-    for checker, files in CHECKS:
-        name = f"{checker.__name__}-{files[0].name if files else 'none'}"
+    """Each checker with all its files, which it reads in one go; if it is not quick, the ordinary tests have some."""
+    some_files: dict[Checker, list[Path]] = {}
+    all_files: dict[Checker, list[Path]] = {}
+    for checkers_of_kind, files in KINDS:
+        for checker in checkers_of_kind:
+            some_files.setdefault(checker, []).extend(choose_some(files))
+            all_files.setdefault(checker, []).extend(files)
+    for checker, files in all_files.items():
         marks = checkers.mark_unless_quick(checker)
-        if marks:
-            yield pytest.param(checker, choose_some(files), id=f"{name}-some")
-        yield pytest.param(checker, files, id=name, marks=marks)
+        if marks and checker not in checkers.FOR_CI_ALONE:
+            yield pytest.param(checker, some_files[checker], id=f"{checker.__name__}-some", marks=pytest.mark.sample)
+        yield pytest.param(checker, files, id=checker.__name__, marks=marks)
 
 
 @pytest.mark.parametrize(("checker", "files"), list(list_checks()))
 def test_outside_checker_is_silent(checker: Checker, files: list[Path]) -> None:
-    assert files
     complaints = checkers.findings(checker, files)
     assert not complaints, "\n".join(complaints)
 
@@ -76,7 +80,8 @@ def test_the_action_does_as_workflows_must() -> None:
 def test_there_is_something_to_check() -> None:
     folders = {file.relative_to(ROOT).parts[0] for file in WORKFLOWS + STACKS + SCRIPTS}
     assert "generated" in folders
-    assert WORKFLOWS and STACKS and SCRIPTS and OWN_WORKFLOWS and OWN_SCRIPTS
+    for files in (WORKFLOWS, OWN_WORKFLOWS, DEPENDABOT, STACKS, MANIFESTS, SCRIPTS, OWN_SCRIPTS, OTHER_YAML):
+        assert files
 
 
 def test_every_tree_has_a_file_of_some_kind() -> None:

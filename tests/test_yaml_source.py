@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from kiwari_ci.problems import Problem, SpecError
 from kiwari_ci.spec_loading import yaml_source
 from kiwari_ci.spec_loading.yaml_source import SourceSpan, YamlSource
+from tests.amounts import sample_or_all
 
 quickly = settings(derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
@@ -236,7 +237,7 @@ TEXTS = st.lists(SIGNS, max_size=40).map("".join).map(str.encode)
 ENCODED = st.text(max_size=60).map(lambda text: text.encode("utf-8", "replace"))
 
 
-@pytest.mark.parametrize("examples", [100, pytest.param(400, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("examples", sample_or_all(100, 400))
 def test_any_bytes_are_a_source_or_faults(spec: Path, examples: int) -> None:
     @settings(quickly, max_examples=examples)
     @given(content=st.binary(max_size=60) | TEXTS | ENCODED)
@@ -272,7 +273,7 @@ DATA = st.recursive(
 )
 
 
-@pytest.mark.parametrize("examples", [40, pytest.param(150, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("examples", sample_or_all(40, 150))
 def test_data_and_places_of_what_was_written(spec: Path, examples: int) -> None:
     """JSON is YAML, so what is at a place can be read by another reader."""
 

@@ -2,9 +2,10 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from kiwari_ci.file_output.generated_files import is_env_file
 from kiwari_ci.readers import git
@@ -22,6 +23,7 @@ _RELEVANT_PATH = re.compile(
     r"|deploy/bin/(?:database|deploy|deploy-over-ssh|rollout|rotate)|deploy/RUNBOOK\.md|deploy/.+/init/[^/]+\.sh|(deploy|\.github/workflows)/\.gitattributes"
     r"|deploy/[^/]+/(?:kubernetes|database|setup)\.yaml|deploy/[^/]+/(hooks|conf)/[^/]+|\.github/dependabot\.yml"
 )
+Answer = TypeVar("Answer")
 _IGNORED_FOLDERS = {"node_modules", "vendor", "venv", "__pycache__", "dist", "build", "target"}
 
 
@@ -144,6 +146,8 @@ def _load_git_tree(environ: Mapping[str, str], ref: str, top: Path, commit: str,
     if listed is None:
         raise NothingToCompare(f"{ref} has no folder {below}: nothing was generated there, or --out is another folder")
     side = FileSet(ref)
+    blobs: dict[str, str] = {}
+    unread_size = MAX_TOTAL_SIZE
     for entry in listed.split(b"\0"):
         facts, _, name = entry.partition(b"\t")
         path = name.decode(errors="replace")
@@ -154,12 +158,17 @@ def _load_git_tree(environ: Mapping[str, str], ref: str, top: Path, commit: str,
             side.skipped[path] = "a link or a submodule"
         elif int(size) > MAX_FILE_SIZE:
             side.skipped[path] = f"more than {MAX_FILE_SIZE:,} bytes"
+        elif len(blobs) > MAX_FILES or unread_size < 0:
+            break  # one more than are compared, so that the next step says so
         else:
-            content = _run_git(environ, top, "cat-file", "blob", blob)
-            if content is None:
-                side.skipped[path] = "git does not have it here (a partial clone?)"
-            else:
-                _add_file(side, path, content)
+            blobs[path] = blob
+            unread_size -= int(size)
+    contents = _ask_git(lambda: git.read_blobs(top, list(blobs.values()), environment=environ)) or {}
+    for path, blob in blobs.items():
+        if blob in contents:
+            _add_file(side, path, contents[blob])
+        else:
+            side.skipped[path] = "git does not have it here (a partial clone?)"
     return side
 
 
@@ -168,9 +177,14 @@ def _is_searched_name(part: str) -> bool:
 
 
 def _run_git(environ: Mapping[str, str], folder: Path, *words: str) -> bytes | None:
-    """What git prints; None when it refuses. Raises NoSide when there is no git, or no end."""
+    """What git prints; None when it refuses. Raises NothingToCompare when there is no git, or no end."""
+    return _ask_git(lambda: git.run_git(folder, *words, environment=environ))
+
+
+def _ask_git(ask: Callable[[], Answer]) -> Answer | None:
+    """What git answers; None when it refuses. Raises NothingToCompare when there is no git, or no end."""
     try:
-        return git.run_git(folder, *words, environment=environ)
+        return ask()
     except git.GitMissing as error:
         raise NothingToCompare(
             "git is not installed, and only it can read another commit: install it, or name a folder"

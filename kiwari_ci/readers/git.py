@@ -11,7 +11,7 @@ import stat
 import subprocess
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -142,6 +142,30 @@ def run_git(
     except GitTimeout as error:
         _silent_checkouts[root] = str(error)
         raise
+
+
+def read_blobs(
+    folder: Path, names: Sequence[str], *, environment: Mapping[str, str] | None = None, timeout: float | None = None
+) -> dict[str, bytes]:
+    """The contents of blobs by their names, without those that git does not have, read in one go; raises GitError."""
+    stdin = "".join(f"{name}\n" for name in names).encode()
+    output = run_git(folder, "cat-file", "--batch", environment=environment, stdin=stdin, timeout=timeout)
+    return _parse_blobs(output)
+
+
+def _parse_blobs(output: bytes) -> dict[str, bytes]:
+    """Parse records of `NAME blob SIZE`, a line break, the content and a line break; `NAME missing` has no content."""
+    contents: dict[str, bytes] = {}
+    position = 0
+    while (header_end := output.find(b"\n", position)) >= 0:
+        name, *facts = output[position:header_end].decode().split(" ")
+        position = header_end + 1
+        if facts == ["missing"]:
+            continue
+        size = int(facts[1])
+        contents[name] = output[position : position + size]
+        position += size + 1
+    return contents
 
 
 def forget_checkouts() -> None:

@@ -142,6 +142,7 @@ def test_what_was_dumped_comes_back(host: Host, capsys: pytest.CaptureFixture[st
     assert host.server.sql("SELECT count(*) FROM sale", SHOP) == "5"
 
 
+@pytest.mark.exhaustive
 def test_sessions_of_a_service_end_and_new_ones_see_the_restored_data(host: Host) -> None:
     """A pool that connects again and again does not stand in the way, and sees the old data or the restored data."""
     assert host.run("backup", "postgres", SHOP) == 0
@@ -167,7 +168,9 @@ def test_sessions_of_a_service_end_and_new_ones_see_the_restored_data(host: Host
     assert refused.count("does not exist") == refused.count("It seems to have just been dropped or renamed.")
 
 
-@pytest.mark.parametrize("damage", ["cut", "changed", "empty", "other"])
+@pytest.mark.parametrize(
+    "damage", ["cut", *(pytest.param(damage, marks=pytest.mark.exhaustive) for damage in ("changed", "empty", "other"))]
+)
 def test_a_damaged_file_changes_nothing(host: Host, damage: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Whether it was cut off, changed, or never was a dump; a copy from elsewhere has no line in the record."""
     assert host.run("backup", "postgres", SHOP) == 0
@@ -184,6 +187,7 @@ def test_a_damaged_file_changes_nothing(host: Host, damage: str, capsys: pytest.
     assert str(copy) in capsys.readouterr().err
 
 
+@pytest.mark.exhaustive
 def test_a_dump_that_the_owner_cannot_have_is_not_swapped_in(host: Host) -> None:
     """A role that is missing on this server: the first error ends the restore, and nothing has changed."""
     host.server.sql("CREATE ROLE gone; ALTER TABLE sale OWNER TO gone", SHOP)
@@ -236,7 +240,7 @@ def give(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
 
 
-@pytest.mark.parametrize("kind", ["scram-sha-256", "md5"])
+@pytest.mark.parametrize("kind", ["scram-sha-256", pytest.param("md5", marks=pytest.mark.exhaustive)])
 def test_a_password_is_changed_and_seen_nowhere(
     host: Host, kind: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -269,6 +273,7 @@ def test_a_password_is_changed_and_seen_nowhere(
         host.server.sql(DROP, SHOP)
 
 
+@pytest.mark.exhaustive
 def test_a_password_that_somebody_else_has_changed_is_not_overwritten(
     host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -294,6 +299,7 @@ def test_a_password_that_somebody_else_has_changed_is_not_overwritten(
         host.server.sql(DROP, SHOP)
 
 
+@pytest.mark.exhaustive
 def test_a_change_that_came_too_late_does_not_happen(
     host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -327,6 +333,7 @@ def test_a_change_that_came_too_late_does_not_happen(
         host.server.sql(DROP, SHOP)
 
 
+@pytest.mark.exhaustive
 def test_a_password_that_was_changed_is_reported_so_without_a_record(
     host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kiwari_ci.engines.compose.deploy_programs import deploy as deploy_program
+from tests.amounts import sample_or_all
 from tests.host.fake_docker import Killed
 from tests.host.world import WEB, WORKER, World, compose_file
 
@@ -50,8 +51,11 @@ def images(world: World, version: int) -> dict[str, str]:
     return {name: world.image(name, version) for name in NAMES}
 
 
+@pytest.mark.parametrize("one_of", sample_or_all(4, 1), ids=["some writes", "every write"])
 @pytest.mark.parametrize("stays_full", [False, True])
-def test_at_each_write_of_a_deploy(world: World, stays_full: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_at_each_write_of_a_deploy(
+    world: World, stays_full: bool, one_of: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     disk = Disk(monkeypatch)
     assert world.deploy(images(world, 1), 1).code == 0
     before = world.snapshot()
@@ -59,7 +63,7 @@ def test_at_each_write_of_a_deploy(world: World, stays_full: bool, monkeypatch: 
     assert world.deploy(images(world, 2), 2, files=FILES).code == 0
     count = disk.writes
     assert count > 20
-    for number in range(1, count + 1):
+    for number in range(1, count + 1, one_of):
         world.restore(before)
         disk.writes = 0
         disk.is_full = lambda write, at=number: write >= at if stays_full else write == at  # type: ignore[misc]

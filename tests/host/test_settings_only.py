@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from kiwari_ci.engines.compose.deploy_programs import deploy as deploy_program
+from tests.amounts import sample_or_all
 from tests.host.fake_docker import Image
 from tests.host.test_kills import AFTERWARDS, CACHE_SECONDS, moments_of_request
 from tests.host.watching import unserved
@@ -87,17 +88,38 @@ CHANGES = {
 }
 
 
-@pytest.fixture(params=CHANGES)
+# What the ordinary tests try: each way of replacing a container, with good settings and with bad ones.
+SOME_CHANGES = {
+    "start-first",
+    "start-first, a mounted file",
+    "start-first with a port, a bad one",
+    "recreate",
+    "recreate, a bad one",
+    "worker, copied by hand",
+    "worker, one that dies late",
+}
+
+
+@pytest.fixture(
+    params=[pytest.param(name, marks=[] if name in SOME_CHANGES else [pytest.mark.exhaustive]) for name in CHANGES]
+)
 def change(request: pytest.FixtureRequest) -> Change:
     return CHANGES[request.param]
 
 
-def killed_at_each_moment(change: Change, root: Path) -> Iterator[tuple[World, str]]:
-    """The server, after a kill at each point of the deploy, and after a boot at each third one."""
+@pytest.fixture(params=sample_or_all(5, 1), ids=["some points", "every point"])
+def one_of(request: pytest.FixtureRequest) -> int:
+    """Of how many points of a deploy one is tried."""
+    return int(request.param)
+
+
+def killed_at_each_moment(change: Change, one_of: int, root: Path) -> Iterator[tuple[World, str]]:
+    """The server, after a kill at points of the deploy, and after a boot at each third of these."""
     world = change.prepare(root)
-    moments = moments_of_request(world, lambda: change.run(world))
+    moments = list(enumerate(moments_of_request(world, lambda: change.run(world))))
     assert len(moments) > 5
-    for number, moment in enumerate(moments):
+    first = list(CHANGES.values()).index(change) % one_of  # so that the changes together have every point
+    for number, moment in moments[first::one_of]:
         for afterwards in ("killed", "booted"):
             if afterwards == "killed" or number % 3 == 0:
                 world.restore(moment)
@@ -136,15 +158,15 @@ def check_that_all_agrees(world: World, change: Change, where: str) -> None:
         assert mode == "old", f"{where}: it is not recorded"
 
 
-def test_the_recovery_after_a_kill_at_each_point(root: Path, change: Change) -> None:
-    for world, where in killed_at_each_moment(change, root):
+def test_the_recovery_after_a_kill_at_each_point(root: Path, change: Change, one_of: int) -> None:
+    for world, where in killed_at_each_moment(change, one_of, root):
         recover(world, change)
         check_that_all_agrees(world, change, where)
 
 
-def test_the_same_request_after_a_kill_at_each_point(root: Path, change: Change) -> None:
+def test_the_same_request_after_a_kill_at_each_point(root: Path, change: Change, one_of: int) -> None:
     """It ends with the new settings, or, if they are bad, with the old ones."""
-    for world, where in killed_at_each_moment(change, root):
+    for world, where in killed_at_each_moment(change, one_of, root):
         world.machine.forget()
         world.machine.watched = (change.name,) if change.name == "web" and "recreate" not in change.service else ()
 
@@ -166,9 +188,9 @@ def test_the_same_request_after_a_kill_at_each_point(root: Path, change: Change)
             assert (world.folder / "app.conf").read_text() == "new", where
 
 
-def test_a_rollback_after_a_kill_at_each_point(root: Path, change: Change) -> None:
+def test_a_rollback_after_a_kill_at_each_point(root: Path, change: Change, one_of: int) -> None:
     """Where the old container came back, that was the way back; where the new one stays, the image before it serves."""
-    for world, where in killed_at_each_moment(change, root):
+    for world, where in killed_at_each_moment(change, one_of, root):
         was_recorded = world.record(change.name)[-1].split()[1] == "3"
 
         outcome = world.rollback(change.name)

@@ -10,7 +10,7 @@ from kiwari_ci import generator
 from kiwari_ci.file_output.generated_files import GeneratedFiles
 from kiwari_ci.github_facts import action_pins
 from kiwari_ci.problems import SpecError
-from kiwari_ci.readers.git import GitError, run_git
+from kiwari_ci.readers.git import GitError, read_blobs, run_git
 from kiwari_ci.rendering.render import render_files
 from kiwari_ci.safe_files import read_plain_file
 from kiwari_ci.spec_loading import yaml_source
@@ -90,7 +90,9 @@ def _read_git_versions(folder: Path, name: str, environ: Mapping[str, str]) -> t
         git = partial(run_git, checkout_folder, environment=environ, timeout=GIT_TIMEOUT)
         limit = f"--max-count={MAX_GIT_VERSIONS}"
         commits = git("--literal-pathspecs", "rev-list", "--first-parent", limit, "HEAD", "--", name).split()
-        texts = _read_git_texts(git, commits, name) if commits else []
+        blobs = _list_git_versions(git, commits, name) if commits else []
+        contents = read_blobs(checkout_folder, blobs, environment=environ, timeout=GIT_TIMEOUT) if blobs else {}
+        texts = [_decode_spec_text(contents[blob]) for blob in blobs if blob in contents]
         is_whole = git("rev-parse", "--is-shallow-repository").strip() == b"false"
         count = git("rev-list", "--first-parent", "--max-count=2", "HEAD", "--").split()
         return texts, bool(texts) and (is_whole or len(count) > 1)
@@ -98,31 +100,12 @@ def _read_git_versions(folder: Path, name: str, environ: Mapping[str, str]) -> t
         return [], False
 
 
-def _read_git_texts(git: Callable[..., bytes], commits: list[bytes], name: str) -> list[str]:
-    """The texts of a file at commits. Sizes come first: one that no spec has is never read."""
+def _list_git_versions(git: Callable[..., bytes], commits: list[bytes], name: str) -> list[str]:
+    """The blobs of a file at commits, without those of a size that no spec has."""
     object_names = b"".join(commit + b":./" + os.fsencode(name) + b"\n" for commit in commits)
     blobs = []
     for line in git("cat-file", "--batch-check", stdin=object_names).splitlines():
         fields = line.split(b" ")
         if len(fields) == 3 and fields[1] == b"blob" and int(fields[2]) <= yaml_source.MAX_SPEC_SIZE:
-            blobs.append(fields[0])
-    if not blobs:
-        return []
-    return _parse_git_blobs(git("cat-file", "--batch", stdin=b"".join(blob + b"\n" for blob in blobs)))
-
-
-def _parse_git_blobs(output: bytes) -> list[str]:
-    """Parse records of `HASH blob SIZE`, a line break, the content and a line break; `NAME missing` has no content."""
-    texts: list[str] = []
-    position = 0
-    while (header_end := output.find(b"\n", position)) >= 0:
-        fields = output[position:header_end].rsplit(b" ", 2)
-        position = header_end + 1
-        if not fields[-1].isdigit():
-            continue
-        size = int(fields[-1])
-        content = output[position : position + size]
-        position += size + 1
-        if size <= yaml_source.MAX_SPEC_SIZE and fields[-2] == b"blob":
-            texts.append(_decode_spec_text(content))
-    return texts
+            blobs.append(fields[0].decode())
+    return blobs
