@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -245,9 +245,9 @@ def taken_over(**written: Any) -> Takeover:
     nothing: dict[str, Any] = {"host_variables": ("VPS",), "host_folder": "docker", "has_same_folder": False}
     texts = ("project", "folder", "ports", "moved_volumes", "network", "switch_template")
     nothing |= dict.fromkeys(texts, "")
-    nothing |= dict.fromkeys(("workflows", "containers", "values", "connect_commands", "connected_commands"), ())
-    nothing |= {"finds_by_name": False, "has_https": True}
-    return Takeover(environment=stack.environment, stack=stack.name, **(nothing | written))
+    nothing |= {"has_https": True, "environment": stack.environment, "stack": stack.name}
+    lists = {field.name: () for field in fields(Takeover) if field.name not in nothing}
+    return Takeover(**(lists | nothing | written))
 
 
 API_TODAY = TakenOverContainer(

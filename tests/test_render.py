@@ -75,6 +75,7 @@ NEVER = {
     "takeover.called_beside": {"many"},
     "takeover.start_old": {"none"},
     "takeover.stop_new": {"none"},
+    "takeover.show_stopped": {"none"},
     "plan.runbook.protect_environments": {"none", "one"},
     "plan.standing": {"none"},  # asked before
     "way.settings": {"none", "one"},

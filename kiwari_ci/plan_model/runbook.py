@@ -168,6 +168,11 @@ class TakenOverContainer:
         return self.outcome in ("without-a-gap", "with-a-gap")
 
     @property
+    def runs_beside(self) -> bool:
+        """Whether the container of a service runs on beside the new one."""
+        return self.outcome == "under-its-own-name"
+
+    @property
     def is_down_for_seconds(self) -> bool:
         """Whether it is stopped before the new container starts."""
         return self.outcome == "with-a-gap"
@@ -200,8 +205,17 @@ class Takeover:
     accessories that stay, to the networks of the new containers, which `connected_commands` show; `moved_volumes` are
     the stack's volumes, if today's have other names. `has_https`: clients use HTTPS. `network` is the one that the
     proxy shares with the services, and `switch_template` says how a person makes this kind of proxy pass requests to
-    another container. It is not used for a proxy that reads labels. `finds_by_name`: the proxy asks for the names of
-    containers.
+    another container.
+
+    `replaced` are the containers that are kept, stopped, under another name. `beside` are those of services that run
+    on beside the new ones, until a person stops them: the work of `workers_beside` is done twice while both run,
+    something must send requests to the new ones of `servers_beside`, and no proxy sends any to `called_beside`.
+    `led_elsewhere` are the public addresses that a person makes the proxy pass to another container, and `led_by_name`
+    those that it must pass to a container by a name that stays.
+
+    The commands are for each host: `stop_workers`, `stop_servers` and `start_old` are for the containers of today,
+    `stop_new` for the new ones beside them. `show_traffic` prints how much both have received, `show_stopped` the state
+    of the old ones, and `restart_from_old_files` starts the containers of today from their Compose file.
     """
 
     environment: str
@@ -221,7 +235,20 @@ class Takeover:
     moved_volumes: str
     network: str
     switch_template: str
-    finds_by_name: bool
+    replaced: tuple[TakenOverContainer, ...]
+    beside: tuple[TakenOverContainer, ...]
+    workers_beside: tuple[TakenOverContainer, ...]
+    servers_beside: tuple[TakenOverContainer, ...]
+    called_beside: tuple[TakenOverContainer, ...]
+    led_elsewhere: tuple[LedAddress, ...]
+    led_by_name: tuple[LedAddress, ...]
+    restart_from_old_files: tuple[str, ...]
+    stop_workers: tuple[str, ...]
+    stop_servers: tuple[str, ...]
+    start_old: tuple[str, ...]
+    stop_new: tuple[str, ...]
+    show_traffic: tuple[str, ...]
+    show_stopped: tuple[str, ...]
 
     @property
     def first_host_variable(self) -> str:
@@ -235,22 +262,6 @@ class Takeover:
         Compose removes a container of the same project and service when it replaces it.
         """
         return bool(self.replaced) and bool(self.folder) and self.project == self.stack
-
-    @property
-    def names_to_remove(self) -> tuple[str, ...]:
-        """The containers that go before the old files start: the new ones, and the old ones that were kept."""
-        kept_containers = (f"{container.today}-before" for container in self.replaced)
-        return (*(container.container for container in (*self.replaced, *self.beside)), *kept_containers)
-
-    @property
-    def restart_from_old_files(self) -> tuple[str, ...]:
-        """The commands that start the containers of today again, from their Compose file."""
-        restore = f"rm -f {self.folder}/docker-compose.override.yml && cp -a {self.folder}-before/. {self.folder}"
-        # Some of these containers may not exist.
-        remove = f"docker rm -f {' '.join(self.names_to_remove)} || true"
-        start = f"cd {self.folder} && docker compose up -d --pull never"
-        scripts = (restore, remove, start) if self.has_same_folder else (remove, start)
-        return tuple(command for script in scripts for command in self._plan_host_commands(script))
 
     @property
     def disable_number(self) -> int:
@@ -273,16 +284,6 @@ class Takeover:
         return 6 if self.beside else 5
 
     @property
-    def replaced(self) -> tuple[TakenOverContainer, ...]:
-        """The containers that are kept, stopped, under another name."""
-        return tuple(container for container in self.containers if container.is_replaced)
-
-    @property
-    def beside(self) -> tuple[TakenOverContainer, ...]:
-        """The containers of services that run on beside the new ones, until a person stops them."""
-        return tuple(container for container in self.containers if container.outcome == "under-its-own-name")
-
-    @property
     def proxy_container(self) -> str:
         """The container of the proxy; where the spec does not name it, what a person replaces by its name."""
         return self.ports or "PROXY"
@@ -291,81 +292,6 @@ class Takeover:
     def names_beside(self) -> str:
         """The names of the containers that run on beside the new ones."""
         return ", ".join(f"`{container.today}`" for container in self.beside)
-
-    @property
-    def workers_beside(self) -> tuple[TakenOverContainer, ...]:
-        """The containers whose work is done twice while both run, because they get it from no request."""
-        return tuple(container for container in self.beside if not container.has_port)
-
-    @property
-    def servers_beside(self) -> tuple[TakenOverContainer, ...]:
-        """The containers that answer requests, which something must send to the new ones."""
-        return tuple(container for container in self.beside if container.has_port)
-
-    @property
-    def called_beside(self) -> tuple[TakenOverContainer, ...]:
-        """The containers that answer requests, but none from outside."""
-        return tuple(container for container in self.servers_beside if not container.addresses)
-
-    @property
-    def led_elsewhere(self) -> tuple[LedAddress, ...]:
-        """The public addresses that a person makes the proxy pass to another container."""
-        return _list_led_addresses(self.servers_beside)
-
-    @property
-    def led_by_name(self) -> tuple[LedAddress, ...]:
-        """The public addresses that the proxy must pass to a container by a name that stays."""
-        return _list_led_addresses(self.replaced) if self.finds_by_name else ()
-
-    @property
-    def stop_workers(self) -> tuple[str, ...]:
-        """The commands that stop today's workers."""
-        return self._plan_commands("docker update --restart no {0} && docker stop {0}", self.workers_beside)
-
-    @property
-    def stop_servers(self) -> tuple[str, ...]:
-        """The commands that stop today's containers that answer requests."""
-        return self._plan_commands("docker update --restart no {0} && docker stop {0}", self.servers_beside)
-
-    @property
-    def start_old(self) -> tuple[str, ...]:
-        """The commands that start today's containers again."""
-        return self._plan_commands("docker update --restart unless-stopped {0} && docker start {0}", self.beside)
-
-    @property
-    def stop_new(self) -> tuple[str, ...]:
-        """The commands that stop the new containers after the old ones have been started."""
-        return self._plan_commands("docker update --restart no {1} && docker stop {1}", self.beside)
-
-    @property
-    def show_traffic(self) -> tuple[str, ...]:
-        """The commands that print how many bytes the old and the new containers have received and sent."""
-        led = [container for container in self.servers_beside if container.addresses]
-        names = " ".join(f"{container.today} {container.container}" for container in led)
-        return self._plan_host_commands(f'docker stats --no-stream --format "{{{{.Name}}}} {{{{.NetIO}}}}" {names}')
-
-    @property
-    def show_stopped(self) -> str:
-        """The command that prints the state of the old containers."""
-        names = " ".join(container.today for container in self.beside)
-        form = "{{.Name}} {{.State.Status}}"
-        return f"ssh \"${self.first_host_variable}\" 'docker inspect -f \"{form}\" {names}'"
-
-    def _plan_commands(self, script: str, containers: tuple[TakenOverContainer, ...]) -> tuple[str, ...]:
-        """Plan a command for each container, on each host."""
-        scripts = [script.format(container.today, container.container) for container in containers]
-        return tuple(command for each in scripts for command in self._plan_host_commands(each))
-
-    def _plan_host_commands(self, script: str) -> tuple[str, ...]:
-        return tuple(f"ssh \"${variable}\" '{script}'" for variable in self.host_variables)
-
-
-def _list_led_addresses(containers: tuple[TakenOverContainer, ...]) -> tuple[LedAddress, ...]:
-    return tuple(
-        LedAddress(address, container.today, container.pass_to)
-        for container in containers
-        for address in container.addresses
-    )
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Plans what the runbook says of an environment that serves already: its containers, and what becomes of each."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from kiwari_ci.effective_spec import EffectiveEnvironment, EffectiveSpec
@@ -8,7 +8,7 @@ from kiwari_ci.effective_spec.containers import EffectiveService
 from kiwari_ci.effective_spec.databases import PLACEHOLDER
 from kiwari_ci.effective_spec.values import find_published_port
 from kiwari_ci.plan_model import AccessoryContainer, ComposeStack, Stack, TakenOverContainer, Takeover
-from kiwari_ci.plan_model.runbook import ValuesOfToday
+from kiwari_ci.plan_model.runbook import LedAddress, ValuesOfToday
 from kiwari_ci.proxies.all_proxies import find_proxy
 from kiwari_ci.proxies.base import UNKNOWN_SWITCH_TEMPLATE
 
@@ -25,30 +25,105 @@ def _plan_takeover(environment: EffectiveEnvironment, stack: ComposeStack) -> Ta
     today = environment.model.takeover
     assert today
     has_other_project = today.project != stack.name
+    has_same_folder = today.folder == f"{environment.first_host.directory}/{stack.name}"
     proxy_options = environment.first_host.proxy
     proxy = find_proxy(proxy_options.kind)
+    finds_by_name = proxy.is_on_shared_network and not proxy.reads_labels
+    variables = tuple(host.variable for host in environment.hosts)
+    containers = tuple(_plan_container(environment, *names) for names in today.containers.items())
+    replaced = tuple(container for container in containers if container.is_replaced)
+    beside = tuple(container for container in containers if container.runs_beside)
+    workers_beside = tuple(container for container in beside if not container.has_port)
+    servers_beside = tuple(container for container in beside if container.has_port)
     return Takeover(
         environment=environment.name,
         stack=stack.name,
-        host_variables=tuple(host.variable for host in environment.hosts),
+        host_variables=variables,
         host_folder=environment.first_host.home_folder,
         project=today.project or "",
         folder=today.folder or "",
-        has_same_folder=today.folder == f"{environment.first_host.directory}/{stack.name}",
+        has_same_folder=has_same_folder,
         workflows=tuple(today.workflows or ()),
         ports=today.ports or "",
         has_https=environment.url_scheme == "https",
-        containers=tuple(
-            _plan_container(environment, name, container_today) for name, container_today in today.containers.items()
-        ),
+        containers=containers,
         values=tuple(_list_values(environment, stack)),
         connect_commands=tuple(_list_connect_commands(environment, stack)),
         connected_commands=tuple(_list_connected_commands(environment, stack)),
         moved_volumes=_list_moved_volumes(stack) if has_other_project else "",
         network=proxy_options.network,
         switch_template=_choose_switch_template(environment),
-        finds_by_name=proxy.is_on_shared_network and not proxy.reads_labels,
+        replaced=replaced,
+        beside=beside,
+        workers_beside=workers_beside,
+        servers_beside=servers_beside,
+        called_beside=tuple(container for container in servers_beside if not container.addresses),
+        led_elsewhere=_list_led_addresses(servers_beside),
+        led_by_name=_list_led_addresses(replaced) if finds_by_name else (),
+        restart_from_old_files=_plan_restart(variables, today.folder or "", has_same_folder, replaced, beside),
+        stop_workers=_plan_stop(variables, [container.today for container in workers_beside]),
+        stop_servers=_plan_stop(variables, [container.today for container in servers_beside]),
+        start_old=_plan_start(variables, [container.today for container in beside]),
+        stop_new=_plan_stop(variables, [container.container for container in beside]),
+        show_traffic=_plan_show_traffic(variables, servers_beside),
+        show_stopped=_plan_show_stopped(variables, beside),
     )
+
+
+def _list_led_addresses(containers: Iterable[TakenOverContainer]) -> tuple[LedAddress, ...]:
+    return tuple(
+        LedAddress(address, container.today, container.pass_to)
+        for container in containers
+        for address in container.addresses
+    )
+
+
+def _plan_for_each_host(variables: Iterable[str], script: str) -> tuple[str, ...]:
+    """Plan the command that runs a script on each host; it has no single quotes."""
+    return tuple(f"ssh \"${variable}\" '{script}'" for variable in variables)
+
+
+def _plan_stop(variables: Sequence[str], names: Iterable[str]) -> tuple[str, ...]:
+    """Stop containers, and keep them stopped when Docker starts again."""
+    scripts = [f"docker update --restart no {name} && docker stop {name}" for name in names]
+    return tuple(command for script in scripts for command in _plan_for_each_host(variables, script))
+
+
+def _plan_start(variables: Sequence[str], names: Iterable[str]) -> tuple[str, ...]:
+    """Start containers that were stopped."""
+    scripts = [f"docker update --restart unless-stopped {name} && docker start {name}" for name in names]
+    return tuple(command for script in scripts for command in _plan_for_each_host(variables, script))
+
+
+def _plan_show_traffic(variables: Sequence[str], servers: Iterable[TakenOverContainer]) -> tuple[str, ...]:
+    """Print how many bytes the old and the new containers have received and sent."""
+    led = [container for container in servers if container.addresses]
+    names = " ".join(f"{container.today} {container.container}" for container in led)
+    return _plan_for_each_host(variables, f'docker stats --no-stream --format "{{{{.Name}}}} {{{{.NetIO}}}}" {names}')
+
+
+def _plan_show_stopped(variables: Sequence[str], beside: Iterable[TakenOverContainer]) -> tuple[str, ...]:
+    """Print the state of the old containers."""
+    names = " ".join(container.today for container in beside)
+    return _plan_for_each_host(variables, f'docker inspect -f "{{{{.Name}}}} {{{{.State.Status}}}}" {names}')
+
+
+def _plan_restart(
+    variables: Sequence[str],
+    folder: str,
+    has_same_folder: bool,
+    replaced: Sequence[TakenOverContainer],
+    beside: Sequence[TakenOverContainer],
+) -> tuple[str, ...]:
+    """Start the containers of today from their Compose file, after the new ones and the kept ones are gone."""
+    kept_names = [f"{container.today}-before" for container in replaced]
+    names = [container.container for container in (*replaced, *beside)] + kept_names
+    restore = f"rm -f {folder}/docker-compose.override.yml && cp -a {folder}-before/. {folder}"
+    # Some of these containers may not exist.
+    remove = f"docker rm -f {' '.join(names)} || true"
+    start = f"cd {folder} && docker compose up -d --pull never"
+    scripts = (restore, remove, start) if has_same_folder else (remove, start)
+    return tuple(command for script in scripts for command in _plan_for_each_host(variables, script))
 
 
 def _choose_switch_template(environment: EffectiveEnvironment) -> str:
