@@ -211,7 +211,7 @@ def test_what_serves_before_the_first_deploy_is_printed_as_the_field() -> None:
             {
                 "project": "other",
                 "ports": "caddy",
-                "containers": (TakenOverContainer("admin", "a", "b", (), "", False, "stays"),),
+                "containers": (TakenOverContainer("admin", "a", "b", (), "", "", "stays"),),
             },
             "takeover: {project: other, ports: caddy, containers: {api: shop_api_1, admin: a}}",
         ),
@@ -219,7 +219,7 @@ def test_what_serves_before_the_first_deploy_is_printed_as_the_field() -> None:
             {
                 "project": "other",
                 "ports": "caddy",
-                "containers": (TakenOverContainer("api", "a", "b", (), "", False, "stays"),),
+                "containers": (TakenOverContainer("api", "a", "b", (), "", "", "stays"),),
             },
             "",
         ),
@@ -243,7 +243,7 @@ def taken_over(**written: Any) -> Takeover:
     """The field `takeover` of production, with these keys."""
     stack = PLAN.stacks[1]
     nothing: dict[str, Any] = {"host_variables": ("VPS",), "host_folder": "docker", "has_same_folder": False}
-    texts = ("project", "folder", "ports", "moved_volumes", "network", "switch_template")
+    texts = ("project", "folder", "ports")
     nothing |= dict.fromkeys(texts, "")
     nothing |= {"has_https": True, "environment": stack.environment, "stack": stack.name}
     lists = {field.name: () for field in fields(Takeover) if field.name not in nothing}
@@ -251,7 +251,7 @@ def taken_over(**written: Any) -> Takeover:
 
 
 API_TODAY = TakenOverContainer(
-    "api", "shop-api-1", "pos-api", ("api.example.com",), "pos-api:8081", True, "under-its-own-name"
+    "api", "shop-api-1", "pos-api", ("api.example.com",), "pos-api:8081", "pos-api:8081", "under-its-own-name"
 )
 STAYS = "runs, and is not part of the spec: it stays"
 STOPPED = "stopped, kept for going back: remove it when you no longer want to go back"

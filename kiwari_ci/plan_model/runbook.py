@@ -97,6 +97,9 @@ class HostCommands:
     host has no env file. `start_proxies` is empty where no service has a domain. The subjects are the name of a proxy,
     a folder of `deploy/`, and `STACK CONTAINER` for a rollback. `renamed_copies` are those of `copy_files` whose folder
     has another name on the host.
+
+    What begins with `first` leaves out the stacks whose files go into a folder that serves today, because a takeover
+    places them in a step of its own. `first_sources` are the folders of `deploy/` that keep their names on the host.
     """
 
     host: DeployHost
@@ -107,6 +110,11 @@ class HostCommands:
     reload_proxies: tuple[RunbookCommand, ...]
     copy_files: tuple[RunbookCommand, ...]
     renamed_copies: tuple[RunbookCommand, ...]
+    first_sources: tuple[str, ...]
+    first_renamed_copies: tuple[RunbookCommand, ...]
+    first_env_files: tuple[str, ...]
+    create_first_env_files: str
+    edit_first_env_files: str
     rollbacks: tuple[RunbookCommand, ...]
 
 
@@ -139,9 +147,9 @@ class ClusterCommands:
 class TakenOverContainer:
     """A container that serves today, and what the first deploy does with it.
 
-    `addresses` are its public ones, which the proxy leads to `pass_to`. `outcome`: an accessory `stays`, or has
-    `another-name` and would be started a second time; a service is replaced `without-a-gap`, or `with-a-gap` because
-    two cannot run at once, or the old one runs on `under-its-own-name`.
+    `addresses` are its public ones, which the proxy leads to `pass_to`; other containers call it at `called_at`.
+    `outcome`: an accessory `stays`, or has `another-name` and would be started a second time; a service is replaced
+    `without-a-gap`, or `with-a-gap` because two cannot run at once, or the old one runs on `under-its-own-name`.
     """
 
     name: str
@@ -149,7 +157,7 @@ class TakenOverContainer:
     container: str
     addresses: tuple[str, ...]
     pass_to: str
-    has_port: bool
+    called_at: str
     outcome: Literal["stays", "another-name", "without-a-gap", "with-a-gap", "under-its-own-name"]
 
     @property
@@ -179,16 +187,6 @@ class TakenOverContainer:
 
 
 @dataclass(frozen=True)
-class ValuesOfToday:
-    """The keys of an env file that get the values of a container that runs today, and the command that prints them."""
-
-    container: str
-    keys: str
-    place: str
-    command: str
-
-
-@dataclass(frozen=True)
 class LedAddress:
     """A public address, and where the proxy passes its requests: today, and after the first deploy."""
 
@@ -198,43 +196,78 @@ class LedAddress:
 
 
 @dataclass(frozen=True)
+class TakeoverCommands:
+    """The commands of a takeover, each for every host.
+
+    `show_values` prints the values of today that belong into env files, `show_kept_values` those that GitHub keeps.
+    `connect` connects the proxy, and the accessories that stay, to the networks of the new containers, and
+    `show_networks` prints them. `copy_folder`, `place_files` and `restore_folder` are empty unless the new files go
+    into today's folder: they copy it, bring the new files, and put the copy back. `restart_from_old_files` starts the
+    containers of today from their Compose file. `stop_workers`, `stop_servers` and `start_old` are for the containers
+    of today, `stop_new` for the new ones beside them. `show_traffic` prints how much both have received, `show_work`
+    what the new workers print, and `show_stopped` the state of the old ones. `remove_old` removes the old containers,
+    and `mark_old_files` makes today's Compose files harmless.
+    """
+
+    show_values: tuple[str, ...]
+    show_kept_values: tuple[str, ...]
+    connect: tuple[str, ...]
+    show_networks: tuple[str, ...]
+    copy_folder: tuple[str, ...]
+    place_files: tuple[str, ...]
+    restore_folder: tuple[str, ...]
+    deploy: tuple[str, ...]
+    start_runs: tuple[str, ...]
+    restart_from_old_files: tuple[str, ...]
+    stop_workers: tuple[str, ...]
+    stop_servers: tuple[str, ...]
+    start_old: tuple[str, ...]
+    stop_new: tuple[str, ...]
+    show_traffic: tuple[str, ...]
+    show_work: tuple[str, ...]
+    show_stopped: tuple[str, ...]
+    remove_old: tuple[str, ...]
+    mark_old_files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Takeover:
     """What serves an environment today.
 
-    `has_same_folder`: the new stack's files go into today's folder. `connect_commands` connect the proxy, and the
-    accessories that stay, to the networks of the new containers, which `connected_commands` show; `moved_volumes` are
-    the stack's volumes, if today's have other names. `has_https`: clients use HTTPS. `network` is the one that the
-    proxy shares with the services, and `switch_template` says how a person makes this kind of proxy pass requests to
-    another container.
+    `has_same_folder`: the new stack's files go into today's folder. `volumes_today` is the line of the spec with
+    today's names of the stack's volumes, if they have other names. `has_https`: clients use HTTPS. `network` is the one
+    that the proxy shares with the services, and `proxy_service` the proxy's name in the Compose file that started it,
+    where Compose has named its container. `switch_template` says how a person makes this kind of proxy pass requests
+    to another container, and `has_proxy_files` whether that is done in files. A push
+    to `branch` deploys the environment, or the tag of a version, such as `first_tag`.
 
     `replaced` are the containers that are kept, stopped, under another name. `beside` are those of services that run
     on beside the new ones, until a person stops them: the work of `workers_beside` is done twice while both run,
     something must send requests to the new ones of `servers_beside`, and no proxy sends any to `called_beside`.
     `led_elsewhere` are the public addresses that a person makes the proxy pass to another container, and `led_by_name`
-    those that it must pass to a container by a name that stays.
-
-    The commands are for each host: `stop_workers`, `stop_servers` and `start_old` are for the containers of today,
-    `stop_new` for the new ones beside them. `show_traffic` prints how much both have received, `show_stopped` the state
-    of the old ones, and `restart_from_old_files` starts the containers of today from their Compose file.
+    those that it must pass to a container by a name that stays. `staying` are the containers that are still started
+    from the Compose files of today.
     """
 
     environment: str
     stack: str
     host_variables: tuple[str, ...]
     host_folder: str
+    doctor_command: str
     project: str
     folder: str
     has_same_folder: bool
     workflows: tuple[str, ...]
     ports: str
+    proxy_service: str
     has_https: bool
     containers: tuple[TakenOverContainer, ...]
-    values: tuple[ValuesOfToday, ...]
-    connect_commands: tuple[str, ...]
-    connected_commands: tuple[str, ...]
-    moved_volumes: str
+    volumes_today: str
     network: str
     switch_template: str
+    has_proxy_files: bool
+    branch: str
+    first_tag: str
     replaced: tuple[TakenOverContainer, ...]
     beside: tuple[TakenOverContainer, ...]
     workers_beside: tuple[TakenOverContainer, ...]
@@ -242,13 +275,8 @@ class Takeover:
     called_beside: tuple[TakenOverContainer, ...]
     led_elsewhere: tuple[LedAddress, ...]
     led_by_name: tuple[LedAddress, ...]
-    restart_from_old_files: tuple[str, ...]
-    stop_workers: tuple[str, ...]
-    stop_servers: tuple[str, ...]
-    start_old: tuple[str, ...]
-    stop_new: tuple[str, ...]
-    show_traffic: tuple[str, ...]
-    show_stopped: tuple[str, ...]
+    staying: tuple[str, ...]
+    commands: TakeoverCommands
 
     @property
     def first_host_variable(self) -> str:
@@ -266,22 +294,27 @@ class Takeover:
     @property
     def disable_number(self) -> int:
         """The step that disables the old pipeline: before files of the new stack are in the folder that it uses."""
-        return 1 if self.has_same_folder else 3
-
-    @property
-    def prepare_number(self) -> int:
-        """The step that brings the new files to the server."""
-        return 2 if self.has_same_folder else 1
+        return 1 if self.has_same_folder else 2
 
     @property
     def check_number(self) -> int:
-        """The step that asks what a deploy would refuse."""
-        return self.prepare_number + 1
+        """The step that asks what a deploy would refuse, once the new files are on the server."""
+        return 3 if self.has_same_folder else 1
+
+    @property
+    def deploy_number(self) -> int:
+        """The step that deploys."""
+        return 4 if self.has_same_folder else 3
+
+    @property
+    def switch_number(self) -> int:
+        """The step that switches over, if there is something to switch."""
+        return self.deploy_number + 1
 
     @property
     def clean_up_number(self) -> int:
-        """The last step, after the one that switches over, if there is something to switch."""
-        return 6 if self.beside else 5
+        """The last step."""
+        return self.switch_number + 1 if self.beside else self.switch_number
 
     @property
     def proxy_container(self) -> str:
@@ -289,9 +322,24 @@ class Takeover:
         return self.ports or "PROXY"
 
     @property
+    def targets_elsewhere(self) -> tuple[str, ...]:
+        """Where the proxy passes requests from now on, each once."""
+        return tuple(dict.fromkeys(each.pass_to for each in self.led_elsewhere))
+
+    @property
+    def targets_by_name(self) -> tuple[str, ...]:
+        """Where the proxy passes requests by a name that stays, each once."""
+        return tuple(dict.fromkeys(each.pass_to for each in self.led_by_name))
+
+    @property
     def names_beside(self) -> str:
         """The names of the containers that run on beside the new ones."""
         return ", ".join(f"`{container.today}`" for container in self.beside)
+
+    @property
+    def names_staying(self) -> str:
+        """The names of the containers that are still started from the Compose files of today."""
+        return ", ".join(f"`{name}`" for name in self.staying)
 
 
 @dataclass(frozen=True)
@@ -319,6 +367,11 @@ class Runbook:
     required_contexts: str
     kept_apart: str
     environments_with_variables: tuple[str, ...]
+
+    @property
+    def has_first_env_files(self) -> bool:
+        """Whether a person fills in env files before the step that takes over what serves today."""
+        return any(commands.first_env_files for commands in self.hosts)
 
     @property
     def list_settings(self) -> str:
