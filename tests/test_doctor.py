@@ -266,8 +266,6 @@ NOT_TOUCHED = "runs, and is not part of the spec: no deploy starts, stops or rem
         ({"ports": "shop-api-1"}, "caddy:2", "", "running", f"{STAYS}. It has ports 80 and 443 in `takeover`"),
         ({}, "jc21/nginx-proxy-manager:2", "", "running", f"{STAYS}. It is a proxy of the kind in the spec"),
         ({"containers": (API_TODAY,)}, "old", "80", "running", f"{STAYS}. It has port 80 of the host"),
-        ({"containers": (API_TODAY,)}, "old", "", "running",
-         "runs beside pos-api, which replaces it: stop it when nothing uses it any more"),
         ({"containers": (API_TODAY,)}, "old", "", "exited", STOPPED),
         ({}, "old", "", "exited", STOPPED),
         ({}, "old", "", "created", STOPPED),
@@ -287,6 +285,22 @@ def test_a_container_of_the_project_that_the_spec_does_not_have_is_not_superfluo
     assert of_state(findings, "wrong", "not asked") == {}
     assert of_state(findings, "ok")["shop-api-1"] == saw
     assert not [finding for finding in findings if "docker rm" in finding.cure]
+
+
+@pytest.mark.parametrize(("project", "status", "is_wrong"), [
+    ("pos-production", "running", True), ("shop", "running", True), ("shop", "exited", False),
+])  # fmt: skip
+def test_a_container_of_today_that_still_runs_beside_the_new_one_is_wrong(
+    project: str, status: str, is_wrong: bool
+) -> None:
+    """Also if it belongs to another Compose project: the run is green, and the old one may serve."""
+    old = container("shop-api-1", "old", project=project)
+    lines = of_container("shop-api-1", "status", status)([*well(), old])
+    findings = examined(lines, replace(PLAN, takeovers=(taken_over(containers=(API_TODAY,)),)))
+    shown = {"shop-api-1": "still runs beside pos-api, and may get its requests or do its work"} if is_wrong else {}
+    assert of_state(findings, "wrong") == shown
+    cures = [finding.cure for finding in findings if finding.subject == "shop-api-1" and finding.state == "wrong"]
+    assert cures == (["runbook, step 10 (First push)"] if is_wrong else [])
 
 
 def test_a_proxy_that_a_deploy_put_into_service_is_not_superfluous_either() -> None:
