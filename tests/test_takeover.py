@@ -152,7 +152,7 @@ def test_files_for_the_folder_of_today_come_after_the_copy_of_it_one_environment
             f"git archive HEAD deploy/{stack} |",
             "install -m 600 $f.example $f; done",
             "grep -E '^(TOKEN)='",
-            "editor ",
+            "&& editor ",
             f"bin/deploy check {stack}\n",
         ]
         places = [section.index(words) for words in order]

@@ -238,8 +238,8 @@ class Takeover:
     today's names of the stack's volumes, if they have other names. `has_https`: clients use HTTPS. `network` is the one
     that the proxy shares with the services, and `proxy_service` the proxy's name in the Compose file that started it,
     where Compose has named its container. `switch_template` says how a person makes this kind of proxy pass requests
-    to another container, and `has_proxy_files` whether that is done in files. A push
-    to `branch` deploys the environment, or the tag of a version, such as `first_tag`.
+    to another container, `has_proxy_files` whether that is done in files, and `is_proxy_changed` whether a person
+    changes the proxy at all. A push to `branch` deploys the environment, or the tag of a version, such as `first_tag`.
 
     `replaced` are the containers that are kept, stopped, under another name. `beside` are those of services that run
     on beside the new ones, until a person stops them: the work of `workers_beside` is done twice while both run,
@@ -266,6 +266,7 @@ class Takeover:
     network: str
     switch_template: str
     has_proxy_files: bool
+    is_proxy_changed: bool
     branch: str
     first_tag: str
     replaced: tuple[TakenOverContainer, ...]

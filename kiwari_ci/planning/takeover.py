@@ -107,6 +107,7 @@ def _plan_takeover(
         network=proxy_options.network,
         switch_template=switch_template,
         has_proxy_files=switch_template == UNKNOWN_SWITCH_TEMPLATE,
+        is_proxy_changed=bool(_list_led_addresses(servers_beside)) and not proxy.reads_labels,
         branch=branch,
         first_tag=own_workflow.example if own_workflow else "",
         replaced=replaced,

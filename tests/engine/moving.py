@@ -155,7 +155,7 @@ class Move:
 
     def brings_files(self, environment: str) -> None:
         """Does the step that copies the folder of today, and brings the new files into it."""
-        bring = self.chapter(environment)["Bring"].find("Fill in the env files")
+        bring = self.chapter(environment)["Bring"].find("Fill in each")
         self._fill(environment, self._types_what_no_editor_opens(bring))
 
     def _fill(self, environment: str, values: str) -> None:
