@@ -8,6 +8,7 @@ import pytest
 from kiwari_ci import generator
 from kiwari_ci.commands.deployed_commits import explain_unknown_commit, format_deployed_number
 from kiwari_ci.effective_spec.branch_patterns import format_policy_pattern
+from kiwari_ci.engines.compose.deploy_programs import deploy_over_ssh
 from tests.repository import Repository
 from tests.workflow import Workflow
 
@@ -77,17 +78,24 @@ def test_the_number_is_that_of_the_run_and_higher_than_a_count_of_commits(tmp_pa
     script = fakes + find_script("deploy-dev", "find-images", "find")
     code, text = run_script(script, tmp_path, GITHUB_RUN_NUMBER="7", DIGEST_WEB="sha256:1", GH_TOKEN="t")
     assert code == 0, text
-    assert "sequence=100000000007\n" in text
+    assert "sequence=999000000007\n" in text
     assert "workflows/deploy-dev[.]yml@" in text and "web-ci" not in text, "the workflow whose signature is verified"
-    assert format_deployed_number(PLAN, "dev", 100_000_000_007) == "run 7 of deploy-dev"
+    assert format_deployed_number(PLAN, "dev", 999_000_000_007) == "run 7 of deploy-dev"
     assert format_deployed_number(PLAN, "dev", 120) == "commit number 120", "it served before a person chose branches"
-    assert "the page of the run has its commit" in explain_unknown_commit(PLAN, "dev", 100_000_000_007, "main")
+    assert "the page of the run has its commit" in explain_unknown_commit(PLAN, "dev", 999_000_000_007, "main")
+
+
+def test_the_number_is_higher_than_that_of_a_candidate_and_the_hosts_take_it() -> None:
+    """A candidate's number has three digits for each of its four parts."""
+    (base,) = {workflow.run_base for workflow in PLAN.promotions if workflow.run_base}
+    assert base > 998_999_999_999
+    assert deploy_over_ssh.SEQUENCE.fullmatch(str(base + 1_000_000))
 
 
 def test_a_run_that_a_later_run_overtook_fails(tmp_path: Path) -> None:
     """Another branch serves: whoever started the earlier run must see that."""
     script = find_script("deploy-dev", "deploy-dev", "See that no newer run serves on vps")
-    code, text = run_script(script, tmp_path, NEWER="100000000008", GITHUB_REF_NAME="feature/a")
+    code, text = run_script(script, tmp_path, NEWER="999000000008", GITHUB_REF_NAME="feature/a")
     assert code == 1 and "feature/a changed nothing: run 8 of deploy-dev serves, which was started later" in text
 
 

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -215,7 +215,7 @@ def test_what_serves_before_the_first_deploy_is_printed_as_the_field() -> None:
             {
                 "project": "other",
                 "ports": "caddy",
-                "containers": (TakenOverContainer("admin", "a", "b", (), "", False, "stays"),),
+                "containers": (TakenOverContainer("admin", "a", "b", (), "", "", "stays"),),
             },
             "takeover: {project: other, ports: caddy, containers: {api: shop_api_1, admin: a}}",
         ),
@@ -223,7 +223,7 @@ def test_what_serves_before_the_first_deploy_is_printed_as_the_field() -> None:
             {
                 "project": "other",
                 "ports": "caddy",
-                "containers": (TakenOverContainer("api", "a", "b", (), "", False, "stays"),),
+                "containers": (TakenOverContainer("api", "a", "b", (), "", "", "stays"),),
             },
             "",
         ),
@@ -247,15 +247,15 @@ def taken_over(**written: Any) -> Takeover:
     """The field `takeover` of production, with these keys."""
     stack = PLAN.stacks[1]
     nothing: dict[str, Any] = {"host_variables": ("VPS",), "host_folder": "docker", "has_same_folder": False}
-    texts = ("project", "folder", "ports", "moved_volumes", "network", "switch_template")
+    texts = ("project", "folder", "ports")
     nothing |= dict.fromkeys(texts, "")
-    nothing |= dict.fromkeys(("workflows", "containers", "values", "connect_commands", "connected_commands"), ())
-    nothing |= {"finds_by_name": False, "has_https": True}
-    return Takeover(environment=stack.environment, stack=stack.name, **(nothing | written))
+    nothing |= {"has_https": True, "environment": stack.environment, "stack": stack.name}
+    lists = {field.name: () for field in fields(Takeover) if field.name not in nothing}
+    return Takeover(**(lists | nothing | written))
 
 
 API_TODAY = TakenOverContainer(
-    "api", "shop-api-1", "pos-api", ("api.example.com",), "pos-api:8081", True, "under-its-own-name"
+    "api", "shop-api-1", "pos-api", ("api.example.com",), "pos-api:8081", "pos-api:8081", "under-its-own-name"
 )
 STAYS = "runs, and is not part of the spec: it stays"
 STOPPED = "stopped, kept for going back: remove it when you no longer want to go back"
@@ -270,8 +270,6 @@ NOT_TOUCHED = "runs, and is not part of the spec: no deploy starts, stops or rem
         ({"ports": "shop-api-1"}, "caddy:2", "", "running", f"{STAYS}. It has ports 80 and 443 in `takeover`"),
         ({}, "jc21/nginx-proxy-manager:2", "", "running", f"{STAYS}. It is a proxy of the kind in the spec"),
         ({"containers": (API_TODAY,)}, "old", "80", "running", f"{STAYS}. It has port 80 of the host"),
-        ({"containers": (API_TODAY,)}, "old", "", "running",
-         "runs beside pos-api, which replaces it: stop it when nothing uses it any more"),
         ({"containers": (API_TODAY,)}, "old", "", "exited", STOPPED),
         ({}, "old", "", "exited", STOPPED),
         ({}, "old", "", "created", STOPPED),
@@ -291,6 +289,22 @@ def test_a_container_of_the_project_that_the_spec_does_not_have_is_not_superfluo
     assert of_state(findings, "wrong", "not asked") == {}
     assert of_state(findings, "ok")["shop-api-1"] == saw
     assert not [finding for finding in findings if "docker rm" in finding.cure]
+
+
+@pytest.mark.parametrize(("project", "status", "is_wrong"), [
+    ("pos-production", "running", True), ("shop", "running", True), ("shop", "exited", False),
+])  # fmt: skip
+def test_a_container_of_today_that_still_runs_beside_the_new_one_is_wrong(
+    project: str, status: str, is_wrong: bool
+) -> None:
+    """Also if it belongs to another Compose project: the run is green, and the old one may serve."""
+    old = container("shop-api-1", "old", project=project)
+    lines = of_container("shop-api-1", "status", status)([*well(), old])
+    findings = examined(lines, replace(PLAN, takeovers=(taken_over(containers=(API_TODAY,)),)))
+    shown = {"shop-api-1": "still runs beside pos-api, and may get its requests or do its work"} if is_wrong else {}
+    assert of_state(findings, "wrong") == shown
+    cures = [finding.cure for finding in findings if finding.subject == "shop-api-1" and finding.state == "wrong"]
+    assert cures == (["runbook, step 10 (First push)"] if is_wrong else [])
 
 
 def test_a_proxy_that_a_deploy_put_into_service_is_not_superfluous_either() -> None:
@@ -1326,7 +1340,9 @@ def test_the_runbook_prints_every_command_of_the_plan() -> None:
         runbook = plan.runbook
         commands: list[RunbookCommand | SettingCommand] = [*runbook.create_environments, *runbook.settings]
         for host in runbook.hosts:
-            commands += [host.create_network, *host.env_files, *host.start_proxies, *host.reload_proxies]
+            commands += [host.create_network, *host.start_proxies, *host.reload_proxies]
+            if host.first_env_files == host.host.env_files:  # else two steps of the runbook have them
+                commands += host.env_files
             commands += [*host.copy_files, *host.rollbacks]
             for server in host.servers:
                 commands += [server.start, server.init_databases]

@@ -370,3 +370,35 @@ def test_another_process_of_the_image_is_taken_over_too(tmp_path: Path) -> None:
     compose = f"services:\n  {WEB}}}\n  worker: {{{image}, command: [work]}}\n"
     spec, _ = init(tmp_path, {"docker-compose.yml": compose})
     assert spec["environments"]["production"]["takeover"]["containers"]["worker"] == "shop-worker-1"
+
+
+def test_the_question_about_volumes_says_what_the_project_of_today_costs(tmp_path: Path) -> None:
+    compose = f"services:\n  {WEB}}}\n  {POSTGRES.replace(', networks: [proxy]', '')}\nvolumes: {{data: {{}}}}\n"
+    spec, result = init(tmp_path, {"docker-compose.yml": compose})
+    assert spec["environments"]["production"]["stack"] == "shop"
+    (question,) = [question for _, question in result.decisions if "db has volumes" in question]
+    assert "which keep their names" in question
+    assert "the price is that `docker compose down` in today's folder stops the new containers, too" in question
+
+
+def test_the_question_about_volumes_warns_of_empty_ones_where_nobody_knows_the_project(tmp_path: Path) -> None:
+    compose = f"services:\n  {WEB}}}\n  {POSTGRES.replace(', networks: [proxy]', '')}\nvolumes: {{data: {{}}}}\n"
+    deploy = DEPLOY.replace("COMMAND", "docker compose up -d").replace("cd ~/shop", "cd $FOLDER")
+    spec, result = init(tmp_path, {"docker-compose.yml": compose, ".github/workflows/deploy.yml": deploy})
+    assert "stack" not in spec["environments"]["production"]
+    (question,) = [question for _, question in result.decisions if "STACK_VOLUME" in question]
+    assert "a stack with a new name starts with empty ones" in question
+
+
+@pytest.mark.parametrize(
+    ("check", "decision"),
+    [
+        ("", "no file shows one, and /health is a guess"),
+        (", healthcheck: {test: [CMD, curl, -f, 'http://localhost:8080/well']}", ""),
+    ],
+)
+def test_a_health_path_that_no_file_shows_is_a_question(tmp_path: Path, check: str, decision: str) -> None:
+    _, result = init(tmp_path, {"docker-compose.yml": f"services:\n  {WEB}{check}}}\n"})
+    questions = [question for _, question in result.decisions if "when the service is healthy" in question]
+    assert len(questions) == bool(decision)
+    assert decision in "".join(questions)

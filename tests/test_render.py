@@ -65,17 +65,26 @@ NEVER = {
     "takeover.containers": {"none"},
     "takeover.host_variables": {"none"},
     "takeover.workflows": {"none"},  # asked before
-    "takeover.led_elsewhere": {"none", "many"},  # asked before
-    "takeover.led_by_name": {"none"},  # asked before
-    "takeover.values": {"none"},  # asked before
-    "takeover.connected_commands": {"none", "many"},
-    "takeover.restart_from_old_files": {"none", "one"},
-    "takeover.stop_workers": {"none", "many"},
-    "takeover.stop_servers": {"none"},
-    "takeover.show_traffic": {"none", "many"},
+    "addresses": {"none", "many"},  # asked before
+    "targets": {"none"},  # asked before
     "takeover.called_beside": {"many"},
-    "takeover.start_old": {"none"},
-    "takeover.stop_new": {"none"},
+    "takeover.commands.show_kept_values": {"none", "many"},
+    "takeover.commands.show_values": {"none", "one", "many"},
+    "takeover.commands.connect": {"none"},
+    "takeover.commands.show_networks": {"none", "many"},
+    "takeover.commands.copy_folder": {"none"},
+    "takeover.commands.place_files": {"none"},
+    "takeover.commands.restore_folder": {"none"},
+    "takeover.commands.deploy": {"none", "many"},
+    "takeover.commands.restart_from_old_files": {"none", "one"},
+    "takeover.commands.stop_workers": {"none", "many"},
+    "takeover.commands.show_work": {"none", "many"},
+    "takeover.commands.show_traffic": {"none", "many"},
+    "takeover.commands.stop_servers": {"none"},
+    "takeover.commands.show_stopped": {"none"},
+    "takeover.commands.start_old": {"none"},
+    "takeover.commands.stop_new": {"none"},
+    "plan.pushed_before_takeovers": {"none", "one"},  # asked before
     "plan.runbook.protect_environments": {"none", "one"},
     "plan.standing": {"none"},  # asked before
     "way.settings": {"none", "one"},
@@ -99,7 +108,7 @@ NEVER = {
     "axis.values": {"none"},
     "plan.runner_labels": {"none", "one"},
     "deploy.runner_labels": {"none", "one"},
-    "commands.renamed_copies": {"many"},
+    "commands.first_renamed_copies": {"many"},
     "promotion.after_deploy": {"one"},
     "workflow.push_filters": {"none", "one"},
     "bot.folders": {"none"},

@@ -347,6 +347,22 @@ def test_a_deploy_without_a_known_run_is_named() -> None:
         assert f"since   2026-01-02T10:00:00Z, {shown}" in operate.format_status(plan, [status])
 
 
+@pytest.mark.parametrize(("state", "is_shown"), [("Up 3 weeks", True), ("Exited (0) 2 minutes ago", False)])
+def test_status_names_a_container_of_today_that_still_runs_beside_the_new_one(state: str, is_shown: bool) -> None:
+    plan = generator.load_spec(ROOT / "tests/cases/ok/takeover-behind-caddy/spec.yaml").plan
+    places = operate.select_containers(operate.list_containers(plan, "production"), "web")
+    lines = [
+        "\t".join(("container", name, "x", shown, "old"))
+        for name, shown in (("old-web-1", state), ("shop-web-production", "Up 2 minutes (healthy)"))
+    ]
+    result = calls.ProcessResult(0, "\n".join(lines), "")
+    status = operate.parse_status("production", plan.hosts[0], "shop-production", places, result)
+    warning = "!   old-web-1 still runs beside it, and may get its requests or do its work until you switch over"
+    assert (warning in operate.format_status(plan, [status])) is is_shown
+    assert status.containers[0].old_container == ("old-web-1" if is_shown else "")
+    assert status.exit_code == 0
+
+
 SECRET = 'n3w $HOME "secret"'
 KEYS = "DATABASE_URL,JWT_SECRET"
 RENDERED = ROOT / "tests/cases/ok/env-from-github/spec.yaml"

@@ -330,7 +330,9 @@ class _ServerCheck:
             group, self.host, stack, self.facts, destination, self.runbook, now
         )
         takeover = running_setup.find_takeover(self.plan, stack)
-        yield from unplanned_containers.check_unplanned_containers(group, self.host, stack, self.facts, takeover)
+        yield from unplanned_containers.check_unplanned_containers(
+            group, self.host, stack, self.facts, takeover, self.runbook
+        )
 
     def _check_public_routes(
         self, group: FindingGroup, stack: ComposeStack, container: PlannedContainer

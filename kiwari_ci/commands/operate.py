@@ -5,7 +5,7 @@ that no name of a spec and no word of a command line is read by that shell.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -45,13 +45,17 @@ _SCHEDULE_END = re.compile(rf"{_SCHEDULE_MARK} [0-9]{{1,3}}")
 
 @dataclass(frozen=True)
 class PlannedPlace:
-    """A container that a spec plans; `kind` is service, accessory or database, `name` what the spec calls it."""
+    """A container that a spec plans; `kind` is service, accessory or database, `name` what the spec calls it.
+
+    `old_container` runs beside it during a takeover, until a person stops it; empty if there is none.
+    """
 
     host: Host
     stack: str
     kind: str
     name: str
     container: str
+    old_container: str = ""
 
     def __str__(self) -> str:
         return f"{self.container} on {self.host.name}"
@@ -59,7 +63,10 @@ class PlannedPlace:
 
 @dataclass(frozen=True)
 class ContainerStatus:
-    """What a host says of one container: its state in words, and the deploy that brought it, if there was one."""
+    """What a host says of one container: its state in words, and the deploy that brought it, if there was one.
+
+    `old_container` still runs beside it, and may get its requests or do its work; empty if none does.
+    """
 
     container: str
     kind: str
@@ -68,6 +75,7 @@ class ContainerStatus:
     is_serving: bool
     deployed: DeployRecord | None = None
     commit: str = ""
+    old_container: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,12 +103,20 @@ class StackStatus:
 def list_containers(plan: Plan, environment: str) -> list[PlannedPlace]:
     """All containers of an environment, host by host; the servers of its databases come last on each host."""
     containers = []
+    old_names = {
+        (takeover.stack, container.container): container.today
+        for takeover in plan.takeovers
+        for container in takeover.beside
+    }
     for host in plan.every_host:
         for stack in host.stacks:
             if stack.environment != environment:
                 continue
             for instance in stack.instances:
-                containers.append(PlannedPlace(host, stack.name, "service", instance.service, instance.container))
+                old_name = old_names.get((stack.name, instance.container), "")
+                containers.append(
+                    PlannedPlace(host, stack.name, "service", instance.service, instance.container, old_name)
+                )
             for accessory in stack.accessories:
                 containers.append(PlannedPlace(host, stack.name, "accessory", accessory.name, accessory.container))
         for server in host.servers if isinstance(host, DeployHost) else ():
@@ -155,7 +171,11 @@ def parse_status(
     }
     states = dict(_parse_deploy_states(stack, lines))
     containers = tuple(
-        _describe_container(place, states.get(place.container), docker_rows.get(place.container)) for place in places
+        replace(
+            _describe_container(place, states.get(place.container), docker_rows.get(place.container)),
+            old_container=_find_old_container(place, docker_rows),
+        )
+        for place in places
     )
     schedule, schedule_code = _parse_schedule(lines)
     return StackStatus(environment, host.name, stack, 0, containers, "", schedule, schedule_code)
@@ -185,6 +205,12 @@ def _parse_deploy_states(stack: str, lines: Sequence[str]) -> Iterator[tuple[str
             number = int(record["number"])
             deployed = DeployRecord(record["image"], record["digest"], number, record["time"], record["run"])
             yield state[1], (state[2], deployed)
+
+
+def _find_old_container(place: PlannedPlace, docker_rows: Mapping[str, Sequence[str]]) -> str:
+    """Name the container of today that a takeover has not stopped yet; empty if there is none."""
+    row = docker_rows.get(place.old_container)
+    return place.old_container if row and row[3].startswith(_RUNNING_STATE) else ""
 
 
 def _describe_container(
@@ -251,6 +277,9 @@ def format_status(plan: Plan, statuses: Iterable[StackStatus]) -> str:
                     f"    {detail}"
                     for detail in _list_deploy_details(plan, status.environment, container, container.deployed)
                 ]
+            if container.old_container:
+                words = "still runs beside it, and may get its requests or do its work until you switch over"
+                lines.append(f"!   {container.old_container} {words}: deploy/RUNBOOK.md")
         if status.schedule:
             lines.append(f"{'!' if status.schedule_code else ' '} backups and jobs of {status.host}:")
             lines += [f"    {line}" for line in status.schedule]

@@ -45,6 +45,7 @@ from kiwari_ci.plan_model.runbook import (
     SettingCommand,
     TakenOverContainer,
     Takeover,
+    TakeoverCommands,
 )
 from kiwari_ci.plan_model.stacks import (
     AccessoryContainer,
@@ -100,6 +101,7 @@ __all__ = [
     "PinnedAction",
     "TakenOverContainer",
     "Takeover",
+    "TakeoverCommands",
     "MatrixAxis",
     "ChangeOutput",
     "ChangesJob",
@@ -220,6 +222,7 @@ class Plan:
     proxy_guides: tuple[ProxyGuide, ...]
     answering: tuple[PlannedService, ...]
     takeovers: tuple[Takeover, ...]
+    pushed_before_takeovers: tuple[BuiltBranch, ...]
     runbook: Runbook
     migrated: bool
     standing: tuple[LongRunningAccessories, ...]
@@ -232,6 +235,12 @@ class Plan:
     pins: PinsFile
     dependabot: tuple[DependabotConfig, ...]
     ejected: bool = False
+
+    @property
+    def leaves_proxies_alone(self) -> bool:
+        """Whether something serves today, and no proxy must be changed before the first deploy."""
+        is_changed = bool(self.proxy_guides) or any(takeover.led_by_name for takeover in self.takeovers)
+        return bool(self.takeovers) and not is_changed
 
     @property
     def hosts(self) -> tuple[DeployHost, ...]:

@@ -295,7 +295,7 @@ class ProxyGuide:
         """What to add to a sentence about domains that nothing serves yet."""
         if not self.is_serving:
             return ""
-        return " A domain that serves today keeps answering as before: change it as the chapter on the takeover says."
+        return " A domain that serves today keeps answering as before, and the takeover changes where it leads."
 
     @property
     def protected_sites(self) -> tuple[ProxySite, ...]:

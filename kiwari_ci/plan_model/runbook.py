@@ -97,6 +97,9 @@ class HostCommands:
     env file. `start_proxies` is empty if no service has a domain. `renamed_copies` are the commands of `copy_files`
     for a folder that has another name on the host. The subject of a command is the name of a proxy, a folder of
     `deploy/`, or, for a rollback, `STACK CONTAINER`.
+
+    What begins with `first` leaves out the stacks whose files go into a folder that serves today, because a takeover
+    places them in a step of its own. `first_sources` are the folders of `deploy/` that keep their names on the host.
     """
 
     host: DeployHost
@@ -107,6 +110,11 @@ class HostCommands:
     reload_proxies: tuple[RunbookCommand, ...]
     copy_files: tuple[RunbookCommand, ...]
     renamed_copies: tuple[RunbookCommand, ...]
+    first_sources: tuple[str, ...]
+    first_renamed_copies: tuple[RunbookCommand, ...]
+    first_env_files: tuple[str, ...]
+    create_first_env_files: str
+    edit_first_env_files: str
     rollbacks: tuple[RunbookCommand, ...]
 
 
@@ -139,9 +147,9 @@ class ClusterCommands:
 class TakenOverContainer:
     """A container that serves today, and what the first deploy does with it.
 
-    `addresses` are its public ones, which the proxy leads to `pass_to`. `outcome`: an accessory `stays`, or has
-    `another-name` and would be started a second time; a service is replaced `without-a-gap`, or `with-a-gap` because
-    two cannot run at once, or the old one runs on `under-its-own-name`.
+    `addresses` are its public ones, which the proxy leads to `pass_to`; other containers call it at `called_at`.
+    `outcome`: an accessory `stays`, or has `another-name` and would be started a second time; a service is replaced
+    `without-a-gap`, or `with-a-gap` because two cannot run at once, or the old one runs on `under-its-own-name`.
     """
 
     name: str
@@ -149,7 +157,7 @@ class TakenOverContainer:
     container: str
     addresses: tuple[str, ...]
     pass_to: str
-    has_port: bool
+    called_at: str
     outcome: Literal["stays", "another-name", "without-a-gap", "with-a-gap", "under-its-own-name"]
 
     @property
@@ -168,19 +176,14 @@ class TakenOverContainer:
         return self.outcome in ("without-a-gap", "with-a-gap")
 
     @property
+    def runs_beside(self) -> bool:
+        """Whether the container of a service runs on beside the new one."""
+        return self.outcome == "under-its-own-name"
+
+    @property
     def is_down_for_seconds(self) -> bool:
         """Whether it is stopped before the new container starts."""
         return self.outcome == "with-a-gap"
-
-
-@dataclass(frozen=True)
-class ValuesOfToday:
-    """Keys of an env file whose values come from a container that runs today, and the command that prints them."""
-
-    container: str
-    keys: str
-    place: str
-    command: str
 
 
 @dataclass(frozen=True)
@@ -193,35 +196,88 @@ class LedAddress:
 
 
 @dataclass(frozen=True)
+class TakeoverCommands:
+    """The commands of a takeover, each for every host.
+
+    `show_values` prints the values of today that belong into env files, `show_kept_values` those that GitHub keeps.
+    `connect` connects the proxy, and the accessories that stay, to the networks of the new containers, and
+    `show_networks` prints them. `copy_folder`, `place_files` and `restore_folder` are empty unless the new files go
+    into today's folder: they copy it, bring the new files, and put the copy back. `restart_from_old_files` starts the
+    containers of today from their Compose file. `stop_workers`, `stop_servers` and `start_old` are for the containers
+    of today, `stop_new` for the new ones beside them. `show_traffic` prints how much both have received, `show_work`
+    what the new workers print, and `show_stopped` the state of the old ones. `remove_old` removes the old containers,
+    and `mark_old_files` makes today's Compose files harmless.
+    """
+
+    show_values: tuple[str, ...]
+    show_kept_values: tuple[str, ...]
+    connect: tuple[str, ...]
+    show_networks: tuple[str, ...]
+    copy_folder: tuple[str, ...]
+    place_files: tuple[str, ...]
+    restore_folder: tuple[str, ...]
+    deploy: tuple[str, ...]
+    start_runs: tuple[str, ...]
+    restart_from_old_files: tuple[str, ...]
+    stop_workers: tuple[str, ...]
+    stop_servers: tuple[str, ...]
+    start_old: tuple[str, ...]
+    stop_new: tuple[str, ...]
+    show_traffic: tuple[str, ...]
+    show_work: tuple[str, ...]
+    show_stopped: tuple[str, ...]
+    remove_old: tuple[str, ...]
+    mark_old_files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Takeover:
     """What serves an environment today.
 
-    `has_same_folder`: the new stack's files go into today's folder. `connect_commands` connect the proxy, and the
-    accessories that stay, to the networks of the new containers, which `connected_commands` show; `moved_volumes` are
-    the stack's volumes, if today's have other names. `has_https`: clients use HTTPS. `network` is the one that the
-    proxy shares with the services, and `switch_template` says how a person makes this kind of proxy pass requests to
-    another container. It is not used for a proxy that reads labels. `finds_by_name`: the proxy asks for the names of
-    containers.
+    `has_same_folder`: the new stack's files go into today's folder. `volumes_today` is the line of the spec with
+    today's names of the stack's volumes, if they have other names. `has_https`: clients use HTTPS. `network` is the one
+    that the proxy shares with the services, and `proxy_service` the proxy's name in the Compose file that started it,
+    where Compose has named its container. `switch_template` says how a person makes this kind of proxy pass requests
+    to another container, `has_proxy_files` whether that is done in files, and `is_proxy_changed` whether a person
+    changes the proxy at all. A push to `branch` deploys the environment, or the tag of a version, such as `first_tag`.
+
+    `replaced` are the containers that are kept, stopped, under another name. `beside` are those of services that run
+    on beside the new ones, until a person stops them: the work of `workers_beside` is done twice while both run,
+    something must send requests to the new ones of `servers_beside`, and no proxy sends any to `called_beside`.
+    `led_elsewhere` are the public addresses that a person makes the proxy pass to another container, and `led_by_name`
+    those that it must pass to a container by a name that stays. `staying` are the containers that are still started
+    from the Compose files of today.
     """
 
     environment: str
     stack: str
     host_variables: tuple[str, ...]
     host_folder: str
+    doctor_command: str
     project: str
     folder: str
     has_same_folder: bool
     workflows: tuple[str, ...]
     ports: str
+    proxy_service: str
     has_https: bool
     containers: tuple[TakenOverContainer, ...]
-    values: tuple[ValuesOfToday, ...]
-    connect_commands: tuple[str, ...]
-    connected_commands: tuple[str, ...]
-    moved_volumes: str
+    volumes_today: str
     network: str
     switch_template: str
-    finds_by_name: bool
+    has_proxy_files: bool
+    is_proxy_changed: bool
+    branch: str
+    first_tag: str
+    replaced: tuple[TakenOverContainer, ...]
+    beside: tuple[TakenOverContainer, ...]
+    workers_beside: tuple[TakenOverContainer, ...]
+    servers_beside: tuple[TakenOverContainer, ...]
+    called_beside: tuple[TakenOverContainer, ...]
+    led_elsewhere: tuple[LedAddress, ...]
+    led_by_name: tuple[LedAddress, ...]
+    staying: tuple[str, ...]
+    commands: TakeoverCommands
 
     @property
     def first_host_variable(self) -> str:
@@ -237,50 +293,29 @@ class Takeover:
         return bool(self.replaced) and bool(self.folder) and self.project == self.stack
 
     @property
-    def names_to_remove(self) -> tuple[str, ...]:
-        """The containers that go before the old files start: the new ones, and the old ones that were kept."""
-        kept_containers = (f"{container.today}-before" for container in self.replaced)
-        return (*(container.container for container in (*self.replaced, *self.beside)), *kept_containers)
-
-    @property
-    def restart_from_old_files(self) -> tuple[str, ...]:
-        """The commands that start the containers of today again, from their Compose file."""
-        restore = f"rm -f {self.folder}/docker-compose.override.yml && cp -a {self.folder}-before/. {self.folder}"
-        # Some of these containers may not exist.
-        remove = f"docker rm -f {' '.join(self.names_to_remove)} || true"
-        start = f"cd {self.folder} && docker compose up -d --pull never"
-        scripts = (restore, remove, start) if self.has_same_folder else (remove, start)
-        return tuple(command for script in scripts for command in self._plan_host_commands(script))
-
-    @property
     def disable_number(self) -> int:
         """The step that disables the old pipeline: before files of the new stack are in the folder that it uses."""
-        return 1 if self.has_same_folder else 3
-
-    @property
-    def prepare_number(self) -> int:
-        """The step that brings the new files to the server."""
-        return 2 if self.has_same_folder else 1
+        return 1 if self.has_same_folder else 2
 
     @property
     def check_number(self) -> int:
-        """The step that asks what a deploy would refuse."""
-        return self.prepare_number + 1
+        """The step that asks what a deploy would refuse, once the new files are on the server."""
+        return 3 if self.has_same_folder else 1
+
+    @property
+    def deploy_number(self) -> int:
+        """The step that deploys."""
+        return 4 if self.has_same_folder else 3
+
+    @property
+    def switch_number(self) -> int:
+        """The step that switches over, if there is something to switch."""
+        return self.deploy_number + 1
 
     @property
     def clean_up_number(self) -> int:
-        """The last step, after the one that switches over, if there is something to switch."""
-        return 6 if self.beside else 5
-
-    @property
-    def replaced(self) -> tuple[TakenOverContainer, ...]:
-        """The containers that are kept, stopped, under another name."""
-        return tuple(container for container in self.containers if container.is_replaced)
-
-    @property
-    def beside(self) -> tuple[TakenOverContainer, ...]:
-        """The containers of services that run on beside the new ones, until a person stops them."""
-        return tuple(container for container in self.containers if container.outcome == "under-its-own-name")
+        """The last step."""
+        return self.switch_number + 1 if self.beside else self.switch_number
 
     @property
     def proxy_container(self) -> str:
@@ -288,84 +323,24 @@ class Takeover:
         return self.ports or "PROXY"
 
     @property
+    def targets_elsewhere(self) -> tuple[str, ...]:
+        """Where the proxy passes requests from now on, each once."""
+        return tuple(dict.fromkeys(each.pass_to for each in self.led_elsewhere))
+
+    @property
+    def targets_by_name(self) -> tuple[str, ...]:
+        """Where the proxy passes requests by a name that stays, each once."""
+        return tuple(dict.fromkeys(each.pass_to for each in self.led_by_name))
+
+    @property
     def names_beside(self) -> str:
         """The names of the containers that run on beside the new ones."""
         return ", ".join(f"`{container.today}`" for container in self.beside)
 
     @property
-    def workers_beside(self) -> tuple[TakenOverContainer, ...]:
-        """The containers whose work is done twice while both run, because they get it from no request."""
-        return tuple(container for container in self.beside if not container.has_port)
-
-    @property
-    def servers_beside(self) -> tuple[TakenOverContainer, ...]:
-        """The containers that answer requests, which something must send to the new ones."""
-        return tuple(container for container in self.beside if container.has_port)
-
-    @property
-    def called_beside(self) -> tuple[TakenOverContainer, ...]:
-        """The containers that answer requests, but none from outside."""
-        return tuple(container for container in self.servers_beside if not container.addresses)
-
-    @property
-    def led_elsewhere(self) -> tuple[LedAddress, ...]:
-        """The public addresses that a person makes the proxy pass to another container."""
-        return _list_led_addresses(self.servers_beside)
-
-    @property
-    def led_by_name(self) -> tuple[LedAddress, ...]:
-        """The public addresses that the proxy must pass to a container by a name that stays."""
-        return _list_led_addresses(self.replaced) if self.finds_by_name else ()
-
-    @property
-    def stop_workers(self) -> tuple[str, ...]:
-        """The commands that stop today's workers."""
-        return self._plan_commands("docker update --restart no {0} && docker stop {0}", self.workers_beside)
-
-    @property
-    def stop_servers(self) -> tuple[str, ...]:
-        """The commands that stop today's containers that answer requests."""
-        return self._plan_commands("docker update --restart no {0} && docker stop {0}", self.servers_beside)
-
-    @property
-    def start_old(self) -> tuple[str, ...]:
-        """The commands that start today's containers again."""
-        return self._plan_commands("docker update --restart unless-stopped {0} && docker start {0}", self.beside)
-
-    @property
-    def stop_new(self) -> tuple[str, ...]:
-        """The commands that stop the new containers after the old ones have been started."""
-        return self._plan_commands("docker update --restart no {1} && docker stop {1}", self.beside)
-
-    @property
-    def show_traffic(self) -> tuple[str, ...]:
-        """The commands that print how many bytes the old and the new containers have received and sent."""
-        led = [container for container in self.servers_beside if container.addresses]
-        names = " ".join(f"{container.today} {container.container}" for container in led)
-        return self._plan_host_commands(f'docker stats --no-stream --format "{{{{.Name}}}} {{{{.NetIO}}}}" {names}')
-
-    @property
-    def show_stopped(self) -> str:
-        """The command that prints the state of the old containers."""
-        names = " ".join(container.today for container in self.beside)
-        form = "{{.Name}} {{.State.Status}}"
-        return f'ssh "${self.first_host_variable}" \'docker inspect -f "{form}" {names}\''
-
-    def _plan_commands(self, script: str, containers: tuple[TakenOverContainer, ...]) -> tuple[str, ...]:
-        """Plan a command for each container, on each host."""
-        scripts = [script.format(container.today, container.container) for container in containers]
-        return tuple(command for each in scripts for command in self._plan_host_commands(each))
-
-    def _plan_host_commands(self, script: str) -> tuple[str, ...]:
-        return tuple(f"ssh \"${variable}\" '{script}'" for variable in self.host_variables)
-
-
-def _list_led_addresses(containers: tuple[TakenOverContainer, ...]) -> tuple[LedAddress, ...]:
-    return tuple(
-        LedAddress(address, container.today, container.pass_to)
-        for container in containers
-        for address in container.addresses
-    )
+    def names_staying(self) -> str:
+        """The names of the containers that are still started from the Compose files of today."""
+        return ", ".join(f"`{name}`" for name in self.staying)
 
 
 @dataclass(frozen=True)
@@ -393,6 +368,11 @@ class Runbook:
     required_contexts: str
     kept_apart: str
     environments_with_variables: tuple[str, ...]
+
+    @property
+    def has_first_env_files(self) -> bool:
+        """Whether a person fills in env files before the step that takes over what serves today."""
+        return any(commands.first_env_files for commands in self.hosts)
 
     @property
     def list_settings(self) -> str:

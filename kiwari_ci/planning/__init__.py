@@ -27,7 +27,7 @@ from kiwari_ci.planning.hosts import list_long_running, plan_proxy_guides
 from kiwari_ci.planning.pull_requests import plan_pull_request_workflows
 from kiwari_ci.planning.runbook_steps import DeployedRef
 from kiwari_ci.planning.stacks import EnvironmentStacks
-from kiwari_ci.planning.takeover import plan_takeovers
+from kiwari_ci.planning.takeover import list_branches_before_takeovers, plan_takeovers
 from kiwari_ci.planning.workflows import plan_environment_workflow, plan_service_workflow
 
 DRIFT_CHECK = "drift"  # the job of the drift workflow
@@ -76,7 +76,7 @@ def build_plan(
     )
     first_tags = dict.fromkeys(workflow.example for workflow in environment_workflows if workflow.example)
     pull_requests = plan_pull_request_workflows(spec, pins.pins)
-    takeovers = plan_takeovers(spec, stacks)
+    takeovers = plan_takeovers(spec, stacks, built_branches, environment_workflows)
     required_checks = (DRIFT_CHECK, *(workflow.check for workflow in pull_requests))
     migrating = [f"`{name}`" for name, service in spec.services.items() if service.migrate]
     release_workflows = [workflow for workflow in environment_workflows if workflow.pattern]
@@ -108,8 +108,9 @@ def build_plan(
         released=any(workflow.builds for workflow in release_workflows),
         by_hand=tuple(workflow for workflow in environment_workflows if workflow.by_hand),
         domains=_list_domains(every_host),
-        proxy_guides=plan_proxy_guides(hosts, [takeover.environment for takeover in takeovers]),
+        proxy_guides=plan_proxy_guides(hosts, takeovers),
         takeovers=takeovers,
+        pushed_before_takeovers=list_branches_before_takeovers(built_branches, takeovers),
         answering=_list_health_checked(spec, first_stacks),
         standing=tuple(accessories for host in hosts for accessories in list_long_running(host)),
         pushing=", ".join(stack.environment for stack in compose_stacks if stack.pushed),
@@ -128,7 +129,7 @@ def build_plan(
             deployed_refs=_list_deployed_refs(spec, needs),
             version_tags=list(dict.fromkeys(workflow.pattern for workflow in release_workflows)),
             required_checks=required_checks,
-            has_takeovers=bool(takeovers),
+            takeovers=takeovers,
         ),
         hatches=list_escape_hatches(spec),
         spec_text=spec_text,

@@ -2,19 +2,21 @@
 
 from collections.abc import Collection
 
-from kiwari_ci.plan_model import DeployHost, LongRunningAccessories, ProxyGuide
+from kiwari_ci.plan_model import DeployHost, LongRunningAccessories, ProxyGuide, Takeover
 from kiwari_ci.proxies.all_proxies import find_planned_proxy
 from kiwari_ci.proxies.base import list_auth_lists
 
 _STACK_GUIDE_TEMPLATE = "proxy/stack.md.j2"
 
 
-def plan_proxy_guides(hosts: tuple[DeployHost, ...], serving_environments: Collection[str]) -> tuple[ProxyGuide, ...]:
+def plan_proxy_guides(hosts: tuple[DeployHost, ...], takeovers: Collection[Takeover]) -> tuple[ProxyGuide, ...]:
     """Plan what the runbook says of the domains of proxies.
 
-    What concerns all hosts with one kind of proxy and one scheme comes first, then each host by itself. Something
-    serves the domains of `serving_environments` today.
+    What concerns all hosts with one kind of proxy and one scheme comes first, then each host by itself. Addresses of
+    which the takeovers say what to do are left out where there is nothing more to say.
     """
+    serving_environments = [takeover.environment for takeover in takeovers]
+    led = {each.address for takeover in takeovers for each in (*takeover.led_elsewhere, *takeover.led_by_name)}
     shared_hosts: dict[tuple[str, str], list[DeployHost]] = {}
     own_hosts: list[tuple[str, list[DeployHost]]] = []
     for host in hosts:
@@ -26,14 +28,18 @@ def plan_proxy_guides(hosts: tuple[DeployHost, ...], serving_environments: Colle
             own_hosts += [(proxy.guide_template, [host])] if proxy.guide_template else []
     guided_hosts = [(template, same_hosts) for (template, _), same_hosts in shared_hosts.items()]
     guides = [
-        _plan_proxy_guide(template, same_hosts, serving_environments)
+        _plan_proxy_guide(template, same_hosts, serving_environments, led)
         for template, same_hosts in (*guided_hosts, *own_hosts)
     ]
-    return tuple(guide for guide in guides if guide.sites or guide.stack)
+    return tuple(guide for guide in guides if guide.sites or guide.redirects or guide.stack)
 
 
-def _plan_proxy_guide(template: str, hosts: list[DeployHost], serving_environments: Collection[str]) -> ProxyGuide:
+def _plan_proxy_guide(
+    template: str, hosts: list[DeployHost], serving_environments: Collection[str], led_addresses: Collection[str]
+) -> ProxyGuide:
     sites = tuple(site for host in hosts for site in host.sites)
+    if find_planned_proxy(hosts[0].proxy).is_explained_by_takeover:
+        sites = tuple(site for site in sites if not all(route.address in led_addresses for route in site.routes))
     return ProxyGuide(
         template=template,
         host=hosts[0].name,

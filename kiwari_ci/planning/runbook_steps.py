@@ -6,18 +6,20 @@ reading each other's text.
 
 import json
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from kiwari_ci.plan_model import (
     Cluster,
     DeployHost,
     GitHubSetting,
+    KeyValue,
     PostgresServer,
     ProxyStack,
     RequiredSetting,
     SshPort,
     Stack,
+    Takeover,
 )
 from kiwari_ci.plan_model.runbook import (
     CREATE_ENV_FILES,
@@ -64,13 +66,14 @@ def plan_runbook(
     deployed_refs: Mapping[str, Sequence[DeployedRef]],
     version_tags: Sequence[str],
     required_checks: Sequence[str],
-    has_takeovers: bool,
+    takeovers: Sequence[Takeover],
 ) -> Runbook:
     """Plan the runbook; `repository_settings` are tokens and what builds and steps read, which belong to no host.
 
-    `deployed_refs` are the branches and tags that may deploy to each of GitHub's environments. With `has_takeovers`,
-    some values of the env files are those of today.
+    `deployed_refs` are the branches and tags that may deploy to each of GitHub's environments. With `takeovers`,
+    some values of the env files are those of today, and files for a folder that serves today are placed later.
     """
+    later_stacks = {takeover.stack for takeover in takeovers if takeover.has_same_folder}
     general_settings = [
         *(command for host in hosts for command in _plan_host_settings(project, host)),
         *(_plan_setting(setting) for setting in repository_settings),
@@ -87,8 +90,8 @@ def plan_runbook(
     )
     kept_apart = dict.fromkeys(f"`{pair.key}`" for host in hosts for pair in host.file_suffixes)
     return Runbook(
-        steps=_plan_steps(hosts, clusters, has_releases=bool(version_tags)),
-        hosts=tuple(_plan_host_commands(host, has_domains, has_takeovers) for host in hosts),
+        steps=_plan_steps(hosts, clusters, has_releases=bool(version_tags), has_takeovers=bool(takeovers)),
+        hosts=tuple(_plan_host_commands(host, has_domains, later_stacks, bool(takeovers)) for host in hosts),
         clusters=tuple(plan_cluster_commands(cluster) for cluster in clusters),
         schedules=tuple(_plan_schedule_commands(host) for host in hosts if host.has_schedule),
         create_environments=tuple(
@@ -196,11 +199,13 @@ def _list_environments_with_variables(settings: Iterable[SettingCommand]) -> tup
 
 
 def _plan_steps(
-    hosts: Sequence[DeployHost], clusters: Sequence[Cluster], has_releases: bool
+    hosts: Sequence[DeployHost], clusters: Sequence[Cluster], has_releases: bool, has_takeovers: bool
 ) -> dict[RunbookStepId, RunbookStep]:
     titles = dict(_STEP_TITLES)
     if any(host.servers for host in hosts):
         titles["network"] = "Network and PostgreSQL"
+    if has_takeovers:
+        titles["first_push"] = "Take over what serves today"
     unused: list[RunbookStepId] = []
     if not clusters:
         unused.append("cluster")
@@ -215,7 +220,11 @@ def _plan_steps(
     return {step_id: RunbookStep(step_id, number, title) for number, (step_id, title) in enumerate(titles.items(), 1)}
 
 
-def _plan_host_commands(host: DeployHost, has_domains: bool, has_takeovers: bool) -> HostCommands:
+def _plan_host_commands(
+    host: DeployHost, has_domains: bool, later_stacks: Collection[str], has_takeovers: bool
+) -> HostCommands:
+    first_env_files = tuple(file for file in host.env_files if file.partition("/")[0] not in later_stacks)
+    later_sources = [f"deploy/{stack.source_folder}" for stack in host.stacks if stack.name in later_stacks]
     return HostCommands(
         host=host,
         create_network=_plan_create_network(host),
@@ -225,9 +234,16 @@ def _plan_host_commands(host: DeployHost, has_domains: bool, has_takeovers: bool
         reload_proxies=tuple(_plan_reload_proxy(host, proxy) for proxy in host.fronts if proxy.reload),
         copy_files=(
             *(_plan_copy_files(host, source) for source in host.sources),
-            *_plan_renamed_copies(host),
+            *_plan_renamed_copies(host, host.renamed_sources),
         ),
-        renamed_copies=tuple(_plan_renamed_copies(host)),
+        renamed_copies=tuple(_plan_renamed_copies(host, host.renamed_sources)),
+        first_sources=tuple(source for source in host.sources if source not in later_sources),
+        first_renamed_copies=tuple(
+            _plan_renamed_copies(host, [pair for pair in host.renamed_sources if pair.value not in later_stacks])
+        ),
+        first_env_files=first_env_files,
+        create_first_env_files=format_create_env_files(host.variable, host.folder, first_env_files),
+        edit_first_env_files=format_edit_env_files(host.variable, host.folder, first_env_files),
         rollbacks=tuple(
             _plan_rollback(host, stack, instance.container) for stack in host.stacks for instance in stack.instances
         ),
@@ -245,14 +261,22 @@ def _plan_create_network(host: DeployHost) -> RunbookCommand:
 
 
 def _plan_env_files(host: DeployHost, has_takeovers: bool) -> tuple[RunbookCommand, ...]:
-    files = shlex.join(host.env_files)
+    create = format_create_env_files(host.variable, host.folder, host.env_files)
+    edit = format_edit_env_files(host.variable, host.folder, host.env_files)
+    if not has_takeovers:  # else some values are those of today, and the step says which
+        edit += " # for each change-me and '': openssl rand -hex 32"
+    return RunbookCommand(CREATE_ENV_FILES, create), RunbookCommand(EDIT_ENV_FILES, edit)
+
+
+def format_create_env_files(variable: str, folder: str, env_files: Iterable[str]) -> str:
+    """The command that copies the examples of those env files that are missing on a host."""
     copy_example = "[ -e $f ] || install -m 600 $f.example $f"
-    create = _format_ssh_command(host, f"cd {host.folder} && for f in {files}; do {copy_example}; done")
-    edit = f"ssh -t \"${host.variable}\" 'cd {host.folder} && editor {files}'"
-    hint = "# for each change-me and '': openssl rand -hex 32"
-    if has_takeovers:
-        hint = "# a value of today, or a new one: openssl rand -hex 32"
-    return RunbookCommand(CREATE_ENV_FILES, create), RunbookCommand(EDIT_ENV_FILES, f"{edit} {hint}")
+    return f"ssh \"${variable}\" 'cd {folder} && for f in {shlex.join(env_files)}; do {copy_example}; done'"
+
+
+def format_edit_env_files(variable: str, folder: str, env_files: Iterable[str]) -> str:
+    """The command that opens env files on a host in an editor."""
+    return f"ssh -t \"${variable}\" 'cd {folder} && editor {shlex.join(env_files)}'"
 
 
 def _plan_server_commands(host: DeployHost, server: PostgresServer) -> ServerCommands:
@@ -267,17 +291,26 @@ def _plan_reload_proxy(host: DeployHost, proxy: ProxyStack) -> RunbookCommand:
 
 
 def _plan_copy_files(host: DeployHost, source: str) -> RunbookCommand:
-    folder = source.removeprefix("deploy/")
-    extract = f"ssh \"${host.variable}\" 'umask 022; tar -x --strip-components=1 -C {host.folder}'"
-    return RunbookCommand(folder, f"git archive HEAD {source} | {extract}")
+    return RunbookCommand(source.removeprefix("deploy/"), format_copy_folder(host.variable, host.folder, source))
 
 
-def _plan_renamed_copies(host: DeployHost) -> Iterator[RunbookCommand]:
+def format_copy_folder(variable: str, folder: str, source: str) -> str:
+    """The command that copies a folder of `deploy/` to a host, under its name."""
+    extract = f"ssh \"${variable}\" 'umask 022; tar -x --strip-components=1 -C {folder}'"
+    return f"git archive HEAD {source} | {extract}"
+
+
+def format_renamed_copy(variable: str, folder: str, source: str, name: str) -> str:
+    """The command that copies a folder of `deploy/` to a host, under another name."""
+    extract = f"ssh \"${variable}\" 'umask 022; tar -x -C {folder}'"
+    return f"git archive --prefix={name}/ HEAD:{source} | {extract}"
+
+
+def _plan_renamed_copies(host: DeployHost, renamed_sources: Iterable[KeyValue]) -> Iterator[RunbookCommand]:
     """Plan the copies of folders that are called otherwise on the host."""
-    extract = f"ssh \"${host.variable}\" 'umask 022; tar -x -C {host.folder}'"
-    for pair in host.renamed_sources:
-        folder = pair.key.removeprefix("deploy/")
-        yield RunbookCommand(folder, f"git archive --prefix={pair.value}/ HEAD:{pair.key} | {extract}")
+    for pair in renamed_sources:
+        line = format_renamed_copy(host.variable, host.folder, pair.key, pair.value)
+        yield RunbookCommand(pair.key.removeprefix("deploy/"), line)
 
 
 def _plan_rollback(host: DeployHost, stack: Stack, container: str) -> RunbookCommand:

@@ -1,54 +1,299 @@
 """Plans what the runbook says of an environment that serves already: its containers, and what becomes of each."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Literal
 
 from kiwari_ci.effective_spec import EffectiveEnvironment, EffectiveSpec
 from kiwari_ci.effective_spec.containers import EffectiveService
 from kiwari_ci.effective_spec.databases import PLACEHOLDER
 from kiwari_ci.effective_spec.values import find_published_port
-from kiwari_ci.plan_model import AccessoryContainer, ComposeStack, Stack, TakenOverContainer, Takeover
-from kiwari_ci.plan_model.runbook import ValuesOfToday
+from kiwari_ci.plan_model import (
+    AccessoryContainer,
+    BuiltBranch,
+    ComposeStack,
+    EnvironmentWorkflow,
+    Stack,
+    TakenOverContainer,
+    Takeover,
+    TakeoverCommands,
+)
+from kiwari_ci.plan_model.runbook import LedAddress
+from kiwari_ci.planning.runbook_steps import (
+    format_copy_folder,
+    format_create_env_files,
+    format_edit_env_files,
+    format_renamed_copy,
+)
 from kiwari_ci.proxies.all_proxies import find_proxy
 from kiwari_ci.proxies.base import UNKNOWN_SWITCH_TEMPLATE
 
+_COMPOSE_FILES = "*compose*.y*ml"  # the names that Compose looks for, and those that people give to further files
 
-def plan_takeovers(spec: EffectiveSpec, all_stacks: Iterable[Stack]) -> tuple[Takeover, ...]:
+
+def plan_takeovers(
+    spec: EffectiveSpec,
+    all_stacks: Iterable[Stack],
+    built_branches: Collection[BuiltBranch],
+    environment_workflows: Collection[EnvironmentWorkflow],
+) -> tuple[Takeover, ...]:
     """Plan the takeovers in the order in which a person does them: those that others promote from come first."""
     stacks = {stack.environment: stack for stack in all_stacks if isinstance(stack, ComposeStack)}
     environments = [spec.environments[name] for name in stacks if spec.environments[name].model.takeover]
     environments.sort(key=lambda environment: environment.model.promote is not None)
-    return tuple(_plan_takeover(environment, stacks[environment.name]) for environment in environments)
+    workflows_by_branch = {built.branch: built.workflows for built in built_branches}
+    own_workflows = {workflow.name: workflow for workflow in environment_workflows}
+    takeovers = []
+    for environment in environments:
+        branch = environment.model.deploy_on.push or ""
+        takeovers.append(
+            _plan_takeover(
+                environment,
+                stacks[environment.name],
+                branch_workflows=workflows_by_branch.get(branch, ()),
+                own_workflow=own_workflows.get(environment.workflow) if environment.has_own_workflow else None,
+            )
+        )
+    return tuple(takeovers)
 
 
-def _plan_takeover(environment: EffectiveEnvironment, stack: ComposeStack) -> Takeover:
+def list_branches_before_takeovers(
+    built_branches: Iterable[BuiltBranch], takeovers: Iterable[Takeover]
+) -> tuple[BuiltBranch, ...]:
+    """List the branches that no takeover pushes: they are built, and deployed to other environments, if to any."""
+    taken_branches = {takeover.branch for takeover in takeovers}
+    return tuple(built for built in built_branches if built.branch not in taken_branches)
+
+
+def _plan_takeover(
+    environment: EffectiveEnvironment,
+    stack: ComposeStack,
+    branch_workflows: Sequence[str],
+    own_workflow: EnvironmentWorkflow | None,
+) -> Takeover:
     today = environment.model.takeover
     assert today
-    has_other_project = today.project != stack.name
+    project = today.project or ""
+    folder = today.folder or ""
+    ports = today.ports or ""
+    has_same_folder = folder == f"{environment.first_host.directory}/{stack.name}"
     proxy_options = environment.first_host.proxy
     proxy = find_proxy(proxy_options.kind)
+    finds_by_name = proxy.is_on_shared_network and not proxy.reads_labels and not proxy.stack_name(proxy_options)
+    switch_template = _choose_switch_template(environment)
+    variables = tuple(host.variable for host in environment.hosts)
+    containers = tuple(_plan_container(environment, *names) for names in today.containers.items())
+    replaced = tuple(container for container in containers if container.is_replaced)
+    beside = tuple(container for container in containers if container.runs_beside)
+    workers_beside = tuple(container for container in beside if not container.called_at)
+    servers_beside = tuple(container for container in beside if container.called_at)
+    staying = [accessory.container for accessory in _list_staying_accessories(environment, stack)]
+    staying += [ports] if ports else []
+    branch = environment.model.deploy_on.push or ""
     return Takeover(
         environment=environment.name,
         stack=stack.name,
-        host_variables=tuple(host.variable for host in environment.hosts),
+        host_variables=variables,
         host_folder=environment.first_host.home_folder,
-        project=today.project or "",
-        folder=today.folder or "",
-        has_same_folder=today.folder == f"{environment.first_host.directory}/{stack.name}",
+        doctor_command=_format_doctor_command(environment),
+        project=project,
+        folder=folder,
+        has_same_folder=has_same_folder,
         workflows=tuple(today.workflows or ()),
-        ports=today.ports or "",
+        ports=ports,
+        proxy_service=_find_compose_service(project, ports),
         has_https=environment.url_scheme == "https",
-        containers=tuple(
-            _plan_container(environment, name, container_today) for name, container_today in today.containers.items()
-        ),
-        values=tuple(_list_values(environment, stack)),
-        connect_commands=tuple(_list_connect_commands(environment, stack)),
-        connected_commands=tuple(_list_connected_commands(environment, stack)),
-        moved_volumes=_list_moved_volumes(stack) if has_other_project else "",
+        containers=containers,
+        volumes_today=_format_volumes_today(stack, project),
         network=proxy_options.network,
-        switch_template=_choose_switch_template(environment),
-        finds_by_name=proxy.is_on_shared_network and not proxy.reads_labels,
+        switch_template=switch_template,
+        has_proxy_files=switch_template == UNKNOWN_SWITCH_TEMPLATE,
+        is_proxy_changed=bool(_list_led_addresses(servers_beside)) and not proxy.reads_labels,
+        branch=branch,
+        first_tag=own_workflow.example if own_workflow else "",
+        replaced=replaced,
+        beside=beside,
+        workers_beside=workers_beside,
+        servers_beside=servers_beside,
+        called_beside=tuple(container for container in servers_beside if not container.addresses),
+        led_elsewhere=_list_led_addresses(servers_beside),
+        led_by_name=_list_led_addresses(replaced) if finds_by_name else (),
+        staying=tuple(staying),
+        commands=TakeoverCommands(
+            show_values=() if stack.sent else tuple(_list_value_commands(environment, stack)),
+            show_kept_values=tuple(_list_value_commands(environment, stack)) if stack.sent else (),
+            connect=tuple(_list_connect_commands(environment, stack)),
+            show_networks=_plan_show_networks(variables, staying),
+            copy_folder=_plan_for_each_host(variables, _format_copy(folder)) if has_same_folder else (),
+            place_files=tuple(_list_place_commands(environment, stack)) if has_same_folder else (),
+            restore_folder=_plan_for_each_host(variables, _format_restore(folder)) if has_same_folder else (),
+            deploy=_plan_deploy_commands(branch, own_workflow),
+            start_runs=tuple(f"gh workflow run {workflow}.yml --ref {branch}" for workflow in branch_workflows),
+            restart_from_old_files=_plan_restart(variables, folder, has_same_folder, replaced, beside),
+            stop_workers=_plan_stop(variables, [container.today for container in workers_beside]),
+            stop_servers=_plan_stop(variables, [container.today for container in servers_beside]),
+            start_old=_plan_start(variables, [container.today for container in beside]),
+            stop_new=_plan_stop(variables, [container.container for container in beside]),
+            show_traffic=_plan_show_traffic(variables, servers_beside),
+            show_work=_plan_show_work(variables, workers_beside),
+            show_stopped=_plan_show_stopped(variables, beside),
+            remove_old=_plan_remove(variables, replaced, beside),
+            mark_old_files=_plan_mark_old_files(variables, folder, has_same_folder, bool(staying)),
+        ),
     )
+
+
+def _format_doctor_command(environment: EffectiveEnvironment) -> str:
+    """The command that compares the servers of an environment with the spec, under the logins of this page."""
+    logins = " ".join(f'--ssh {host.name}="${host.variable}"' for host in environment.hosts)
+    return f"kiwari-ci doctor --env {environment.name} {logins}"
+
+
+def _find_compose_service(project: str, container: str) -> str:
+    """Find the service of a container that Compose has named, as in `shop-caddy-1`; empty for another name."""
+    has_compose_name = bool(project) and container.startswith(f"{project}-") and container.endswith("-1")
+    return container.removeprefix(f"{project}-").removesuffix("-1") if has_compose_name else ""
+
+
+def _format_volumes_today(stack: ComposeStack, project: str) -> str:
+    """Format the line of the spec that keeps the volumes, which Compose would make anew in another project."""
+    names = [volume.name for volume in stack.volumes if not volume.existing]
+    if not names or project == stack.name:
+        return ""
+    pairs = ", ".join(f"{name}: {project or 'PROJECT'}_{name}" for name in names)
+    return f"volumes: {{{pairs}}}"
+
+
+def _list_led_addresses(containers: Iterable[TakenOverContainer]) -> tuple[LedAddress, ...]:
+    return tuple(
+        LedAddress(address, container.today, container.pass_to)
+        for container in containers
+        for address in container.addresses
+    )
+
+
+def _plan_for_each_host(variables: Iterable[str], script: str) -> tuple[str, ...]:
+    """Plan the command that runs a script on each host; it has no single quotes."""
+    return tuple(f"ssh \"${variable}\" '{script}'" for variable in variables)
+
+
+def _list_place_commands(environment: EffectiveEnvironment, stack: ComposeStack) -> Iterator[str]:
+    """Bring the stack's files to each host, and fill in its env files."""
+    env_files = [f"{stack.name}/{env_file.name}" for env_file in stack.env_files]
+    source = f"deploy/{stack.source_folder}"
+    for host in environment.hosts:
+        if stack.other_source_folder:
+            yield format_renamed_copy(host.variable, host.home_folder, source, stack.name)
+        else:
+            yield format_copy_folder(host.variable, host.home_folder, source)
+    if not env_files:
+        return
+    for host in environment.hosts:
+        yield format_create_env_files(host.variable, host.home_folder, env_files)
+    if not stack.sent:
+        yield from _list_value_commands(environment, stack)
+    for host in environment.hosts:
+        yield format_edit_env_files(host.variable, host.home_folder, env_files)
+
+
+def _plan_deploy_commands(branch: str, own_workflow: EnvironmentWorkflow | None) -> tuple[str, ...]:
+    """What a person types to deploy the environment for the first time."""
+    if branch:
+        return (f"git push origin {branch}",)
+    assert own_workflow, "an environment that no push deploys has a workflow of its own"
+    if own_workflow.example:
+        return (f"git tag {own_workflow.example} && git push origin {own_workflow.example}",)
+    return own_workflow.commands[:1]
+
+
+def _plan_stop(variables: Sequence[str], names: Iterable[str]) -> tuple[str, ...]:
+    """Stop containers, and keep them stopped when Docker starts again."""
+    scripts = [f"docker update --restart no {name} && docker stop {name}" for name in names]
+    return tuple(command for script in scripts for command in _plan_for_each_host(variables, script))
+
+
+def _plan_start(variables: Sequence[str], names: Iterable[str]) -> tuple[str, ...]:
+    """Start containers that were stopped."""
+    scripts = [f"docker update --restart unless-stopped {name} && docker start {name}" for name in names]
+    return tuple(command for script in scripts for command in _plan_for_each_host(variables, script))
+
+
+def _plan_remove(
+    variables: Sequence[str], replaced: Iterable[TakenOverContainer], beside: Iterable[TakenOverContainer]
+) -> tuple[str, ...]:
+    """Remove the old containers, which are stopped: without `-f`, Docker refuses to remove one that runs."""
+    names = [f"{container.today}-before" for container in replaced]
+    names += [container.today for container in beside]
+    return _plan_for_each_host(variables, f"docker rm {' '.join(names)}") if names else ()
+
+
+def _plan_mark_old_files(
+    variables: Sequence[str], folder: str, has_same_folder: bool, has_staying: bool
+) -> tuple[str, ...]:
+    """Make the Compose files of today harmless: nobody starts the old containers from them by accident.
+
+    Files from which something is still started keep their names, and say in their first line how to use them.
+    """
+    if not folder:
+        return ()
+    old_folder = f"{folder}-before" if has_same_folder else folder
+    warning = "# kiwari-ci deploys services of this project: never run docker compose down, nor up without a service"
+    mark = f'for file in {_COMPOSE_FILES}; do sed -i "1i {warning}" "$file"; done'
+    rename = f'for file in {_COMPOSE_FILES}; do mv "$file" "$file.before"; done'
+    return _plan_for_each_host(variables, f"cd {old_folder} && {mark if has_staying else rename}")
+
+
+def _plan_show_traffic(variables: Sequence[str], servers: Iterable[TakenOverContainer]) -> tuple[str, ...]:
+    """Print how many bytes the old and the new containers have received and sent."""
+    led = [container for container in servers if container.addresses]
+    names = " ".join(f"{container.today} {container.container}" for container in led)
+    return _plan_for_each_host(variables, f'docker stats --no-stream --format "{{{{.Name}}}} {{{{.NetIO}}}}" {names}')
+
+
+def _plan_show_work(variables: Sequence[str], workers: Iterable[TakenOverContainer]) -> tuple[str, ...]:
+    """Print the last lines of the new workers."""
+    scripts = [f"docker logs --tail 20 {container.container}" for container in workers]
+    return tuple(command for script in scripts for command in _plan_for_each_host(variables, script))
+
+
+def _plan_show_stopped(variables: Sequence[str], beside: Iterable[TakenOverContainer]) -> tuple[str, ...]:
+    """Print the state of the old containers."""
+    names = " ".join(container.today for container in beside)
+    return _plan_for_each_host(variables, f'docker inspect -f "{{{{.Name}}}} {{{{.State.Status}}}}" {names}')
+
+
+def _plan_show_networks(variables: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """Print the networks of what stays."""
+    if not names:
+        return ()
+    networks = "{{range \\$name, \\$settings := .NetworkSettings.Networks}} {{\\$name}}{{end}}"
+    return _plan_for_each_host(variables, f'docker inspect -f "{{{{.Name}}}}:{networks}" {" ".join(names)}')
+
+
+def _format_copy(folder: str) -> str:
+    """Copy the files of today, once: a second copy would be one of the new files."""
+    return f"[ -e {folder}-before ] || cp -a {folder} {folder}-before"
+
+
+def _format_restore(folder: str) -> str:
+    """Put the files of today back; the other file names images of the new pipeline, which the old one would start."""
+    return f"rm -f {folder}/docker-compose.override.yml && cp -a {folder}-before/. {folder}"
+
+
+def _plan_restart(
+    variables: Sequence[str],
+    folder: str,
+    has_same_folder: bool,
+    replaced: Sequence[TakenOverContainer],
+    beside: Sequence[TakenOverContainer],
+) -> tuple[str, ...]:
+    """Start the containers of today from their Compose file, after the new ones and the kept ones are gone."""
+    kept_names = [f"{container.today}-before" for container in replaced]
+    names = [container.container for container in (*replaced, *beside)] + kept_names
+    # Some of these containers may not exist.
+    remove = f"docker rm -f {' '.join(names)} || true"
+    start = f"cd {folder} && docker compose up -d --pull never"
+    scripts = (_format_restore(folder), remove, start) if has_same_folder else (remove, start)
+    return tuple(command for script in scripts for command in _plan_for_each_host(variables, script))
 
 
 def _choose_switch_template(environment: EffectiveEnvironment) -> str:
@@ -61,13 +306,8 @@ def _choose_switch_template(environment: EffectiveEnvironment) -> str:
     return UNKNOWN_SWITCH_TEMPLATE if proxy.stack_name(options) else proxy.switch_template
 
 
-def _list_moved_volumes(stack: ComposeStack) -> str:
-    """List the volumes that Compose would make anew, by their names in Docker."""
-    return ", ".join(f"`{stack.name}_{volume.name}`" for volume in stack.volumes if not volume.existing)
-
-
-def _list_values(environment: EffectiveEnvironment, stack: ComposeStack) -> Iterator[ValuesOfToday]:
-    """List the keys that a person fills in, by the container of today that has their values.
+def _list_value_commands(environment: EffectiveEnvironment, stack: ComposeStack) -> Iterator[str]:
+    """Print the values of today for the keys that a person fills in; behind each command, where they belong.
 
     The example of the env file has a value for every other key, which is often another one than today: the new
     container of a service can have another name, for example.
@@ -81,31 +321,10 @@ def _list_values(environment: EffectiveEnvironment, stack: ComposeStack) -> Iter
         keys = [key for key, example in examples.items() if not example or PLACEHOLDER in example]
         if not keys:
             continue
-        place = f"`{stack.name}/{container.env_file}`"
-        if stack.sent:
-            place = f"secrets and variables of the environment `{environment.name}` on GitHub"
         printed = "{{range .Config.Env}}{{println .}}{{end}}"
         script = f"docker inspect -f '{printed}' {container_today} | grep -E '^({'|'.join(keys)})='"
-        yield ValuesOfToday(
-            container=container_today,
-            keys=", ".join(f"`{key}`" for key in keys),
-            place=place,
-            command=f'ssh "${variable}" "{script}"',
-        )
-
-
-def _list_connected_commands(environment: EffectiveEnvironment, stack: ComposeStack) -> Iterator[str]:
-    """Show the networks of what is connected, on each host."""
-    today = environment.model.takeover
-    assert today
-    names = [accessory.container for accessory in _list_staying_accessories(environment, stack)]
-    if today.ports:
-        names.append(today.ports)
-    if not names:
-        return
-    networks = "{{range \\$name, \\$settings := .NetworkSettings.Networks}} {{\\$name}}{{end}}"
-    for host in environment.hosts:
-        yield f'ssh "${host.variable}" \'docker inspect -f "{{{{.Name}}}}:{networks}" {" ".join(names)}\''
+        place = f"the environment {environment.name}" if stack.sent else f"{stack.name}/{container.env_file}"
+        yield f'ssh "${variable}" "{script}" # for {place}'
 
 
 def _list_staying_accessories(environment: EffectiveEnvironment, stack: ComposeStack) -> list[AccessoryContainer]:
@@ -155,13 +374,14 @@ def _format_connect(network: str, container: str, aliases: tuple[str, ...] = ())
 
 def _plan_container(environment: EffectiveEnvironment, name: str, today: str) -> TakenOverContainer:
     container = environment.containers[name]
+    port = container.options.port
     return TakenOverContainer(
         name=name,
         today=today,
         container=container.container_name,
         addresses=tuple(route.address for route in container.routes),
         pass_to=_describe_target(environment, name),
-        has_port=container.options.port is not None,
+        called_at=f"{container.container_name}:{port}" if port is not None else "",
         outcome=_decide_outcome(environment, name, today),
     )
 

@@ -44,8 +44,9 @@ BUILD_JOB = "build-and-push"
 CHECK_COMMIT_JOB = "check-commit"
 _UNAUTHORIZED = 401  # the status of HTTP: the whole module `http` takes time to load
 _EXAMPLE_VERSION = "0.1.0"
-# Added to the run number, so that it is higher than any count of commits, and any version below 100.0.0, before it.
-_RUN_BASE = 100_000_000_000
+# Added to the run number, so that it is higher than any count of commits before it, and any version or candidate below
+# 999.0.0, whose number has three digits for each part. The hosts take numbers of up to 12 digits.
+_RUN_BASE = 999_000_000_000
 _SEQUENCE_OUTPUT = "sequence_number"  # no service has such a name
 # Of a deploy, which needs jobs that a run may skip. One that ran too long is cancelled, which `failure()` is not.
 _NOTHING_FAILED = "!failure() && !cancelled() && !contains(needs.*.result, 'cancelled')"

@@ -58,6 +58,10 @@ class Proxy(Protocol):
         """The template of how a person makes it send requests to the new container in place of the one of today."""
 
     @property
+    def is_explained_by_takeover(self) -> bool:
+        """Whether the guide has nothing to add to what a takeover says of an address that is served today."""
+
+    @property
     def has_one_guide_for_all_hosts(self) -> bool:
         """Whether the runbook lists the domains of all hosts together."""
 
@@ -95,6 +99,7 @@ class ExistingProxy:
     has_admin_api = False
     reads_labels = False
     is_on_shared_network = False
+    is_explained_by_takeover = False
     has_one_guide_for_all_hosts = False
 
     def stack_name(self, options: schema.Proxy) -> str:

@@ -11,6 +11,7 @@ class CustomProxy(ExistingProxy):
     name_cache_seconds = 11  # as nginx with `resolver … valid=10s`, which keeps a name the longest
     unrouted_statuses: tuple[int, ...] = ()
     is_on_shared_network = True
+    is_explained_by_takeover = True
     guide_template = "proxy/custom.md.j2"
     switch_template = UNKNOWN_SWITCH_TEMPLATE
 

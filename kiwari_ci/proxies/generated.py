@@ -15,6 +15,7 @@ class GeneratedProxy:
     is_on_shared_network = True
     guide_template = ""
     switch_template = UNKNOWN_SWITCH_TEMPLATE
+    is_explained_by_takeover = False
     has_one_guide_for_all_hosts = False
 
     def stack_name(self, options: schema.Proxy) -> str:

@@ -11,6 +11,7 @@ class Ingress(ExistingProxy):
     supported_keys = frozenset({"class", "issuer"})
     name_cache_seconds = 0  # a pod that goes serves on until every proxy knows it
     unrouted_statuses = (404,)
+    is_explained_by_takeover = False
     guide_template = ""
     switch_template = ""  # no container is taken over on a cluster
 

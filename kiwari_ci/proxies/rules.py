@@ -83,8 +83,10 @@ def _iter_routes(spec: EffectiveSpec) -> Iterator[tuple[EffectiveContainer, Yaml
 
 
 def _check_schemes(source: YamlSource, spec: EffectiveSpec) -> Problems:
-    """A domain has one scheme, also where it leads to several hosts."""
+    """A domain has one scheme, also where it leads to several hosts; without a domain, no client uses one."""
     for environment in spec.environments.values():
+        if not any(container.routes for container in environment.containers.values()):
+            continue
         for host in environment.hosts:
             if host.proxy.scheme != environment.url_scheme:
                 first = environment.first_host

@@ -21,6 +21,7 @@ class Traefik:
     has_admin_api = False
     reads_labels = True
     is_on_shared_network = True
+    is_explained_by_takeover = False
     guide_template = "proxy/traefik.md.j2"
     switch_template = "proxy/switch-traefik.md.j2"
     has_one_guide_for_all_hosts = False

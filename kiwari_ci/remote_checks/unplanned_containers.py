@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from kiwari_ci.plan_model import ComposeStack, DeployHost, Takeover
 from kiwari_ci.proxies.all_proxies import find_planned_proxy
 from kiwari_ci.remote_checks.findings import Finding, FindingGroup
+from kiwari_ci.remote_checks.runbook_index import RunbookIndex
 from kiwari_ci.remote_checks.running_setup import was_ever_deployed
 from kiwari_ci.remote_checks.ssh_host import ContainerState, HostFacts
 
@@ -17,19 +18,26 @@ _NOT_OF_SPEC = "and is not part of the spec"
 
 
 def check_unplanned_containers(
-    group: FindingGroup, host: DeployHost, stack: ComposeStack, facts: HostFacts, takeover: Takeover | None
+    group: FindingGroup,
+    host: DeployHost,
+    stack: ComposeStack,
+    facts: HostFacts,
+    takeover: Takeover | None,
+    runbook: RunbookIndex,
 ) -> Iterator[Finding]:
     """Report each container of the stack's project that is not in the spec, once the stack was deployed.
 
-    Before that, what runs in a project of the same name serves, and is still to be taken over.
+    Before that, what runs in a project of the same name serves, and is still to be taken over. Containers of today that
+    the spec names in `takeover` may belong to any project.
     """
     if not was_ever_deployed(stack, facts):
         return
     planned_names = {container.container for container in stack.containers}
     planned_names |= {f"{name}-next" for name in planned_names}
     for name, container in facts.containers().items():
-        if container.project == stack.name and name not in planned_names:
-            yield _judge_container(group, host, stack, facts, takeover, container)
+        is_of_stack = container.project == stack.name or bool(_find_successor(takeover, name))
+        if is_of_stack and name not in planned_names:
+            yield _judge_container(group, host, stack, facts, takeover, runbook, container)
 
 
 def _judge_container(
@@ -38,6 +46,7 @@ def _judge_container(
     stack: ComposeStack,
     facts: HostFacts,
     takeover: Takeover | None,
+    runbook: RunbookIndex,
     container: ContainerState,
 ) -> Finding:
     name = container.name
@@ -55,7 +64,8 @@ def _judge_container(
         return group.ok(name, f"runs, {_NOT_OF_SPEC}: it stays. {proxy_reason}")
     successor = _find_successor(takeover, name)
     if successor:
-        return group.ok(name, f"runs beside {successor}, which replaces it: stop it when nothing uses it any more")
+        saw = f"still runs beside {successor}, and may get its requests or do its work"
+        return group.wrong(name, saw, "stopped, after you have switched over", runbook.step("first_push"))
     state = "runs" if container.status == "running" else container.status
     return group.ok(name, f"{state}, {_NOT_OF_SPEC}: no deploy starts, stops or removes it")
 

@@ -324,7 +324,7 @@ class Hooks(SpecModel):
 
 
 class Takeover(SpecModel):
-    """What serves an environment today, before its first deploy. The runbook's chapter on the takeover follows it."""
+    """What serves an environment today, before its first deploy. The runbook's steps follow it."""
 
     containers: dict[Slug, ExistingName] = Field(
         {},

@@ -31,7 +31,7 @@ case "$1 $2" in
   *) echo "not known: gh $*" >&2 && exit 1 ;;
 esac
 """
-ITEM = re.compile(r"^\d+\. \*\*(\w+)", re.MULTILINE)
+ITEM = re.compile(r"^\*\*\d+\. (\w+)", re.MULTILINE)
 BLOCK = re.compile(r"^ *```bash\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 
 
@@ -72,10 +72,10 @@ def draft(case: str, folder: Path, slug: str) -> str:
 
 
 def read_chapter(tree: Path, environment: str) -> dict[str, Step]:
-    """An environment's section, by the first word of its steps; before the first step: `Copy`."""
+    """An environment's section, by the first word of its steps; before the first step: `Start`."""
     text = (tree / "deploy/RUNBOOK.md").read_text()
-    (section,) = re.findall(rf"^### Take over {environment}\n(.*?)^##", text, re.MULTILINE | re.DOTALL)
-    parts = ITEM.split(f"1. **Copy{section}")
+    (section,) = re.findall(rf"^#### Take over {environment}\n(.*?)^##", text, re.MULTILINE | re.DOTALL)
+    parts = ITEM.split(f"**1. Start{section}")
     chapter = {}
     for name, body in zip(parts[1::2], parts[2::2], strict=True):
         blocks = []
@@ -121,33 +121,42 @@ class Move:
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         return done
 
-    def follows(self, number: int) -> None:
-        """Does a step of the runbook that comes after the chapter; a person edits the env files in an editor."""
+    def follows(self, number: int) -> str:
+        """Does a numbered step of the runbook; a person edits the env files in an editor."""
         commands, worked = step(number, self.person.clone)
-        lines = [line for line in commands.splitlines(keepends=True) if "editor " not in line]
-        self.types("".join(line for line in lines if "USER@ADDRESS" not in line))
+        printed = self._types_what_no_editor_opens(commands)
         if number != 2:
             self.types(worked)
+        return printed
+
+    def _types_what_no_editor_opens(self, commands: str) -> str:
+        lines = [line for line in commands.splitlines(keepends=True) if "editor " not in line]
+        return self.types("".join(lines)).stdout
 
     def chapter(self, environment: str) -> dict[str, Step]:
         """The chapter's steps for an environment."""
         return read_chapter(self.person.clone, environment)
 
-    def prepares(self, environment: str, is_first: bool = True) -> None:
-        """Does the step that brings files, values, keys and networks to the server; the keys only once."""
-        for number in (1, 2, 3, 4, 5, 6):
-            if is_first or number in (1, 2, 6):
-                self.follows(number)
-        step = self.chapter(environment)["Prepare"]
-        if "give the value that the running container has" in step.text:
-            self._fill(environment, self.types(step.find("These commands print the values")).stdout)
-        if "connect the containers" in step.text:
-            self.types(step.find("connect the containers"))
-            assert f" {self.host.network}" in self.types(step.find("each container with its networks")).stdout
+    def prepares(self) -> None:
+        """Does the steps before the takeover: they bring files, values, keys and networks to the server."""
+        for number in (1, 3, 4, 5):
+            self.follows(number)
+        if self.plan.runbook.has_first_env_files:
+            values = self.follows(2)
+            for environment in self.stacks:
+                self._fill(environment, values)
+        networks = self.follows(6)
+        if any(takeover.commands.connect for takeover in self.plan.takeovers):
+            assert f" {self.host.network}" in networks
         settings_folder = self.person.home / "github"
         for kind, prefix in (("secret", "secrets"), ("variable", "vars")):
             for path in (settings_folder / kind).iterdir():
                 self.settings.setdefault(f"{prefix}.{path.name}", path.read_text())
+
+    def brings_files(self, environment: str) -> None:
+        """Does the step that copies the folder of today, and brings the new files into it."""
+        bring = self.chapter(environment)["Bring"].find("Fill in each")
+        self._fill(environment, self._types_what_no_editor_opens(bring))
 
     def _fill(self, environment: str, values: str) -> None:
         """Puts the values of running containers into the env files that want them, as a person does in an editor."""
@@ -164,7 +173,8 @@ class Move:
     def checks(self, environment: str) -> str:
         """Asks what a deploy would refuse."""
         (block,) = self.chapter(environment)["Check"].blocks
-        return self.types(block.text).stdout
+        lines = [line for line in block.text.splitlines() if not line.startswith("kiwari-ci doctor")]
+        return self.types("\n".join(lines)).stdout
 
     def deploys(self, environment: str, pattern: str, digests: Mapping[str, str]) -> str:
         """Merges: the new workflows deploy; then the person looks at what serves."""
@@ -181,14 +191,14 @@ class Move:
 
     def reads_traffic(self, environment: str) -> dict[str, str]:
         """What each container has received, as the chapter's command prints it."""
-        shown = self.types(self.chapter(environment)["Switch"].find("the new containers get the requests")).stdout
+        shown = self.types(self.chapter(environment)["Switch"].find("each new container has grown")).stdout
         return {line.split()[0]: line.split()[1] for line in shown.splitlines()}
 
     def stops_old(self, environment: str) -> None:
         """Stops the containers that the new ones run beside, as the chapter says."""
         step = self.chapter(environment)["Switch"]
         self.types(step.find("Then stop the old containers"))
-        (show,) = re.findall(r"and `([^`]+)` prints `exited`", step.text)
+        show = step.find("these commands print `exited`")
         assert all(line.endswith(" exited") for line in self.types(show).stdout.splitlines())
 
     def starts_old(self, environment: str) -> None:

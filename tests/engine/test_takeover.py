@@ -75,14 +75,16 @@ def test_from_the_first_users_own_pipeline_behind_nginx_proxy_manager(tmp_path: 
         chapter = move.chapter("staging")
         compose_file = server.docker_folder / "pos-staging/docker-compose.yml"
         by_hand = compose_file.read_text()
+        of_production = (server.docker_folder / "pos-production/docker-compose.yml").read_text()
         with asked(server, *STAGING, *PRODUCTION) as answers:
-            move.types(chapter["Copy"].blocks[0].text)
+            move.prepares()
             move.types(chapter["Disable"].blocks[0].text)
-            move.prepares("staging")
-            assert compose_file.read_text() != by_hand
-            move.types(chapter["Prepare"].find("To go back"))
             assert compose_file.read_text() == by_hand
-            move.prepares("staging", is_first=False)
+            move.brings_files("staging")
+            assert compose_file.read_text() != by_hand
+            move.types(chapter["Bring"].find("To go back"))
+            assert compose_file.read_text() == by_hand
+            move.brings_files("staging")
             assert "ready" in move.checks("staging")
             move.deploys("staging", "*-ci.yml", digests)
         for url in PRODUCTION:
@@ -97,13 +99,13 @@ def test_from_the_first_users_own_pipeline_behind_nginx_proxy_manager(tmp_path: 
         assert compose_file.read_text() == by_hand
         assert server.image("pos-api-staging") == f"{images.registry}/kiwari-api:staging", "and no new image is pinned"
 
-        move.prepares("staging", is_first=False)
+        move.brings_files("staging")
         move.deploys("staging", "*-ci.yml", digests)
         with asked(server, *PRODUCTION) as answers:
             chapter = move.chapter("production")
-            move.types(chapter["Copy"].blocks[0].text)
             move.types(chapter["Disable"].blocks[0].text)
-            move.prepares("production", is_first=False)
+            move.brings_files("production")
+            assert (server.docker_folder / "pos-production-before/docker-compose.yml").read_text() == of_production
             assert "ready" in move.checks("production")
             move.deploys("production", "promote.yml", digests)
         for url in PRODUCTION:
@@ -144,7 +146,7 @@ def start_shop(move: Move) -> None:
 def moves_one(move: Move, digests: dict[str, str]) -> None:
     """Follows the chapter of production up to the deploy."""
     chapter = move.chapter("production")
-    move.prepares("production")
+    move.prepares()
     assert "ready" in move.checks("production")
     move.types(chapter["Disable"].blocks[0].text)
     move.deploys("production", "*-ci.yml", digests)
@@ -247,7 +249,7 @@ def test_from_nginx_on_the_host(tmp_path: Path) -> None:
         start_shop(move)
         with nginx_on_the_host(move):
             move.wait_for(SHOP, "web-by-hand")
-            assert "the service is down for seconds" in move.chapter("production")["Copy"].text
+            assert "the service is down for seconds" in move.chapter("production")["Start"].text
             digests = {"web": move.images.push("shop-web", "web-new", port=8080, tag="new")}
             with asked(server, SHOP) as answers:
                 moves_one(move, digests)

@@ -15,7 +15,7 @@ from kiwari_ci.commands.init.compose_files import (
     summarize_value,
 )
 from kiwari_ci.commands.init.draft_text import CommentedMapping
-from kiwari_ci.commands.init.findings import SpecDraft
+from kiwari_ci.commands.init.findings import RepositoryFindings, SpecDraft
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.compose_file import split_command
 from kiwari_ci.readers.duration import is_duration, parse_duration
@@ -234,14 +234,23 @@ def list_portable_volumes(container: DetectedContainer) -> list[str]:
     ]
 
 
-def add_volume_decision(draft: SpecDraft, entry_path: YamlPath, container: DetectedContainer) -> None:
-    """Ask about data that stays behind when the stack gets another name."""
+def add_volume_decision(
+    draft: SpecDraft, facts: RepositoryFindings, entry_path: YamlPath, container: DetectedContainer
+) -> None:
+    """Ask about data that stays behind when the stack gets another name, and say what the same name costs."""
+    keeps_projects = bool(facts.environments) and all(each.name in facts.stack_names for each in facts.environments)
     names = {volume.partition(":")[0] for volume in list_portable_volumes(container)}
     if any(not name.startswith("/") and name not in container.existing_volumes for name in names):
-        question = (
-            f"{entry_path[1]} has volumes, which Compose calls STACK_VOLUME: "
-            "a stack with a new name starts with empty ones, unless `volumes` of the environment names today's"
-        )
+        if keeps_projects:
+            question = (
+                f"{entry_path[1]} has volumes, which keep their names in today's project: the price is that "
+                "`docker compose down` in today's folder stops the new containers, too"
+            )
+        else:
+            question = (
+                f"{entry_path[1]} has volumes, which Compose calls STACK_VOLUME: "
+                "a stack with a new name starts with empty ones, unless `volumes` of the environment names today's"
+            )
         draft.decide((*entry_path, "volumes"), question)
 
 

@@ -123,7 +123,7 @@ def _add_container_options(
             unsupported.append(f"ports {', '.join(left_ports)}")
         if number == 0:
             table.update(_simplify_depends_on(facts, options))
-            container_entry.add_volume_decision(draft, ("services", service.name), container)
+            container_entry.add_volume_decision(draft, facts, ("services", service.name), container)
         for env_file in find_unlisted_env_files(facts.repository, service, container):
             unsupported.append(f"env_file {env_file}, of whose keys there is no example")
         draft.leave(f"{service.name} ({container.where})", unsupported)
@@ -235,13 +235,15 @@ def _add_health(
         table.put("health", {"by": "tcp"}, "php-fpm speaks FastCGI")
         return
     health = _detect_health_path(facts, service)
-    if health and _IS_URL_PATH(health.value):
+    if health and not _IS_URL_PATH(health.value):
+        health = None  # a spec cannot have it, so a person decides as if nothing had said it
+    if health:
         table.put("health", {"path": health.value}, format_source_note(health))
     else:
         table.put("health", {"path": "/health"}, "could not tell: nothing asks it; write: health: {path: /…}")
     question = f"which path of {service.name} answers 200 when the service is healthy"
     if not health:
-        draft.decide((*path, "health"), question)
+        draft.decide((*path, "health"), f"{question}: no file shows one, and /health is a guess")
     elif health.guess:
         draft.decide((*path, "health"), f"{question}: {health.value} is a guess")
 

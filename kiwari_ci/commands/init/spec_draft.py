@@ -350,7 +350,7 @@ def _add_accessories(draft: SpecDraft, facts: RepositoryFindings) -> None:
         if has_variable_version(container.image):
             question = f"the version of {container.image}: no default and no env example has it"
             draft.decide(("accessories", name, "image"), question)
-        container_entry.add_volume_decision(draft, ("accessories", name), container)
+        container_entry.add_volume_decision(draft, facts, ("accessories", name), container)
     if table:
         draft.table["accessories"] = table
 

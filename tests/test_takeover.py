@@ -1,0 +1,180 @@
+"""What the runbook says of an environment that serves today: the order, and commands that a person can type."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from kiwari_ci import generator
+from kiwari_ci.plan_model import Takeover
+
+HEAD = "project: {name: shop, repository: example/shop}\n"
+
+
+def write_spec(folder: Path, body: str) -> Path:
+    """Write a spec with that body, and return its path."""
+    spec = folder / "shop.yaml"
+    spec.write_text(HEAD + body)
+    return spec
+
+
+def plan_only_takeover(folder: Path, body: str) -> Takeover:
+    """The only takeover of a spec."""
+    (takeover,) = generator.load_spec(write_spec(folder, body)).plan.takeovers
+    return takeover
+
+
+def read_runbook(folder: Path, body: str) -> str:
+    """The runbook of a spec."""
+    _, files = generator.generate_files(write_spec(folder, body))
+    return files["deploy/RUNBOOK.md"].text
+
+
+BESIDE = """\
+hosts: {vps: {proxy: {kind: %s}}, other: {proxy: {kind: %s}}}
+services:
+  web: {port: 8080, ports: ["127.0.0.1:8000:8080"]}
+  search: {port: 9200, ports: ["127.0.0.1:9000:9200"]}
+  worker: {image_of: web, command: [./worker]}
+environments:
+  production:
+    deploy_on: {push: main}
+    host: [vps, other]
+    stack: shop
+    domains: {web: shop.example.com}
+    takeover: {project: old, folder: /srv/old, containers: {web: web, search: search, worker: worker}}
+"""
+NONE = BESIDE % ("none", "none")
+
+
+def test_another_container_calls_a_service_by_its_name_also_where_the_proxy_is_on_the_host(tmp_path: Path) -> None:
+    runbook = read_runbook(tmp_path, NONE)
+    assert "| `shop.example.com` | `web` | `127.0.0.1:8000` |" in runbook
+    assert "Containers that send requests to `search` must send them to `shop-search-production:9200`." in runbook
+    assert "127.0.0.1:9000" not in runbook
+
+
+def test_each_host_is_asked_for_the_state_of_the_old_containers(tmp_path: Path) -> None:
+    commands = plan_only_takeover(tmp_path, NONE).commands
+    shown = "'docker inspect -f \"{{.Name}} {{.State.Status}}\" web search worker'"
+    assert commands.show_stopped == (f'ssh "$VPS" {shown}', f'ssh "$OTHER" {shown}')
+    assert commands.remove_old == (
+        "ssh \"$VPS\" 'docker rm web search worker'",
+        "ssh \"$OTHER\" 'docker rm web search worker'",
+    )
+
+
+WORKER = """\
+hosts: {vps: {}}
+services: {worker: {command: [./worker]}}
+environments:
+  production:
+    deploy_on: {push: main}
+    takeover: {containers: {worker: worker}}
+"""
+
+
+def test_a_worker_has_worked_when_its_log_shows_it_and_no_address_is_asked(tmp_path: Path) -> None:
+    runbook = read_runbook(tmp_path, WORKER)
+    assert "ssh \"$VPS\" 'docker logs --tail 20 shop-worker-production'" in runbook
+    assert "address still answers" not in runbook
+    assert "Undo the change of the proxy" not in runbook
+
+
+def test_a_proxy_that_finds_a_name_that_stays_is_changed_before_the_first_deploy(tmp_path: Path) -> None:
+    body = """\
+hosts: {vps: {proxy: {kind: custom}}}
+services: {web: {port: 8080}}
+environments:
+  production:
+    deploy_on: {push: main}
+    containers: {web: shop-web-1}
+    domains: {web: [shop.example.com, example.com]}
+    takeover: {project: old, ports: old-caddy-1, containers: {web: shop-web-1}}
+"""
+    runbook = read_runbook(tmp_path, body)
+    settings = "reverse_proxy shop-web-1:8080 {\n\tlb_try_duration 5s\n"
+    reload = "docker exec old-caddy-1 caddy reload"
+    assert runbook.count(settings) == 1
+    assert runbook.index("### 8. Proxy hosts") < runbook.index(settings) < runbook.index(reload)
+    assert runbook.index(reload) < runbook.index("### 10. Take over what serves today")
+    assert "Switch over" not in runbook
+
+
+@pytest.mark.parametrize(("ports", "explained"), [("", True), ("ports: edge, ", False)])
+def test_what_stands_for_an_unknown_proxy_is_explained(tmp_path: Path, ports: str, explained: bool) -> None:
+    body = NONE.replace("kind: none", "kind: custom").replace("project: old", f"{ports}project: old")
+    runbook = read_runbook(tmp_path, body)
+    assert ("`PROXY` is the name of the proxy's container" in runbook) is explained
+    assert ("docker exec PROXY nginx -t" in runbook) is explained
+    assert ("docker exec edge nginx -t" in runbook) is not explained
+
+
+def test_old_compose_files_are_renamed_where_nothing_is_started_from_them_any_more(tmp_path: Path) -> None:
+    rename = 'cd /srv/old && for file in *compose*.y*ml; do mv "$file" "$file.before"; done\''
+    assert plan_only_takeover(tmp_path, NONE).commands.mark_old_files[0] == f'ssh "$VPS" \'{rename}'
+
+
+def test_old_compose_files_from_which_the_proxy_starts_say_what_not_to_run(tmp_path: Path) -> None:
+    """The warning stays when the field, and with it the chapter, is gone."""
+    (command, _) = plan_only_takeover(
+        tmp_path, NONE.replace("{project", "{ports: edge, project")
+    ).commands.mark_old_files
+    assert "mv " not in command
+    assert 'sed -i "1i # kiwari-ci deploys services of this project: never run docker compose down' in command
+
+
+SAME_FOLDERS = """\
+hosts: {vps: {directory: /srv}}
+services: {web: {port: 8080, env: {TOKEN: {secret: true}}}}
+environments:
+  staging:
+    deploy_on: {push: main}
+    stack: shop-staging
+    takeover: {folder: /srv/shop-staging, workflows: [deploy.yml], containers: {web: web-staging}}
+  production:
+    deploy_on: {tag: "v*"}
+    promote: staging
+    stack: shop
+    takeover: {folder: /srv/shop, workflows: [release.yml], containers: {web: web}}
+"""
+
+
+def test_files_for_the_folder_of_today_come_after_the_copy_of_it_one_environment_at_a_time(tmp_path: Path) -> None:
+    runbook = read_runbook(tmp_path, SAME_FOLDERS)
+    first_part, takeovers = runbook.split("### 10. Take over what serves today")
+    assert "deploy/shop" not in first_part.partition("### 1. Files on the server")[2]
+    staging, production = takeovers.partition("## Day by day")[0].split("#### Take over production")
+    for section, stack, workflow in ((staging, "shop-staging", "deploy.yml"), (production, "shop", "release.yml")):
+        order = [
+            f"gh workflow disable {workflow}",
+            f"[ -e /srv/{stack}-before ] || cp -a /srv/{stack} /srv/{stack}-before",
+            f"git archive HEAD deploy/{stack} |",
+            "install -m 600 $f.example $f; done",
+            "grep -E '^(TOKEN)='",
+            "&& editor ",
+            f"bin/deploy check {stack}\n",
+        ]
+        places = [section.index(words) for words in order]
+        assert places == sorted(places)
+
+
+def test_an_environment_is_deployed_by_its_own_command(tmp_path: Path) -> None:
+    staging, production = generator.load_spec(write_spec(tmp_path, SAME_FOLDERS)).plan.takeovers
+    assert staging.commands.deploy == ("git push origin main",)
+    assert staging.commands.start_runs == ("gh workflow run web-ci.yml --ref main",)
+    assert production.commands.deploy == ("git tag v0.1.0 && git push origin v0.1.0",)
+    assert production.first_tag == "v0.1.0"
+    by_hand = SAME_FOLDERS.replace('{tag: "v*"}', "{dispatch: true}")
+    _, production = generator.load_spec(write_spec(tmp_path, by_hand)).plan.takeovers
+    assert production.commands.deploy == ("gh workflow run promote.yml --ref main",)
+
+
+def test_no_command_has_a_name_to_fill_in_where_the_spec_has_it(tmp_path: Path) -> None:
+    runbook = read_runbook(tmp_path, NONE.replace("{project", "{ports: old-edge-1, workflows: [a.yml], project"))
+    first_deploy = runbook.partition("## Day by day")[0].partition("### 10. Take over")[2].partition("### 11.")[0]
+    commands = re.findall(r"```bash\n(.*?)```", first_deploy, re.DOTALL)
+    assert commands
+    assert not [
+        line for block in commands for line in block.splitlines() if re.search(r"\b(NAME|SERVICE|PROXY)\b", line)
+    ]
