@@ -407,3 +407,13 @@ def test_variables_of_an_override_file_join_the_first_files(base: str, own: str,
     spec, _ = init(tmp_path, {**files, "Dockerfile": "FROM scratch\nEXPOSE 8080\n"})
     (service,) = spec["services"].values()
     assert service["env"] == {"LOG": "warn", "KEPT": "yes", "MORE": "1"}
+
+
+@pytest.mark.parametrize("place", ["env_file: .env", "restart: always"])
+def test_of_two_equal_keys_of_an_env_file_the_last_one_counts(tmp_path: Path, place: str) -> None:
+    files = {
+        "compose.yml": f"{WEB}{place}}}}}",
+        ".env.example": "# development\nDEBUG=True\n\n# production\nDEBUG=False\n",
+    }
+    spec, _ = init(tmp_path, files)
+    assert spec["services"]["web"]["env"] == {"DEBUG": "False"}

@@ -8,7 +8,7 @@ from typing import Any
 from kiwari_ci.commands.init.build_settings import BuildSettings, parse_compose_build
 from kiwari_ci.proxies.all_proxies import ALL_KINDS, find_proxy
 from kiwari_ci.readers import compose_file, vocabulary
-from kiwari_ci.readers.env_file import ENV_EXAMPLE_NAMES, parse_env_assignments
+from kiwari_ci.readers.env_file import ENV_EXAMPLE_NAMES, list_effective_assignments
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.repository import LocalRepository, get_parent_folder, join_path
 from kiwari_ci.readers.vocabulary import SourcedValue
@@ -313,7 +313,7 @@ def _read_example_env(repository: LocalRepository, container: DetectedContainer)
     variables = []
     for env_file in container.env_files:
         for path in list_example_paths(repository, str(env_file.value)):
-            for assignment in parse_env_assignments(repository.read(path)):
+            for assignment in list_effective_assignments(repository.read(path)):
                 variables.append((assignment.key, assignment.value, f"{path}:{assignment.line}"))
     return variables
 
@@ -361,8 +361,8 @@ def load_compose_variables(repository: LocalRepository, folder: str) -> dict[str
 
 
 def _read_env_values(repository: LocalRepository, path: str) -> dict[str, str]:
-    """The variables of an env file; the last of two equal ones counts."""
-    return {assignment.key: assignment.value for assignment in parse_env_assignments(repository.read(path))}
+    """The variables of an env file."""
+    return {assignment.key: assignment.value for assignment in list_effective_assignments(repository.read(path))}
 
 
 def _parse_container(

@@ -13,7 +13,7 @@ from kiwari_ci.commands.init.compose_files import (
 from kiwari_ci.commands.init.databases import DetectedDatabaseServer
 from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.readers import vocabulary
-from kiwari_ci.readers.env_file import parse_env_assignments
+from kiwari_ci.readers.env_file import list_effective_assignments
 from kiwari_ci.readers.repository import LocalRepository
 from kiwari_ci.schema.text_formats import EnvKey, PlainText
 
@@ -102,7 +102,7 @@ def _collect_variables(
     example_paths = list_examples_in(home) if home != "." or service_count == 1 else []
     for path in example_paths:
         if repository.has(path):
-            for assignment in parse_env_assignments(repository.read(path)):
+            for assignment in list_effective_assignments(repository.read(path)):
                 variables.append((assignment.key, assignment.value, f"{path}:{assignment.line}"))
     return variables
 
