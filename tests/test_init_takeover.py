@@ -370,3 +370,19 @@ def test_another_process_of_the_image_is_taken_over_too(tmp_path: Path) -> None:
     compose = f"services:\n  {WEB}}}\n  worker: {{{image}, command: [work]}}\n"
     spec, _ = init(tmp_path, {"docker-compose.yml": compose})
     assert spec["environments"]["production"]["takeover"]["containers"]["worker"] == "shop-worker-1"
+
+
+@pytest.mark.parametrize("name", ["postgres_db", "Shop.Data_1"])
+def test_a_container_keeps_its_name(tmp_path: Path, name: str) -> None:
+    compose = f"services: {{{WEB}, container_name: web_1}}, db: {{image: 'postgres:17', container_name: {name}}}}}"
+    spec, _ = init(tmp_path, {"compose.yml": compose})
+    production = spec["environments"]["production"]
+    assert production["containers"] == production["takeover"]["containers"] == {"web": "web_1", "db": name}
+
+
+def test_a_name_that_is_too_long_is_told(tmp_path: Path) -> None:
+    name = "n" * 64
+    compose = f"services: {{{WEB}, container_name: {name}}}}}"
+    spec, result = init(tmp_path, {"compose.yml": compose})
+    assert "containers" not in spec["environments"]["production"]
+    assert f"the container's name {name}" in say(result)

@@ -187,6 +187,11 @@ def interpolate_known_variables(text: str, values: dict[str, str]) -> str:
     return fill_in_values(_VARIABLE_REFERENCE, replace_reference, text)
 
 
+def list_variables(text: str) -> list[str]:
+    """The names of the variables in a text, as Compose or a shell would replace them."""
+    return [_get_variable_name(reference) for reference in _VARIABLE_REFERENCE.finditer(text) if reference[0] != "$$"]
+
+
 def escape_dollar_signs(text: str) -> str:
     """Write a text as a spec or a Compose file has it, where `$$` is a dollar sign and `$NAME` a variable."""
     return text.replace("$", "$$") if _VARIABLE_REFERENCE.search(text) else text

@@ -405,7 +405,9 @@ class Environment(SpecModel):
     )
     accessories: Omittable[list[Slug]] = Field(None, description="The accessories that run in it; default: all.")
     containers: dict[Slug, ContainerName] = Field(
-        {}, description="Container names, by service or accessory; default: `<project>-<service>-<environment>`."
+        {},
+        description="Container names, by service or accessory; default: `<project>-<service>-<environment>`. Other "
+        "containers use the name as a host name, and some programs refuse requests to one with `_`.",
     )
     domains: dict[Slug, Routes] = Field(
         {},

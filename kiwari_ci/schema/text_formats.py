@@ -195,8 +195,8 @@ UrlPath = Annotated[str, StringFormat(r"/[A-Za-z0-9._~/?=&%-]*", "a path that be
 ContainerName = Annotated[
     str,
     StringFormat(
-        r"[a-z0-9][a-z0-9-]{0,61}[a-z0-9]",
-        "a container's name: 2 to 63 lower-case letters, digits and hyphens; it is also a host name",
+        r"[A-Za-z0-9][A-Za-z0-9_.-]{0,61}[A-Za-z0-9]",
+        "a container's name as Docker has it: 2 to 63 letters, digits and _ . -, with a letter or a digit at its ends",
     ),
 ]
 ExistingName = Annotated[

@@ -122,7 +122,7 @@ def _add_container_options(
         if left_ports:
             unsupported.append(f"ports {', '.join(left_ports)}")
         if number == 0:
-            table.update(_simplify_depends_on(facts, options))
+            table.update(_simplify_depends_on(draft, facts, service.name, options))
             container_entry.add_volume_decision(draft, ("services", service.name), container)
         for env_file in find_unlisted_env_files(facts.repository, service, container):
             unsupported.append(f"env_file {env_file}, of whose keys there is no example")
@@ -135,8 +135,13 @@ def _find_one_shot_processes(service: DetectedService) -> set[str]:
     return find_one_shot_services(container for _, container in [*service.containers, *service.other_containers])
 
 
-def _simplify_depends_on(facts: RepositoryFindings, table: CommentedMapping) -> CommentedMapping:
-    """Services of the spec have no check of Docker's: others wait for them until they are started."""
+def _simplify_depends_on(
+    draft: SpecDraft, facts: RepositoryFindings, entry_name: str, table: CommentedMapping
+) -> CommentedMapping:
+    """Services of the spec have no check of Docker's: others wait for them until they are started.
+
+    The same is true of an accessory whose check the spec cannot write, which is asked.
+    """
     entry = table.get("depends_on")
     if not isinstance(entry, CommentedValue):
         return table
@@ -146,7 +151,7 @@ def _simplify_depends_on(facts: RepositoryFindings, table: CommentedMapping) -> 
         if name in one_shots:
             conditions[name] = "completed"
         elif name:
-            conditions[name] = condition if name in facts.accessories else "started"
+            conditions[name] = _choose_condition(draft, facts, (entry_name, name), condition)
     if not conditions:
         del table["depends_on"]
     elif set(conditions.values()) == {"started"}:
@@ -154,6 +159,24 @@ def _simplify_depends_on(facts: RepositoryFindings, table: CommentedMapping) -> 
     else:
         entry.value = conditions
     return table
+
+
+def _choose_condition(draft: SpecDraft, facts: RepositoryFindings, names: tuple[str, str], condition: str) -> str:
+    """Until when an entry waits for another one; `names` are those of both."""
+    entry_name, name = names
+    accessory = facts.accessories.get(name)
+    if not accessory:
+        return "started"
+    check = accessory.table.get_mapping("healthcheck")
+    if condition != "healthy" or not check.get("test") or container_entry.has_healthcheck(accessory):
+        return condition
+    question = (
+        f"{entry_name} waits until {name} is started, today until it is healthy: its check ({check.where('test')}) has "
+        f"a secret or a variable that nothing here gives a value. Write `healthcheck: {{test: [CMD-SHELL, …]}}` of "
+        f"{name}, with `$$NAME` for a variable of its container, and `{name}: healthy` here; or leave `started`"
+    )
+    draft.decide(("services", entry_name, "depends_on"), question)
+    return "started"
 
 
 def list_processes(service: DetectedService) -> list[tuple[str, DetectedContainer]]:
@@ -196,7 +219,7 @@ def build_process_entries(
         if not _shares_env_file(container, service):
             process = replace(service, name=name, containers=[(compose_file, container)])
             _add_env_variables(facts, table, process)
-        table.update(_simplify_depends_on(facts, options))
+        table.update(_simplify_depends_on(draft, facts, name, options))
         draft.leave(f"{name} ({container.where})", unsupported)
     return entries
 
@@ -236,7 +259,13 @@ def _add_health(
         return
     health = _detect_health_path(facts, service)
     if health and _IS_URL_PATH(health.value):
-        table.put("health", {"path": health.value}, format_source_note(health))
+        check = {"path": health.value}
+        note = format_source_note(health)
+        start_period, reason = _find_start_period(service, health)
+        if start_period:
+            check["start_period"] = start_period
+            note += f": {reason}"
+        table.put("health", check, note)
     else:
         table.put("health", {"path": "/health"}, "could not tell: nothing asks it; write: health: {path: /…}")
     question = f"which path of {service.name} answers 200 when the service is healthy"
@@ -244,6 +273,14 @@ def _add_health(
         draft.decide((*path, "health"), question)
     elif health.guess:
         draft.decide((*path, "health"), f"{question}: {health.value} is a guess")
+
+
+def _find_start_period(service: DetectedService, health: SourcedValue) -> tuple[str, str]:
+    """How long the check of today that asks the path lets a container start, and why; empty if not told."""
+    for _, container in service.containers:
+        if container.health is health:
+            return container_entry.describe_healthcheck_wait(container)
+    return "", ""
 
 
 def _add_path_filters(draft: SpecDraft, path: YamlPath, table: CommentedMapping, service: DetectedService) -> None:

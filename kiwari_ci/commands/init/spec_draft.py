@@ -5,7 +5,12 @@ from typing import Any
 
 from kiwari_ci import schema
 from kiwari_ci.commands.init import container_entry, proxy_choice, service_entry
-from kiwari_ci.commands.init.compose_files import detect_proxy, find_one_shot_services, has_variable_version
+from kiwari_ci.commands.init.compose_files import (
+    choose_router_options,
+    detect_proxy,
+    find_one_shot_services,
+    has_variable_version,
+)
 from kiwari_ci.commands.init.databases import DetectedDatabase, DetectedDatabaseServer
 from kiwari_ci.commands.init.draft_text import CommentedMapping, CommentedValue
 from kiwari_ci.commands.init.environments import DetectedEnvironment, DetectedHost
@@ -327,12 +332,13 @@ def _describe_proxy_change(proxy: SourcedValue, entry: dict[str, Any]) -> str:
 
 
 def _find_router_options(facts: RepositoryFindings) -> dict[str, SourcedValue]:
-    """The options that today's labels give a router that has a certificate, or else the first router."""
-    routers = [router for container in facts.containers for router in container.routers.values()]
-    with_certificate = [router for router in routers if "certresolver" in router]
-    for router in [*with_certificate, *routers]:
-        return {option: fact for option, fact in router.items() if _IS_TRAEFIK_NAME(fact.value)}
-    return {}
+    """The options that today's labels give the router that counts, of those of all containers."""
+    routers = {
+        f"{container.name} {router}": options
+        for container in facts.containers
+        for router, options in container.routers.items()
+    }
+    return {option: fact for option, fact in choose_router_options(routers).items() if _IS_TRAEFIK_NAME(fact.value)}
 
 
 def _add_accessories(draft: SpecDraft, facts: RepositoryFindings) -> None:
@@ -393,7 +399,7 @@ def _build_environment_entry(
     accessories = [name for name in facts.accessories if _has_accessory(facts, environment, name)]
     if len(accessories) < len(facts.accessories):
         table.put("accessories", accessories, "by the compose files")
-    _add_container_names(facts, environment, table)
+    _add_container_names(draft, facts, environment, table)
     _add_domains(facts, environment, table)
     _add_existing_volumes(draft, facts, environment, table)
     if facts.database_server:
@@ -515,12 +521,16 @@ def _find_shared_env_file(facts: RepositoryFindings, environment: DetectedEnviro
     return files_of_services[0][0].where if len(paths) == 1 else ""
 
 
-def _add_container_names(facts: RepositoryFindings, environment: DetectedEnvironment, table: CommentedMapping) -> None:
+def _add_container_names(
+    draft: SpecDraft, facts: RepositoryFindings, environment: DetectedEnvironment, table: CommentedMapping
+) -> None:
     """Keep the names of the containers of today."""
     containers = CommentedMapping()
     for name, container_name in list_container_names(facts, environment).items():
         if _IS_CONTAINER_NAME(container_name.value):
             containers.put(name, container_name.value, container_name.where)
+        else:
+            draft.leave(f"{name} ({container_name.where})", [f"the container's name {container_name.value}"])
     if containers:
         table["containers"] = containers
 
