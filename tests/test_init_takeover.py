@@ -386,3 +386,57 @@ def test_a_name_that_is_too_long_is_told(tmp_path: Path) -> None:
     spec, result = init(tmp_path, {"compose.yml": compose})
     assert "containers" not in spec["environments"]["production"]
     assert f"the container's name {name}" in say(result)
+
+
+PERSON_CHOOSES = """\
+on:
+  push: {branches: [main]}
+  workflow_dispatch: {inputs: {environment: {type: choice, options: [production, development]}}}
+jobs:
+  deploy:
+    runs-on: ubuntu-latest
+    environment: ${{ inputs.environment || 'production' }}
+    steps:
+      - {uses: docker/build-push-action@v6, with: {context: web, push: true, tags: "ghcr.io/example/shop-web:latest"}}
+      - uses: appleboy/ssh-action@v1
+        with: {host: "${{ secrets.HOST }}", username: me, key: "${{ secrets.KEY }}", script: docker compose up -d}
+"""
+
+
+def test_the_file_of_a_deployed_environment_for_development_counts(tmp_path: Path) -> None:
+    web = "services: {web: {image: 'ghcr.io/example/shop-web:latest', "
+    files = {
+        ".github/workflows/deploy.yml": PERSON_CHOOSES,
+        "compose.prod.yml": f"{web}environment: {{MODE: production}}, deploy: {{replicas: 3}}}}}}",
+        "compose.dev.yml": f"{web}environment: {{MODE: development, TRACE: '1'}}, mem_limit: 1g}}}}",
+        "compose.override.yml": "services: {web: {environment: {MODE: laptop}}}",
+    }
+    spec, result = init(tmp_path, files)
+    assert spec["services"]["web"]["env"] == {"MODE": "production"}
+    assert spec["environments"]["development"]["overrides"] == {
+        "web": {"env": {"MODE": "development", "TRACE": "1"}, "mem_limit": "1g", "replicas": 1}
+    }
+    assert "overrides" not in spec["environments"]["production"]
+    assert spec["environments"]["production"]["tag"] == "latest"
+    assert "tag" not in spec["environments"]["development"]
+    assert "whether compose.dev.yml is what development runs on its server" in say(result)
+
+
+@pytest.mark.parametrize(
+    ("container", "keys"),
+    [
+        ("environment: {MODE: production}", {"MODE"}),
+        ("environment: {MODE: production}, env_file: .env", {"MODE", "LOG_LEVEL", "CLIENT_SECRET"}),
+        ("restart: always", {"LOG_LEVEL", "CLIENT_SECRET"}),
+    ],
+)
+def test_the_example_of_developers_is_not_what_production_needs(tmp_path: Path, container: str, keys: set[str]) -> None:
+    files = {
+        "compose.prod.yml": f"services: {{web: {{image: 'ghcr.io/example/shop-web:latest', {container}}}}}",
+        "web/package.json": "{}",
+        "web/.env.example": "LOG_LEVEL=debug\nCLIENT_SECRET=dev\n",
+    }
+    spec, result = init(tmp_path, files)
+    assert spec["services"]["web"]["env"].keys() == keys
+    is_told = "not in its environment (compose.prod.yml:1): LOG_LEVEL (web/.env.example:1)" in say(result)
+    assert is_told == ("LOG_LEVEL" not in keys)

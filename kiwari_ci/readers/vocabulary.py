@@ -11,6 +11,8 @@ from kiwari_ci.readers.bounded_text import MAX_VALUE_LENGTH, fill_in_values
 from kiwari_ci.schema.text_formats import CREDENTIAL_PATTERN
 
 PRODUCTION, STAGING, DEVELOPMENT = "production", "staging", "development"
+DEPLOYED_DEVELOPMENT = "deployed development"  # an environment of this kind that a workflow deploys to a server
+DEVELOPMENT_NAMES = frozenset({"development", "develop", "dev"})  # of one environment
 _ENVIRONMENT_WORDS = {  # the first kind of which a text has a word is the text's kind
     STAGING: {"staging", "stage", "stag", "stg", "uat", "preprod", "nonprod", "preview", "qa"},
     PRODUCTION: {"production", "prod", "prd", "live"},

@@ -1,7 +1,7 @@
 """Compose files: the containers that a repository runs, and what each of them says about itself."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,6 +48,7 @@ _TRAEFIK_MIDDLEWARE = re.compile(r"traefik\.http\.middlewares\.([^.]+)\.")
 _TRAEFIK_STRIP_PREFIX = re.compile(r"traefik\.http\.middlewares\.[^.]+\.stripprefix\.prefixes")
 _COVERED_TRAEFIK_LABEL = re.compile(r"traefik\.(enable|docker\.network)")  # the pipeline writes these itself
 _UNSUPPORTED_PROXY_LABEL = re.compile(r"traefik\.|caddy(_\d+)?\.(?!reverse_proxy$)")
+_DEPLOYED_KINDS = (vocabulary.PRODUCTION, vocabulary.STAGING, vocabulary.DEPLOYED_DEVELOPMENT)
 MAX_SUMMARY_LENGTH = 80  # characters
 _OTHER_PROXY_IMAGES = ("nginxproxy", "jwilder", "haproxy")  # proxies that no spec can have
 _POSTGRES_LIKE_IMAGE = re.compile(r"postg|timescale|pgvector|supabase/postgres")
@@ -147,26 +148,54 @@ def is_postgres_image(image: str) -> bool:
     return _POSTGRES_LIKE_IMAGE.search(image) is not None
 
 
-def read_compose_files(repository: LocalRepository) -> list[DetectedComposeFile]:
-    """Every compose file of a person that can be read; those for production first, those for development last."""
+def read_compose_files(
+    repository: LocalRepository, deployed_development_names: Collection[str] = ()
+) -> list[DetectedComposeFile]:
+    """Every compose file of a person that can be read; those for production first, those for development last.
+
+    The names are those of environments for development that a workflow deploys: a file with one of them in its name is
+    for that environment, and not for the machine of a developer.
+    """
+    kinds = _FileKinds(deployed_development_names)
     documents: dict[str, YamlDocument] = {}
     for path in repository.matching(compose_file.COMPOSE_FILE_PATH):
         document = _read_document(repository, path)
         if document and not document.generated:
             documents[path] = document
     complete_paths = {path for path, document in documents.items() if _is_complete(document)}
-    _apply_override_files(documents)
+    _apply_override_files(documents, kinds)
     included = _read_included_documents(repository, documents)
     in_others = {document.path for others in included.values() for document in others}
     compose_files = [
-        _parse_compose_file(repository, document, included[path])
+        _parse_compose_file(repository, document, included[path], kinds)
         for path, document in documents.items()
         if path not in in_others
     ]
     for file in compose_files:
         file.is_complete = file.path in complete_paths
-    order = [vocabulary.PRODUCTION, vocabulary.STAGING, "", vocabulary.DEVELOPMENT]
+    order = [
+        vocabulary.PRODUCTION,
+        vocabulary.STAGING,
+        "",
+        vocabulary.DEPLOYED_DEVELOPMENT,
+        vocabulary.DEVELOPMENT,
+    ]
     return sorted(compose_files, key=lambda file: (order.index(file.kind), file.path.count("/"), file.path))
+
+
+@dataclass(frozen=True)
+class _FileKinds:
+    """Which kind of environment a compose file is for, by its name."""
+
+    deployed_development_names: Collection[str]
+
+    def classify(self, path: str) -> str:
+        """The kind; empty for a file that is for all."""
+        kind = vocabulary.classify_environment(path)
+        is_deployed = bool(set(vocabulary.split_words(path)) & set(self.deployed_development_names))
+        if kind == vocabulary.DEVELOPMENT and is_deployed:
+            return vocabulary.DEPLOYED_DEVELOPMENT
+        return kind
 
 
 def leave_out_base_files(compose_files: list[DetectedComposeFile], scripts: str) -> dict[str, str]:
@@ -179,7 +208,7 @@ def leave_out_base_files(compose_files: list[DetectedComposeFile], scripts: str)
     for base in compose_files:
         for own in compose_files:
             is_beside = get_parent_folder(own.path) == get_parent_folder(base.path)
-            is_for_environment = own.kind in (vocabulary.PRODUCTION, vocabulary.STAGING)
+            is_for_environment = own.kind in _DEPLOYED_KINDS
             if base.kind or not is_beside or not is_for_environment or not own.is_complete:
                 continue
             base_name, own_name = (re.escape(file.path.rpartition("/")[2]) for file in (base, own))
@@ -209,14 +238,14 @@ def _read_document(repository: LocalRepository, path: str) -> YamlDocument | Non
     return document
 
 
-def _apply_override_files(documents: dict[str, YamlDocument]) -> None:
-    """Complete what is written for production or staging alone by the file beside it that is for all."""
+def _apply_override_files(documents: dict[str, YamlDocument], kinds: _FileKinds) -> None:
+    """Complete what is written for one environment alone by the file beside it that is for all."""
     for path, document in documents.items():
-        if vocabulary.classify_environment(path) not in (vocabulary.PRODUCTION, vocabulary.STAGING):
+        if kinds.classify(path) not in _DEPLOYED_KINDS:
             continue
         for base_path, base in documents.items():
             is_beside = get_parent_folder(base_path) == get_parent_folder(path)
-            if is_beside and not vocabulary.classify_environment(base_path):
+            if is_beside and not kinds.classify(base_path):
                 compose_file.apply_override_file(base, document)
 
 
@@ -244,10 +273,10 @@ def _read_included_documents(
 
 
 def _parse_compose_file(
-    repository: LocalRepository, document: YamlDocument, included: list[YamlDocument]
+    repository: LocalRepository, document: YamlDocument, included: list[YamlDocument], kinds: _FileKinds
 ) -> DetectedComposeFile:
     """A compose file with the containers of those that it includes."""
-    kind = vocabulary.classify_environment(document.path)
+    kind = kinds.classify(document.path)
     containers = [
         container
         for read_document in (document, *included)

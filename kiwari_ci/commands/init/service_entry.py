@@ -12,7 +12,10 @@ from kiwari_ci.commands.init.env_variables import (
     EnvVariable,
     detect_differing_variables,
     detect_variables,
+    find_deployed_environment,
+    find_own_keys,
     find_unlisted_env_files,
+    list_unused_examples,
 )
 from kiwari_ci.commands.init.findings import RepositoryFindings, SpecDraft
 from kiwari_ci.commands.init.services import DetectedService
@@ -69,6 +72,7 @@ def build_service_entry(
     if service.runs_once:
         table.put("once", True, "it runs to its end")
     _add_env_variables(facts, table, service)
+    _leave_unused_examples(draft, facts, service)
     _add_container_options(draft, facts, table, service)
     return table
 
@@ -473,7 +477,10 @@ def _add_env_variables(facts: RepositoryFindings, table: CommentedMapping, servi
     """Add the variables; a service's own address is asked for where an environment has no domain for it."""
     env = CommentedMapping()
     is_public = all((environment.name, service.name) in facts.domains for environment in facts.environments)
+    own_keys = set().union(*find_own_keys(service, facts.environment_kinds).values())
     for key, variable in detect_service_variables(facts, service).items():
+        if key in own_keys:
+            continue  # `overrides` of some environments have it
         is_own_address = isinstance(variable.value, dict) and "domain" in variable.value
         if is_own_address and not is_public:
             note = f"{variable.note}, its own address: not every environment has a domain for it"
@@ -486,7 +493,9 @@ def _add_env_variables(facts: RepositoryFindings, table: CommentedMapping, servi
 
 def detect_service_variables(facts: RepositoryFindings, service: DetectedService) -> dict[str, EnvVariable]:
     """The variables of a service; one whose value is the service's address in each environment is that address."""
-    variables = detect_variables(facts.repository, service, facts.services, facts.database_server)
+    variables = detect_variables(
+        facts.repository, service, facts.services, facts.database_server, facts.deployed_file_kinds
+    )
     scheme = "http" if facts.plain_http else "https"
     urls = {
         f"{scheme}://{facts.domains[environment.name, service.name].value}"
@@ -499,12 +508,22 @@ def detect_service_variables(facts: RepositoryFindings, service: DetectedService
     return variables
 
 
-def build_environment_overrides(facts: RepositoryFindings, kind: str) -> CommentedMapping:
-    """The variables that one kind of environment has with another value than the services."""
+def _leave_unused_examples(draft: SpecDraft, facts: RepositoryFindings, service: DetectedService) -> None:
+    """Note the variables of a developer's env example that no container has, where a compose file says them all."""
+    where = find_deployed_environment(service, facts.deployed_file_kinds)
+    if not where:
+        return
+    keys = detect_service_variables(facts, service)
+    unused = list_unused_examples(facts.repository, service, len(facts.services), keys)
+    draft.leave(f"{service.name}: not in its environment ({where})", unused)
+
+
+def build_environment_overrides(draft: SpecDraft, facts: RepositoryFindings, kind: str) -> CommentedMapping:
+    """What one kind of environment has otherwise than the services: variables, ports, and options of its containers."""
     overrides = CommentedMapping()
     for service in facts.services:
         variables = detect_service_variables(facts, service)
-        differing = detect_differing_variables(service, kind, variables, facts.services)
+        differing = detect_differing_variables(service, kind, facts.environment_kinds, variables, facts.services)
         env = CommentedMapping()
         for key, variable in differing.items():
             env.put(key, variable.value, variable.note)
@@ -512,14 +531,45 @@ def build_environment_overrides(facts: RepositoryFindings, kind: str) -> Comment
         if env:
             entry["env"] = env
         _add_differing_ports(facts, entry, service, kind)
+        _add_differing_options(draft, facts, entry, service, kind)
         if entry:
             overrides[service.name] = entry
     return overrides
 
 
-def _get_value(table: CommentedMapping) -> Any:
-    """The ports of an entry, without their place."""
-    entry = table.get("ports")
+def _add_differing_options(
+    draft: SpecDraft, facts: RepositoryFindings, entry: CommentedMapping, service: DetectedService, kind: str
+) -> None:
+    """Add the options of a service's container that one kind of environment has otherwise; note what it has not."""
+    own_container = next((container for file, container in service.containers if file.kind == kind), None)
+    if not own_container or own_container is service.containers[0][1]:
+        return
+    usual = _build_options_of_environment(facts, service, service.containers[0][1])
+    own = _build_options_of_environment(facts, service, own_container)
+    for key in dict.fromkeys([*own, *usual]):
+        if _get_value(own, key) == _get_value(usual, key):
+            continue
+        if key in own and not isinstance(_get_value(usual, key), dict):
+            entry[key] = own[key]
+        elif key == "replicas":
+            entry.put(key, 1, own_container.where)
+        else:
+            note = f"{key}, which differs from {service.containers[0][1].where}"
+            draft.leave(f"{service.name} ({own_container.where})", [note])
+
+
+def _build_options_of_environment(
+    facts: RepositoryFindings, service: DetectedService, container: DetectedContainer
+) -> CommentedMapping:
+    names = map_container_names(facts) | {service.name: ""}
+    options, _ = container_entry.build_service_options(container, names, facts.shared_network)
+    options.pop("depends_on", None)  # it is about the containers of one file
+    return options
+
+
+def _get_value(table: CommentedMapping, key: str) -> Any:
+    """A value of an entry, without its place."""
+    entry = table.get(key)
     return entry.value if isinstance(entry, CommentedValue) else None
 
 
@@ -534,7 +584,7 @@ def _add_differing_ports(
     for compose_file, container in service.containers[1:]:
         own = CommentedMapping()
         container_entry.add_published_ports(container, own, is_kept=True)
-        if compose_file.kind == kind and _get_value(own) not in (None, _get_value(first)):
+        if compose_file.kind == kind and _get_value(own, "ports") not in (None, _get_value(first, "ports")):
             entry["ports"] = own["ports"]
 
 

@@ -404,12 +404,25 @@ def _build_environment_entry(
     _add_existing_volumes(draft, facts, environment, table)
     if facts.database_server:
         _add_database(table, facts.database_server.databases[environment.name])
-    overrides = service_entry.build_environment_overrides(facts, environment.kind) if environment.kind else None
+    overrides = service_entry.build_environment_overrides(draft, facts, environment.kind) if environment.kind else None
     if overrides:
         table["overrides"] = overrides
+        _add_development_decision(draft, facts, environment)
     if environment.workflows:
         table["takeover"] = build_takeover_entry(facts, environment)
     return table
+
+
+def _add_development_decision(draft: SpecDraft, facts: RepositoryFindings, environment: DetectedEnvironment) -> None:
+    """Ask whether the compose file with the name of a deployed environment for development is what runs there."""
+    if environment.kind != vocabulary.DEPLOYED_DEVELOPMENT:
+        return
+    files = {file.path for service in facts.services for file, _ in service.containers if file.kind == environment.kind}
+    question = (
+        f"whether {', '.join(sorted(files))} is what {environment.name} runs on its server: then `overrides` is right; "
+        "if it is for the machines of developers, leave out `overrides`"
+    )
+    draft.decide(("environments", environment.name, "overrides"), question)
 
 
 def _add_existing_volumes(
@@ -491,7 +504,20 @@ def _has_accessory(facts: RepositoryFindings, environment: DetectedEnvironment, 
 
 
 def _find_moving_tag(facts: RepositoryFindings, environment: DetectedEnvironment) -> SourcedValue | None:
-    """The one tag that an environment's own compose file pulls, when it is a name and no version."""
+    """The one tag that an environment's own compose file pulls, when it is a name that no other one has."""
+    tag = _find_pulled_tag(facts, environment)
+    if not tag or tag.value == environment.name:
+        return None
+    for other in facts.environments:
+        other_tag = _find_pulled_tag(facts, other)
+        is_also_of_production = other.kind == vocabulary.PRODUCTION and other_tag and other_tag.value == tag.value
+        if other is not environment and (other.name == tag.value or is_also_of_production):
+            return None
+    return tag
+
+
+def _find_pulled_tag(facts: RepositoryFindings, environment: DetectedEnvironment) -> SourcedValue | None:
+    """The tag that all services of an environment's own compose file pull, when it is a name and no version."""
     tags: list[SourcedValue] = []
     for service in facts.services:
         for compose_file, container in service.containers:
@@ -499,11 +525,7 @@ def _find_moving_tag(facts: RepositoryFindings, environment: DetectedEnvironment
             is_name = re.fullmatch(r"[A-Za-z][\w-]{0,40}", image.tag) is not None
             if compose_file.kind == environment.kind and not image.digest and is_name:
                 tags.append(SourcedValue(image.tag, container.where))
-    names = {str(tag.value) for tag in tags}
-    other_environments = {other.name for other in facts.environments if other is not environment}
-    if len(names) != 1 or names == {environment.name} or names & other_environments:
-        return None
-    return tags[0]
+    return tags[0] if len({tag.value for tag in tags}) == 1 else None
 
 
 def _find_shared_env_file(facts: RepositoryFindings, environment: DetectedEnvironment) -> str:
