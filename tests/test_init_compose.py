@@ -525,3 +525,21 @@ def test_a_second_router_of_a_service_is_told(tmp_path: Path) -> None:
         "the middlewares of the router web, login@file",
     ):
         assert words in said
+
+
+def test_a_name_of_a_variable_with_dots_and_hyphens(tmp_path: Path) -> None:
+    names = "{discovery.type: single-node, spring.jdbc-url: x, api.secret-key: '${KEY}'}"
+    compose = f"{WEB}environment: {names}}}, es: {{image: 'elasticsearch:9.0.1', environment: {names}}}}}"
+    spec, first = init(tmp_path, {"compose.yml": compose})
+    for entry in (spec["services"]["web"], spec["accessories"]["es"]):
+        assert entry["environment"] == {"discovery.type": "single-node", "spring.jdbc-url": "x"}
+        assert "env" not in entry
+    assert len([line for line in first.seen if "api.secret-key" in line]) == 2
+
+
+def test_a_process_keeps_what_it_has_beside_the_env_file_of_its_service(tmp_path: Path) -> None:
+    shared = "build: ., env_file: .env"
+    compose = f"services: {{web: {{{shared}}}, worker: {{{shared}, environment: {{QUEUE: high, PASSWORD: '${{P}}'}}}}}}"
+    spec, first = init(tmp_path, {"compose.yml": compose, ".env.example": "MODE=fast\n"})
+    assert spec["services"]["worker"] == {"image_of": "web", "environment": {"QUEUE": "high"}}
+    assert any("PASSWORD" in line for line in first.seen)

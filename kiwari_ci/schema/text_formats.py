@@ -22,11 +22,16 @@ FORBIDDEN_CHARACTERS = (
 
 @dataclass(frozen=True, eq=False)
 class StringFormat:
-    """A string's character set: `pattern` matches it whole; `expected` completes "expected …" when it does not."""
+    """A string's character set: `pattern` matches it whole; `expected` completes "expected …" when it does not.
+
+    `other_field` is where a text belongs that does not match `pattern`, but `other_pattern`.
+    """
 
     pattern: str
     expected: str
     longest: int = MAX_NAME_LENGTH
+    other_pattern: str = ""
+    other_field: str = ""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Check after pydantic has seen that it is a string."""
@@ -43,7 +48,10 @@ class StringFormat:
             raise PydanticCustomError("text", "expected {expected}", {"expected": limit, "pattern": self.pattern})
         if re.fullmatch(self.pattern, value):
             return value
-        raise PydanticCustomError("text", "expected {expected}", {"expected": self.expected, "pattern": self.pattern})
+        context = {"expected": self.expected, "pattern": self.pattern}
+        if self.other_pattern and re.fullmatch(self.other_pattern, value):
+            context["other_field"] = self.other_field
+        raise PydanticCustomError("text", "expected {expected}", context)
 
 
 # A name whose value is a secret; what is built into a browser's code is none, whatever it is called.
@@ -161,7 +169,24 @@ StageName = Annotated[str, StringFormat(r"[a-z0-9][a-z0-9_.-]*", "the name of a 
 BuildSecretId = Annotated[
     str, StringFormat(r"[A-Za-z_][A-Za-z0-9_-]*", "the id of a secret, as `--mount=type=secret,id=…` names it")
 ]
-EnvKey = Annotated[str, StringFormat(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")]
+_ENV_KEY_PATTERN = r"[A-Za-z_][A-Za-z0-9_]*"
+_CONTAINER_ENV_KEY_PATTERN = r"[A-Za-z_][A-Za-z0-9_.-]*"
+EnvKey = Annotated[str, StringFormat(_ENV_KEY_PATTERN, "the name of an environment variable")]
+EnvFileKey = Annotated[
+    str,
+    StringFormat(
+        _ENV_KEY_PATTERN,
+        "the name of an environment variable in an env file: letters, digits and _",
+        other_pattern=_CONTAINER_ENV_KEY_PATTERN,
+        other_field="`environment`, which takes `.` and `-`, too, and no secret",
+    ),
+]
+ContainerEnvKey = Annotated[
+    str,
+    StringFormat(
+        _CONTAINER_ENV_KEY_PATTERN, "the name of an environment variable: letters, digits and _ . -, no digit first"
+    ),
+]
 PathPattern = Annotated[
     str,
     StringFormat(

@@ -22,8 +22,9 @@ from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.yaml_document import YamlMapping, YamlSequence, format_scalar
 from kiwari_ci.schema.compose_keys import EXTRA_COMPOSE_KEYS
 from kiwari_ci.schema.text_formats import (
+    ContainerEnvKey,
     Duration,
-    EnvKey,
+    EnvFileKey,
     LabelKey,
     MemorySize,
     NetworkName,
@@ -40,7 +41,8 @@ _CONVERTED_KEYS = {
     "command", "entrypoint", "volumes", "depends_on", "mem_limit", "cpus", "stop_grace_period", "deploy", "scale",
     "healthcheck", "labels", "networks", "ports", "environment", "env_file", "profiles",
 }  # fmt: skip
-_IS_ENV_KEY = vocabulary.build_validator(EnvKey)
+_IS_ENV_KEY = vocabulary.build_validator(EnvFileKey)
+_IS_CONTAINER_ENV_KEY = vocabulary.build_validator(ContainerEnvKey)
 _IS_PLAIN_TEXT = vocabulary.build_validator(PlainText)
 _IS_LABEL_KEY = vocabulary.build_validator(LabelKey)
 _IS_ARGUMENT = vocabulary.build_validator(TextLine)
@@ -350,7 +352,8 @@ def describe_healthcheck_wait(container: DetectedContainer) -> tuple[str, str]:
     check = container.table.get_mapping("healthcheck")
     interval = _parse_seconds(check.get_text("interval")) or _DEFAULT_CHECK_INTERVAL
     start_seconds = _parse_seconds(check.get_text("start_period"))
-    retries = check.get("retries") if isinstance(check.get("retries"), int) else 0
+    written_retries = check.get("retries")
+    retries = written_retries if isinstance(written_retries, int) else 0
     seconds = min(start_seconds + retries * interval, _LONGEST_START)
     if seconds <= _DEFAULT_START:
         return "", ""
@@ -397,9 +400,10 @@ def _add_environment_keys(container: DetectedContainer, table: CommentedMapping)
     environment = CommentedMapping()
     unsupported = []
     for key, value, where in container.env:
-        if not _IS_ENV_KEY(key):
-            unsupported.append(f"environment {key}")
-        elif value is None or vocabulary.is_secret(key, value) or not _IS_PLAIN_TEXT(value):
+        is_plain = value is not None and not vocabulary.is_secret(key, value) and _IS_PLAIN_TEXT(value)
+        if not _IS_CONTAINER_ENV_KEY(key) or not (is_plain or _IS_ENV_KEY(key)):
+            unsupported.append(f"environment {key} ({where})")
+        elif value is None or not is_plain:
             env.put(key, {"secret": True}, where)
         else:
             environment.put(key, vocabulary.escape_dollar_signs(value), where)

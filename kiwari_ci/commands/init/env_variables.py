@@ -16,10 +16,11 @@ from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.env_file import list_effective_assignments
 from kiwari_ci.readers.repository import LocalRepository
-from kiwari_ci.schema.text_formats import EnvKey, PlainText
+from kiwari_ci.schema.text_formats import ContainerEnvKey, EnvFileKey, PlainText
 
 MAX_VARIABLES = 80  # variables of a service
-_IS_ENV_KEY = vocabulary.build_validator(EnvKey)
+_IS_ENV_KEY = vocabulary.build_validator(EnvFileKey)
+_IS_CONTAINER_ENV_KEY = vocabulary.build_validator(ContainerEnvKey)
 _IS_PLAIN_TEXT = vocabulary.build_validator(PlainText)
 _RESERVED_KEYS = re.compile(r"COMPOSE_.*|DOCKER_.*")
 _DATABASE_KEYS = {
@@ -40,6 +41,18 @@ class EnvVariable:
 
     value: Any
     note: str
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether nothing here may say its value."""
+        return isinstance(self.value, dict) and "secret" in self.value
+
+
+def find_field(key: str, variable: EnvVariable) -> str:
+    """The field of the spec that takes a variable; empty for none: an env file takes only names that a shell has."""
+    if _IS_ENV_KEY(key):
+        return "env"
+    return "" if variable.is_secret else "environment"
 
 
 def detect_variables(
@@ -82,7 +95,7 @@ def detect_differing_variables(
 
 
 def _is_allowed_key(key: str) -> bool:
-    return _IS_ENV_KEY(key) and not _RESERVED_KEYS.fullmatch(key)
+    return _IS_CONTAINER_ENV_KEY(key) and not _RESERVED_KEYS.fullmatch(key)
 
 
 def _differs(usual: EnvVariable | None, own: EnvVariable) -> bool:

@@ -13,6 +13,7 @@ from kiwari_ci.commands.init.env_variables import (
     detect_differing_variables,
     detect_variables,
     find_deployed_environment,
+    find_field,
     find_own_keys,
     find_unlisted_env_files,
     list_unused_examples,
@@ -71,7 +72,7 @@ def build_service_entry(
             table.put("websocket", True, format_source_note(service.language.websocket))
     if service.runs_once:
         table.put("once", True, "it runs to its end")
-    _add_env_variables(facts, table, service)
+    _add_env_variables(draft, facts, table, service)
     _leave_unused_examples(draft, facts, service)
     _add_container_options(draft, facts, table, service)
     return table
@@ -220,12 +221,33 @@ def build_process_entries(
         left_ports = container_entry.add_published_ports(container, options, is_kept=False)
         if left_ports:
             unsupported.append(f"ports {', '.join(left_ports)}")
-        if not _shares_env_file(container, service):
-            process = replace(service, name=name, containers=[(compose_file, container)])
-            _add_env_variables(facts, table, process)
+        process = replace(service, name=name, containers=[(compose_file, container)])
+        if _shares_env_file(container, service):
+            _add_own_variables(draft, facts, table, process)
+        else:
+            _add_env_variables(draft, facts, table, process)
         table.update(_simplify_depends_on(draft, facts, name, options))
         draft.leave(f"{name} ({container.where})", unsupported)
     return entries
+
+
+def _add_own_variables(
+    draft: SpecDraft, facts: RepositoryFindings, table: CommentedMapping, process: DetectedService
+) -> None:
+    """Add what a process that reads the env file of its service has beside that file: plain values."""
+    (_, container), *_ = process.containers
+    keys = {key for key, _, _ in container.env}
+    variables = {key: variable for key, variable in detect_service_variables(facts, process).items() if key in keys}
+    environment = CommentedMapping()
+    unsupported = []
+    for key, variable in variables.items():
+        if variable.is_secret:
+            unsupported.append(f"{key} ({variable.note}): it belongs into the env file of both")
+        else:
+            environment.put(key, variable.value, variable.note)
+    if environment:
+        table["environment"] = environment
+    draft.leave(f"{process.name}: environment", unsupported)
 
 
 def _shares_env_file(container: DetectedContainer, service: DetectedService) -> bool:
@@ -473,22 +495,40 @@ def _guess_health_below_path(addresses: list[str], health: SourcedValue | None) 
     return SourcedValue(f"/{path}{name}", where, guess=True)
 
 
-def _add_env_variables(facts: RepositoryFindings, table: CommentedMapping, service: DetectedService) -> None:
+def _add_env_variables(
+    draft: SpecDraft, facts: RepositoryFindings, table: CommentedMapping, service: DetectedService
+) -> None:
     """Add the variables; a service's own address is asked for where an environment has no domain for it."""
-    env = CommentedMapping()
     is_public = all((environment.name, service.name) in facts.domains for environment in facts.environments)
-    own_keys = set().union(*find_own_keys(service, facts.environment_kinds).values())
+    own_keys: set[str] = set().union(*find_own_keys(service, facts.environment_kinds).values())
+    variables = {}
     for key, variable in detect_service_variables(facts, service).items():
         if key in own_keys:
             continue  # `overrides` of some environments have it
         is_own_address = isinstance(variable.value, dict) and "domain" in variable.value
         if is_own_address and not is_public:
             note = f"{variable.note}, its own address: not every environment has a domain for it"
-            env.put(key, {"secret": True}, note)
+            variable = EnvVariable({"secret": True}, note)
+        variables[key] = variable
+    _put_variables(draft, table, service, variables)
+
+
+def _put_variables(
+    draft: SpecDraft, table: CommentedMapping, service: DetectedService, variables: dict[str, EnvVariable]
+) -> None:
+    """Write variables into the fields that take them; note those that none takes."""
+    fields = {"env": CommentedMapping(), "environment": CommentedMapping()}
+    unsupported = []
+    for key, variable in variables.items():
+        field = find_field(key, variable)
+        if field:
+            fields[field].put(key, variable.value, variable.note)
         else:
-            env.put(key, variable.value, variable.note)
-    if env:
-        table["env"] = env
+            unsupported.append(f"{key} ({variable.note}): an env file takes no name with `.` or `-`")
+    for field, mapping in fields.items():
+        if mapping:
+            table[field] = mapping
+    draft.leave(f"{service.name}: environment", unsupported)
 
 
 def detect_service_variables(facts: RepositoryFindings, service: DetectedService) -> dict[str, EnvVariable]:
@@ -524,12 +564,8 @@ def build_environment_overrides(draft: SpecDraft, facts: RepositoryFindings, kin
     for service in facts.services:
         variables = detect_service_variables(facts, service)
         differing = detect_differing_variables(service, kind, facts.environment_kinds, variables, facts.services)
-        env = CommentedMapping()
-        for key, variable in differing.items():
-            env.put(key, variable.value, variable.note)
         entry = CommentedMapping()
-        if env:
-            entry["env"] = env
+        _put_variables(draft, entry, service, differing)
         _add_differing_ports(facts, entry, service, kind)
         _add_differing_options(draft, facts, entry, service, kind)
         if entry:
