@@ -440,3 +440,12 @@ def test_the_example_of_developers_is_not_what_production_needs(tmp_path: Path, 
     assert spec["services"]["web"]["env"].keys() == keys
     is_told = "not in its environment (compose.prod.yml:1): LOG_LEVEL (web/.env.example:1)" in say(result)
     assert is_told == ("LOG_LEVEL" not in keys)
+
+
+def test_replicas_of_today_are_taken_over_one_by_one(tmp_path: Path) -> None:
+    worker = "worker: {image: 'ghcr.io/example/shop-web:latest', command: [work], deploy: {replicas: 3}}"
+    spec, _ = init(tmp_path, {"compose.yml": f"services: {{{WEB}}}, {worker}}}"})
+    assert spec["environments"]["production"]["takeover"]["containers"] == {
+        "web": "shop-web-1",
+        "worker": ["shop-worker-1", "shop-worker-2", "shop-worker-3"],
+    }

@@ -38,9 +38,7 @@ def _plan_takeover(environment: EffectiveEnvironment, stack: ComposeStack) -> Ta
         workflows=tuple(today.workflows or ()),
         ports=today.ports or "",
         has_https=environment.url_scheme == "https",
-        containers=tuple(
-            _plan_container(environment, name, container_today) for name, container_today in today.containers.items()
-        ),
+        containers=tuple(_plan_containers(environment)),
         values=tuple(_list_values(environment, stack)),
         connect_commands=tuple(_list_connect_commands(environment, stack)),
         connected_commands=tuple(_list_connected_commands(environment, stack)),
@@ -75,7 +73,8 @@ def _list_values(environment: EffectiveEnvironment, stack: ComposeStack) -> Iter
     today = environment.model.takeover
     assert today
     variable = environment.first_host.variable
-    for name, container_today in today.containers.items():
+    for name, names_today in today.containers.items():
+        container_today = names_today[0]  # its replicas have the same values
         container = environment.containers[name]
         examples = {key: container.resolve_variable(value) for key, value in container.options.env.items()}
         keys = [key for key, example in examples.items() if not example or PLACEHOLDER in example]
@@ -112,7 +111,9 @@ def _list_staying_accessories(environment: EffectiveEnvironment, stack: ComposeS
     """List the accessories that run today under the name that the spec gives them."""
     today = environment.model.takeover
     assert today
-    return [accessory for accessory in stack.accessories if accessory.container == today.containers.get(accessory.name)]
+    return [
+        accessory for accessory in stack.accessories if accessory.container in today.containers.get(accessory.name, [])
+    ]
 
 
 def _list_connect_commands(environment: EffectiveEnvironment, stack: ComposeStack) -> Iterator[str]:
@@ -153,16 +154,27 @@ def _format_connect(network: str, container: str, alias: str = "") -> str:
     return f'docker inspect -f "{networks}" {container} | grep -qx {network} || {connect}'
 
 
-def _plan_container(environment: EffectiveEnvironment, name: str, today: str) -> TakenOverContainer:
+def _plan_containers(environment: EffectiveEnvironment) -> Iterator[TakenOverContainer]:
+    """Plan each container of today: beside the new one that has its name, or that takes the same place in the list."""
+    today = environment.model.takeover
+    assert today
+    for name, names_today in today.containers.items():
+        new_names = environment.containers[name].replica_names
+        for index, name_today in enumerate(names_today):
+            new_name = name_today if name_today in new_names else new_names[min(index, len(new_names) - 1)]
+            yield _plan_container(environment, name, name_today, new_name)
+
+
+def _plan_container(environment: EffectiveEnvironment, name: str, today: str, new_name: str) -> TakenOverContainer:
     container = environment.containers[name]
     return TakenOverContainer(
         name=name,
         today=today,
-        container=container.container_name,
+        container=new_name,
         addresses=tuple(route.address for route in container.routes),
         pass_to=_describe_target(environment, name),
         has_port=container.options.port is not None,
-        outcome=_decide_outcome(environment, name, today),
+        outcome=_decide_outcome(environment, name, has_same_name=today == new_name),
     )
 
 
@@ -179,11 +191,10 @@ def _describe_target(environment: EffectiveEnvironment, name: str) -> str:
 
 
 def _decide_outcome(
-    environment: EffectiveEnvironment, name: str, today: str
+    environment: EffectiveEnvironment, name: str, has_same_name: bool
 ) -> Literal["stays", "another-name", "without-a-gap", "with-a-gap", "under-its-own-name"]:
     """What the host program does with a container that it finds."""
     container = environment.containers[name]
-    has_same_name = today == container.container_name
     if not isinstance(container, EffectiveService):
         return "stays" if has_same_name else "another-name"
     if not has_same_name:

@@ -124,6 +124,9 @@ if not TYPE_CHECKING:  # a field whose name is a word of Python
     )
 
 
+ExistingNames = Annotated[list[ExistingName], OneOrMany(str), Field(min_length=1)]
+
+
 class _OneOrManySlugs:
     """A list of names for which a person may write one, without brackets."""
 
@@ -326,10 +329,11 @@ class Hooks(SpecModel):
 class Takeover(SpecModel):
     """What serves an environment today, before its first deploy. The runbook's chapter on the takeover follows it."""
 
-    containers: dict[Slug, ExistingName] = Field(
+    containers: dict[Slug, ExistingNames] = Field(
         {},
-        description="The container that serves today, by service or accessory: `{web: shop_web_1, db: postgres}`; "
-        "`kiwari-ci doctor` prints those that it finds on the host.",
+        description="The container that serves today, or the list of them if there are several, by service or "
+        "accessory: `{web: [shop-web-1, shop-web-2], db: postgres}`; `kiwari-ci doctor` prints those that it finds on "
+        "the host.",
     )
     project: Omittable[ExistingName] = Field(
         None,

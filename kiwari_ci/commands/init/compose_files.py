@@ -49,6 +49,7 @@ _TRAEFIK_STRIP_PREFIX = re.compile(r"traefik\.http\.middlewares\.[^.]+\.strippre
 _COVERED_TRAEFIK_LABEL = re.compile(r"traefik\.(enable|docker\.network)")  # the pipeline writes these itself
 _UNSUPPORTED_PROXY_LABEL = re.compile(r"traefik\.|caddy(_\d+)?\.(?!reverse_proxy$)")
 _DEPLOYED_KINDS = (vocabulary.PRODUCTION, vocabulary.STAGING, vocabulary.DEPLOYED_DEVELOPMENT)
+MAX_REPLICAS = 100  # containers of one service that are named one by one
 MAX_SUMMARY_LENGTH = 80  # characters
 _OTHER_PROXY_IMAGES = ("nginxproxy", "jwilder", "haproxy")  # proxies that no spec can have
 _POSTGRES_LIKE_IMAGE = re.compile(r"postg|timescale|pgvector|supabase/postgres")
@@ -90,6 +91,12 @@ class DetectedContainer:
         if any(vocabulary.classify_environment(profile) == vocabulary.PRODUCTION for profile in profiles):
             return ""
         return ", ".join(profiles)
+
+    @property
+    def replica_count(self) -> int:
+        """How many containers Compose starts of it."""
+        written = self.table.get("scale") or self.table.get_mapping("deploy").get("replicas")
+        return min(written, MAX_REPLICAS) if isinstance(written, int) and written > 1 else 1
 
     @property
     def builds(self) -> bool:
