@@ -439,7 +439,7 @@ def test_a_check_that_cannot_be_written_loses_no_other_dependency(tmp_path: Path
     compose = f"{WEB}{depends_on}}}, {DATABASE}, {REDIS}}}"
     spec, first = init(tmp_path, {"compose.yml": compose, **DEPLOYED})
     assert spec["services"]["web"]["depends_on"] == {"db": "healthy", "redis": "started"}
-    (question,) = [question for _, question in first.decisions if "redis is started" in question]
+    (question,) = [question for _, question in first.decisions if "redis is started before web" in question]
     assert "compose.yml:1" in question
     assert "`redis: healthy`" in question
     assert not [line for line in first.seen if "has no `healthcheck`" in line]
@@ -543,3 +543,29 @@ def test_a_process_keeps_what_it_has_beside_the_env_file_of_its_service(tmp_path
     spec, first = init(tmp_path, {"compose.yml": compose, ".env.example": "MODE=fast\n"})
     assert spec["services"]["worker"] == {"image_of": "web", "environment": {"QUEUE": "high"}}
     assert any("PASSWORD" in line for line in first.seen)
+
+
+def test_an_image_that_only_another_build_uses_is_a_base(tmp_path: Path) -> None:
+    workflow_text = """\
+on: {push: {branches: [main]}}
+env: {NODE_IMAGE: ghcr.io/example/shop-node}
+jobs:
+  build:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: docker/build-push-action@v6
+        with: {context: ., file: node.Dockerfile, push: true, tags: "${{ env.NODE_IMAGE }}:latest"}
+      - uses: docker/build-push-action@v6
+        with:
+          context: .
+          push: true
+          tags: ghcr.io/example/shop-web:latest
+          build-contexts: node=docker-image://${{ env.NODE_IMAGE }}:latest
+"""
+    files = {"node.Dockerfile": "FROM node:22\nCOPY . .\n", ".github/workflows/build.yml": workflow_text}
+    spec, first = init(tmp_path, {**files, "Dockerfile": f"{DOCKERFILE}COPY --from=node /a /a\n"})
+    web, node = spec["services"]["shop-web"], spec["services"]["node"]
+    assert web["build"]["base"] == {"NODE": "node"}
+    assert not {"port", "health"} & node.keys()
+    assert spec["environments"]["production"]["services"] == ["shop-web"]
+    assert any("`FROM $NODE AS node`" in question for _, question in first.decisions)

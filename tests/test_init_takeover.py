@@ -419,7 +419,7 @@ def test_the_file_of_a_deployed_environment_for_development_counts(tmp_path: Pat
     assert "overrides" not in spec["environments"]["production"]
     assert spec["environments"]["production"]["tag"] == "latest"
     assert "tag" not in spec["environments"]["development"]
-    assert "whether compose.dev.yml is what development runs on its server" in say(result)
+    assert "whether the server of development runs compose.dev.yml: keep `overrides`; or leave it out" in say(result)
 
 
 @pytest.mark.parametrize(
@@ -449,3 +449,57 @@ def test_replicas_of_today_are_taken_over_one_by_one(tmp_path: Path) -> None:
         "web": "shop-web-1",
         "worker": ["shop-worker-1", "shop-worker-2", "shop-worker-3"],
     }
+
+
+@pytest.mark.parametrize(
+    ("settings", "path"),
+    [
+        ("server.servlet.context-path=/shop\n", "/shop/actuator/health"),
+        ("management.endpoints.web.base-path=/manage\n", "/manage/health"),
+        ("server:\n  servlet:\n    context-path: ${BASE:/shop}\n", "/shop/actuator/health"),
+        ("server.port=8080\n", "/actuator/health"),
+    ],
+)
+def test_the_paths_of_spring_boot_are_part_of_the_guess(tmp_path: Path, settings: str, path: str) -> None:
+    files = {
+        "web/pom.xml": "<artifactId>spring-boot-starter-actuator</artifactId>",
+        "web/src/main/resources/application.yml": settings,
+    }
+    spec, _ = init(tmp_path, files)
+    assert spec["services"]["web"]["health"] == {"path": path}
+
+
+@pytest.mark.parametrize(("port", "path"), [(8080, "/api/health"), (9999, "/status")])
+def test_the_path_that_a_deploy_asks_is_better_than_a_guess(tmp_path: Path, port: int, path: str) -> None:
+    command = f"docker compose up -d && curl -f http://localhost:{port}/api/health"
+    spec, _ = init(tmp_path, {"web/main.go": 'Handle("/status")'}, command)
+    assert spec["services"]["web"]["health"] == {"path": path}
+
+
+@pytest.mark.parametrize(
+    ("check", "is_asked"),
+    [
+        ("curl -fsL http://localhost:8080/admin/", True),
+        ("wget -q --spider http://localhost:8080/admin/", True),
+        ("curl -fs http://localhost:8080/admin/", False),
+        ("wget -q --spider http://localhost:8080/health", False),
+    ],
+)
+def test_a_check_that_follows_redirects_is_asked(tmp_path: Path, check: str, is_asked: bool) -> None:
+    _, result = init(tmp_path, {"compose.yml": f"services: {{{WEB}, healthcheck: {{test: '{check}'}}}}}}"})
+    assert ("else write `health: {path: /admin/, status: 302}`" in say(result)) == is_asked
+
+
+def test_the_port_of_a_cache_is_not_that_of_the_service(tmp_path: Path) -> None:
+    source = '<?php return ["port" => env("MEMCACHED_PORT", 11211), "other_port" => env("APP_PORT", 8123 + 1)];'
+    files = {"web/Dockerfile": "FROM a\nCOPY . .\n", "web/config/cache.php": source, "web/composer.json": "{}"}
+    _, result = init(tmp_path, files)
+    assert "11211" not in result.text
+
+
+def test_the_summary_names_only_what_the_draft_has(tmp_path: Path) -> None:
+    image = "image: 'ghcr.io/example/shop-web:latest'"
+    migrate = f"migrations: {{{image}, command: '${{COMMAND}}', restart: 'no'}}"
+    _, result = init(tmp_path, {"compose.yml": f"services: {{{WEB}}}, worker: {{{image}, command: work}}, {migrate}}}"})
+    assert result.services == {"web": "web/Dockerfile, port 8080, worker"}
+    assert "migrations (compose.yml:1)" in say(result)

@@ -208,7 +208,7 @@ def _draft_new_spec(facts: RepositoryFindings, left_out: list[str], file_counts:
         path,
         text,
         None,
-        spec_draft.summarize_services(facts),
+        spec_draft.summarize_services(facts, draft.table),
         file_counts,
         seen=[*notes, *dropped],
         troubles=facts.repository.troubles,

@@ -38,6 +38,9 @@ _DEPENDS_ON_CONDITIONS = {  # Compose's words, and the spec's
 }
 _PROXY_PORT = re.compile(r"traefik\.http\.services\.([^.]+)\.loadbalancer\.server\.port|VIRTUAL_PORT")
 _TRAEFIK_HEALTH_PATH = re.compile(r"traefik\.http\.services\.[^.]+\.loadbalancer\.healthcheck\.path")
+_FOLLOWING_CHECK = re.compile(  # curl follows redirects only with an option; the others do by themselves
+    r"\bcurl\b.*\s(-[a-zA-Z]*L[a-zA-Z]*|--location)\b|\bwget\b|urllib|requests\.get|\bfetch\("
+)
 _TRAEFIK_ROUTER_OPTION = re.compile(r"traefik\.http\.routers\.([^.]+)\.(entrypoints|tls\.certresolver|tls)")
 _ROUTER_ROLES = {"entrypoints": "entrypoint", "tls.certresolver": "certresolver", "tls": "tls"}
 _TRAEFIK_RULE = re.compile(r"traefik\.http\.routers\.([^.]+)\.rule")
@@ -70,6 +73,7 @@ class DetectedContainer:
     ports: list[SourcedValue] = field(default_factory=list)  # that it listens on
     published: list[int] = field(default_factory=list)  # ports of the machine that lead to it
     health: SourcedValue | None = None
+    follows_redirects: bool = False  # the check that asks the path
     env: list[tuple[str, str | None, str]] = field(default_factory=list)  # key, value (None: not known here), place
     env_files: list[SourcedValue] = field(default_factory=list)
     example_env: list[tuple[str, str, str]] = field(default_factory=list)  # key, value and place, by their examples
@@ -529,6 +533,7 @@ def _parse_healthcheck(container: DetectedContainer) -> None:
     if not path:
         return
     container.health = SourcedValue(path, check.where("test"))
+    container.follows_redirects = _FOLLOWING_CHECK.search(command) is not None
     if port:
         container.ports.insert(0, SourcedValue(port, check.where("test")))
 

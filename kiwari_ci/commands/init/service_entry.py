@@ -50,6 +50,7 @@ _IS_VERSION = vocabulary.build_validator(ToolVersion)
 _IS_ENV_KEY = vocabulary.build_validator(EnvKey)
 _IS_SINGLE_LINE = vocabulary.build_validator(TrimmedLine)
 _IS_PUBLISHED_PORT = vocabulary.build_validator(PublishedPort)
+_HEALTH_PATH = re.compile(r"health|ping|status|ready|live|up$")
 
 
 def build_service_entry(
@@ -64,8 +65,9 @@ def build_service_entry(
         _add_image_decision(draft, path, service)
     _add_path_filters(draft, path, table, service)
     _add_build_settings(table, service)
+    _ask_about_base_images(draft, path, service)
     _add_test_entry(draft, facts, path, table, service)
-    if not service.is_worker:
+    if not service.is_worker and not service.is_base:
         _add_port(draft, path, table, service)
         _add_health(draft, facts, path, table, service)
         if service.language.websocket:
@@ -176,9 +178,8 @@ def _choose_condition(draft: SpecDraft, facts: RepositoryFindings, names: tuple[
     if condition != "healthy" or not check.get("test") or container_entry.has_healthcheck(accessory):
         return condition
     question = (
-        f"{entry_name} waits until {name} is started, today until it is healthy: its check ({check.where('test')}) has "
-        f"a secret or a variable that nothing here gives a value. Write `healthcheck: {{test: [CMD-SHELL, …]}}` of "
-        f"{name}, with `$$NAME` for a variable of its container, and `{name}: healthy` here; or leave `started`"
+        f"{name} is started before {entry_name}, today healthy: its check ({check.where('test')}) is not known here; "
+        f"leave it, or write `healthcheck` of {name}, and `{name}: healthy`"
     )
     draft.decide(("services", entry_name, "depends_on"), question)
     return "started"
@@ -299,6 +300,19 @@ def _add_health(
         draft.decide((*path, "health"), question)
     elif health.guess:
         draft.decide((*path, "health"), f"{question}: {health.value} is a guess")
+    elif _is_asked_with_redirects(service, health):
+        draft.decide(
+            (*path, "health"),
+            f"{health.value} of {service.name}, whose check follows redirects, unlike a deploy: keep it if it answers "
+            f"200; else write `health: {{path: {health.value}, status: 302}}`",
+        )
+
+
+def _is_asked_with_redirects(service: DetectedService, health: SourcedValue) -> bool:
+    """Whether the check of today could have been led elsewhere from a path that is no health path by its name."""
+    if _HEALTH_PATH.search(str(health.value)) or health.value == "/":
+        return False
+    return any(container.follows_redirects for _, container in service.containers if container.health is health)
 
 
 def _find_start_period(service: DetectedService, health: SourcedValue) -> tuple[str, str]:
@@ -344,6 +358,16 @@ def _add_build_settings(table: CommentedMapping, service: DetectedService) -> No
             entry.put(key, value)
     elif build:
         table.put("build", build, note)
+
+
+def _ask_about_base_images(draft: SpecDraft, path: YamlPath, service: DetectedService) -> None:
+    """Ask for the lines of the Dockerfile that take the place of a build context."""
+    for argument, context in service.base_contexts.items():
+        question = (
+            f"{service.image.dockerfile}: write `ARG {argument}` first, and `FROM ${argument} AS {context}`, in place "
+            f"of the build context; or leave out `base`, and build it as a stage"
+        )
+        draft.decide((*path, "build"), question)
 
 
 def _add_test_entry(
@@ -472,10 +496,21 @@ def _detect_health_path(facts: RepositoryFindings, service: DetectedService) -> 
             address = re.sub(r"^https?://", "", str(url.value))
             path = address.partition("/")[2]
             is_asked = _find_served_address(facts, address) in domains
-            if is_asked and path and re.search(r"health|ping|status|ready|live|up$", path):
+            if path and _HEALTH_PATH.search(path) and (is_asked or _is_local_address(service, address)):
                 return SourcedValue(f"/{path}", url.where)
     served_domains = [str(domain) for domain in domains if domain not in facts.stripped_addresses]
     return _guess_health_below_path(sorted(served_domains), service.health)
+
+
+def _is_local_address(service: DetectedService, address: str) -> bool:
+    """Whether an address is that of a service on its server itself: by its port, or by the one that is published."""
+    local = re.match(r"(?:localhost|127\.0\.0\.1):(\d+)/", address)
+    if not local:
+        return False
+    ports = {int(port.value) for port in service.ports[:1]}
+    for _, container in service.containers:
+        ports |= set(container.published)
+    return int(local[1]) in ports
 
 
 def _find_served_address(facts: RepositoryFindings, address: str) -> str:
@@ -491,6 +526,8 @@ def _guess_health_below_path(addresses: list[str], health: SourcedValue | None) 
     if not slash:
         return health
     name = str(health.value) if health else "/health"
+    if health and name.startswith(f"/{path}/"):
+        return health  # the program has the path of its address already
     where = f"{health.where}, below {addresses[0]}" if health else f"the path of {addresses[0]}"
     return SourcedValue(f"/{path}{name}", where, guess=True)
 

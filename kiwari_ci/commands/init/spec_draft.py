@@ -396,6 +396,9 @@ def _build_environment_entry(
     shared_env_file = _find_shared_env_file(facts, environment)
     if shared_env_file:
         table.put("env_file", ".env", f"{shared_env_file}, for the whole stack")
+    running_services = _list_running_services(draft, facts)
+    if running_services:
+        table.put("services", running_services, "the others are only built from")
     accessories = [name for name in facts.accessories if _has_accessory(facts, environment, name)]
     if len(accessories) < len(facts.accessories):
         table.put("accessories", accessories, "by the compose files")
@@ -413,14 +416,22 @@ def _build_environment_entry(
     return table
 
 
+def _list_running_services(draft: SpecDraft, facts: RepositoryFindings) -> list[str]:
+    """The services of an environment, where others are only images that they are built from; else none."""
+    services = draft.table["services"]
+    assert isinstance(services, CommentedMapping)
+    bases = {service.name for service in facts.services if service.is_base}
+    return [name for name in services if name not in bases] if bases else []
+
+
 def _add_development_decision(draft: SpecDraft, facts: RepositoryFindings, environment: DetectedEnvironment) -> None:
     """Ask whether the compose file with the name of a deployed environment for development is what runs there."""
     if environment.kind != vocabulary.DEPLOYED_DEVELOPMENT:
         return
     files = {file.path for service in facts.services for file, _ in service.containers if file.kind == environment.kind}
     question = (
-        f"whether {', '.join(sorted(files))} is what {environment.name} runs on its server: then `overrides` is right; "
-        "if it is for the machines of developers, leave out `overrides`"
+        f"whether the server of {environment.name} runs {', '.join(sorted(files))}: keep `overrides`; or leave it out, "
+        "if only developers do"
     )
     draft.decide(("environments", environment.name, "overrides"), question)
 
@@ -580,16 +591,24 @@ def _format_address(address: str, strips_path: bool) -> str | dict[str, Any]:
     return {"domain": domain, "path": f"/{path}", "strip_path": True} if strips_path else address
 
 
-def summarize_services(facts: RepositoryFindings) -> dict[str, str]:
-    """Each service in a line: what it is built from, where it listens, and its other processes."""
+def summarize_services(facts: RepositoryFindings, table: CommentedMapping) -> dict[str, str]:
+    """Each service in a line: what it is built from, where it listens, and the other processes that the draft has."""
+    entries = table.get("services", CommentedMapping())
+    assert isinstance(entries, CommentedMapping)
     summaries = {}
     for service in facts.services:
-        other_names = [container.name for _, container in service.other_containers]
-        summaries[service.name] = ", ".join([service.image.dockerfile, _describe_port(service), *other_names])
+        parts = [service.image.dockerfile, _describe_port(service)]
+        parts += [name for name, _ in service_entry.list_processes(service) if name in entries]
+        entry = entries.get(service.name)
+        if isinstance(entry, CommentedMapping) and "migrate" in entry:
+            parts.append("migrate")
+        summaries[service.name] = ", ".join(parts)
     return summaries
 
 
 def _describe_port(service: DetectedService) -> str:
+    if service.is_base:
+        return "an image that others are built from"
     if service.is_worker:
         return "a worker"
     return f"port {service.port.value if service.port else 'not told'}"
