@@ -410,8 +410,8 @@ class Environment(SpecModel):
     accessories: Omittable[list[Slug]] = Field(None, description="The accessories that run in it; default: all.")
     containers: dict[Slug, ContainerName] = Field(
         {},
-        description="Container names, by service or accessory; default: `<project>-<service>-<environment>`. Other "
-        "containers use the name as a host name, and some programs refuse requests to one with `_`.",
+        description="Container names, by service or accessory. Other containers use the name as a host name, and some "
+        "programs refuse requests to one with `_`; default: `<project>-<service>-<environment>`.",
     )
     domains: dict[Slug, Routes] = Field(
         {},
