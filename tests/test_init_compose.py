@@ -439,7 +439,7 @@ def test_a_check_that_cannot_be_written_loses_no_other_dependency(tmp_path: Path
     compose = f"{WEB}{depends_on}}}, {DATABASE}, {REDIS}}}"
     spec, first = init(tmp_path, {"compose.yml": compose, **DEPLOYED})
     assert spec["services"]["web"]["depends_on"] == {"db": "healthy", "redis": "started"}
-    (question,) = [question for _, question in first.decisions if "redis is started before web" in question]
+    (question,) = [question for _, question in first.decisions if "web waits until redis is started" in question]
     assert "compose.yml:1" in question
     assert "`redis: healthy`" in question
     assert not [line for line in first.seen if "has no `healthcheck`" in line]
@@ -487,11 +487,17 @@ def test_options_of_a_log_driver_stay(tmp_path: Path) -> None:
     assert spec["services"]["web"]["compose"] == {"logging": logging}
 
 
-def test_a_variable_with_the_tag_of_the_image_is_no_constant(tmp_path: Path) -> None:
-    container = "image: 'ghcr.io/example/web:${IMAGE_TAG:-latest}', environment: {VERSION: '${IMAGE_TAG:-latest}'}"
+@pytest.mark.parametrize(
+    ("tag", "name"), [("${WEB_VERSION:-latest}", "WEB_VERSION"), ("latest", "IMAGE_TAG"), ("latest", "GIT_SHA")]
+)
+def test_a_variable_with_the_version_of_the_image_is_no_constant(tmp_path: Path, tag: str, name: str) -> None:
+    container = (
+        f"image: 'ghcr.io/example/web:{tag}', environment: {{VERSION: '${{{name}:-latest}}', SIZE: '${{N:-2}}'}}"
+    )
     spec, first = init(tmp_path, {"compose.yml": f"{WEB}{container}}}}}"})
-    assert "env" not in spec["services"]["web"]
-    assert any("environment VERSION (compose.yml:1), which has the image's tag" in line for line in first.seen)
+    assert spec["services"]["web"]["env"] == {"SIZE": "2"}
+    note = f"environment VERSION (compose.yml:1), the version that a deploy sets as {name}"
+    assert any(note in line for line in first.seen)
 
 
 TWO_ROUTERS = """\

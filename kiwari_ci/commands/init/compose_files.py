@@ -38,6 +38,7 @@ _DEPENDS_ON_CONDITIONS = {  # Compose's words, and the spec's
 }
 _PROXY_PORT = re.compile(r"traefik\.http\.services\.([^.]+)\.loadbalancer\.server\.port|VIRTUAL_PORT")
 _TRAEFIK_HEALTH_PATH = re.compile(r"traefik\.http\.services\.[^.]+\.loadbalancer\.healthcheck\.path")
+_VERSION_VARIABLE = re.compile(r"(^|_)(IMAGE_VERSION|(IMAGE|DOCKER|RELEASE|GIT)_TAG|TAG|(GIT|COMMIT)_SHA|GIT_COMMIT)$")
 _FOLLOWING_CHECK = re.compile(  # curl follows redirects only with an option; the others do by themselves
     r"\bcurl\b.*\s(-[a-zA-Z]*L[a-zA-Z]*|--location)\b|\bwget\b|urllib|requests\.get|\bfetch\("
 )
@@ -452,12 +453,13 @@ def _parse_container(
 
 
 def _parse_environment(container: DetectedContainer, tag_variables: set[str]) -> None:
-    """The variables of a container; one that has the tag of today's images changes with each deploy."""
+    """The variables of a container; one that has the version of today's images changes with each deploy."""
     for key, value, place in container.table.iter_pairs("environment"):
-        names = set(vocabulary.list_variables(value))
-        if names & tag_variables:
-            tag_reference = f"${{{', '.join(sorted(names & tag_variables))}}}"
-            container.unsupported.append(f"environment {key} ({place}), which has the image's tag, {tag_reference}")
+        names = vocabulary.list_variables(value)
+        version_names = [name for name in names if name in tag_variables or _VERSION_VARIABLE.search(name)]
+        if version_names:
+            note = f"environment {key} ({place}), the version that a deploy sets as {', '.join(version_names)}"
+            container.unsupported.append(note)
         elif key:
             container.env.append((key, _resolve_literal(value), place))
 

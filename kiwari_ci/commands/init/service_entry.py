@@ -178,8 +178,8 @@ def _choose_condition(draft: SpecDraft, facts: RepositoryFindings, names: tuple[
     if condition != "healthy" or not check.get("test") or container_entry.has_healthcheck(accessory):
         return condition
     question = (
-        f"{name} is started before {entry_name}, today healthy: its check ({check.where('test')}) is not known here; "
-        f"leave it, or write `healthcheck` of {name}, and `{name}: healthy`"
+        f"{entry_name} waits until {name} is started, today healthy ({check.where('test')}): keep it, or write the "
+        f"`healthcheck` of {name} and `{name}: healthy`"
     )
     draft.decide(("services", entry_name, "depends_on"), question)
     return "started"
