@@ -199,6 +199,9 @@ def test_what_serves_before_the_first_deploy_is_printed_as_the_field() -> None:
     twice = [*old, container("shop_api_2", "old", project="other")]
     (finding,) = (finding for finding in examined([*lines, *twice]) if finding.subject == "takeover")
     assert finding.saw == "shop_admin_1 may serve it today"
+    replicas = [container("shop_api_10", "old", project="shop"), container("shop_api_2", "old", project="shop"), *old]
+    (finding,) = (finding for finding in examined([*lines, *replicas]) if finding.subject == "takeover")
+    assert "containers: {api: [shop_api_1, shop_api_2, shop_api_10], admin: shop_admin_1}" in finding.cure
     same_project = [container("api", "old", project="pos-production")]
     assert not [finding for finding in examined([*lines, *same_project]) if "docker rm -f" in finding.cure]
 

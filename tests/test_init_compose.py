@@ -13,6 +13,17 @@ from kiwari_ci.spec_loading.yaml_source import parse_yaml
 DOCKERFILE = "FROM scratch\nCOPY . .\nEXPOSE 8080\n"
 WEB = "services: {web: {build: ., "
 
+DEPLOYED = {
+    ".github/workflows/deploy.yml": """\
+on: {push: {branches: [main]}}
+jobs:
+  deploy:
+    runs-on: ubuntu-latest
+    steps:
+      - run: ssh deploy@192.0.2.1 'cd /srv/shop && docker compose up -d'
+"""
+}
+
 
 def init(folder: Path, files: dict[str, str]) -> tuple[dict[str, Any], InitResult]:
     """The spec that is made of some files, and what is said beside it."""
@@ -414,3 +425,160 @@ def test_the_base_of_an_image_is_that_of_its_last_stage(tmp_path: Path) -> None:
     dockerfile = "FROM node:22 AS build\nFROM nginx:1.29 AS base\nFROM base\nCOPY --from=build /dist /dist\n"
     spec, _ = init(tmp_path, {"Dockerfile": dockerfile})
     assert [service["port"] for service in spec["services"].values()] == [80]
+
+
+@pytest.mark.parametrize("place", ["env_file: .env", "restart: always"])
+def test_of_two_equal_keys_of_an_env_file_the_last_one_counts(tmp_path: Path, place: str) -> None:
+    files = {
+        "compose.yml": f"{WEB}{place}}}}}",
+        ".env.example": "# development\nDEBUG=True\n\n# production\nDEBUG=False\n",
+    }
+    spec, _ = init(tmp_path, files)
+    assert spec["services"]["web"]["env"] == {"DEBUG": "False"}
+
+
+REDIS = "redis: {image: 'redis:7', healthcheck: {test: [CMD, redis-cli, -a, '${REDIS_PASSWORD}', ping]}}"
+DATABASE = "db: {image: 'postgres:17', healthcheck: {test: [CMD-SHELL, pg_isready]}}"
+
+
+def test_a_check_that_cannot_be_written_loses_no_other_dependency(tmp_path: Path) -> None:
+    depends_on = "depends_on: {db: {condition: service_healthy}, redis: {condition: service_healthy}}"
+    compose = f"{WEB}{depends_on}}}, {DATABASE}, {REDIS}}}"
+    spec, first = init(tmp_path, {"compose.yml": compose, **DEPLOYED})
+    assert spec["services"]["web"]["depends_on"] == {"db": "healthy", "redis": "started"}
+    (question,) = [question for _, question in first.decisions if "web waits until redis is started" in question]
+    assert "compose.yml:1" in question
+    assert "`redis: healthy`" in question
+    assert not [line for line in first.seen if "has no `healthcheck`" in line]
+
+
+@pytest.mark.parametrize(
+    ("timing", "health"),
+    [
+        ("start_period: 4m", {"path": "/up", "start_period": "4m"}),
+        ("start_period: 4m, interval: 5s, retries: 60", {"path": "/up", "start_period": "9m"}),
+        ("interval: 5s, retries: 15", {"path": "/up", "start_period": "75s"}),
+        ("interval: 10s, retries: 3", {"path": "/up"}),
+        ("start_period: 2h", {"path": "/up", "start_period": "60m"}),
+    ],
+)
+def test_how_long_a_container_may_take_to_start(tmp_path: Path, timing: str, health: dict[str, str]) -> None:
+    check = f"healthcheck: {{test: 'curl -f http://localhost:8080/up', {timing}}}"
+    spec, _ = init(tmp_path, {"compose.yml": f"{WEB}{check}}}}}"})
+    assert spec["services"]["web"]["health"] == health
+
+
+@pytest.mark.parametrize(
+    ("command", "entry"),
+    [
+        ("command: celery -A shop worker", {"entrypoint": ["celery"], "command": ["-A", "shop", "worker"]}),
+        ("command: ./run", {"entrypoint": ["./run"]}),
+    ],
+)
+def test_an_empty_entrypoint_leaves_the_command_alone(
+    tmp_path: Path, command: str, entry: dict[str, list[str]]
+) -> None:
+    spec, _ = init(tmp_path, {"compose.yml": f"{WEB}entrypoint: [], {command}}}}}"})
+    web = spec["services"]["web"]
+    assert {key: web[key] for key in ("entrypoint", "command") if key in web} == entry
+
+
+def test_an_empty_entrypoint_without_a_command_is_told(tmp_path: Path) -> None:
+    _, first = init(tmp_path, {"compose.yml": f"{WEB}entrypoint: []}}}}"})
+    assert any("an empty entrypoint" in line for line in first.seen)
+
+
+def test_options_of_a_log_driver_stay(tmp_path: Path) -> None:
+    logging = {"driver": "json-file", "options": {"tag": "{{.Name}}"}}
+    spec, _ = init(tmp_path, {"compose.yml": f"{WEB}logging: {json.dumps(logging)}}}}}"})
+    assert spec["services"]["web"]["compose"] == {"logging": logging}
+
+
+@pytest.mark.parametrize(
+    ("tag", "name"), [("${WEB_VERSION:-latest}", "WEB_VERSION"), ("latest", "IMAGE_TAG"), ("latest", "GIT_SHA")]
+)
+def test_a_variable_with_the_version_of_the_image_is_no_constant(tmp_path: Path, tag: str, name: str) -> None:
+    container = (
+        f"image: 'ghcr.io/example/web:{tag}', environment: {{VERSION: '${{{name}:-latest}}', SIZE: '${{N:-2}}'}}"
+    )
+    spec, first = init(tmp_path, {"compose.yml": f"{WEB}{container}}}}}"})
+    assert spec["services"]["web"]["env"] == {"SIZE": "2"}
+    note = f"environment VERSION (compose.yml:1), the version that a deploy sets as {name}"
+    assert any(note in line for line in first.seen)
+
+
+TWO_ROUTERS = """\
+services:
+  web:
+    build: .
+    labels:
+      - traefik.http.routers.web.rule=Host(`shop.example.com`)
+      - traefik.http.routers.web.service=web
+      - traefik.http.routers.web.entrypoints=public
+      - traefik.http.routers.web.middlewares=login@file,strip
+      - traefik.http.middlewares.strip.stripprefix.prefixes=/x
+      - traefik.http.services.web.loadbalancer.server.port=8080
+      - traefik.http.routers.admin.rule=Host(`admin.example.com`)
+      - traefik.http.routers.admin.service=admin
+      - traefik.http.routers.admin.entrypoints=internal
+      - traefik.http.services.admin.loadbalancer.server.port=9001
+      - traefik.http.routers.admin.priority=7
+"""
+
+
+def test_a_second_router_of_a_service_is_told(tmp_path: Path) -> None:
+    spec, first = init(tmp_path, {"compose.yml": TWO_ROUTERS})
+    assert spec["services"]["web"]["port"] == 8080
+    assert spec["environments"]["production"]["domains"] == {"web": "shop.example.com"}
+    said = "\n".join(first.seen)
+    for words in (
+        "the router admin (admin.example.com), which leads to another port, 9001",
+        "the router admin, with other options (internal)",
+        "label traefik.http.routers.admin.priority",
+        "the middlewares of the router web, login@file",
+    ):
+        assert words in said
+
+
+def test_a_name_of_a_variable_with_dots_and_hyphens(tmp_path: Path) -> None:
+    names = "{discovery.type: single-node, spring.jdbc-url: x, api.secret-key: '${KEY}'}"
+    compose = f"{WEB}environment: {names}}}, es: {{image: 'elasticsearch:9.0.1', environment: {names}}}}}"
+    spec, first = init(tmp_path, {"compose.yml": compose})
+    for entry in (spec["services"]["web"], spec["accessories"]["es"]):
+        assert entry["environment"] == {"discovery.type": "single-node", "spring.jdbc-url": "x"}
+        assert "env" not in entry
+    assert len([line for line in first.seen if "api.secret-key" in line]) == 2
+
+
+def test_a_process_keeps_what_it_has_beside_the_env_file_of_its_service(tmp_path: Path) -> None:
+    shared = "build: ., env_file: .env"
+    compose = f"services: {{web: {{{shared}}}, worker: {{{shared}, environment: {{QUEUE: high, PASSWORD: '${{P}}'}}}}}}"
+    spec, first = init(tmp_path, {"compose.yml": compose, ".env.example": "MODE=fast\n"})
+    assert spec["services"]["worker"] == {"image_of": "web", "environment": {"QUEUE": "high"}}
+    assert any("PASSWORD" in line for line in first.seen)
+
+
+def test_an_image_that_only_another_build_uses_is_a_base(tmp_path: Path) -> None:
+    workflow_text = """\
+on: {push: {branches: [main]}}
+env: {NODE_IMAGE: ghcr.io/example/shop-node}
+jobs:
+  build:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: docker/build-push-action@v6
+        with: {context: ., file: node.Dockerfile, push: true, tags: "${{ env.NODE_IMAGE }}:latest"}
+      - uses: docker/build-push-action@v6
+        with:
+          context: .
+          push: true
+          tags: ghcr.io/example/shop-web:latest
+          build-contexts: node=docker-image://${{ env.NODE_IMAGE }}:latest
+"""
+    files = {"node.Dockerfile": "FROM node:22\nCOPY . .\n", ".github/workflows/build.yml": workflow_text}
+    spec, first = init(tmp_path, {**files, "Dockerfile": f"{DOCKERFILE}COPY --from=node /a /a\n"})
+    web, node = spec["services"]["shop-web"], spec["services"]["node"]
+    assert web["build"]["base"] == {"NODE": "node"}
+    assert not {"port", "health"} & node.keys()
+    assert spec["environments"]["production"]["services"] == ["shop-web"]
+    assert any("`FROM $NODE AS node`" in question for _, question in first.decisions)

@@ -402,3 +402,136 @@ def test_a_health_path_that_no_file_shows_is_a_question(tmp_path: Path, check: s
     questions = [question for _, question in result.decisions if "when the service is healthy" in question]
     assert len(questions) == bool(decision)
     assert decision in "".join(questions)
+
+
+@pytest.mark.parametrize("name", ["postgres_db", "Shop.Data_1"])
+def test_a_container_keeps_its_name(tmp_path: Path, name: str) -> None:
+    compose = f"services: {{{WEB}, container_name: web_1}}, db: {{image: 'postgres:17', container_name: {name}}}}}"
+    spec, _ = init(tmp_path, {"compose.yml": compose})
+    production = spec["environments"]["production"]
+    assert production["containers"] == production["takeover"]["containers"] == {"web": "web_1", "db": name}
+
+
+def test_a_name_that_is_too_long_is_told(tmp_path: Path) -> None:
+    name = "n" * 64
+    compose = f"services: {{{WEB}, container_name: {name}}}}}"
+    spec, result = init(tmp_path, {"compose.yml": compose})
+    assert "containers" not in spec["environments"]["production"]
+    assert f"the container's name {name}" in say(result)
+
+
+PERSON_CHOOSES = """\
+on:
+  push: {branches: [main]}
+  workflow_dispatch: {inputs: {environment: {type: choice, options: [production, development]}}}
+jobs:
+  deploy:
+    runs-on: ubuntu-latest
+    environment: ${{ inputs.environment || 'production' }}
+    steps:
+      - {uses: docker/build-push-action@v6, with: {context: web, push: true, tags: "ghcr.io/example/shop-web:latest"}}
+      - uses: appleboy/ssh-action@v1
+        with: {host: "${{ secrets.HOST }}", username: me, key: "${{ secrets.KEY }}", script: docker compose up -d}
+"""
+
+
+def test_the_file_of_a_deployed_environment_for_development_counts(tmp_path: Path) -> None:
+    web = "services: {web: {image: 'ghcr.io/example/shop-web:latest', "
+    files = {
+        ".github/workflows/deploy.yml": PERSON_CHOOSES,
+        "compose.prod.yml": f"{web}environment: {{MODE: production}}, deploy: {{replicas: 3}}}}}}",
+        "compose.dev.yml": f"{web}environment: {{MODE: development, TRACE: '1'}}, mem_limit: 1g}}}}",
+        "compose.override.yml": "services: {web: {environment: {MODE: laptop}}}",
+    }
+    spec, result = init(tmp_path, files)
+    assert spec["services"]["web"]["env"] == {"MODE": "production"}
+    assert spec["environments"]["development"]["overrides"] == {
+        "web": {"env": {"MODE": "development", "TRACE": "1"}, "mem_limit": "1g", "replicas": 1}
+    }
+    assert "overrides" not in spec["environments"]["production"]
+    assert spec["environments"]["production"]["tag"] == "latest"
+    assert "tag" not in spec["environments"]["development"]
+    assert "whether the server of development runs compose.dev.yml: keep `overrides`; or leave it out" in say(result)
+
+
+@pytest.mark.parametrize(
+    ("container", "keys"),
+    [
+        ("environment: {MODE: production}", {"MODE"}),
+        ("environment: {MODE: production}, env_file: .env", {"MODE", "LOG_LEVEL", "CLIENT_SECRET"}),
+        ("restart: always", {"LOG_LEVEL", "CLIENT_SECRET"}),
+    ],
+)
+def test_the_example_of_developers_is_not_what_production_needs(tmp_path: Path, container: str, keys: set[str]) -> None:
+    files = {
+        "compose.prod.yml": f"services: {{web: {{image: 'ghcr.io/example/shop-web:latest', {container}}}}}",
+        "web/package.json": "{}",
+        "web/.env.example": "LOG_LEVEL=debug\nCLIENT_SECRET=dev\n",
+    }
+    spec, result = init(tmp_path, files)
+    assert spec["services"]["web"]["env"].keys() == keys
+    is_told = "not in its environment (compose.prod.yml:1): LOG_LEVEL (web/.env.example:1)" in say(result)
+    assert is_told == ("LOG_LEVEL" not in keys)
+
+
+def test_replicas_of_today_are_taken_over_one_by_one(tmp_path: Path) -> None:
+    worker = "worker: {image: 'ghcr.io/example/shop-web:latest', command: [work], deploy: {replicas: 3}}"
+    spec, _ = init(tmp_path, {"compose.yml": f"services: {{{WEB}}}, {worker}}}"})
+    assert spec["environments"]["production"]["takeover"]["containers"] == {
+        "web": "shop-web-1",
+        "worker": ["shop-worker-1", "shop-worker-2", "shop-worker-3"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "path"),
+    [
+        ("server.servlet.context-path=/shop\n", "/shop/actuator/health"),
+        ("management.endpoints.web.base-path=/manage\n", "/manage/health"),
+        ("server:\n  servlet:\n    context-path: ${BASE:/shop}\n", "/shop/actuator/health"),
+        ("server.port=8080\n", "/actuator/health"),
+    ],
+)
+def test_the_paths_of_spring_boot_are_part_of_the_guess(tmp_path: Path, settings: str, path: str) -> None:
+    files = {
+        "web/pom.xml": "<artifactId>spring-boot-starter-actuator</artifactId>",
+        "web/src/main/resources/application.yml": settings,
+    }
+    spec, _ = init(tmp_path, files)
+    assert spec["services"]["web"]["health"] == {"path": path}
+
+
+@pytest.mark.parametrize(("port", "path"), [(8080, "/api/health"), (9999, "/status")])
+def test_the_path_that_a_deploy_asks_is_better_than_a_guess(tmp_path: Path, port: int, path: str) -> None:
+    command = f"docker compose up -d && curl -f http://localhost:{port}/api/health"
+    spec, _ = init(tmp_path, {"web/main.go": 'Handle("/status")'}, command)
+    assert spec["services"]["web"]["health"] == {"path": path}
+
+
+@pytest.mark.parametrize(
+    ("check", "is_asked"),
+    [
+        ("curl -fsL http://localhost:8080/admin/", True),
+        ("wget -q --spider http://localhost:8080/admin/", True),
+        ("curl -fs http://localhost:8080/admin/", False),
+        ("wget -q --spider http://localhost:8080/health", False),
+    ],
+)
+def test_a_check_that_follows_redirects_is_asked(tmp_path: Path, check: str, is_asked: bool) -> None:
+    _, result = init(tmp_path, {"compose.yml": f"services: {{{WEB}, healthcheck: {{test: '{check}'}}}}}}"})
+    assert ("else write `health: {path: /admin/, status: 302}`" in say(result)) == is_asked
+
+
+def test_the_port_of_a_cache_is_not_that_of_the_service(tmp_path: Path) -> None:
+    source = '<?php return ["port" => env("MEMCACHED_PORT", 11211), "other_port" => env("APP_PORT", 8123 + 1)];'
+    files = {"web/Dockerfile": "FROM a\nCOPY . .\n", "web/config/cache.php": source, "web/composer.json": "{}"}
+    _, result = init(tmp_path, files)
+    assert "11211" not in result.text
+
+
+def test_the_summary_names_only_what_the_draft_has(tmp_path: Path) -> None:
+    image = "image: 'ghcr.io/example/shop-web:latest'"
+    migrate = f"migrations: {{{image}, command: '${{COMMAND}}', restart: 'no'}}"
+    _, result = init(tmp_path, {"compose.yml": f"services: {{{WEB}}}, worker: {{{image}, command: work}}, {migrate}}}"})
+    assert result.services == {"web": "web/Dockerfile, port 8080, worker"}
+    assert "migrations (compose.yml:1)" in say(result)

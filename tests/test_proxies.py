@@ -123,3 +123,16 @@ def test_a_container_waits_as_long_as_the_proxy_keeps_a_name(kind: ProxyKind) ->
     ((container,),) = [stack.instances for stack in load(kind).plan.compose_stacks]
     labels = {label.key: label.value for label in container.labels}
     assert labels["deploy.name-cache"] == str(find_proxy(kind).name_cache_seconds)
+
+
+@pytest.mark.parametrize("name", ["shop_api", "Shop.API", "shop-api"])
+@pytest.mark.parametrize("kind", SERVER_KINDS)
+def test_a_container_keeps_a_name_that_docker_allows(kind: ProxyKind, name: str) -> None:
+    text = SPEC.format(kind=kind).replace("domains:", f"containers: {{api: {name}}}, domains:")
+    files = render_files(generator.validate_and_plan(parse_yaml("shop.yaml", text)).plan)
+    services = yaml.safe_load(files["deploy/shop-live/docker-compose.yml"].text)["services"]
+    assert services[name]["container_name"] == name
+    for key, value in services[name].get("labels", {}).items():
+        if key.endswith("loadbalancer.server.url"):
+            assert value == f"http://{name}:8080"
+            assert len(key.split(".")) == 7

@@ -7,7 +7,10 @@ import pytest
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from kiwari_ci import generator
+from kiwari_ci.problems import Problem, SpecError
 from kiwari_ci.schema import text_formats
+from kiwari_ci.spec_loading.yaml_source import parse_yaml
 
 FORMATS = {name: kind for name, kind in vars(text_formats).items() if get_origin(kind) is Annotated}
 SAMPLES = [
@@ -51,3 +54,18 @@ def test_a_name_that_yaml_cannot_hold_as_a_key_is_refused(name: str) -> None:
     assert not _is_valid(FORMATS[name], letter * 1_100)
     key = letter * text_formats.MAX_NAME_LENGTH
     assert yaml.safe_load(f"'{key}': 1") == {key: 1}
+
+
+@pytest.mark.parametrize(("field", "hint"), [("env", "write it in `environment`"), ("environment", "")])
+def test_only_the_compose_file_takes_a_variable_with_dots_and_hyphens(field: str, hint: str) -> None:
+    accessory = f"{{image: 'elasticsearch:9.0.1', {field}: {{discovery.type: single-node}}}}"
+    text = (
+        "project: {name: shop, repository: example/shop}\nhosts: {vps: {}}\nservices: {web: {port: 8080}}\n"
+        f"accessories: {{es: {accessory}}}\nenvironments: {{production: {{deploy_on: {{push: main}}}}}}\n"
+    )
+    problems: list[Problem] = []
+    try:
+        generator.validate_and_plan(parse_yaml("shop.yaml", text))
+    except SpecError as error:
+        problems = list(error.problems)
+    assert [problem.hint.startswith(hint) for problem in problems] == ([True] if hint else [])

@@ -81,7 +81,7 @@ def _plan_takeover(
     finds_by_name = proxy.is_on_shared_network and not proxy.reads_labels and not proxy.stack_name(proxy_options)
     switch_template = _choose_switch_template(environment)
     variables = tuple(host.variable for host in environment.hosts)
-    containers = tuple(_plan_container(environment, *names) for names in today.containers.items())
+    containers = tuple(_plan_containers(environment))
     replaced = tuple(container for container in containers if container.is_replaced)
     beside = tuple(container for container in containers if container.runs_beside)
     workers_beside = tuple(container for container in beside if not container.called_at)
@@ -205,9 +205,14 @@ def _plan_deploy_commands(branch: str, own_workflow: EnvironmentWorkflow | None)
     return own_workflow.commands[:1]
 
 
+def _list_names(names: Iterable[str]) -> list[str]:
+    """List each name once: a new container may take the place of several containers of today."""
+    return list(dict.fromkeys(names))
+
+
 def _plan_stop(variables: Sequence[str], names: Iterable[str]) -> tuple[str, ...]:
     """Stop containers, and keep them stopped when Docker starts again."""
-    scripts = [f"docker update --restart no {name} && docker stop {name}" for name in names]
+    scripts = [f"docker update --restart no {name} && docker stop {name}" for name in _list_names(names)]
     return tuple(command for script in scripts for command in _plan_for_each_host(variables, script))
 
 
@@ -245,13 +250,13 @@ def _plan_mark_old_files(
 def _plan_show_traffic(variables: Sequence[str], servers: Iterable[TakenOverContainer]) -> tuple[str, ...]:
     """Print how many bytes the old and the new containers have received and sent."""
     led = [container for container in servers if container.addresses]
-    names = " ".join(f"{container.today} {container.container}" for container in led)
+    names = " ".join(_list_names(name for container in led for name in (container.today, container.container)))
     return _plan_for_each_host(variables, f'docker stats --no-stream --format "{{{{.Name}}}} {{{{.NetIO}}}}" {names}')
 
 
 def _plan_show_work(variables: Sequence[str], workers: Iterable[TakenOverContainer]) -> tuple[str, ...]:
     """Print the last lines of the new workers."""
-    scripts = [f"docker logs --tail 20 {container.container}" for container in workers]
+    scripts = [f"docker logs --tail 20 {name}" for name in _list_names(worker.container for worker in workers)]
     return tuple(command for script in scripts for command in _plan_for_each_host(variables, script))
 
 
@@ -288,7 +293,7 @@ def _plan_restart(
 ) -> tuple[str, ...]:
     """Start the containers of today from their Compose file, after the new ones and the kept ones are gone."""
     kept_names = [f"{container.today}-before" for container in replaced]
-    names = [container.container for container in (*replaced, *beside)] + kept_names
+    names = _list_names([*(container.container for container in (*replaced, *beside)), *kept_names])
     # Some of these containers may not exist.
     remove = f"docker rm -f {' '.join(names)} || true"
     start = f"cd {folder} && docker compose up -d --pull never"
@@ -315,7 +320,8 @@ def _list_value_commands(environment: EffectiveEnvironment, stack: ComposeStack)
     today = environment.model.takeover
     assert today
     variable = environment.first_host.variable
-    for name, container_today in today.containers.items():
+    for name, names_today in today.containers.items():
+        container_today = names_today[0]  # its replicas have the same values
         container = environment.containers[name]
         examples = {key: container.resolve_variable(value) for key, value in container.options.env.items()}
         keys = [key for key, example in examples.items() if not example or PLACEHOLDER in example]
@@ -331,7 +337,9 @@ def _list_staying_accessories(environment: EffectiveEnvironment, stack: ComposeS
     """List the accessories that run today under the name that the spec gives them."""
     today = environment.model.takeover
     assert today
-    return [accessory for accessory in stack.accessories if accessory.container == today.containers.get(accessory.name)]
+    return [
+        accessory for accessory in stack.accessories if accessory.container in today.containers.get(accessory.name, [])
+    ]
 
 
 def _list_connect_commands(environment: EffectiveEnvironment, stack: ComposeStack) -> Iterator[str]:
@@ -372,17 +380,28 @@ def _format_connect(network: str, container: str, aliases: tuple[str, ...] = ())
     return f'docker inspect -f "{networks}" {container} | grep -qx {network} || {connect}'
 
 
-def _plan_container(environment: EffectiveEnvironment, name: str, today: str) -> TakenOverContainer:
+def _plan_containers(environment: EffectiveEnvironment) -> Iterator[TakenOverContainer]:
+    """Plan each container of today: beside the new one that has its name, or that takes the same place in the list."""
+    today = environment.model.takeover
+    assert today
+    for name, names_today in today.containers.items():
+        new_names = environment.containers[name].replica_names
+        for index, name_today in enumerate(names_today):
+            new_name = name_today if name_today in new_names else new_names[min(index, len(new_names) - 1)]
+            yield _plan_container(environment, name, name_today, new_name)
+
+
+def _plan_container(environment: EffectiveEnvironment, name: str, today: str, new_name: str) -> TakenOverContainer:
     container = environment.containers[name]
     port = container.options.port
     return TakenOverContainer(
         name=name,
         today=today,
-        container=container.container_name,
+        container=new_name,
         addresses=tuple(route.address for route in container.routes),
         pass_to=_describe_target(environment, name),
-        called_at=f"{container.container_name}:{port}" if port is not None else "",
-        outcome=_decide_outcome(environment, name, today),
+        called_at=f"{new_name}:{port}" if port is not None else "",
+        outcome=_decide_outcome(environment, name, has_same_name=today == new_name),
     )
 
 
@@ -399,11 +418,10 @@ def _describe_target(environment: EffectiveEnvironment, name: str) -> str:
 
 
 def _decide_outcome(
-    environment: EffectiveEnvironment, name: str, today: str
+    environment: EffectiveEnvironment, name: str, has_same_name: bool
 ) -> Literal["stays", "another-name", "without-a-gap", "with-a-gap", "under-its-own-name"]:
     """What the host program does with a container that it finds."""
     container = environment.containers[name]
-    has_same_name = today == container.container_name
     if not isinstance(container, EffectiveService):
         return "stays" if has_same_name else "another-name"
     if not has_same_name:

@@ -55,13 +55,15 @@ class Traefik:
         replaced, and whatever its own health check says.
         """
         options = container.environment.hosts_with("compose")[0].proxy
-        service = container.container_name
+        host_name = container.container_name
+        # A dot separates the parts of a label.
+        service = host_name.replace(".", "_2e")
         labels = {"traefik.enable": "true", "traefik.docker.allownonrunning": "true"}
         for route in container.routes:
             labels |= _list_router_labels(options, route, service)
         for domain, target in container.redirects.items():
             labels |= _list_redirect_labels(options, domain, target, service)
-        labels[f"traefik.http.services.{service}.loadbalancer.server.url"] = f"http://{service}:{port}"
+        labels[f"traefik.http.services.{service}.loadbalancer.server.url"] = f"http://{host_name}:{port}"
         return labels
 
     def plan_stack(

@@ -50,6 +50,12 @@ def parse_env_assignments(text: str) -> list[EnvAssignment]:
     return assignments
 
 
+def list_effective_assignments(text: str) -> list[EnvAssignment]:
+    """The variables of an env file, each once: of two equal ones the last counts, as it does for Compose."""
+    last_assignments = {assignment.key: assignment for assignment in parse_env_assignments(text)}
+    return list(last_assignments.values())
+
+
 def _unquote_value(value: str) -> str:
     """A value without its quotes; without quotes, a comment behind it is none of it."""
     quote = value[:1]

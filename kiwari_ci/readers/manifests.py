@@ -36,6 +36,13 @@ _LISTEN_PORT = re.compile(
     r"""|(?:ListenAndServe|Listen|listen|Run|bind|run)\(\s*["'`]?[\w.]*:?"""
     r"""|[pP]ort\s*[:=]\s*["']?|0\.0\.0\.0:)(\d{4,5})\b"""
 )
+_PORTS_OF_OTHERS = frozenset(  # of databases, caches, queues and mail servers, which source files name as theirs
+    {1025, 1433, 1521, 2379, 3306, 4222, 5432, 5433, 5672, 6379, 6432, 7700, 8025, 8086, 8123, 9042, 9092, 9200, 11211,
+     15672, 26379, 27017}
+)  # fmt: skip
+_SPRING_SETTINGS_FILE = r"src/main/resources/(?:config/)?application\.(?:properties|ya?ml)"
+_SPRING_CONTEXT_PATH = re.compile(r"(?m)^[\w. ]*context-?[pP]ath\s*[:=]\s*[\"']?(?:\$\{\w+:)?(/[\w./-]*\w)")
+_SPRING_MANAGEMENT_PATH = re.compile(r"(?m)^[\w. ]*base-?[pP]ath\s*[:=]\s*[\"']?(?:\$\{\w+:)?(/(?:[\w./-]*\w)?)")
 _HEALTH_ROUTE_FILE = re.compile(
     r"(?:src/routes/((?:[\w-]+/)*health\w*)/\+server|(?:^|/)app/((?:[\w-]+/)*health\w*)/route"
     r"|(?:^|/)pages/(api/health\w*))\.\w+$"
@@ -127,6 +134,7 @@ def detect_language(repository: LocalRepository, home: str) -> DetectedLanguage:
         language.manifest = language.where = projects[0]
         _read_dotnet_projects(repository, language, projects)
     _scan_source_files(repository, language)
+    _add_spring_paths(repository, language)
     return language
 
 
@@ -357,10 +365,38 @@ def _scan_source_files(repository: LocalRepository, language: DetectedLanguage) 
         text = repository.read(path)
         if not page and (match := _HEALTH_ROUTE.search(text)) and _is_better_route(match[1], language.health):
             language.health = SourcedValue(match[1], _format_location(path, text, match), guess=True)
-        if not language.port and (match := _LISTEN_PORT.search(text)) and 1024 <= int(match[1]) < 65536:
+        if not language.port and (match := _find_listen_port(text)):
             language.port = SourcedValue(int(match[1]), _format_location(path, text, match), guess=True)
     if language.manifest and (match := _WEBSOCKET_LIBRARY.search(repository.read(language.manifest))):
         language.websocket = SourcedValue(True, f"{language.manifest}: {match[0]}", guess=True)
+
+
+def _find_listen_port(text: str) -> re.Match[str] | None:
+    """The first port in a source file that the program may listen on."""
+    for match in _LISTEN_PORT.finditer(text):
+        port = int(match[1])
+        if 1024 <= port < 65536 and port not in _PORTS_OF_OTHERS:
+            return match
+    return None
+
+
+def _add_spring_paths(repository: LocalRepository, language: DetectedLanguage) -> None:
+    """Put the path under which Spring Boot serves before the guessed health path."""
+    prefix = "" if language.home == "." else re.escape(f"{language.home}/")
+    for path in repository.matching(f"{prefix}{_SPRING_SETTINGS_FILE}"):
+        text = repository.read(path)
+        context_path = _SPRING_CONTEXT_PATH.search(text)
+        management_path = _SPRING_MANAGEMENT_PATH.search(text)
+        health = language.health
+        if not health or not (context_path or management_path):
+            continue
+        name = str(health.value)
+        if management_path and name.startswith("/actuator/"):
+            name = management_path[1].rstrip("/") + name.removeprefix("/actuator")
+        if context_path:
+            name = context_path[1] + name
+        language.health = SourcedValue(name, f"{health.where}, and the paths in {path}", guess=True)
+        return
 
 
 def _is_better_route(path: str, current: SourcedValue | None) -> bool:

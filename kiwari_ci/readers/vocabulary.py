@@ -11,6 +11,8 @@ from kiwari_ci.readers.bounded_text import MAX_VALUE_LENGTH, fill_in_values
 from kiwari_ci.schema.text_formats import CREDENTIAL_PATTERN
 
 PRODUCTION, STAGING, DEVELOPMENT = "production", "staging", "development"
+DEPLOYED_DEVELOPMENT = "deployed development"  # an environment of this kind that a workflow deploys to a server
+DEVELOPMENT_NAMES = frozenset({"development", "develop", "dev"})  # of one environment
 _ENVIRONMENT_WORDS = {  # the first kind of which a text has a word is the text's kind
     STAGING: {"staging", "stage", "stag", "stg", "uat", "preprod", "nonprod", "preview", "qa"},
     PRODUCTION: {"production", "prod", "prd", "live"},
@@ -185,6 +187,11 @@ def interpolate_known_variables(text: str, values: dict[str, str]) -> str:
         return f"${{{_get_variable_name(reference)}}}" if value is None else value
 
     return fill_in_values(_VARIABLE_REFERENCE, replace_reference, text)
+
+
+def list_variables(text: str) -> list[str]:
+    """The names of the variables in a text, as Compose or a shell would replace them."""
+    return [_get_variable_name(reference) for reference in _VARIABLE_REFERENCE.finditer(text) if reference[0] != "$$"]
 
 
 def escape_dollar_signs(text: str) -> str:

@@ -10,8 +10,9 @@ from kiwari_ci.schema.base import OneOf, SpecModel
 from kiwari_ci.schema.compose_mapping import WritesComposeKey
 from kiwari_ci.schema.text_formats import (
     ComposeKey,
+    ContainerEnvKey,
     Duration,
-    EnvKey,
+    EnvFileKey,
     LabelKey,
     MemorySize,
     NetworkName,
@@ -142,13 +143,13 @@ class ContainerOptions(SpecModel):
     entrypoint: Annotated[Omittable[list[TextLine]], WritesComposeKey("entrypoint")] = Field(
         None, min_length=1, description="The entrypoint, in place of the image's own: `[sh, -c]`."
     )
-    env: Annotated[dict[EnvKey, EnvValue], WritesComposeKey("env_file")] = Field(
+    env: Annotated[dict[EnvFileKey, EnvValue], WritesComposeKey("env_file")] = Field(
         {}, description="Its environment variables, by key, in an env file that the host keeps. They may be secrets."
     )
-    environment: Annotated[dict[EnvKey, EnvValue], WritesComposeKey("environment")] = Field(
+    environment: Annotated[dict[ContainerEnvKey, EnvValue], WritesComposeKey("environment")] = Field(
         {},
         description="Environment variables that are in the Compose file, where a pull request shows them: plain text "
-        "or derived values, never a secret.",
+        "or derived values, never a secret. A name may have `.` and `-`: `{discovery.type: single-node}`.",
     )
     volumes: Annotated[Omittable[list[VolumeMount]], WritesComposeKey("volumes")] = Field(
         None,

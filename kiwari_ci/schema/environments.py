@@ -124,6 +124,9 @@ if not TYPE_CHECKING:  # a field whose name is a word of Python
     )
 
 
+ExistingNames = Annotated[list[ExistingName], OneOrMany(str), Field(min_length=1)]
+
+
 class _OneOrManySlugs:
     """A list of names for which a person may write one, without brackets."""
 
@@ -326,10 +329,11 @@ class Hooks(SpecModel):
 class Takeover(SpecModel):
     """What serves an environment today, before its first deploy. The runbook's steps follow it."""
 
-    containers: dict[Slug, ExistingName] = Field(
+    containers: dict[Slug, ExistingNames] = Field(
         {},
-        description="The container that serves today, by service or accessory: `{web: shop_web_1, db: postgres}`; "
-        "`kiwari-ci doctor` prints those that it finds on the host.",
+        description="The container that serves today, or the list of them if there are several, by service or "
+        "accessory: `{web: [shop-web-1, shop-web-2], db: postgres}`; `kiwari-ci doctor` prints those that it finds on "
+        "the host.",
     )
     project: Omittable[ExistingName] = Field(
         None,
@@ -405,7 +409,9 @@ class Environment(SpecModel):
     )
     accessories: Omittable[list[Slug]] = Field(None, description="The accessories that run in it; default: all.")
     containers: dict[Slug, ContainerName] = Field(
-        {}, description="Container names, by service or accessory; default: `<project>-<service>-<environment>`."
+        {},
+        description="Container names, by service or accessory. Other containers use the name as a host name, and some "
+        "programs refuse requests to one with `_`; default: `<project>-<service>-<environment>`.",
     )
     domains: dict[Slug, Routes] = Field(
         {},

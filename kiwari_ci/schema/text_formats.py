@@ -23,11 +23,16 @@ FORBIDDEN_CHARACTERS = (
 
 @dataclass(frozen=True, eq=False)
 class StringFormat:
-    """The format of a text: `pattern` must match the whole text. `expected` is the end of the error, "expected …"."""
+    """The format of a text: `pattern` must match the whole text. `expected` is the end of the error, "expected …".
+
+    `other_field` is where a text belongs that matches `other_pattern` instead of `pattern`.
+    """
 
     pattern: str
     expected: str
     longest: int = MAX_NAME_LENGTH
+    other_pattern: str = ""
+    other_field: str = ""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Validate the text after pydantic has checked that it is a string."""
@@ -44,7 +49,10 @@ class StringFormat:
             raise PydanticCustomError("text", "expected {expected}", {"expected": limit, "pattern": self.pattern})
         if re.fullmatch(self.pattern, text):
             return text
-        raise PydanticCustomError("text", "expected {expected}", {"expected": self.expected, "pattern": self.pattern})
+        context = {"expected": self.expected, "pattern": self.pattern}
+        if self.other_pattern and re.fullmatch(self.other_pattern, text):
+            context["other_field"] = self.other_field
+        raise PydanticCustomError("text", "expected {expected}", context)
 
 
 # Names of variables whose values are secrets. A value that is built into a browser's code is none, whatever its name.
@@ -162,7 +170,24 @@ StageName = Annotated[str, StringFormat(r"[a-z0-9][a-z0-9_.-]*", "the name of a 
 BuildSecretId = Annotated[
     str, StringFormat(r"[A-Za-z_][A-Za-z0-9_-]*", "the id of a secret, as `--mount=type=secret,id=…` names it")
 ]
-EnvKey = Annotated[str, StringFormat(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")]
+_ENV_KEY_PATTERN = r"[A-Za-z_][A-Za-z0-9_]*"
+_CONTAINER_ENV_KEY_PATTERN = r"[A-Za-z_][A-Za-z0-9_.-]*"
+EnvKey = Annotated[str, StringFormat(_ENV_KEY_PATTERN, "the name of an environment variable")]
+EnvFileKey = Annotated[
+    str,
+    StringFormat(
+        _ENV_KEY_PATTERN,
+        "the name of an environment variable in an env file: letters, digits and _",
+        other_pattern=_CONTAINER_ENV_KEY_PATTERN,
+        other_field="`environment`, which takes `.` and `-`, too, and no secret",
+    ),
+]
+ContainerEnvKey = Annotated[
+    str,
+    StringFormat(
+        _CONTAINER_ENV_KEY_PATTERN, "the name of an environment variable: letters, digits and _ . -, no digit first"
+    ),
+]
 PathPattern = Annotated[
     str,
     StringFormat(
@@ -196,8 +221,8 @@ UrlPath = Annotated[str, StringFormat(r"/[A-Za-z0-9._~/?=&%-]*", "a path that be
 ContainerName = Annotated[
     str,
     StringFormat(
-        r"[a-z0-9][a-z0-9-]{0,61}[a-z0-9]",
-        "a container's name: 2 to 63 lower-case letters, digits and hyphens; it is also a host name",
+        r"[A-Za-z0-9][A-Za-z0-9_.-]{0,61}[A-Za-z0-9]",
+        "a container's name as Docker has it: 2 to 63 letters, digits and _ . -, with a letter or a digit at its ends",
     ),
 ]
 ExistingName = Annotated[

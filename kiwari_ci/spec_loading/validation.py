@@ -225,6 +225,8 @@ def _suggest_fix(error: dict[str, Any], written: str) -> str:
     if kind == "literal_error" and isinstance(value, str):
         return suggestions.suggest_closest(value, re.findall(r"'([^']*)'", error["ctx"]["expected"]))
     if kind == "text" and isinstance(value, str):
+        if "other_field" in error["ctx"]:
+            return f"write it in {error['ctx']['other_field']}"
         return suggestions.suggest_for_text(value, error["ctx"]["pattern"])
     if kind == "list_type" and isinstance(value, str) and error["loc"][-2:] == ("healthcheck", "test"):
         return f"test: [CMD-SHELL, {written}]"

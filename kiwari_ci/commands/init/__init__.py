@@ -14,6 +14,7 @@ from kiwari_ci.commands.init.collect import collect_findings
 from kiwari_ci.commands.init.compose_files import leave_out_base_files, read_compose_files
 from kiwari_ci.commands.init.dockerfiles import ImageDetection, detect_images
 from kiwari_ci.commands.init.draft_text import CommentedMapping, InitResult
+from kiwari_ci.commands.init.environments import list_deployed_development_names
 from kiwari_ci.commands.init.errors import build_init_error
 from kiwari_ci.commands.init.findings import RepositoryFindings
 from kiwari_ci.commands.init.services import DetectedService
@@ -45,8 +46,8 @@ def build_init_result(folder: Path, slug: str | None = None) -> InitResult:
     if existing_specs and not identity:
         slug_of_spec = generator.load_spec(repository.root / existing_specs[0]).spec.project.repository
         identity = _detect_slug_and_branch(folder, repository, slug_of_spec)
-    compose_files = read_compose_files(repository)
     workflows = read_workflows(repository)
+    compose_files = read_compose_files(repository, list_deployed_development_names(workflows))
     unused_files = leave_out_base_files(compose_files, workflows.join_texts()) if workflows.deploys else {}
     images = detect_images(repository, compose_files, workflows, has_spec=bool(existing_specs))
     if not images.images:
@@ -207,7 +208,7 @@ def _draft_new_spec(facts: RepositoryFindings, left_out: list[str], file_counts:
         path,
         text,
         None,
-        spec_draft.summarize_services(facts),
+        spec_draft.summarize_services(facts, draft.table),
         file_counts,
         seen=[*notes, *dropped],
         troubles=facts.repository.troubles,

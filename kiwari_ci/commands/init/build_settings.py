@@ -24,9 +24,10 @@ _IS_ENV_KEY, _IS_SINGLE_LINE, _IS_STAGE_NAME, _IS_PLATFORM = map(
 )
 _IS_SECRET_ID, _IS_SECRET_NAME = vocabulary.build_validator(BuildSecretId), vocabulary.build_validator(SecretName)
 _UNSUPPORTED_INPUTS = {  # of docker/build-push-action, which change what is built or pushed
-    "add-hosts", "allow", "annotations", "attests", "build-contexts", "network", "no-cache-filters", "sbom",
+    "add-hosts", "allow", "annotations", "attests", "network", "no-cache-filters", "sbom",
     "secret-envs", "secret-files", "shm-size", "ssh", "ulimit",
 }  # fmt: skip
+_IMAGE_CONTEXT = "docker-image://"
 _SECRET_EXPRESSION = re.compile(r"\$\{\{\s*(secrets|vars)\.(\w+)\s*\}\}")
 
 
@@ -36,6 +37,7 @@ class BuildSettings:
 
     values: dict[str, Any] = field(default_factory=dict)
     unsupported: list[str] = field(default_factory=list)
+    images: dict[str, str] = field(default_factory=dict)  # that are build contexts, by the name of the context
 
     def argument(self, key: str, value: str) -> None:
         """A build argument: plain, or a variable of GitHub's."""
@@ -89,6 +91,12 @@ def parse_action_inputs(inputs: YamlMapping, substitute: Callable[[str], str]) -
             settings.values.setdefault("secrets", {})[key] = secret_match[2]
         else:
             settings.unsupported.append(f"build secret {key}")
+    for line in filter(None, map(str.strip, substitute(inputs.get_text("build-contexts")).splitlines())):
+        name, _, source = line.partition("=")
+        if source.startswith(_IMAGE_CONTEXT):
+            settings.images[name] = source.removeprefix(_IMAGE_CONTEXT)
+        else:
+            settings.unsupported.append(f"build context {name}")
     for key in inputs:
         if key in _UNSUPPORTED_INPUTS and substitute(inputs.get_text(key)):
             settings.unsupported.append(f"build {key}")

@@ -1,14 +1,14 @@
 """Compose files: the containers that a repository runs, and what each of them says about itself."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from kiwari_ci.commands.init.build_settings import BuildSettings, parse_compose_build
 from kiwari_ci.proxies.all_proxies import ALL_KINDS, find_proxy
 from kiwari_ci.readers import compose_file, vocabulary
-from kiwari_ci.readers.env_file import ENV_EXAMPLE_NAMES, parse_env_assignments
+from kiwari_ci.readers.env_file import ENV_EXAMPLE_NAMES, list_effective_assignments
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.repository import LocalRepository, get_parent_folder, join_path
 from kiwari_ci.readers.vocabulary import SourcedValue
@@ -36,14 +36,24 @@ _DEPENDS_ON_CONDITIONS = {  # Compose's words, and the spec's
     "service_healthy": "healthy",
     "service_completed_successfully": "completed",
 }
-_TRAEFIK_PORT = re.compile(r"traefik\.http\.services\.[^.]+\.loadbalancer\.server\.port|VIRTUAL_PORT")
+_PROXY_PORT = re.compile(r"traefik\.http\.services\.([^.]+)\.loadbalancer\.server\.port|VIRTUAL_PORT")
 _TRAEFIK_HEALTH_PATH = re.compile(r"traefik\.http\.services\.[^.]+\.loadbalancer\.healthcheck\.path")
+_VERSION_VARIABLE = re.compile(r"(^|_)(IMAGE_VERSION|(IMAGE|DOCKER|RELEASE|GIT)_TAG|TAG|(GIT|COMMIT)_SHA|GIT_COMMIT)$")
+_FOLLOWING_CHECK = re.compile(  # curl follows redirects only with an option; the others do by themselves
+    r"\bcurl\b.*\s(-[a-zA-Z]*L[a-zA-Z]*|--location)\b|\bwget\b|urllib|requests\.get|\bfetch\("
+)
 _TRAEFIK_ROUTER_OPTION = re.compile(r"traefik\.http\.routers\.([^.]+)\.(entrypoints|tls\.certresolver|tls)")
 _ROUTER_ROLES = {"entrypoints": "entrypoint", "tls.certresolver": "certresolver", "tls": "tls"}
-_TRAEFIK_RULE = re.compile(r"traefik\.http\.routers\.[^.]+\.rule")
+_TRAEFIK_RULE = re.compile(r"traefik\.http\.routers\.([^.]+)\.rule")
+_TRAEFIK_ROUTER_SERVICE = re.compile(r"traefik\.http\.routers\.([^.]+)\.service")
+_TRAEFIK_ROUTER_MIDDLEWARES = re.compile(r"traefik\.http\.routers\.([^.]+)\.middlewares")
 _PATH_PREFIX = re.compile(r"\bPathPrefix\(`(/[A-Za-z0-9._~/-]*)`\)")
+_TRAEFIK_MIDDLEWARE = re.compile(r"traefik\.http\.middlewares\.([^.]+)\.")
 _TRAEFIK_STRIP_PREFIX = re.compile(r"traefik\.http\.middlewares\.[^.]+\.stripprefix\.prefixes")
-_UNSUPPORTED_PROXY_LABEL = re.compile(r"traefik\.(http\.middlewares|tcp|udp)\.|caddy(_\d+)?\.(?!reverse_proxy$)")
+_COVERED_TRAEFIK_LABEL = re.compile(r"traefik\.(enable|docker\.network)")  # the pipeline writes these itself
+_UNSUPPORTED_PROXY_LABEL = re.compile(r"traefik\.|caddy(_\d+)?\.(?!reverse_proxy$)")
+_DEPLOYED_KINDS = (vocabulary.PRODUCTION, vocabulary.STAGING, vocabulary.DEPLOYED_DEVELOPMENT)
+MAX_REPLICAS = 100  # containers of one service that are named one by one
 MAX_SUMMARY_LENGTH = 80  # characters
 _OTHER_PROXY_IMAGES = ("nginxproxy", "jwilder", "haproxy")  # proxies that no spec can have
 _POSTGRES_LIKE_IMAGE = re.compile(r"postg|timescale|pgvector|supabase/postgres")
@@ -64,6 +74,7 @@ class DetectedContainer:
     ports: list[SourcedValue] = field(default_factory=list)  # that it listens on
     published: list[int] = field(default_factory=list)  # ports of the machine that lead to it
     health: SourcedValue | None = None
+    follows_redirects: bool = False  # the check that asks the path
     env: list[tuple[str, str | None, str]] = field(default_factory=list)  # key, value (None: not known here), place
     env_files: list[SourcedValue] = field(default_factory=list)
     example_env: list[tuple[str, str, str]] = field(default_factory=list)  # key, value and place, by their examples
@@ -87,9 +98,32 @@ class DetectedContainer:
         return ", ".join(profiles)
 
     @property
+    def replica_count(self) -> int:
+        """How many containers Compose starts of it."""
+        written = self.table.get("scale") or self.table.get_mapping("deploy").get("replicas")
+        return min(written, MAX_REPLICAS) if isinstance(written, int) and written > 1 else 1
+
+    @property
     def builds(self) -> bool:
         """Whether its image is built here."""
         return self.context is not None
+
+
+@dataclass
+class _TraefikRouting:
+    """What the labels of one container say to Traefik, by the names of its routers and services there."""
+
+    domains: dict[str, list[SourcedValue]] = field(default_factory=dict)  # of each router
+    services: dict[str, str] = field(default_factory=dict)  # the service that a router names
+    middlewares: dict[str, list[str]] = field(default_factory=dict)  # of each router
+    own_middlewares: set[str] = field(default_factory=set)  # those that the labels define
+    ports: dict[str, SourcedValue] = field(default_factory=dict)  # of each service; the name is empty for other proxies
+
+    def find_port(self, router: str) -> SourcedValue | None:
+        """The port that a router leads to: that of the service that it names, or of the only one."""
+        service = self.services.get(router, router)
+        first_port = next(iter(self.ports.values()), None)
+        return self.ports.get(service, first_port)
 
 
 @dataclass
@@ -126,26 +160,54 @@ def is_postgres_image(image: str) -> bool:
     return _POSTGRES_LIKE_IMAGE.search(image) is not None
 
 
-def read_compose_files(repository: LocalRepository) -> list[DetectedComposeFile]:
-    """Every compose file of a person that can be read; those for production first, those for development last."""
+def read_compose_files(
+    repository: LocalRepository, deployed_development_names: Collection[str] = ()
+) -> list[DetectedComposeFile]:
+    """Every compose file of a person that can be read; those for production first, those for development last.
+
+    The names are those of environments for development that a workflow deploys: a file with one of them in its name is
+    for that environment, and not for the machine of a developer.
+    """
+    kinds = _FileKinds(deployed_development_names)
     documents: dict[str, YamlDocument] = {}
     for path in repository.matching(compose_file.COMPOSE_FILE_PATH):
         document = _read_document(repository, path)
         if document and not document.generated:
             documents[path] = document
     complete_paths = {path for path, document in documents.items() if _is_complete(document)}
-    _apply_override_files(documents)
+    _apply_override_files(documents, kinds)
     included = _read_included_documents(repository, documents)
     in_others = {document.path for others in included.values() for document in others}
     compose_files = [
-        _parse_compose_file(repository, document, included[path])
+        _parse_compose_file(repository, document, included[path], kinds)
         for path, document in documents.items()
         if path not in in_others
     ]
     for file in compose_files:
         file.is_complete = file.path in complete_paths
-    order = [vocabulary.PRODUCTION, vocabulary.STAGING, "", vocabulary.DEVELOPMENT]
+    order = [
+        vocabulary.PRODUCTION,
+        vocabulary.STAGING,
+        "",
+        vocabulary.DEPLOYED_DEVELOPMENT,
+        vocabulary.DEVELOPMENT,
+    ]
     return sorted(compose_files, key=lambda file: (order.index(file.kind), file.path.count("/"), file.path))
+
+
+@dataclass(frozen=True)
+class _FileKinds:
+    """Which kind of environment a compose file is for, by its name."""
+
+    deployed_development_names: Collection[str]
+
+    def classify(self, path: str) -> str:
+        """The kind; empty for a file that is for all."""
+        kind = vocabulary.classify_environment(path)
+        is_deployed = bool(set(vocabulary.split_words(path)) & set(self.deployed_development_names))
+        if kind == vocabulary.DEVELOPMENT and is_deployed:
+            return vocabulary.DEPLOYED_DEVELOPMENT
+        return kind
 
 
 def leave_out_base_files(compose_files: list[DetectedComposeFile], scripts: str) -> dict[str, str]:
@@ -158,7 +220,7 @@ def leave_out_base_files(compose_files: list[DetectedComposeFile], scripts: str)
     for base in compose_files:
         for own in compose_files:
             is_beside = get_parent_folder(own.path) == get_parent_folder(base.path)
-            is_for_environment = own.kind in (vocabulary.PRODUCTION, vocabulary.STAGING)
+            is_for_environment = own.kind in _DEPLOYED_KINDS
             if base.kind or not is_beside or not is_for_environment or not own.is_complete:
                 continue
             base_name, own_name = (re.escape(file.path.rpartition("/")[2]) for file in (base, own))
@@ -188,14 +250,14 @@ def _read_document(repository: LocalRepository, path: str) -> YamlDocument | Non
     return document
 
 
-def _apply_override_files(documents: dict[str, YamlDocument]) -> None:
-    """Merge each file for production or staging with the file for all environments in the same folder."""
+def _apply_override_files(documents: dict[str, YamlDocument], kinds: _FileKinds) -> None:
+    """Merge each file for one environment with the file for all environments in the same folder."""
     for path, document in documents.items():
-        if vocabulary.classify_environment(path) not in (vocabulary.PRODUCTION, vocabulary.STAGING):
+        if kinds.classify(path) not in _DEPLOYED_KINDS:
             continue
         for base_path, base in documents.items():
             is_beside = get_parent_folder(base_path) == get_parent_folder(path)
-            if is_beside and not vocabulary.classify_environment(base_path):
+            if is_beside and not kinds.classify(base_path):
                 compose_file.apply_override_file(base, document)
 
 
@@ -223,10 +285,10 @@ def _read_included_documents(
 
 
 def _parse_compose_file(
-    repository: LocalRepository, document: YamlDocument, included: list[YamlDocument]
+    repository: LocalRepository, document: YamlDocument, included: list[YamlDocument], kinds: _FileKinds
 ) -> DetectedComposeFile:
     """A compose file with the containers of those that it includes."""
-    kind = vocabulary.classify_environment(document.path)
+    kind = kinds.classify(document.path)
     containers = [
         container
         for read_document in (document, *included)
@@ -244,9 +306,12 @@ def _parse_containers(repository: LocalRepository, document: YamlDocument, kind:
     external_networks = _find_external_networks(document.data, variables)
     project = compose_file.parse_compose_file(document)
     containers = []
-    for service in project.services.values() if project else ():
+    services = list(project.services.values()) if project else []
+    tag_variables = {name for service in services for name in _list_tag_variables(service.image)}
+    for service in services:
         container = DetectedContainer(path, service.key, service.where, kind)
         _parse_container(container, service.table, variables, external_networks)
+        _parse_environment(container, tag_variables)
         container.example_env = _read_example_env(repository, container)
         containers.append(container)
     for key, options in document.data.get_mapping("volumes").iter_mappings():
@@ -306,7 +371,7 @@ def _read_example_env(repository: LocalRepository, container: DetectedContainer)
     variables = []
     for env_file in container.env_files:
         for path in list_example_paths(repository, str(env_file.value)):
-            for assignment in parse_env_assignments(repository.read(path)):
+            for assignment in list_effective_assignments(repository.read(path)):
                 variables.append((assignment.key, assignment.value, f"{path}:{assignment.line}"))
     return variables
 
@@ -349,8 +414,8 @@ def load_compose_variables(repository: LocalRepository, folder: str) -> dict[str
 
 
 def _read_env_values(repository: LocalRepository, path: str) -> dict[str, str]:
-    """The variables of an env file; the last of two equal ones counts."""
-    return {assignment.key: assignment.value for assignment in parse_env_assignments(repository.read(path))}
+    """The variables of an env file."""
+    return {assignment.key: assignment.value for assignment in list_effective_assignments(repository.read(path))}
 
 
 def _parse_container(
@@ -363,9 +428,6 @@ def _parse_container(
     _parse_build(container)
     _parse_ports(container)
     _parse_healthcheck(container)
-    for key, value, place in table.iter_pairs("environment"):
-        if key:
-            container.env.append((key, _resolve_literal(value), place))
     for file, place in compose_file.list_env_files(table):
         path = join_path(get_parent_folder(container.file), file)
         if path:
@@ -376,6 +438,23 @@ def _parse_container(
     _parse_labels(container)
     _parse_networks(container, external_networks)
     return container
+
+
+def _parse_environment(container: DetectedContainer, tag_variables: set[str]) -> None:
+    """The variables of a container; one that has the version of today's images changes with each deploy."""
+    for key, value, place in container.table.iter_pairs("environment"):
+        names = vocabulary.list_variables(value)
+        version_names = [name for name in names if name in tag_variables or _VERSION_VARIABLE.search(name)]
+        if version_names:
+            note = f"environment {key} ({place}), the version that a deploy sets as {', '.join(version_names)}"
+            container.unsupported.append(note)
+        elif key:
+            container.env.append((key, _resolve_literal(value), place))
+
+
+def _list_tag_variables(image: str) -> list[str]:
+    """The variables that a deploy sets to say which version of an image runs."""
+    return vocabulary.list_variables(parse_image_reference(image).tag)
 
 
 def _parse_ports(container: DetectedContainer) -> None:
@@ -444,6 +523,7 @@ def _parse_healthcheck(container: DetectedContainer) -> None:
     if not path:
         return
     container.health = SourcedValue(path, check.where("test"))
+    container.follows_redirects = _FOLLOWING_CHECK.search(command) is not None
     if port:
         container.ports.insert(0, SourcedValue(port, check.where("test")))
 
@@ -452,12 +532,15 @@ def _parse_labels(container: DetectedContainer) -> None:
     """What labels and well-known variables say to a proxy."""
     table = container.table
     stripped_prefixes: list[tuple[str, str]] = []
+    routing = _TraefikRouting()
     for key, value, place in [
         *table.iter_pairs("labels"),
         *table.get_mapping("deploy").iter_pairs("labels"),
         *table.iter_pairs("environment"),
     ]:
         text = vocabulary.interpolate_variables(value, container.variables) or ""
+        if middleware := _TRAEFIK_MIDDLEWARE.match(key):
+            routing.own_middlewares.add(middleware[1])
         proxy = re.match(r"traefik(?=\.)|caddy", key)
         if proxy and not container.proxy:
             container.proxy = SourcedValue(proxy[0], place)
@@ -465,20 +548,66 @@ def _parse_labels(container: DetectedContainer) -> None:
             router, option = router_option.groups()
             role = _ROUTER_ROLES[option]
             container.routers.setdefault(router, {})[role] = SourcedValue(text, place)
-        elif _TRAEFIK_PORT.fullmatch(key):
+        elif proxy_port := _PROXY_PORT.fullmatch(key):
             if text.isdecimal():
-                container.ports.insert(0, SourcedValue(int(text), place))
+                port = SourcedValue(int(text), place)
+                routing.ports.setdefault(proxy_port[1] or "", port)
         elif _TRAEFIK_HEALTH_PATH.fullmatch(key) and not container.health:
             container.health = SourcedValue(text, place)
-        elif _TRAEFIK_RULE.fullmatch(key):
-            _parse_router_rule(container, value, text, place)
+        elif rule := _TRAEFIK_RULE.fullmatch(key):
+            routing.domains[rule[1]] = _parse_router_rule(container, value, text, place)
+        elif router_service := _TRAEFIK_ROUTER_SERVICE.fullmatch(key):
+            routing.services[router_service[1]] = text
+        elif middlewares := _TRAEFIK_ROUTER_MIDDLEWARES.fullmatch(key):
+            routing.middlewares[middlewares[1]] = [name.strip() for name in text.split(",")]
         elif _TRAEFIK_STRIP_PREFIX.fullmatch(key):
             stripped_prefixes.append((key, text.rstrip("/")))
-        elif _UNSUPPORTED_PROXY_LABEL.match(key):
+        elif _UNSUPPORTED_PROXY_LABEL.match(key) and not _COVERED_TRAEFIK_LABEL.fullmatch(key):
             container.unsupported.append(f"label {key}")
         elif key in ("caddy", "VIRTUAL_HOST"):
             container.domains += [SourcedValue(domain, place) for domain in vocabulary.find_domains(text)]
+    _add_router_domains(container, routing)
     _strip_prefixes(container, stripped_prefixes)
+    _note_other_routers(container, routing)
+
+
+def _add_router_domains(container: DetectedContainer, routing: _TraefikRouting) -> None:
+    """Add the port of the first router, and the addresses of all routers that lead to it."""
+    main_port = routing.find_port(next(iter(routing.domains), ""))
+    if main_port:
+        container.ports.insert(0, main_port)
+    for router, domains in routing.domains.items():
+        port = routing.find_port(router)
+        if not port or not main_port or port.value == main_port.value:
+            container.domains += domains
+            continue
+        addresses = ", ".join(str(domain.value) for domain in domains)
+        container.unsupported.append(f"the router {router} ({addresses}), which leads to another port, {port.value}")
+
+
+def _note_other_routers(container: DetectedContainer, routing: _TraefikRouting) -> None:
+    """Note the options of routers beside those of the one that counts, and the middlewares that others define."""
+    main_options = choose_router_options(container.routers)
+    for router, options in container.routers.items():
+        differing = [str(option.value) for role, option in options.items() if not _agrees(main_options, role, option)]
+        if differing:
+            container.unsupported.append(f"the router {router}, with other options ({', '.join(differing)})")
+    for router, middlewares in routing.middlewares.items():
+        elsewhere = [name for name in middlewares if name.removesuffix("@docker") not in routing.own_middlewares]
+        if elsewhere:
+            container.unsupported.append(f"the middlewares of the router {router}, {', '.join(elsewhere)}")
+
+
+def choose_router_options(routers: Mapping[str, dict[str, SourcedValue]]) -> dict[str, SourcedValue]:
+    """What labels say of the router that counts: one that has a certificate, or else the first one."""
+    for options in routers.values():
+        if "certresolver" in options:
+            return options
+    return next(iter(routers.values()), {})
+
+
+def _agrees(options: dict[str, SourcedValue], role: str, option: SourcedValue) -> bool:
+    return role in options and options[role].value == option.value
 
 
 def _strip_prefixes(container: DetectedContainer, prefixes: list[tuple[str, str]]) -> None:
@@ -495,12 +624,11 @@ def _get_path(address: str) -> str:
     return f"{slash}{path}"
 
 
-def _parse_router_rule(container: DetectedContainer, written: str, rule: str, place: str) -> None:
-    """The domains of a router; `rule` is what is written, with its variables filled in, or empty."""
+def _parse_router_rule(container: DetectedContainer, written: str, rule: str, place: str) -> list[SourcedValue]:
+    """The addresses of a router; `rule` is what is written, with its variables filled in, or empty."""
     domains = vocabulary.find_domains(" ".join(compose_file.find_rule_hosts(rule)))
     prefixes = list(dict.fromkeys(prefix.rstrip("/") for prefix in _PATH_PREFIX.findall(rule)))
     path = prefixes[0] if len(prefixes) == 1 else ""
-    container.domains += [SourcedValue(f"{domain}{path}", place) for domain in domains]
     rest = _PATH_PREFIX.sub("", rule)
     if domains and len(prefixes) > 1:
         addresses = ", ".join(f"{domain}{prefix}" for domain in domains for prefix in prefixes)
@@ -510,6 +638,7 @@ def _parse_router_rule(container: DetectedContainer, written: str, rule: str, pl
     if not domains:
         hosts = written.partition("Host(")[2].partition(")")[0]
         container.unsupported.append(f"the domain of its rule, {hosts}")
+    return [SourcedValue(f"{domain}{path}", place) for domain in domains]
 
 
 def may_contain_secret(text: str) -> bool:

@@ -25,8 +25,9 @@ from kiwari_ci.schema.compose_keys import EXTRA_COMPOSE_KEYS
 from kiwari_ci.schema.compose_mapping import list_written_compose_keys
 from kiwari_ci.schema.services import Accessory, Service
 from kiwari_ci.schema.text_formats import (
+    ContainerEnvKey,
     Duration,
-    EnvKey,
+    EnvFileKey,
     LabelKey,
     MemorySize,
     NetworkName,
@@ -44,9 +45,11 @@ _CONVERTED_KEYS = {
     *list_written_compose_keys(Service),
     *list_written_compose_keys(Accessory),
     "deploy",  # its limits and replicas
+    "scale",
     "profiles",
 }
-_IS_ENV_KEY = vocabulary.build_validator(EnvKey)
+_IS_ENV_KEY = vocabulary.build_validator(EnvFileKey)
+_IS_CONTAINER_ENV_KEY = vocabulary.build_validator(ContainerEnvKey)
 _IS_PLAIN_TEXT = vocabulary.build_validator(PlainText)
 _IS_LABEL_KEY = vocabulary.build_validator(LabelKey)
 _IS_ARGUMENT = vocabulary.build_validator(TextLine)
@@ -57,6 +60,10 @@ _IS_PUBLISHED_PORT = vocabulary.build_validator(PublishedPort)
 _IS_NETWORK_NAME = vocabulary.build_validator(NetworkName)
 _IGNORED_DEPLOY_KEYS = {"resources", "replicas", "restart_policy", "labels", "update_config"}
 _DEFAULT_LOG_DRIVERS = ("", "json-file", "local")
+_DEFAULT_CHECK_INTERVAL = 30  # seconds, as Docker has it
+_DEFAULT_START = 60  # seconds that a deploy waits for a new container
+_LONGEST_START = 3600  # seconds that a spec may name
+_LOG_LIMITS = {"max-size", "max-file", "compress"}  # the generated stack limits logs by itself
 
 
 def build_service_options(
@@ -155,12 +162,7 @@ def _build_common_options(
     table = CommentedMapping()
     unsupported: list[str] = []
     compose = container.table
-    for key in ("command", "entrypoint"):
-        words = parse_command(container, key)
-        if words:
-            table.put(key, words, compose.where(key))
-        elif compose.get(key):
-            unsupported.append(f"{key} ({summarize_value(compose[key])})")
+    unsupported += _add_command(container, table)
     volumes = list_portable_volumes(container)
     if volumes:
         table.put("volumes", volumes, compose.where("volumes"))
@@ -181,6 +183,34 @@ def _build_common_options(
     return table, [*unsupported, *container.unsupported]
 
 
+def _add_command(container: DetectedContainer, table: CommentedMapping) -> list[str]:
+    """Add the command and the entrypoint; notes on those of which a part is not known, or may be a secret."""
+    compose = container.table
+    if compose.get("entrypoint") in ("", []):
+        return _add_command_without_entrypoint(container, table)
+    unsupported = []
+    for key in ("command", "entrypoint"):
+        words = parse_command(container, key)
+        if words:
+            table.put(key, words, compose.where(key))
+        elif compose.get(key):
+            unsupported.append(f"{key} ({summarize_value(compose[key])})")
+    return unsupported
+
+
+def _add_command_without_entrypoint(container: DetectedContainer, table: CommentedMapping) -> list[str]:
+    """Add the command of a container that takes away the image's entrypoint: its first word is the program."""
+    compose = container.table
+    words = parse_command(container)
+    if not words:
+        return [f"an empty entrypoint, with the command ({summarize_value(compose.get('command'))})"]
+    program, *arguments = words
+    table.put("entrypoint", [program], f"{compose.where('entrypoint')}: empty, so that the command runs itself")
+    if arguments:
+        table.put("command", arguments, compose.where("command"))
+    return []
+
+
 def _add_networks(container: DetectedContainer, table: CommentedMapping, shared_network: str) -> None:
     """Add the external networks beside the one that the proxy and the services share."""
     names = [network.value for network in container.networks if network.value != shared_network]
@@ -193,7 +223,8 @@ def _add_compose_keys(container: DetectedContainer, table: CommentedMapping) -> 
     """Add the keys that the spec passes to Compose as they are; notes on those that it cannot have."""
     compose = container.table
     ignored_keys = set(_PIPELINE_KEYS)
-    if compose.get_mapping("logging").get_text("driver") in _DEFAULT_LOG_DRIVERS:
+    logging = compose.get_mapping("logging")
+    if logging.get_text("driver") in _DEFAULT_LOG_DRIVERS and logging.get_mapping("options").keys() <= _LOG_LIMITS:
         ignored_keys.add("logging")
     allowed_keys = EXTRA_COMPOSE_KEYS - ignored_keys - COVERED_COMPOSE_KEYS
     extra = {}
@@ -312,6 +343,38 @@ def _convert_to_seconds(text: str) -> str:
     return duration if _IS_DURATION(duration) else ""
 
 
+def has_healthcheck(container: DetectedContainer) -> bool:
+    """Whether the entry of an accessory has a health check: its own, as far as the spec can write it."""
+    return bool(_convert_healthcheck(container))
+
+
+def describe_healthcheck_wait(container: DetectedContainer) -> tuple[str, str]:
+    """How long a container may take to become healthy today, as `health.start_period`, and how that adds up.
+
+    Empty where that is no longer than a deploy waits by itself, or where the check does not say it.
+    """
+    check = container.table.get_mapping("healthcheck")
+    interval = _parse_seconds(check.get_text("interval")) or _DEFAULT_CHECK_INTERVAL
+    start_seconds = _parse_seconds(check.get_text("start_period"))
+    written_retries = check.get("retries")
+    retries = written_retries if isinstance(written_retries, int) else 0
+    seconds = min(start_seconds + retries * interval, _LONGEST_START)
+    if seconds <= _DEFAULT_START:
+        return "", ""
+    parts = [f"start_period {check.get_text('start_period')}"] if start_seconds else []
+    parts += [f"{retries} checks every {interval}s"] if retries else []
+    period = f"{seconds}s" if seconds % 60 else f"{seconds // 60}m"
+    return period, " and ".join(parts)
+
+
+def _parse_seconds(text: str) -> int:
+    """The seconds of a duration of Compose; 0 for what is none."""
+    seconds = _convert_to_seconds(text)
+    if not seconds:
+        return 0
+    return int(seconds[:-1]) * (60 if seconds.endswith("m") else 1)
+
+
 def _convert_healthcheck(container: DetectedContainer) -> dict[str, Any]:
     """Docker's health check as the spec writes it; empty for one that it cannot write."""
     check = container.table.get_mapping("healthcheck")
@@ -341,9 +404,10 @@ def _add_environment_keys(container: DetectedContainer, table: CommentedMapping)
     environment = CommentedMapping()
     unsupported = []
     for key, value, where in container.env:
-        if not _IS_ENV_KEY(key):
-            unsupported.append(f"environment {key}")
-        elif value is None or vocabulary.is_secret(key, value) or not _IS_PLAIN_TEXT(value):
+        is_plain = value is not None and not vocabulary.is_secret(key, value) and _IS_PLAIN_TEXT(value)
+        if not _IS_CONTAINER_ENV_KEY(key) or not (is_plain or _IS_ENV_KEY(key)):
+            unsupported.append(f"environment {key} ({where})")
+        elif value is None or not is_plain:
             env.put(key, {"secret": True}, where)
         else:
             environment.put(key, vocabulary.escape_dollar_signs(value), where)

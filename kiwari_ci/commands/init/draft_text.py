@@ -1,13 +1,12 @@
 """A spec in the making: its values, each with the comment that says where it comes from, and its text."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from kiwari_ci import generator
 from kiwari_ci.commands.init.workflow_outcomes import WorkflowOutcome
 from kiwari_ci.problems import Problem, SpecError
-from kiwari_ci.readers.vocabulary import SourcedValue
 from kiwari_ci.rendering import quoting
 from kiwari_ci.spec_loading.yaml_source import YamlPath, YamlSource, parse_yaml
 
@@ -75,15 +74,6 @@ class CommentedMapping(dict[str, "CommentedValue | CommentedMapping"]):
     def put(self, key: str, value: Any, note: str = "", *above: str) -> None:
         """Set a key to a value, with its comments."""
         self[key] = CommentedValue(value, note, list(above))
-
-    def put_valid_values(self, key: str, values: Mapping[str, SourcedValue], is_valid: Callable[[Any], bool]) -> None:
-        """Set a key to a mapping of those values that the spec can have, with their places; nothing if it has none."""
-        table = CommentedMapping()
-        for name, sourced in values.items():
-            if is_valid(sourced.value):
-                table.put(name, sourced.value, sourced.where)
-        if table:
-            self[key] = table
 
 
 def render_mapping(table: CommentedMapping, indent: int = 0) -> str:

@@ -1,6 +1,7 @@
 """Environment variables: where a service gets them today, and what each is in the words of the spec."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +14,13 @@ from kiwari_ci.commands.init.compose_files import (
 from kiwari_ci.commands.init.databases import DetectedDatabaseServer
 from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.readers import vocabulary
-from kiwari_ci.readers.env_file import parse_env_assignments
+from kiwari_ci.readers.env_file import list_effective_assignments
 from kiwari_ci.readers.repository import LocalRepository
-from kiwari_ci.schema.text_formats import EnvKey, PlainText
+from kiwari_ci.schema.text_formats import ContainerEnvKey, EnvFileKey, PlainText
 
 MAX_VARIABLES = 80  # variables of a service
-_IS_ENV_KEY = vocabulary.build_validator(EnvKey)
+_IS_ENV_KEY = vocabulary.build_validator(EnvFileKey)
+_IS_CONTAINER_ENV_KEY = vocabulary.build_validator(ContainerEnvKey)
 _IS_PLAIN_TEXT = vocabulary.build_validator(PlainText)
 _RESERVED_KEYS = re.compile(r"COMPOSE_.*|DOCKER_.*")
 _DATABASE_KEYS = {
@@ -40,18 +42,36 @@ class EnvVariable:
     value: Any
     note: str
 
+    @property
+    def is_secret(self) -> bool:
+        """Whether nothing here may say its value."""
+        return isinstance(self.value, dict) and "secret" in self.value
+
+
+def find_field(key: str, variable: EnvVariable) -> str:
+    """The field of the spec that takes a variable; empty for none: an env file takes only names that a shell has."""
+    if _IS_ENV_KEY(key):
+        return "env"
+    return "" if variable.is_secret else "environment"
+
 
 def detect_variables(
     repository: LocalRepository,
     service: DetectedService,
     services: list[DetectedService],
     server: DetectedDatabaseServer | None,
+    deployed_kinds: set[str],
 ) -> dict[str, EnvVariable]:
-    """The variables of a service: from compose files first, then from examples of its env files."""
+    """The variables of a service: from compose files first, then from examples of its env files.
+
+    The kinds are those of the compose files that a deploy uses.
+    """
     variables: dict[str, EnvVariable] = {}
-    for key, value, where in _collect_variables(repository, service, len(services)):
-        is_allowed = _IS_ENV_KEY(key) and not _RESERVED_KEYS.fullmatch(key)
-        if is_allowed and key not in variables and len(variables) < MAX_VARIABLES:
+    collected = _collect_variables(service)
+    if not find_deployed_environment(service, deployed_kinds):
+        collected += _collect_example_variables(repository, service, len(services))
+    for key, value, where in collected:
+        if _is_allowed_key(key) and key not in variables and len(variables) < MAX_VARIABLES:
             variables[key] = _classify_variable(key, value or "", where, service, services, server)
     return variables
 
@@ -59,21 +79,27 @@ def detect_variables(
 def detect_differing_variables(
     service: DetectedService,
     kind: str,
+    kinds: set[str],
     variables: dict[str, EnvVariable],
     services: list[DetectedService],
 ) -> dict[str, EnvVariable]:
-    """The variables that the containers of one kind of environment have with another value than the service."""
+    """The variables that containers of one kind of environment, of several, have alone or with another value."""
     own: dict[str, EnvVariable] = {}
     for compose_file, container in service.containers:
         if compose_file.kind == kind:
             for key, value, where in [*container.env, *container.example_env]:
-                if key not in own:
+                if key not in own and _is_allowed_key(key):
                     own[key] = _classify_variable(key, value or "", where, service, services, None)
-    return {
-        key: variable
-        for key, variable in own.items()
-        if key in variables and isinstance(variables[key].value, str) and variable.value != variables[key].value
-    }
+    own_keys = find_own_keys(service, kinds).get(kind, set())
+    return {key: variable for key, variable in own.items() if key in own_keys or _differs(variables.get(key), variable)}
+
+
+def _is_allowed_key(key: str) -> bool:
+    return _IS_CONTAINER_ENV_KEY(key) and not _RESERVED_KEYS.fullmatch(key)
+
+
+def _differs(usual: EnvVariable | None, own: EnvVariable) -> bool:
+    return usual is not None and isinstance(usual.value, str) and own.value != usual.value
 
 
 def find_unlisted_env_files(
@@ -87,9 +113,41 @@ def find_unlisted_env_files(
     return [path for path in paths if not list_example_paths(repository, path)]
 
 
-def _collect_variables(
-    repository: LocalRepository, service: DetectedService, service_count: int
-) -> list[tuple[str, str | None, str]]:
+def find_deployed_environment(service: DetectedService, deployed_kinds: set[str]) -> str:
+    """Where a compose file that is deployed says the whole environment of a service; empty if none does.
+
+    What else the example of a developer's env file has is not there today.
+    """
+    containers = [container for file, container in service.containers if file.kind in deployed_kinds]
+    if any(container.env_files for container in containers):
+        return ""
+    return next((container.env[0][2] for container in containers if container.env), "")
+
+
+def list_unused_examples(
+    repository: LocalRepository, service: DetectedService, service_count: int, keys: Collection[str]
+) -> list[str]:
+    """The variables of a service's env examples beside some keys, each with its place."""
+    examples = _collect_example_variables(repository, service, service_count)
+    return [f"{key} ({where})" for key, _, where in examples if key not in keys]
+
+
+def find_own_keys(service: DetectedService, kinds: set[str]) -> dict[str, set[str]]:
+    """The keys that the compose files of only some kinds of environments have, by these kinds.
+
+    None where one of the environments has no compose file of its own: it has what the others have.
+    """
+    keys_by_kind: dict[str, set[str]] = {}
+    for file, container in service.containers:
+        keys = keys_by_kind.setdefault(file.kind, set())
+        keys |= {key for key, _, _ in [*container.env, *container.example_env]}
+    if not kinds <= keys_by_kind.keys() or "" in keys_by_kind:
+        return {}
+    shared_keys = set.intersection(*(keys_by_kind[kind] for kind in kinds))
+    return {kind: keys_by_kind[kind] - shared_keys for kind in kinds}
+
+
+def _collect_variables(service: DetectedService) -> list[tuple[str, str | None, str]]:
     """Key, value (None where it is not known) and place of each variable; the most certain ones come first."""
     variables: list[tuple[str, str | None, str]] = []
     for compose_file, container in service.containers:
@@ -98,11 +156,19 @@ def _collect_variables(
             variables.append((key, _DEVELOPMENT_ONLY if is_for_development else value, where))
     for _, container in service.containers:
         variables += container.example_env
+    return variables
+
+
+def _collect_example_variables(
+    repository: LocalRepository, service: DetectedService, service_count: int
+) -> list[tuple[str, str | None, str]]:
+    """The same of the examples in the folder of a service, which no container names."""
+    variables: list[tuple[str, str | None, str]] = []
     home = service.language.home
     example_paths = list_examples_in(home) if home != "." or service_count == 1 else []
     for path in example_paths:
         if repository.has(path):
-            for assignment in parse_env_assignments(repository.read(path)):
+            for assignment in list_effective_assignments(repository.read(path)):
                 variables.append((assignment.key, assignment.value, f"{path}:{assignment.line}"))
     return variables
 

@@ -62,7 +62,9 @@ def detect_environments(
             continue
         started_by = SourcedValue(job.started_by.rpartition("/")[2], job.where)
         if name not in environments:
-            environments[name] = DetectedEnvironment(name, _classify_deploy_job(job) or PRODUCTION, job.where)
+            kind = _classify_deploy_job(job) or PRODUCTION
+            kind = vocabulary.DEPLOYED_DEVELOPMENT if kind == vocabulary.DEVELOPMENT else kind
+            environments[name] = DetectedEnvironment(name, kind, job.where)
         environment = environments[name]
         first_job = first_jobs.setdefault(name, job)
         if first_job.started_by != job.started_by and _differs_from(first_job, job):
@@ -91,6 +93,18 @@ def name_environment(job: DeployJob) -> str:
     if kind == vocabulary.DEVELOPMENT and not job.name:
         return ""
     return vocabulary.slugify(job.name) or _DEFAULT_NAMES.get(kind, PRODUCTION)
+
+
+def list_deployed_development_names(workflows: DetectedWorkflows) -> set[str]:
+    """The words by which files name the environments for development that a workflow deploys."""
+    words: set[str] = set()
+    for job in workflows.deploys:
+        name = name_environment(job)
+        if name and _classify_deploy_job(job) == vocabulary.DEVELOPMENT:
+            words |= set(vocabulary.split_words(name))
+    if words & vocabulary.DEVELOPMENT_NAMES:
+        words |= vocabulary.DEVELOPMENT_NAMES
+    return words
 
 
 def _classify_deploy_job(job: DeployJob) -> str:

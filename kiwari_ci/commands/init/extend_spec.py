@@ -85,7 +85,7 @@ def _extend_spec_text(
         path,
         generated_files.restore_line_endings(new_text, old_text),
         old_text,
-        spec_draft.summarize_services(facts),
+        spec_draft.summarize_services(facts, table),
         file_counts,
         decisions=draft_text.locate_decisions(yaml_source.parse_yaml(path, new_text), draft.decisions),
         seen=facts.rejected_dockerfiles + draft.seen + dropped,

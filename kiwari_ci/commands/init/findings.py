@@ -48,6 +48,16 @@ class RepositoryFindings:
         return any(environment.workflows for environment in self.environments)
 
     @property
+    def environment_kinds(self) -> set[str]:
+        """The kinds of the environments, by which compose files belong to them."""
+        return {environment.kind for environment in self.environments}
+
+    @property
+    def deployed_file_kinds(self) -> set[str]:
+        """The kinds of the compose files that run on a server: where a workflow deploys, those that are for all too."""
+        return self.environment_kinds | ({""} if self.is_taken_over else set())
+
+    @property
     def shared_network(self) -> str:
         """The network that the proxy and the services share today; empty when nobody says."""
         return str(self.network.value) if self.network else ""

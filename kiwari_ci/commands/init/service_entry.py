@@ -12,7 +12,11 @@ from kiwari_ci.commands.init.env_variables import (
     EnvVariable,
     detect_differing_variables,
     detect_variables,
+    find_deployed_environment,
+    find_field,
+    find_own_keys,
     find_unlisted_env_files,
+    list_unused_examples,
 )
 from kiwari_ci.commands.init.findings import RepositoryFindings, SpecDraft
 from kiwari_ci.commands.init.services import DetectedService
@@ -46,6 +50,7 @@ _IS_VERSION = vocabulary.build_validator(ToolVersion)
 _IS_ENV_KEY = vocabulary.build_validator(EnvKey)
 _IS_SINGLE_LINE = vocabulary.build_validator(TrimmedLine)
 _IS_PUBLISHED_PORT = vocabulary.build_validator(PublishedPort)
+_HEALTH_PATH = re.compile(r"health|ping|status|ready|live|up$")
 
 
 def build_service_entry(
@@ -60,15 +65,17 @@ def build_service_entry(
         _add_image_decision(draft, path, service)
     _add_path_filters(draft, path, table, service)
     _add_build_settings(table, service)
+    _ask_about_base_images(draft, path, service)
     _add_test_entry(draft, facts, path, table, service)
-    if not service.is_worker:
+    if not service.is_worker and not service.is_base:
         _add_port(draft, path, table, service)
         _add_health(draft, facts, path, table, service)
         if service.language.websocket:
             table.put("websocket", True, format_source_note(service.language.websocket))
     if service.runs_once:
         table.put("once", True, "it runs to its end")
-    _add_env_variables(facts, table, service)
+    _add_env_variables(draft, facts, table, service)
+    _leave_unused_examples(draft, facts, service)
     _add_container_options(draft, facts, table, service)
     return table
 
@@ -122,7 +129,7 @@ def _add_container_options(
         if left_ports:
             unsupported.append(f"ports {', '.join(left_ports)}")
         if number == 0:
-            table.update(_simplify_depends_on(facts, options))
+            table.update(_simplify_depends_on(draft, facts, service.name, options))
             container_entry.add_volume_decision(draft, facts, ("services", service.name), container)
         for env_file in find_unlisted_env_files(facts.repository, service, container):
             unsupported.append(f"env_file {env_file}, of whose keys there is no example")
@@ -135,8 +142,13 @@ def _find_one_shot_processes(service: DetectedService) -> set[str]:
     return find_one_shot_services(container for _, container in [*service.containers, *service.other_containers])
 
 
-def _simplify_depends_on(facts: RepositoryFindings, table: CommentedMapping) -> CommentedMapping:
-    """Services of the spec have no check of Docker's: others wait for them until they are started."""
+def _simplify_depends_on(
+    draft: SpecDraft, facts: RepositoryFindings, entry_name: str, table: CommentedMapping
+) -> CommentedMapping:
+    """Services of the spec have no check of Docker's: others wait for them until they are started.
+
+    The same is true of an accessory whose check the spec cannot write, which is asked.
+    """
     entry = table.get("depends_on")
     if not isinstance(entry, CommentedValue):
         return table
@@ -146,7 +158,7 @@ def _simplify_depends_on(facts: RepositoryFindings, table: CommentedMapping) -> 
         if name in one_shots:
             conditions[name] = "completed"
         elif name:
-            conditions[name] = condition if name in facts.accessories else "started"
+            conditions[name] = _choose_condition(draft, facts, (entry_name, name), condition)
     if not conditions:
         del table["depends_on"]
     elif set(conditions.values()) == {"started"}:
@@ -154,6 +166,23 @@ def _simplify_depends_on(facts: RepositoryFindings, table: CommentedMapping) -> 
     else:
         entry.value = conditions
     return table
+
+
+def _choose_condition(draft: SpecDraft, facts: RepositoryFindings, names: tuple[str, str], condition: str) -> str:
+    """Until when an entry waits for another one; `names` are those of both."""
+    entry_name, name = names
+    accessory = facts.accessories.get(name)
+    if not accessory:
+        return "started"
+    check = accessory.table.get_mapping("healthcheck")
+    if condition != "healthy" or not check.get("test") or container_entry.has_healthcheck(accessory):
+        return condition
+    question = (
+        f"{entry_name} waits until {name} is started, today healthy ({check.where('test')}): keep it, or write the "
+        f"`healthcheck` of {name} and `{name}: healthy`"
+    )
+    draft.decide(("services", entry_name, "depends_on"), question)
+    return "started"
 
 
 def list_processes(service: DetectedService) -> list[tuple[str, DetectedContainer]]:
@@ -193,12 +222,33 @@ def build_process_entries(
         left_ports = container_entry.add_published_ports(container, options, is_kept=False)
         if left_ports:
             unsupported.append(f"ports {', '.join(left_ports)}")
-        if not _shares_env_file(container, service):
-            process = replace(service, name=name, containers=[(compose_file, container)])
-            _add_env_variables(facts, table, process)
-        table.update(_simplify_depends_on(facts, options))
+        process = replace(service, name=name, containers=[(compose_file, container)])
+        if _shares_env_file(container, service):
+            _add_own_variables(draft, facts, table, process)
+        else:
+            _add_env_variables(draft, facts, table, process)
+        table.update(_simplify_depends_on(draft, facts, name, options))
         draft.leave(f"{name} ({container.where})", unsupported)
     return entries
+
+
+def _add_own_variables(
+    draft: SpecDraft, facts: RepositoryFindings, table: CommentedMapping, process: DetectedService
+) -> None:
+    """Add what a process that reads the env file of its service has beside that file: plain values."""
+    (_, container), *_ = process.containers
+    keys = {key for key, _, _ in container.env}
+    variables = {key: variable for key, variable in detect_service_variables(facts, process).items() if key in keys}
+    environment = CommentedMapping()
+    unsupported = []
+    for key, variable in variables.items():
+        if variable.is_secret:
+            unsupported.append(f"{key} ({variable.note}): it belongs into the env file of both")
+        else:
+            environment.put(key, variable.value, variable.note)
+    if environment:
+        table["environment"] = environment
+    draft.leave(f"{process.name}: environment", unsupported)
 
 
 def _shares_env_file(container: DetectedContainer, service: DetectedService) -> bool:
@@ -238,7 +288,13 @@ def _add_health(
     if health and not _IS_URL_PATH(health.value):
         health = None  # a spec cannot have it, so a person decides as if nothing had said it
     if health:
-        table.put("health", {"path": health.value}, format_source_note(health))
+        check = {"path": health.value}
+        note = format_source_note(health)
+        start_period, reason = _find_start_period(service, health)
+        if start_period:
+            check["start_period"] = start_period
+            note += f": {reason}"
+        table.put("health", check, note)
     else:
         table.put("health", {"path": "/health"}, "could not tell: nothing asks it; write: health: {path: /…}")
     question = f"which path of {service.name} answers 200 when the service is healthy"
@@ -246,6 +302,27 @@ def _add_health(
         draft.decide((*path, "health"), f"{question}: no file shows one, and /health is a guess")
     elif health.guess:
         draft.decide((*path, "health"), f"{question}: {health.value} is a guess")
+    elif _is_asked_with_redirects(service, health):
+        draft.decide(
+            (*path, "health"),
+            f"{health.value} of {service.name}, whose check follows redirects, unlike a deploy: keep it if it answers "
+            f"200; else write `health: {{path: {health.value}, status: 302}}`",
+        )
+
+
+def _is_asked_with_redirects(service: DetectedService, health: SourcedValue) -> bool:
+    """Whether the check of today could have been led elsewhere from a path that is no health path by its name."""
+    if _HEALTH_PATH.search(str(health.value)) or health.value == "/":
+        return False
+    return any(container.follows_redirects for _, container in service.containers if container.health is health)
+
+
+def _find_start_period(service: DetectedService, health: SourcedValue) -> tuple[str, str]:
+    """How long the check of today that asks the path lets a container start, and why; empty if not told."""
+    for _, container in service.containers:
+        if container.health is health:
+            return container_entry.describe_healthcheck_wait(container)
+    return "", ""
 
 
 def _add_path_filters(draft: SpecDraft, path: YamlPath, table: CommentedMapping, service: DetectedService) -> None:
@@ -283,6 +360,16 @@ def _add_build_settings(table: CommentedMapping, service: DetectedService) -> No
             entry.put(key, value)
     elif build:
         table.put("build", build, note)
+
+
+def _ask_about_base_images(draft: SpecDraft, path: YamlPath, service: DetectedService) -> None:
+    """Ask for the lines of the Dockerfile that take the place of a build context."""
+    for argument, context in service.base_contexts.items():
+        question = (
+            f"{service.image.dockerfile}: write `ARG {argument}` first, and `FROM ${argument} AS {context}`, in place "
+            f"of the build context; or leave out `base`, and build it as a stage"
+        )
+        draft.decide((*path, "build"), question)
 
 
 def _add_test_entry(
@@ -411,10 +498,21 @@ def _detect_health_path(facts: RepositoryFindings, service: DetectedService) -> 
             address = re.sub(r"^https?://", "", str(url.value))
             path = address.partition("/")[2]
             is_asked = _find_served_address(facts, address) in domains
-            if is_asked and path and re.search(r"health|ping|status|ready|live|up$", path):
+            if path and _HEALTH_PATH.search(path) and (is_asked or _is_local_address(service, address)):
                 return SourcedValue(f"/{path}", url.where)
     served_domains = [str(domain) for domain in domains if domain not in facts.stripped_addresses]
     return _guess_health_below_path(sorted(served_domains), service.health)
+
+
+def _is_local_address(service: DetectedService, address: str) -> bool:
+    """Whether an address is that of a service on its server itself: by its port, or by the one that is published."""
+    local = re.match(r"(?:localhost|127\.0\.0\.1):(\d+)/", address)
+    if not local:
+        return False
+    ports = {int(port.value) for port in service.ports[:1]}
+    for _, container in service.containers:
+        ports |= set(container.published)
+    return int(local[1]) in ports
 
 
 def _find_served_address(facts: RepositoryFindings, address: str) -> str:
@@ -430,28 +528,53 @@ def _guess_health_below_path(addresses: list[str], health: SourcedValue | None) 
     if not slash:
         return health
     name = str(health.value) if health else "/health"
+    if health and name.startswith(f"/{path}/"):
+        return health  # the program has the path of its address already
     where = f"{health.where}, below {addresses[0]}" if health else f"the path of {addresses[0]}"
     return SourcedValue(f"/{path}{name}", where, guess=True)
 
 
-def _add_env_variables(facts: RepositoryFindings, table: CommentedMapping, service: DetectedService) -> None:
+def _add_env_variables(
+    draft: SpecDraft, facts: RepositoryFindings, table: CommentedMapping, service: DetectedService
+) -> None:
     """Add the variables; a service's own address is asked for where an environment has no domain for it."""
-    env = CommentedMapping()
     is_public = all((environment.name, service.name) in facts.domains for environment in facts.environments)
+    own_keys: set[str] = set().union(*find_own_keys(service, facts.environment_kinds).values())
+    variables = {}
     for key, variable in detect_service_variables(facts, service).items():
+        if key in own_keys:
+            continue  # `overrides` of some environments have it
         is_own_address = isinstance(variable.value, dict) and "domain" in variable.value
         if is_own_address and not is_public:
             note = f"{variable.note}, its own address: not every environment has a domain for it"
-            env.put(key, {"secret": True}, note)
+            variable = EnvVariable({"secret": True}, note)
+        variables[key] = variable
+    _put_variables(draft, table, service, variables)
+
+
+def _put_variables(
+    draft: SpecDraft, table: CommentedMapping, service: DetectedService, variables: dict[str, EnvVariable]
+) -> None:
+    """Write variables into the fields that take them; note those that none takes."""
+    fields = {"env": CommentedMapping(), "environment": CommentedMapping()}
+    unsupported = []
+    for key, variable in variables.items():
+        field = find_field(key, variable)
+        if field:
+            fields[field].put(key, variable.value, variable.note)
         else:
-            env.put(key, variable.value, variable.note)
-    if env:
-        table["env"] = env
+            unsupported.append(f"{key} ({variable.note}): an env file takes no name with `.` or `-`")
+    for field, mapping in fields.items():
+        if mapping:
+            table[field] = mapping
+    draft.leave(f"{service.name}: environment", unsupported)
 
 
 def detect_service_variables(facts: RepositoryFindings, service: DetectedService) -> dict[str, EnvVariable]:
     """The variables of a service; one whose value is the service's address in each environment is that address."""
-    variables = detect_variables(facts.repository, service, facts.services, facts.database_server)
+    variables = detect_variables(
+        facts.repository, service, facts.services, facts.database_server, facts.deployed_file_kinds
+    )
     scheme = "http" if facts.plain_http else "https"
     urls = {
         f"{scheme}://{facts.domains[environment.name, service.name].value}"
@@ -464,27 +587,64 @@ def detect_service_variables(facts: RepositoryFindings, service: DetectedService
     return variables
 
 
-def build_environment_overrides(facts: RepositoryFindings, kind: str) -> CommentedMapping:
-    """The variables that one kind of environment has with another value than the services."""
+def _leave_unused_examples(draft: SpecDraft, facts: RepositoryFindings, service: DetectedService) -> None:
+    """Note the variables of a developer's env example that no container has, where a compose file says them all."""
+    where = find_deployed_environment(service, facts.deployed_file_kinds)
+    if not where:
+        return
+    keys = detect_service_variables(facts, service)
+    unused = list_unused_examples(facts.repository, service, len(facts.services), keys)
+    draft.leave(f"{service.name}: not in its environment ({where})", unused)
+
+
+def build_environment_overrides(draft: SpecDraft, facts: RepositoryFindings, kind: str) -> CommentedMapping:
+    """What one kind of environment has otherwise than the services: variables, ports, and options of its containers."""
     overrides = CommentedMapping()
     for service in facts.services:
         variables = detect_service_variables(facts, service)
-        differing = detect_differing_variables(service, kind, variables, facts.services)
-        env = CommentedMapping()
-        for key, variable in differing.items():
-            env.put(key, variable.value, variable.note)
+        differing = detect_differing_variables(service, kind, facts.environment_kinds, variables, facts.services)
         entry = CommentedMapping()
-        if env:
-            entry["env"] = env
+        _put_variables(draft, entry, service, differing)
         _add_differing_ports(facts, entry, service, kind)
+        _add_differing_options(draft, facts, entry, service, kind)
         if entry:
             overrides[service.name] = entry
     return overrides
 
 
-def _get_value(table: CommentedMapping) -> Any:
-    """The ports of an entry, without their place."""
-    entry = table.get("ports")
+def _add_differing_options(
+    draft: SpecDraft, facts: RepositoryFindings, entry: CommentedMapping, service: DetectedService, kind: str
+) -> None:
+    """Add the options of a service's container that one kind of environment has otherwise; note what it has not."""
+    own_container = next((container for file, container in service.containers if file.kind == kind), None)
+    if not own_container or own_container is service.containers[0][1]:
+        return
+    usual = _build_options_of_environment(facts, service, service.containers[0][1])
+    own = _build_options_of_environment(facts, service, own_container)
+    for key in dict.fromkeys([*own, *usual]):
+        if _get_value(own, key) == _get_value(usual, key):
+            continue
+        if key in own and not isinstance(_get_value(usual, key), dict):
+            entry[key] = own[key]
+        elif key == "replicas":
+            entry.put(key, 1, own_container.where)
+        else:
+            note = f"{key}, which differs from {service.containers[0][1].where}"
+            draft.leave(f"{service.name} ({own_container.where})", [note])
+
+
+def _build_options_of_environment(
+    facts: RepositoryFindings, service: DetectedService, container: DetectedContainer
+) -> CommentedMapping:
+    names = map_container_names(facts) | {service.name: ""}
+    options, _ = container_entry.build_service_options(container, names, facts.shared_network)
+    options.pop("depends_on", None)  # it is about the containers of one file
+    return options
+
+
+def _get_value(table: CommentedMapping, key: str) -> Any:
+    """A value of an entry, without its place."""
+    entry = table.get(key)
     return entry.value if isinstance(entry, CommentedValue) else None
 
 
@@ -499,7 +659,7 @@ def _add_differing_ports(
     for compose_file, container in service.containers[1:]:
         own = CommentedMapping()
         container_entry.add_published_ports(container, own, is_kept=True)
-        if compose_file.kind == kind and _get_value(own) not in (None, _get_value(first)):
+        if compose_file.kind == kind and _get_value(own, "ports") not in (None, _get_value(first, "ports")):
             entry["ports"] = own["ports"]
 
 

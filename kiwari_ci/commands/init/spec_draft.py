@@ -5,7 +5,12 @@ from typing import Any
 
 from kiwari_ci import schema
 from kiwari_ci.commands.init import container_entry, proxy_choice, service_entry
-from kiwari_ci.commands.init.compose_files import detect_proxy, find_one_shot_services, has_variable_version
+from kiwari_ci.commands.init.compose_files import (
+    choose_router_options,
+    detect_proxy,
+    find_one_shot_services,
+    has_variable_version,
+)
 from kiwari_ci.commands.init.databases import DetectedDatabase, DetectedDatabaseServer
 from kiwari_ci.commands.init.draft_text import CommentedMapping, CommentedValue
 from kiwari_ci.commands.init.environments import DetectedEnvironment, DetectedHost
@@ -328,12 +333,13 @@ def _describe_proxy_change(proxy: SourcedValue, entry: dict[str, Any]) -> str:
 
 
 def _find_router_options(facts: RepositoryFindings) -> dict[str, SourcedValue]:
-    """The options that today's labels give a router that has a certificate, or else the first router."""
-    routers = [router for container in facts.containers for router in container.routers.values()]
-    with_certificate = [router for router in routers if "certresolver" in router]
-    for router in [*with_certificate, *routers]:
-        return {option: fact for option, fact in router.items() if _IS_TRAEFIK_NAME(fact.value)}
-    return {}
+    """The options that today's labels give the router that counts, of those of all containers."""
+    routers = {
+        f"{container.name} {router}": options
+        for container in facts.containers
+        for router, options in container.routers.items()
+    }
+    return {option: fact for option, fact in choose_router_options(routers).items() if _IS_TRAEFIK_NAME(fact.value)}
 
 
 def _add_accessories(draft: SpecDraft, facts: RepositoryFindings) -> None:
@@ -391,20 +397,44 @@ def _build_environment_entry(
     shared_env_file = _find_shared_env_file(facts, environment)
     if shared_env_file:
         table.put("env_file", ".env", f"{shared_env_file}, for the whole stack")
+    running_services = _list_running_services(draft, facts)
+    if running_services:
+        table.put("services", running_services, "the others are only built from")
     accessories = [name for name in facts.accessories if _has_accessory(facts, environment, name)]
     if len(accessories) < len(facts.accessories):
         table.put("accessories", accessories, "by the compose files")
-    _add_container_names(facts, environment, table)
+    _add_container_names(draft, facts, environment, table)
     _add_domains(facts, environment, table)
     _add_existing_volumes(draft, facts, environment, table)
     if facts.database_server:
         _add_database(table, facts.database_server.databases[environment.name])
-    overrides = service_entry.build_environment_overrides(facts, environment.kind) if environment.kind else None
+    overrides = service_entry.build_environment_overrides(draft, facts, environment.kind) if environment.kind else None
     if overrides:
         table["overrides"] = overrides
+        _add_development_decision(draft, facts, environment)
     if environment.workflows:
         table["takeover"] = build_takeover_entry(facts, environment)
     return table
+
+
+def _list_running_services(draft: SpecDraft, facts: RepositoryFindings) -> list[str]:
+    """The services of an environment, where others are only images that they are built from; else none."""
+    services = draft.table["services"]
+    assert isinstance(services, CommentedMapping)
+    bases = {service.name for service in facts.services if service.is_base}
+    return [name for name in services if name not in bases] if bases else []
+
+
+def _add_development_decision(draft: SpecDraft, facts: RepositoryFindings, environment: DetectedEnvironment) -> None:
+    """Ask whether the compose file with the name of a deployed environment for development is what runs there."""
+    if environment.kind != vocabulary.DEPLOYED_DEVELOPMENT:
+        return
+    files = {file.path for service in facts.services for file, _ in service.containers if file.kind == environment.kind}
+    question = (
+        f"whether the server of {environment.name} runs {', '.join(sorted(files))}: keep `overrides`; or leave it out, "
+        "if only developers do"
+    )
+    draft.decide(("environments", environment.name, "overrides"), question)
 
 
 def _add_existing_volumes(
@@ -486,7 +516,20 @@ def _has_accessory(facts: RepositoryFindings, environment: DetectedEnvironment, 
 
 
 def _find_moving_tag(facts: RepositoryFindings, environment: DetectedEnvironment) -> SourcedValue | None:
-    """The one tag that an environment's own compose file pulls, when it is a name and no version."""
+    """The one tag that an environment's own compose file pulls, when it is a name that no other one has."""
+    tag = _find_pulled_tag(facts, environment)
+    if not tag or tag.value == environment.name:
+        return None
+    for other in facts.environments:
+        other_tag = _find_pulled_tag(facts, other)
+        is_also_of_production = other.kind == vocabulary.PRODUCTION and other_tag and other_tag.value == tag.value
+        if other is not environment and (other.name == tag.value or is_also_of_production):
+            return None
+    return tag
+
+
+def _find_pulled_tag(facts: RepositoryFindings, environment: DetectedEnvironment) -> SourcedValue | None:
+    """The tag that all services of an environment's own compose file pull, when it is a name and no version."""
     tags: list[SourcedValue] = []
     for service in facts.services:
         for compose_file, container in service.containers:
@@ -494,11 +537,7 @@ def _find_moving_tag(facts: RepositoryFindings, environment: DetectedEnvironment
             is_name = re.fullmatch(r"[A-Za-z][\w-]{0,40}", image.tag) is not None
             if compose_file.kind == environment.kind and not image.digest and is_name:
                 tags.append(SourcedValue(image.tag, container.where))
-    names = {str(tag.value) for tag in tags}
-    other_environments = {other.name for other in facts.environments if other is not environment}
-    if len(names) != 1 or names == {environment.name} or names & other_environments:
-        return None
-    return tags[0]
+    return tags[0] if len({tag.value for tag in tags}) == 1 else None
 
 
 def _find_shared_env_file(facts: RepositoryFindings, environment: DetectedEnvironment) -> str:
@@ -516,9 +555,18 @@ def _find_shared_env_file(facts: RepositoryFindings, environment: DetectedEnviro
     return files_of_services[0][0].where if len(paths) == 1 else ""
 
 
-def _add_container_names(facts: RepositoryFindings, environment: DetectedEnvironment, table: CommentedMapping) -> None:
+def _add_container_names(
+    draft: SpecDraft, facts: RepositoryFindings, environment: DetectedEnvironment, table: CommentedMapping
+) -> None:
     """Keep the names of the containers of today."""
-    table.put_valid_values("containers", list_container_names(facts, environment), _IS_CONTAINER_NAME)
+    containers = CommentedMapping()
+    for name, container_name in list_container_names(facts, environment).items():
+        if _IS_CONTAINER_NAME(container_name.value):
+            containers.put(name, container_name.value, container_name.where)
+        else:
+            draft.leave(f"{name} ({container_name.where})", [f"the container's name {container_name.value}"])
+    if containers:
+        table["containers"] = containers
 
 
 def _add_domains(facts: RepositoryFindings, environment: DetectedEnvironment, table: CommentedMapping) -> None:
@@ -544,16 +592,24 @@ def _format_address(address: str, strips_path: bool) -> str | dict[str, Any]:
     return {"domain": domain, "path": f"/{path}", "strip_path": True} if strips_path else address
 
 
-def summarize_services(facts: RepositoryFindings) -> dict[str, str]:
-    """Each service in a line: what it is built from, where it listens, and its other processes."""
+def summarize_services(facts: RepositoryFindings, table: CommentedMapping) -> dict[str, str]:
+    """Each service in a line: what it is built from, where it listens, and the other processes that the draft has."""
+    entries = table.get("services", CommentedMapping())
+    assert isinstance(entries, CommentedMapping)
     summaries = {}
     for service in facts.services:
-        other_names = [container.name for _, container in service.other_containers]
-        summaries[service.name] = ", ".join([service.image.dockerfile, _describe_port(service), *other_names])
+        parts = [service.image.dockerfile, _describe_port(service)]
+        parts += [name for name, _ in service_entry.list_processes(service) if name in entries]
+        entry = entries.get(service.name)
+        if isinstance(entry, CommentedMapping) and "migrate" in entry:
+            parts.append("migrate")
+        summaries[service.name] = ", ".join(parts)
     return summaries
 
 
 def _describe_port(service: DetectedService) -> str:
+    if service.is_base:
+        return "an image that others are built from"
     if service.is_worker:
         return "a worker"
     return f"port {service.port.value if service.port else 'not told'}"

@@ -37,7 +37,12 @@ def build_takeover_entry(facts: RepositoryFindings, environment: DetectedEnviron
     ports = _find_web_server(facts, environment)
     if ports:
         table.put("ports", ports.value, ports.where)
-    table.put_valid_values("containers", _list_names_of_today(facts, environment), _IS_EXISTING_NAME)
+    containers = CommentedMapping()
+    for name, container_name in _list_names_of_today(facts, environment).items():
+        if isinstance(container_name.value, list) or _IS_EXISTING_NAME(container_name.value):
+            containers.put(name, container_name.value, container_name.where)
+    if containers:
+        table["containers"] = containers
     known = {*table, "folder"} if environment.folders else set(table)
     unknown = [key for key in ("project", "folder", "ports", "containers") if key not in known]
     if unknown:
@@ -69,19 +74,29 @@ def list_container_names(facts: RepositoryFindings, environment: DetectedEnviron
     another one a second container would be started.
     """
     names_of_today = _list_names_of_today(facts, environment)
-    return {name: value for name, value in names_of_today.items() if not value.guess or name in facts.accessories}
+    return {
+        name: value
+        for name, value in names_of_today.items()
+        if isinstance(value.value, str) and (not value.guess or name in facts.accessories)
+    }
 
 
 def _list_names_of_today(facts: RepositoryFindings, environment: DetectedEnvironment) -> dict[str, SourcedValue]:
-    """The names of the containers of an environment: those of the Compose files, else those that Compose gives."""
+    """The names of the containers of an environment: those of the Compose files, else those that Compose gives.
+
+    The value is a list for a service with replicas.
+    """
     project = find_project(facts, environment) if environment.workflows else None
     names: dict[str, SourcedValue] = {}
     for name, container in _iter_containers(facts, environment):
         if container.container_name:
             names.setdefault(name, container.container_name)
-        elif project and not (container.table.get("scale") or container.table.get_mapping("deploy").get("replicas")):
+        elif project:
+            prefix = f"{project.value}-{container.name}"
             where = f"{container.where}, as Compose names it"
-            names.setdefault(name, SourcedValue(f"{project.value}-{container.name}-1", where, guess=True))
+            numbered_names = [f"{prefix}-{number}" for number in range(1, container.replica_count + 1)]
+            value = numbered_names[0] if len(numbered_names) == 1 else numbered_names
+            names.setdefault(name, SourcedValue(value, where, guess=True))
     return names
 
 

@@ -164,7 +164,7 @@ def _check_name(source: YamlSource, container: EffectiveContainer) -> Problems:
     if len(name) > LONGEST_NAME or not NAME_PATTERN.fullmatch(name):
         loc = ("environments", container.environment.name, "containers", container.name)
         reason = f"`{name}` cannot be the name of a Service of Kubernetes"
-        hint = f"a name of {LONGEST_NAME} characters or less that begins with a letter"
+        hint = f"at most {LONGEST_NAME} lower-case letters, digits and hyphens, a letter first"
         yield _refuse(source, loc, reason, hint)
 
 
