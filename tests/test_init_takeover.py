@@ -370,3 +370,46 @@ def test_another_process_of_the_image_is_taken_over_too(tmp_path: Path) -> None:
     compose = f"services:\n  {WEB}}}\n  worker: {{{image}, command: [work]}}\n"
     spec, _ = init(tmp_path, {"docker-compose.yml": compose})
     assert spec["environments"]["production"]["takeover"]["containers"]["worker"] == "shop-worker-1"
+
+
+SSH_STEP = "{uses: appleboy/ssh-action@v1, with: {host: x, username: y, script: 'cd ~/shop && docker compose up -d'}}"
+
+
+def draft_deploy(folder: Path, job: str, file: str = "deploy.yml") -> tuple[dict[str, Any], InitResult]:
+    """The draft where one job of a workflow builds, and the given one deploys."""
+    workflow = f"{DEPLOY.partition('  deploy:')[0]}{job}"
+    files = {"web/Dockerfile": DOCKERFILE, f".github/workflows/{file}": workflow}
+    for path, text in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    result = build_init_result(folder, "example/shop")
+    data: dict[str, Any] = parse_yaml(result.path, result.text).data
+    return data, result
+
+
+@pytest.mark.parametrize("file", ["ci.yml", "ci-cd.yml", "test-and-deploy.yml", "main.yml", "test.yml"])
+def test_the_name_of_a_file_does_not_decide_whether_a_job_deploys(tmp_path: Path, file: str) -> None:
+    spec, _ = draft_deploy(tmp_path, f"  deploy: {{runs-on: ubuntu-latest, steps: [{SSH_STEP}]}}\n", file)
+    assert spec["environments"]["production"]["takeover"]["workflows"] == [file]
+
+
+def test_a_file_that_names_a_test_server_is_not_production(tmp_path: Path) -> None:
+    spec, _ = draft_deploy(tmp_path, f"  go: {{runs-on: ubuntu-latest, steps: [{SSH_STEP}]}}\n", "deploy-test.yml")
+    assert "takeover" not in spec["environments"]["production"]
+
+
+@pytest.mark.parametrize(
+    ("runs_on", "deploys"),
+    [
+        ("prod-runner", True),
+        ("[self-hosted, prod]", True),
+        ("{labels: [prod-runner]}", True),
+        ("ubuntu-24.04", False),
+        ("blacksmith-4vcpu-ubuntu-2204", False),
+        ("${{ vars.RUNNER }}", False),
+    ],
+)
+def test_compose_on_a_runner_of_ones_own_is_a_deploy(tmp_path: Path, runs_on: str, deploys: bool) -> None:
+    job = f"  deploy:\n    runs-on: {runs_on}\n    steps: [{{run: docker compose up -d}}]\n"
+    spec, _ = draft_deploy(tmp_path, job)
+    assert ("takeover" in spec["environments"]["production"]) is deploys

@@ -16,6 +16,8 @@ _IS_TAG_PATTERN = vocabulary.build_validator(TagPattern)
 _IS_SLUG = vocabulary.build_validator(Slug)
 _IS_HOST_FOLDER = vocabulary.build_validator(HostFolder)
 _IS_SECRET_NAME = vocabulary.build_validator(SecretName)
+_PIPELINE_WORDS = {"ci", "test", "tests", "testing", "e2e", "example", "examples", "bench", "benchmark"}
+_DEPLOY_WORDS = {"deploy", "cd", "release", "to"}
 _DEFAULT_NAMES = {PRODUCTION: PRODUCTION, STAGING: STAGING}
 
 
@@ -94,7 +96,22 @@ def name_environment(job: DeployJob) -> str:
 
 
 def _classify_deploy_job(job: DeployJob) -> str:
-    return vocabulary.classify_environment(job.name) or vocabulary.classify_environment(job.description)
+    """The kind of environment that a job deploys, by the environment's name, else by those of the job and its file.
+
+    `ci.yml` and `Test and deploy` name what a pipeline does, and not where it deploys; `deploy-test` names a server.
+    """
+    names = " ".join(word for name in job.names for word in _list_environment_words(name))
+    return vocabulary.classify_environment(job.name) or vocabulary.classify_environment(names)
+
+
+def _list_environment_words(name: str) -> list[str]:
+    """The words of a job's or file's name that may name an environment."""
+    words = vocabulary.split_words(name)
+    return [
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        if word not in _PIPELINE_WORDS or (word == "test" and before in _DEPLOY_WORDS)
+    ]
 
 
 def _add_deploy_job(environment: DetectedEnvironment, job: DeployJob, default_branch: str) -> None:

@@ -133,7 +133,7 @@ class _WorkflowReader:
         start = replace(
             start,
             where=start.where or jobs.where(name),
-            callers=f"{start.callers} {name} {job.get_text('name')} {jobs.path.rpartition('/')[2]}".strip(),
+            callers=(*start.callers, name, job.get_text("name"), jobs.path.rpartition("/")[2]),
         )
         trigger = narrow_trigger(trigger, job.get_text("if"))
         for values in list_matrix_values(job):

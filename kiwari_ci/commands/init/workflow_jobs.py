@@ -20,7 +20,7 @@ from kiwari_ci.readers.bounded_text import fill_in_values
 from kiwari_ci.readers.docker_build import parse_docker_build
 from kiwari_ci.readers.repository import LocalRepository, join_path
 from kiwari_ci.readers.vocabulary import SourcedValue
-from kiwari_ci.readers.workflow import get_action_name
+from kiwari_ci.readers.workflow import get_action_name, is_own_machine, list_runner_labels
 from kiwari_ci.readers.workflow_calls import EXPRESSION_PATTERN
 from kiwari_ci.readers.workflow_triggers import split_alternatives, split_conjunction
 from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, collect_strings, format_scalar
@@ -86,7 +86,7 @@ class JobStart:
 
     workflow: str
     where: str = ""  # of the job that calls
-    callers: str = ""  # the names of the jobs and files that call, from the first on
+    callers: tuple[str, ...] = ()  # the names of the jobs and files that call, from the first on
 
 
 @dataclass
@@ -128,7 +128,7 @@ class DeployJob:
     workflow: str
     job: str
     name: str  # of the environment, as GitHub knows it; empty when the job does not say
-    description: str  # all that names it: the environment, the job and the file
+    names: list[str]  # all that name it: the environment, the jobs that call it, the job and the file
     trigger: WorkflowTrigger
     started_by: str  # the workflow that events start: this one, or the one that calls it
     urls: list[SourcedValue] = field(default_factory=list)
@@ -190,6 +190,7 @@ class WorkflowJobReader:
         axes = self.job.get_mapping("strategy").get_mapping("matrix")
         self.empty_values = {f"matrix.{name}" for name in _list_empty_values(matrix, axes)}
         self.expression_values = self._collect_expression_values(repository, document, matrix)
+        self.runs_on = [self._substitute_known(label) for label in list_runner_labels(self.job.get("runs-on"))]
         self.default_folder = "."
         for mapping in (document, self.job):
             folder = mapping.get_mapping("defaults").get_mapping("run").get_text("working-directory")
@@ -421,7 +422,7 @@ class WorkflowJobReader:
             workflow=self.path,
             job=self.job_name,
             name="" if UNKNOWN_TEXT in name else name,
-            description=f"{name} {self.start.callers} {self.job_name} {self.job.get_text('name')} {file_name}",
+            names=[name, *self.start.callers, self.job_name, self.job.get_text("name"), file_name],
             trigger=trigger,
             started_by=self.start.workflow,
         )
@@ -466,8 +467,7 @@ class WorkflowJobReader:
             return True
         if any(_SSH_ACTION.search(get_action_name(step.get_text("uses"))) for step in self.steps):
             return True
-        is_self_hosted = "self-hosted" in str(self.job.get("runs-on"))
-        return (is_self_hosted or has_environment) and _COMPOSE_UP_COMMAND.search(scripts) is not None
+        return (is_own_machine(self.runs_on) or has_environment) and _COMPOSE_UP_COMMAND.search(scripts) is not None
 
     def _collect_urls(self, deploy: DeployJob, environment: Any) -> None:
         """Collect the addresses that a deploy names: its environment's URL first."""
