@@ -413,3 +413,15 @@ def test_compose_on_a_runner_of_ones_own_is_a_deploy(tmp_path: Path, runs_on: st
     job = f"  deploy:\n    runs-on: {runs_on}\n    steps: [{{run: docker compose up -d}}]\n"
     spec, _ = draft_deploy(tmp_path, job)
     assert ("takeover" in spec["environments"]["production"]) is deploys
+
+
+def test_a_push_deploys_only_the_environment_that_it_chooses(tmp_path: Path) -> None:
+    """An input is empty where no person starts the workflow."""
+    choice = "{environment: {type: choice, options: [production, development]}}"
+    on = f"on: {{push: {{branches: [main]}}, workflow_dispatch: {{inputs: {choice}}}}}"
+    workflow = DEPLOY.replace("on: {push: {branches: [main]}}", on)
+    workflow = workflow.replace("environment: production", "environment: ${{ inputs.environment || 'production' }}")
+    files = {".github/workflows/deploy.yml": workflow.replace("COMMAND", "docker compose up -d")}
+    spec, _ = init(tmp_path, files)
+    triggers = {name: each["deploy_on"] for name, each in spec["environments"].items()}
+    assert triggers == {"production": {"push": "main"}, "development": {"dispatch": True}}

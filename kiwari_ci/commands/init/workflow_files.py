@@ -53,26 +53,32 @@ def read_workflows(repository: LocalRepository) -> DetectedWorkflows:
         if _is_only_called(path, workflows):
             continue
         trigger = _resolve_trigger(path, workflows)
-        for values in _list_choices(workflow):
-            chosen = fill_in_call_values(workflow, values) if values else workflow
-            reader.read_jobs(path, chosen, trigger, JobStart(path), context)
+        for chosen, chosen_trigger in _list_choices(workflow, trigger):
+            reader.read_jobs(path, chosen, chosen_trigger, JobStart(path), context)
     for place in dict.fromkeys(detected.bakes):
         repository.troubles.append(f"{place}: builds with docker bake: its file, docker-bake.hcl, is not read")
     return detected
 
 
-def _list_choices(workflow: YamlMapping) -> list[dict[str, str]]:
-    """What a person can choose who starts a workflow by hand, where the choice names the environment of a job.
+def _list_choices(workflow: YamlMapping, trigger: WorkflowTrigger) -> Iterator[tuple[YamlMapping, WorkflowTrigger]]:
+    """A workflow as each of its events starts it: a person chooses the environment, and other events choose nothing.
 
-    Without such a choice, one entry without values.
+    Where a person chooses no environment, the workflow as it is.
     """
     dispatch = workflow.get_mapping("on").get_mapping("workflow_dispatch")
     environments = [text for _, job in workflow.get_mapping("jobs").iter_mappings() for text in _list_environments(job)]
     for name, options in dispatch.get_mapping("inputs").iter_mappings():
+        key = f"inputs.{name}"
         values = [format_scalar(option) for option, _ in options.list_items("options")]
-        if values and any(re.search(rf"\binputs\.{re.escape(name)}\b", text) for text in environments):
-            return [{f"inputs.{name}": value} for value in values]
-    return [{}]
+        if not values or not any(re.search(rf"\b{re.escape(key)}\b", text) for text in environments):
+            continue
+        if trigger.branches or trigger.tags:
+            yield fill_in_call_values(workflow, {key: ""}), replace(trigger, by_hand=False)
+        by_hand = WorkflowTrigger(by_hand=True, paths=trigger.paths, where=trigger.where)
+        for value in values:
+            yield fill_in_call_values(workflow, {key: value}), by_hand
+        return
+    yield workflow, trigger
 
 
 def _list_environments(job: YamlMapping) -> list[str]:
