@@ -425,3 +425,50 @@ def test_a_push_deploys_only_the_environment_that_it_chooses(tmp_path: Path) -> 
     spec, _ = init(tmp_path, files)
     triggers = {name: each["deploy_on"] for name, each in spec["environments"].items()}
     assert triggers == {"production": {"push": "main"}, "development": {"dispatch": True}}
+
+
+TRAEFIK_STACK = {
+    "docker-compose.yml": f"services:\n  {WEB}}}\n",
+    "deploy/traefik/docker-compose.yml": "services:\n  traefik: {image: 'traefik:v3.6', ports: ['80:80']}\n"
+    "  crowdsec: {image: 'crowdsecurity/crowdsec:v1.7.8'}\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("on", "step", "reason"),
+    [
+        (
+            "{branches: [main], paths: ['deploy/traefik/**']}",
+            "{uses: appleboy/ssh-action@v1, with: {script: bash deploy.sh}}",
+            "runs when deploy/traefik/** changes, where no service of this spec is",
+        ),
+        (
+            "{branches: [main]}",
+            "{uses: appleboy/ssh-action@v1, "
+            "with: {script: 'docker compose -f deploy/traefik/docker-compose.yml up -d'}}",
+            "deploys deploy/traefik/docker-compose.yml, which has no service of this spec",
+        ),
+        (
+            "{branches: [main]}",
+            "{uses: appleboy/ssh-action@v1, with: {script: 'cd ~/deploy/traefik && docker compose up -d'}}",
+            "deploys deploy/traefik/docker-compose.yml, which has no service of this spec",
+        ),
+        (
+            "{branches: [main]}",
+            "{uses: appleboy/scp-action@v1, with: {source: 'scripts/*', target: '~/scripts'}}",
+            "copies files to the server, and starts nothing",
+        ),
+    ],
+)
+def test_a_workflow_of_another_stack_stays(tmp_path: Path, on: str, step: str, reason: str) -> None:
+    other = f"on: {{push: {on}}}\njobs:\n  deploy:\n    runs-on: ubuntu-latest\n    steps:\n      - {step}\n"
+    spec, result = init(tmp_path, TRAEFIK_STACK | {".github/workflows/traefik.yml": other})
+    production = spec["environments"]["production"]
+    assert production["takeover"]["workflows"] == ["deploy.yml"]
+    assert f".github/workflows/traefik.yml: kept: it {reason}" in format_init_result(result, tmp_path)
+
+
+def test_a_container_of_another_stack_is_no_accessory(tmp_path: Path) -> None:
+    spec, result = init(tmp_path, TRAEFIK_STACK)
+    assert "accessories" not in spec
+    assert "crowdsec (deploy/traefik/docker-compose.yml:3): in a stack of its own, which stays" in say(result)

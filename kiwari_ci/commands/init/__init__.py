@@ -175,7 +175,8 @@ def _describe_workflows(workflows: list[WorkflowOutcome]) -> list[str]:
     lines = []
     for workflow in workflows:
         if workflow.is_kept:
-            lines.append(f"{workflow.path}: kept")
+            reasons = "; ".join(outcome.kept_because for outcome in workflow.jobs if outcome.kept_because)
+            lines.append(f"{workflow.path}: kept: it {reasons}" if reasons else f"{workflow.path}: kept")
             continue
         callers = f": needed by {', '.join(workflow.called_by)}" if workflow.called_by else ""
         lines.append(f"{workflow.path}{callers}")

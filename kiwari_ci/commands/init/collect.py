@@ -15,6 +15,7 @@ from kiwari_ci.commands.init.dockerfiles import ImageDetection
 from kiwari_ci.commands.init.domains import assign_domains, find_plain_http, is_loopback
 from kiwari_ci.commands.init.environments import DetectedEnvironment
 from kiwari_ci.commands.init.findings import RepositoryFindings
+from kiwari_ci.commands.init.other_stacks import list_other_containers, set_other_deploys_apart
 from kiwari_ci.commands.init.services import DetectedService, detect_services, leave_out_files
 from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows
 from kiwari_ci.effective_spec.values import has_version_or_digest
@@ -37,6 +38,7 @@ def collect_findings(
     routes = read_proxy_routes(repository)
     detection = detect_services(repository, images.images, compose_files, workflows, routes)
     services = detection.services
+    set_other_deploys_apart(workflows, services, compose_files)
     detected_environments = environments.detect_environments(workflows, compose_files, str(branch.value))
     unused_files = _find_unused_files(services, detected_environments)
     compose_files = [compose_file for compose_file in compose_files if compose_file.path not in unused_files]
@@ -65,8 +67,10 @@ def collect_findings(
     plain_http = find_plain_http(services, detected_environments, routes, assignment.domains.values())
     name, _, _ = spec_draft.derive_project_names(services, str(slug.value))
     proxy_containers = _detect_proxy_containers(containers)
+    is_taken_over = any(environment.workflows for environment in detected_environments)
+    other_containers = list_other_containers(services, compose_files) if is_taken_over else []
     accessories, rejected_images = _detect_accessories(
-        [container for container in containers if container not in separate_servers],
+        [container for container in containers if container not in [*separate_servers, *other_containers]],
         services,
         database_server,
         str(slug.value),
@@ -98,6 +102,11 @@ def collect_findings(
         unnamed_pushes=workflows.unnamed_pushes,
         project_names=project_names,
     )
+    rejected_images += [
+        f"{container.name} ({container.where}): in a stack of its own, which stays as it is, outside of the spec"
+        for container in other_containers
+        if container in containers and container not in separate_servers and not detect_proxy(container.image)
+    ]
     accessory_images = {container.image for container in accessories.values()}
     other_servers = [note for note in database_notes if not any(image in note for image in accessory_images)]
     return facts, [

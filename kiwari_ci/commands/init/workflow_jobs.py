@@ -28,6 +28,7 @@ from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, collect_s
 _SHELL_VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 _PROXY_PROGRAM = re.compile(r"\b(?:ProxyCommand|cloudflared access|tailscale (?:up|nc)|tailscale/github-action)\b")
 _SSH_COMMAND = re.compile(r"(?:^|[\s;&|(])(?:ssh|scp|rsync)\s")
+_REMOTE_COMMAND = re.compile(r"(?:^|[\s;&|(])ssh\s|ssh://|ansible|kamal\s|\bcurl\b[^\n]{0,200}\s-X")
 _COMPOSE_UP_COMMAND = re.compile(r"docker[ -]compose\b[^\n]{0,200}\bup\b|docker stack deploy")
 _SSH_ACTION = re.compile(r"ssh|scp|rsync", re.IGNORECASE)
 _NON_SERVER_ENVIRONMENTS = {"github-pages", "pypi", "testpypi", "npm", "docs", "copilot"}
@@ -60,6 +61,9 @@ _COMPOSE_PROJECT_OPTION = re.compile(
     r"docker[ -]compose\b[^\n;&|]{0,200}?\s(?:-p|--project-name)[ =][\"']?([a-z0-9][a-z0-9_-]*)(?![\w.$"
     + UNKNOWN_TEXT
     + "-])"
+)
+_COMPOSE_FILE_OPTION = re.compile(
+    r"docker[ -]compose\b[^\n;&|]{0,200}?\s(?:-f|--file)[ =][\"']?([\w./~-]+\.ya?ml)(?![\w.$" + UNKNOWN_TEXT + "-])"
 )
 _CHANGE_DIRECTORY = re.compile(r"\bcd\s+[\"']?(~?/[\w./-]+)(?![\w./$" + UNKNOWN_TEXT + "-])")
 
@@ -135,6 +139,8 @@ class DeployJob:
     settings: dict[str, tuple[str, str]] = field(default_factory=dict)  # role: secret or variable, its name
     folders: list[SourcedValue] = field(default_factory=list)
     projects: list[SourcedValue] = field(default_factory=list)  # that its Compose commands name
+    compose_files: list[str] = field(default_factory=list)  # that its Compose commands name
+    only_copies: bool = False  # files to the server, where it starts nothing
     notes: list[str] = field(default_factory=list)  # what a person should know of it
 
 
@@ -145,6 +151,7 @@ class DetectedWorkflows:
     builds: list[BuildStep] = field(default_factory=list)
     tests: list[TestSteps] = field(default_factory=list)
     deploys: list[DeployJob] = field(default_factory=list)
+    other_deploys: dict[tuple[str, str], str] = field(default_factory=dict)  # workflow and job: why it is not ours
     files: list[str] = field(default_factory=list)
     documents: dict[str, YamlDocument] = field(default_factory=dict)  # by path, those of composite actions included
     unnamed_pushes: list[UnnamedPush] = field(default_factory=list)  # images that only a variable names in full
@@ -426,6 +433,8 @@ class WorkflowJobReader:
             trigger=trigger,
             started_by=self.start.workflow,
         )
+        deploy.compose_files = _COMPOSE_FILE_OPTION.findall(self._substitute_in_script(scripts))
+        deploy.only_copies = self._only_copies_files(scripts)
         if "inputs." in written_name:
             deploy.notes.append(
                 f"{self.where}: who starts it names the environment; here each one has an entry of its own"
@@ -468,6 +477,19 @@ class WorkflowJobReader:
         if any(_SSH_ACTION.search(get_action_name(step.get_text("uses"))) for step in self.steps):
             return True
         return (is_own_machine(self.runs_on) or has_environment) and _COMPOSE_UP_COMMAND.search(scripts) is not None
+
+    def _only_copies_files(self, scripts: str) -> bool:
+        """Whether the job copies files to a server, and no command of it runs there."""
+        copying_actions = 0
+        for step in self.steps:
+            action = get_action_name(step.get_text("uses"))
+            if _SSH_ACTION.search(action) and {"script", "command"} & step.get_mapping("with").keys():
+                return False
+            if re.search("scp|rsync", action, re.IGNORECASE):
+                copying_actions += 1
+        if _REMOTE_COMMAND.search(scripts) or _COMPOSE_UP_COMMAND.search(scripts):
+            return False
+        return copying_actions > 0 or re.search(r"(?:^|[\s;&|(])(?:scp|rsync)\s", scripts) is not None
 
     def _collect_urls(self, deploy: DeployJob, environment: Any) -> None:
         """Collect the addresses that a deploy names: its environment's URL first."""

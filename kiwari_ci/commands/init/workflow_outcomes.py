@@ -36,6 +36,7 @@ class JobOutcome:
     replaced_by: list[str] = field(default_factory=list)
     not_replaced: list[str] = field(default_factory=list)
     is_kept: bool = False  # it neither builds, tests nor deploys, or the spec calls its workflow
+    kept_because: str = ""  # what it does, where a person may wonder
     needs: list[str] = field(default_factory=list)  # jobs that it waits for and that are replaced
 
     @property
@@ -55,7 +56,7 @@ class JobOutcome:
         if self.replaced_by:
             parts.append(f"replaced by {', '.join(self.replaced_by)}")
         if self.is_kept:
-            parts.append("kept")
+            parts.append(f"kept: it {self.kept_because}" if self.kept_because else "kept")
         elif self.not_replaced:
             parts += [f"not replaced: {self.not_replaced[0]}", *self.not_replaced[1:]]
         if self.needs and not self.is_replaced:
@@ -180,6 +181,10 @@ def _decide_jobs(workflow: ParsedWorkflow, workflows: DetectedWorkflows, coverag
     for job in workflow.jobs:
         builds = [step for step in workflows.builds if (step.workflow, step.job) == (workflow.path, job.id)]
         tests = [steps for steps in workflows.tests if (steps.workflow, steps.job) == (workflow.path, job.id)]
+        other_deploy = workflows.other_deploys.get((workflow.path, job.id))
+        if other_deploy:
+            outcomes.append(JobOutcome(job.id, job.where, is_kept=True, kept_because=other_deploy))
+            continue
         deploys = [deploy for deploy in workflows.deploys if (deploy.workflow, deploy.job) == (workflow.path, job.id)]
         outcomes.append(_decide_job(job, builds, tests, deploys, effects[job.id], coverage))
     return outcomes
