@@ -472,3 +472,50 @@ def test_a_container_of_another_stack_is_no_accessory(tmp_path: Path) -> None:
     spec, result = init(tmp_path, TRAEFIK_STACK)
     assert "accessories" not in spec
     assert "crowdsec (deploy/traefik/docker-compose.yml:3): in a stack of its own, which stays" in say(result)
+
+
+HERE_DOCUMENT = (
+    "          cat <<'EOF' > .env\n          API_URL=${{ secrets.API }}\n          LEVEL=info\n          EOF\n"
+)
+GROUP = "          {\n            echo 'API_URL=${{ secrets.API }}'\n            echo LEVEL=info\n          } >> .env\n"
+ECHO = "          echo \"API_URL=$URL\" > .env\n          printf 'LEVEL=info\\n' | tee -a .env\n"
+
+
+@pytest.mark.parametrize("script", [HERE_DOCUMENT, GROUP, ECHO])
+def test_the_env_file_that_a_deploy_writes_becomes_env(tmp_path: Path, script: str) -> None:
+    write = (
+        f"      - env: {{URL: '${{{{ secrets.API }}}}'}}\n        run: |\n{script}          scp .env d@x:/srv/shop/\n"
+    )
+    job = f"  deploy:\n    runs-on: ubuntu-latest\n    steps:\n{write}      - {SSH_STEP}\n"
+    (tmp_path / "compose.yml").write_text("services: {web: {build: web, env_file: [.env]}}\n")
+    spec, result = draft_deploy(tmp_path, job)
+    assert spec["services"]["web"]["env"] == {"API_URL": {"secret": "API"}, "LEVEL": "info"}
+    assert spec["environments"]["production"]["env_from"] == "github"
+    assert "not replaced" not in format_init_result(result, tmp_path)
+
+
+def test_a_whole_env_file_in_one_secret_is_said(tmp_path: Path) -> None:
+    write = '      - run: echo "${{ secrets.ENV_FILE }}" > .env\n      - run: scp .env d@x:/srv/shop/\n'
+    _, result = draft_deploy(
+        tmp_path, f"  deploy:\n    runs-on: ubuntu-latest\n    steps:\n{write}      - {SSH_STEP}\n"
+    )
+    assert ".github/workflows/deploy.yml:10: secrets.ENV_FILE is a whole env file, whose keys" in say(result)
+
+
+def test_a_password_in_a_written_env_file_is_not_copied(tmp_path: Path) -> None:
+    write = "      - run: echo 'DB_PASSWORD=hunter2hunter2' > .env\n"
+    _, result = draft_deploy(
+        tmp_path, f"  deploy:\n    runs-on: ubuntu-latest\n    steps:\n{write}      - {SSH_STEP}\n"
+    )
+    assert "hunter2" not in result.text
+    assert "DB_PASSWORD: {secret: true}" in result.text
+
+
+def test_one_key_from_two_secrets_is_one_name(tmp_path: Path) -> None:
+    jobs = ""
+    for name in ("a", "b"):
+        write = f"{{run: 'echo \"KEY=${{{{ secrets.KEY_{name.upper()} }}}}\" > .env'}}"
+        jobs += f"  {name}:\n    runs-on: ubuntu-latest\n    environment: {name}\n    steps: [{write}, {SSH_STEP}]\n"
+    spec, result = draft_deploy(tmp_path, jobs)
+    assert spec["services"]["web"]["env"] == {"KEY": {"secret": True}}
+    assert "today KEY_A in .github/workflows/deploy.yml:10, KEY_B in" in result.text

@@ -92,13 +92,13 @@ def _add_workflow_outcomes(
 
 def _add_not_replaced_comments(result: InitResult) -> InitResult:
     """Write behind a new spec what the jobs of today do that nothing in it replaces."""
-    notes = [
-        line
-        for workflow in result.workflows
-        for outcome in workflow.jobs
-        if not outcome.is_kept
-        for line in draft_text.join_in_lines(f"{outcome.where}: {outcome.job}: not replaced: ", outcome.not_replaced)
-    ]
+    notes = []
+    for workflow in result.workflows:
+        for outcome in workflow.jobs:
+            head = f"{outcome.where}: {outcome.job}: "
+            if not outcome.is_kept:
+                notes += draft_text.join_in_lines(f"{head}not replaced: ", outcome.not_replaced)
+            notes += draft_text.join_in_lines(head, outcome.list_lost_gates())
     if not notes:
         return result
     text = result.text if result.seen else f"{result.text}\n{SEEN_TITLE}"

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 
 from kiwari_ci.commands.init.compose_files import DetectedComposeFile
+from kiwari_ci.commands.init.rendered_env import RenderedVariable, WholeEnvFile
 from kiwari_ci.commands.init.workflow_jobs import DeployJob, DetectedWorkflows
 from kiwari_ci.github_facts.path_filters import is_included
 from kiwari_ci.readers import vocabulary
@@ -37,6 +38,8 @@ class DetectedEnvironment:
     folders: list[SourcedValue] = field(default_factory=list)
     projects: list[SourcedValue] = field(default_factory=list)  # Compose projects that its deploys name
     workflows: list[SourcedValue] = field(default_factory=list)  # file names of the workflows that deploy it
+    rendered_env: list[RenderedVariable] = field(default_factory=list)  # what its deploys write into env files
+    whole_env_files: list[WholeEnvFile] = field(default_factory=list)
     guess: bool = False
     by_hand: bool = False
     trigger_where: str = ""  # the job that has the trigger, which may be another one than the first that deploys
@@ -135,6 +138,8 @@ def _add_deploy_job(environment: DetectedEnvironment, job: DeployJob, default_br
     environment.urls += job.urls
     environment.folders += job.folders
     environment.projects += job.projects
+    environment.rendered_env += job.rendered_env
+    environment.whole_env_files += job.whole_env_files
     _add_login_settings(environment, job)
 
 

@@ -103,7 +103,42 @@ def build_spec_draft(facts: RepositoryFindings) -> SpecDraft:
     for environment in facts.environments:
         environments[environment.name] = _build_environment_entry(draft, facts, environment)
     ask_about_folders(draft, facts)
+    _note_rendered_env(draft, facts)
     return draft
+
+
+def _note_rendered_env(draft: SpecDraft, facts: RepositoryFindings) -> None:
+    """Note what deploys of today write into env files, and what no service of the spec gets."""
+    given = {key for service in facts.services for key in service_entry.detect_service_variables(facts, service)}
+    for environment in facts.environments:
+        for file in environment.whole_env_files:
+            draft.seen.append(
+                f"{file.where}: {file.setting} is a whole env file, whose keys no file shows: write them under `env`, "
+                "or keep the file on the host"
+            )
+        for variable in environment.rendered_env:
+            if variable.key not in given:
+                draft.seen.append(f"{variable.where}: {variable.key}, which the deploy writes into an env file")
+
+
+def _add_env_source(
+    draft: SpecDraft, facts: RepositoryFindings, environment: DetectedEnvironment, table: CommentedMapping
+) -> None:
+    """Let deploys write the env files from GitHub's secrets and variables, where they do so today."""
+    given = {key for service in facts.services for key in service_entry.detect_service_variables(facts, service)}
+    places = [variable.where for variable in environment.rendered_env if variable.key in given]
+    if not places:
+        return
+    if environment.whole_env_files:
+        question = f"today a deploy adds to the env files ({places[0]}); write `env_from: github` only with all keys"
+        draft.decide(("environments", environment.name), question)
+        return
+    table.put("env_from", "github", places[0])
+    question = (
+        f"each deploy writes the env files from GitHub, as today ({places[0]}); without `env_from`, you keep them on "
+        "the host"
+    )
+    draft.decide(("environments", environment.name, "env_from"), question)
 
 
 def _add_registry(draft: SpecDraft, facts: RepositoryFindings, namespace: str) -> None:
@@ -390,6 +425,7 @@ def _build_environment_entry(
     shared_env_file = _find_shared_env_file(facts, environment)
     if shared_env_file:
         table.put("env_file", ".env", f"{shared_env_file}, for the whole stack")
+    _add_env_source(draft, facts, environment, table)
     accessories = [name for name in facts.accessories if _has_accessory(facts, environment, name)]
     if len(accessories) < len(facts.accessories):
         table.put("accessories", accessories, "by the compose files")

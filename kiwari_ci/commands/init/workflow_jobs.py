@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kiwari_ci.commands.init import build_settings
@@ -16,6 +16,7 @@ from kiwari_ci.commands.init.docker_commands import (
     parse_image_name,
 )
 from kiwari_ci.commands.init.registry_logins import UnnamedPush, build_unnamed_push, find_registry_logins
+from kiwari_ci.commands.init.rendered_env import RenderedVariable, WholeEnvFile, read_rendered_env
 from kiwari_ci.readers.bounded_text import fill_in_values
 from kiwari_ci.readers.docker_build import parse_docker_build
 from kiwari_ci.readers.repository import LocalRepository, join_path
@@ -23,7 +24,7 @@ from kiwari_ci.readers.vocabulary import SourcedValue
 from kiwari_ci.readers.workflow import get_action_name, is_own_machine, list_runner_labels
 from kiwari_ci.readers.workflow_calls import EXPRESSION_PATTERN
 from kiwari_ci.readers.workflow_triggers import split_alternatives, split_conjunction
-from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, collect_strings, format_scalar
+from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, as_inline_code, collect_strings, format_scalar
 
 _SHELL_VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 _PROXY_PROGRAM = re.compile(r"\b(?:ProxyCommand|cloudflared access|tailscale (?:up|nc)|tailscale/github-action)\b")
@@ -42,6 +43,10 @@ _TOOL_INSTALL_COMMANDS = {  # what an action puts there, and a command that does
     "pnpm/action-setup": "corepack enable", "astral-sh/setup-uv": "pip install uv",
     "snok/install-poetry": "pip install poetry", "oven-sh/setup-bun": "npm install --global bun",
 }  # fmt: skip
+_WRITES_FILE = re.compile(
+    r"(?<![0-9&])>>?\s*(?![&>]|/dev/|[\"']?\$\{?GITHUB_)[\"'\w./$~]|(?:^|[\s;&|])(?:cp|mv|ln|tee|sed\s+-i\S*|unzip|tar\s+-?x\S*)\s"
+)
+_IMAGE_COMMAND = re.compile(r"\bdocker (?:login|build|buildx|push|tag|pull|image)\b")
 _SETTING_ROLE_PATTERNS = {
     "address": re.compile(r"(^|_)(HOST|HOSTNAME|IP|ADDRESS|SERVER)$"),
     "user": re.compile(r"(^|_)(USER|USERNAME|LOGIN)$"),
@@ -105,6 +110,7 @@ class BuildStep:
     dockerfile: str
     settings: BuildSettings
     unsupported: list[str]
+    preparations: list[SourcedValue] = field(default_factory=list)  # steps before it that write files, in words
 
 
 @dataclass
@@ -117,7 +123,8 @@ class TestSteps:
     steps: list[str]  # the places of the steps
     folder: str
     lines: list[str]
-    setup: tuple[str, str, str] | None  # language, version or version_file, value
+    setups: list[tuple[str, str, str]]  # language, version or version_file, value
+    dropped: list[SourcedValue]  # in words, what the job has and the spec's test has not
     lock_files: list[str]  # those by which the steps that install languages find a cache
     needs: dict[str, YamlMapping]  # containers that run beside it, as the job has them
     env: dict[str, SourcedValue]
@@ -140,6 +147,8 @@ class DeployJob:
     folders: list[SourcedValue] = field(default_factory=list)
     projects: list[SourcedValue] = field(default_factory=list)  # that its Compose commands name
     compose_files: list[str] = field(default_factory=list)  # that its Compose commands name
+    rendered_env: list[RenderedVariable] = field(default_factory=list)  # what it writes into env files
+    whole_env_files: list[WholeEnvFile] = field(default_factory=list)
     only_copies: bool = False  # files to the server, where it starts nothing
     notes: list[str] = field(default_factory=list)  # what a person should know of it
 
@@ -182,6 +191,7 @@ class WorkflowJobReader:
     ) -> None:
         jobs = document.get_mapping("jobs")
         self.workflows = workflows
+        self.document = document
         self.path = path
         self.job_name = job_name
         self.job = job
@@ -279,8 +289,8 @@ class WorkflowJobReader:
 
     def _get_folder(self, step: YamlMapping) -> str:
         """The folder that a step runs in."""
-        own_folder = self._substitute(step.get_text("working-directory") or ".")
-        return join_path(self.default_folder, own_folder) or "."
+        own_folder = self._substitute(step.get_text("working-directory"))
+        return join_path(".", own_folder) or "." if own_folder else self.default_folder
 
     def _add_action_build(self, step: YamlMapping) -> None:
         """Add the build of docker/build-push-action; a context that is a URL or unknown is taken for the root."""
@@ -290,7 +300,7 @@ class WorkflowJobReader:
             context = "."
         dockerfile = self._substitute(inputs.get_text("file")) or f"{context}/Dockerfile"
         settings = build_settings.parse_action_inputs(inputs, self._substitute_known)
-        self._add_build(inputs.where(), self._find_image_name(inputs), context, dockerfile, settings)
+        self._add_build(step, inputs.where(), self._find_image_name(inputs), context, dockerfile, settings)
 
     def _find_image_name(self, inputs: YamlMapping) -> str:
         """The image's name in a step's tags, or in those of the metadata step that they come from."""
@@ -321,9 +331,24 @@ class WorkflowJobReader:
         dockerfile = join_path(folder, build.files[0]) if build.files else f"{context}/Dockerfile"
         image = parse_image_name(build.tags[0]) if build.tags else ""
         settings = build_settings.parse_command_options(build)
-        self._add_build(step.where("run"), image, context, dockerfile or "", settings)
+        self._add_build(step, step.where("run"), image, context, dockerfile or "", settings)
 
-    def _add_build(self, where: str, image: str, context: str, file: str, settings: BuildSettings) -> None:
+    def _list_preparations(self, build: YamlMapping) -> list[SourcedValue]:
+        """In words, the steps before a build that write files, which the build may read."""
+        preparations = []
+        for step in self.steps[: self.steps.index(build)]:
+            for line in step.get_text("run").split("\n"):
+                if _WRITES_FILE.search(line) and not TEST_COMMAND.search(line):
+                    place = self.step_places[id(step)]
+                    preparations.append(SourcedValue(f"{as_inline_code(line.strip())} before the build", place))
+                    break
+            if get_action_name(step.get_text("uses")) == "actions/download-artifact":
+                preparations.append(SourcedValue("an artifact before the build", self.step_places[id(step)]))
+        return preparations
+
+    def _add_build(
+        self, step: YamlMapping, where: str, image: str, context: str, file: str, settings: BuildSettings
+    ) -> None:
         """Add a build whose context and Dockerfile are known and inside of the repository."""
         unnamed_push = build_unnamed_push(image, find_registry_logins(self.steps, self._substitute), where)
         if unnamed_push:
@@ -337,7 +362,17 @@ class WorkflowJobReader:
         if runner and not runner.startswith("ubuntu"):
             unsupported.append(f"runs on {runner}")
         self.workflows.builds.append(
-            BuildStep(where, self.path, self.job_name, image, folder, dockerfile, settings, unsupported)
+            BuildStep(
+                where,
+                self.path,
+                self.job_name,
+                image,
+                folder,
+                dockerfile,
+                settings,
+                unsupported,
+                self._list_preparations(step),
+            )
         )
 
     def _add_tests(self) -> None:
@@ -347,7 +382,7 @@ class WorkflowJobReader:
         test_numbers = [number for number, script in enumerate(scripts) if TEST_COMMAND.search(script)]
         if not test_numbers or _SSH_COMMAND.search("\n".join(scripts)):
             return
-        needed = [step for step in steps[: test_numbers[-1] + 1] if is_needed_for_tests(step.get_text("run"))]
+        needed = [step for step in steps[: test_numbers[-1] + 1] if self._belongs_to_script_of_tests(step)]
         folders = {self._get_folder(step) for step in needed}
         common_folder = folders.pop() if len(folders) == 1 else "."
         lines = self._list_tool_commands()
@@ -367,7 +402,8 @@ class WorkflowJobReader:
                 steps=[self.step_places[id(step)] for step in needed],
                 folder=common_folder,
                 lines=lines,
-                setup=self._find_setup(),
+                setups=self._list_setups(),
+                dropped=self._list_what_tests_lose(needed),
                 lock_files=self._list_lock_files(),
                 needs=dict(self.job.get_mapping("services").iter_mappings()),
                 env=env,
@@ -383,20 +419,56 @@ class WorkflowJobReader:
                 commands.append(command)
         return commands
 
-    def _find_setup(self) -> tuple[str, str, str] | None:
-        """The language that the job sets up: its name, `version` or `version_file`, and the value."""
+    def _belongs_to_script_of_tests(self, step: YamlMapping) -> bool:
+        """Whether a step up to the last test goes into the test's script: all but what a script cannot say."""
+        script = step.get_text("run")
+        if is_needed_for_tests(script):
+            return True
+        has_expression = "${{" in self._substitute_known(script) or "GITHUB_" in script
+        return not has_expression and "if" not in step and "docker" not in script
+
+    def _list_what_tests_lose(self, needed: list[YamlMapping]) -> list[SourcedValue]:
+        """In words, what of the job has no place in the spec's test: its container, steps, files of other jobs."""
+        lost = []
+        container = self.job.get("container")
+        if container:
+            image = container.get_text("image") if isinstance(container, YamlMapping) else format_scalar(container)
+            lost.append(SourcedValue(f"the container {image}", self.job.where("container")))
+        last_step = self.steps.index(needed[-1])
+        for step in self.steps[:last_step]:
+            place = self.step_places[id(step)]
+            script = step.get_text("run").strip()
+            action = get_action_name(step.get_text("uses"))
+            if script and step not in needed and not _IMAGE_COMMAND.search(script):
+                lost.append(SourcedValue(as_inline_code(script.split("\n")[0]), place))
+            elif action == "actions/download-artifact":
+                name = step.get_mapping("with").get_text("name") or "of another job"
+                lost.append(SourcedValue(f"the artifact {name}", place))
+            elif action and action not in _SETUP_ACTIONS and action not in _TOOL_INSTALL_COMMANDS:
+                is_known = action in ("actions/checkout", "actions/cache") or action.startswith(("docker/", "./"))
+                if not is_known:
+                    lost.append(SourcedValue(as_inline_code(action), place))
+        for step in self.steps:
+            if get_action_name(step.get_text("uses")) == "actions/upload-artifact":
+                name = step.get_mapping("with").get_text("name") or "of this job"
+                lost.append(SourcedValue(f"the upload of the artifact {name}", self.step_places[id(step)]))
+        return lost
+
+    def _list_setups(self) -> list[tuple[str, str, str]]:
+        """The languages that the job sets up: the name, `version` or `version_file`, and the value."""
+        setups = []
         for step in self.steps:
             language = _SETUP_ACTIONS.get(get_action_name(step.get_text("uses")))
             if not language:
                 continue
             inputs = step.get_mapping("with")
             version_file = self._substitute(inputs.get(f"{language}-version-file"))
-            if version_file and UNKNOWN_TEXT not in version_file:
-                return language, "version_file", join_path(".", version_file) or ""
             version = self._substitute(inputs.get(f"{language}-version"))
-            if version and UNKNOWN_TEXT not in version:
-                return language, "version", version
-        return None
+            if version_file and UNKNOWN_TEXT not in version_file:
+                setups.append((language, "version_file", join_path(".", version_file) or ""))
+            elif version and UNKNOWN_TEXT not in version:
+                setups.append((language, "version", version))
+        return setups
 
     def _list_lock_files(self) -> list[str]:
         """List the lock files that the setup actions of the job name for their cache."""
@@ -435,6 +507,7 @@ class WorkflowJobReader:
         )
         deploy.compose_files = _COMPOSE_FILE_OPTION.findall(self._substitute_in_script(scripts))
         deploy.only_copies = self._only_copies_files(scripts)
+        self._collect_rendered_env(deploy)
         if "inputs." in written_name:
             deploy.notes.append(
                 f"{self.where}: who starts it names the environment; here each one has an entry of its own"
@@ -477,6 +550,17 @@ class WorkflowJobReader:
         if any(_SSH_ACTION.search(get_action_name(step.get_text("uses"))) for step in self.steps):
             return True
         return (is_own_machine(self.runs_on) or has_environment) and _COMPOSE_UP_COMMAND.search(scripts) is not None
+
+    def _collect_rendered_env(self, deploy: DeployJob) -> None:
+        """Collect the variables of the env files that the steps write."""
+        outer_env = {name: format_scalar(value) for name, value in self.document.get_mapping("env").items()}
+        outer_env |= {name: format_scalar(value) for name, value in self.job.get_mapping("env").items()}
+        for step in self.steps:
+            for written in read_rendered_env(step, outer_env):
+                if isinstance(written, WholeEnvFile):
+                    deploy.whole_env_files.append(written)
+                else:
+                    deploy.rendered_env.append(replace(written, text=self._substitute_known(written.text)))
 
     def _only_copies_files(self, scripts: str) -> bool:
         """Whether the job copies files to a server, and no command of it runs there."""
