@@ -519,3 +519,42 @@ def test_one_key_from_two_secrets_is_one_name(tmp_path: Path) -> None:
     spec, result = draft_deploy(tmp_path, jobs)
     assert spec["services"]["web"]["env"] == {"KEY": {"secret": True}}
     assert "today KEY_A in .github/workflows/deploy.yml:10, KEY_B in" in result.text
+
+
+def test_two_runners_that_deploy_one_environment_are_two_servers(tmp_path: Path) -> None:
+    jobs = ""
+    for name in ("a", "b"):
+        jobs += f"  deploy-{name}:\n    runs-on: [self-hosted, {name}]\n    environment: production\n"
+        jobs += "    steps: [{run: 'cd /srv/x && docker compose up -d'}]\n"
+    spec, result = draft_deploy(tmp_path, jobs)
+    assert spec["environments"]["production"]["runner"] == ["self-hosted", "a"]
+    summary = format_init_result(result, tmp_path)
+    assert "deploys another server, by [self-hosted, b]: write `host: [one, two]`, or a second" in summary
+    assert "deploy-b: replaced by environments.production; not replaced: the deploy of a second server" in summary
+
+
+def test_two_environments_on_their_own_runners_are_two_hosts(tmp_path: Path) -> None:
+    jobs = ""
+    for name in ("staging", "production"):
+        jobs += f"  deploy-{name}:\n    runs-on: [self-hosted, {name}]\n    environment: {name}\n"
+        jobs += "    steps: [{run: 'cd /srv/x && docker compose up -d'}]\n"
+    spec, _ = draft_deploy(tmp_path, jobs)
+    assert {name: each["host"] for name, each in spec["environments"].items()} == {
+        "staging": "staging",
+        "production": "production",
+    }
+
+
+def test_the_runner_of_all_jobs_is_kept(tmp_path: Path) -> None:
+    workflow = DEPLOY.replace("ubuntu-latest", "[self-hosted, linux]").replace("COMMAND", "docker compose up -d")
+    spec, _ = init(tmp_path, {".github/workflows/deploy.yml": workflow})
+    assert spec["project"]["runner"] == ["self-hosted", "linux"]
+    assert "runner" not in spec["environments"]["production"]
+
+
+def test_another_runner_of_a_build_is_said_once(tmp_path: Path) -> None:
+    workflow = DEPLOY.replace("ubuntu-latest", "builder", 1).replace("COMMAND", "docker compose up -d")
+    build = workflow.partition("steps:\n")[2].partition("\n")[0]
+    workflow = workflow.replace(build, f"{build}\n{build}")
+    _, result = init(tmp_path, {".github/workflows/deploy.yml": workflow})
+    assert say(result).count("run on builder") == 1

@@ -24,6 +24,7 @@ from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.proxy_config import ProxyRoute, read_proxy_routes
 from kiwari_ci.readers.repository import LocalRepository, get_parent_folder
 from kiwari_ci.readers.vocabulary import SourcedValue
+from kiwari_ci.readers.workflow import is_own_machine
 
 
 def collect_findings(
@@ -99,6 +100,7 @@ def collect_findings(
         network=network,
         rejected_dockerfiles=rejected_dockerfiles,
         pull_requests=workflows.pull_requests,
+        runner=_find_common_runner(workflows),
         unnamed_pushes=workflows.unnamed_pushes,
         project_names=project_names,
     )
@@ -116,7 +118,30 @@ def collect_findings(
         *filter(None, [plain_http.unsupported]),
         *rejected_images,
         *workflows.container_options,
+        *_describe_other_runners(workflows),
         *(f"{path}: not used, because {reason}" for path, reason in unused_files.items()),
+    ]
+
+
+def _find_common_runner(workflows: DetectedWorkflows) -> list[str]:
+    """The labels of a runner of one's own on which all jobs build, test and deploy; empty if they differ."""
+    all_labels = {runner.labels for runner in workflows.runners}
+    labels = list(all_labels.pop()) if len(all_labels) == 1 else []
+    return labels if is_own_machine(labels) else []
+
+
+def _describe_other_runners(workflows: DetectedWorkflows) -> list[str]:
+    """In words, the runners on which builds and tests run today, where they are neither the usual one nor common."""
+    if _find_common_runner(workflows):
+        return []
+    places: dict[tuple[str, ...], list[str]] = {}
+    for runner in workflows.runners:
+        is_usual = all(label.startswith("ubuntu-") for label in runner.labels)
+        if not is_usual and not runner.deploys and runner.where not in places.setdefault(runner.labels, []):
+            places[runner.labels].append(runner.where)
+    return [
+        f"builds or tests run on {', '.join(labels)} ({', '.join(wheres[:3])}): `project.runner`"
+        for labels, wheres in places.items()
     ]
 
 

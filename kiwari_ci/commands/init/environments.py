@@ -40,6 +40,7 @@ class DetectedEnvironment:
     workflows: list[SourcedValue] = field(default_factory=list)  # file names of the workflows that deploy it
     rendered_env: list[RenderedVariable] = field(default_factory=list)  # what its deploys write into env files
     whole_env_files: list[WholeEnvFile] = field(default_factory=list)
+    runner: SourcedValue | None = None  # the labels of a runner of one's own on which its deploys run
     guess: bool = False
     by_hand: bool = False
     trigger_where: str = ""  # the job that has the trigger, which may be another one than the first that deploys
@@ -141,6 +142,7 @@ def _add_deploy_job(environment: DetectedEnvironment, job: DeployJob, default_br
     environment.rendered_env += job.rendered_env
     environment.whole_env_files += job.whole_env_files
     _add_login_settings(environment, job)
+    _add_runner(environment, job)
 
 
 def _choose_branch(
@@ -160,13 +162,30 @@ def _choose_branch(
     return "" if environment.kind == PRODUCTION else default_branch
 
 
+def _add_runner(environment: DetectedEnvironment, job: DeployJob) -> None:
+    """Add the runner of a job; jobs that deploy on two runners without SSH have two servers."""
+    if not job.runner:
+        return
+    if not environment.runner:
+        environment.runner = job.runner
+    elif environment.runner.value != job.runner.value:
+        _note_other_server(environment, job, f"[{', '.join(job.runner.value)}]")
+
+
+def _note_other_server(environment: DetectedEnvironment, job: DeployJob, reached_by: str) -> None:
+    job.is_other_server = True
+    environment.notes.append(
+        f"{job.where} deploys another server, by {reached_by}: write `host: [one, two]`, or a second environment"
+    )
+
+
 def _add_login_settings(environment: DetectedEnvironment, job: DeployJob) -> None:
     """Add how a job reaches its server; where another job reaches another one, that is only noted."""
     address = environment.settings.get("address")
     other_address = job.settings.get("address")
     if address and other_address and address != other_address:
         names = ", ".join(name for _, name in job.settings.values())
-        environment.notes.append(f"{job.where} reaches another server by {names}: only one is written")
+        _note_other_server(environment, job, names)
         return
     for role, setting in job.settings.items():
         environment.settings.setdefault(role, setting)
@@ -240,12 +259,26 @@ def detect_hosts(environments: list[DetectedEnvironment]) -> dict[str, DetectedH
     hosts: dict[str, DetectedHost] = {}
     for environment in environments:
         source = environment
-        if with_address and not environment.settings.get("address"):
+        name = _name_host_of_runner(environment, environments)
+        if with_address and not name and not environment.settings.get("address"):
             source = with_address[0]
         address = source.settings.get("address", ("", ""))[1]
-        hosts[environment.name] = DetectedHost(_derive_host_name(address), dict(source.settings), source.where)
+        name = name or _derive_host_name(address)
+        hosts[environment.name] = DetectedHost(name, dict(source.settings), source.where)
     _merge_hosts(hosts)
     return hosts
+
+
+def _name_host_of_runner(environment: DetectedEnvironment, environments: list[DetectedEnvironment]) -> str:
+    """The name of a host that only the runner on it tells apart from those of other environments; empty for others."""
+    others = [other.runner.value for other in environments if other is not environment and other.runner]
+    if environment.settings.get("address") or not environment.runner:
+        return ""
+    if not others or environment.runner.value in others:
+        return ""
+    own_labels = [label for label in environment.runner.value if all(label not in other for other in others)]
+    name = vocabulary.slugify(own_labels[-1]) if own_labels else ""
+    return name if _IS_SLUG(name) else ""
 
 
 def _derive_host_name(address_setting: str) -> str:

@@ -258,8 +258,6 @@ def _add_build_settings(
     steps = sorted(steps, key=lambda step: not _matches_service_name(step.image, service.name))
     if steps and _matches_service_name(steps[0].image, service.name):
         service.reference = SourcedValue(steps[0].image, steps[0].where)
-    for step in steps:
-        service.unsupported += [f"{note} ({step.where})" for note in step.unsupported]
     settings = [SourcedValue(step.settings, step.where) for step in steps]
     for compose_file, container in building:
         if compose_file.kind != vocabulary.DEVELOPMENT:

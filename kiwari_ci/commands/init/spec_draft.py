@@ -88,6 +88,8 @@ def build_spec_draft(facts: RepositoryFindings) -> SpecDraft:
         draft.decide(("project", "default_branch"), guess)
     if facts.pull_requests:
         project.put("pull_requests", True, facts.pull_requests)
+    if facts.runner:
+        project.put("runner", facts.runner, "as every job of today")
     _add_registry(draft, facts, namespace)
     _add_hosts(draft, facts)
     if facts.database_server:
@@ -243,6 +245,8 @@ def _add_hosts(draft: SpecDraft, facts: RepositoryFindings) -> None:
             secrets = f"{prefix}_HOST, {prefix}_USER and {prefix}_SSH_KEY"
             table.above = [f"could not tell which server: GitHub's secrets {secrets} say it"]
             question = "choose a name for the server, and the names of the secrets with its address and login"
+            if any(facts.hosts[environment.name] is host and environment.runner for environment in facts.environments):
+                question += "; today its own runner deploys it, and here that runner logs in by SSH"
             draft.decide(("hosts", host.name), question)
     first_host = next(iter(hosts))
     if facts.plain_http:
@@ -416,6 +420,8 @@ def _build_environment_entry(
     _add_trigger(draft, table, environment)
     if len({host.name for host in facts.hosts.values()}) > 1:
         table.put("host", facts.hosts[environment.name].name)
+    if environment.runner and facts.runner != environment.runner.value:
+        table.put("runner", environment.runner.value, environment.runner.where)
     stack = facts.stack_names.get(environment.name)
     if stack:
         table.put("stack", stack.value, stack.where)

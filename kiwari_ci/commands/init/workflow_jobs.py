@@ -109,7 +109,6 @@ class BuildStep:
     context: str
     dockerfile: str
     settings: BuildSettings
-    unsupported: list[str]
     preparations: list[SourcedValue] = field(default_factory=list)  # steps before it that write files, in words
 
 
@@ -149,8 +148,19 @@ class DeployJob:
     compose_files: list[str] = field(default_factory=list)  # that its Compose commands name
     rendered_env: list[RenderedVariable] = field(default_factory=list)  # what it writes into env files
     whole_env_files: list[WholeEnvFile] = field(default_factory=list)
+    runner: SourcedValue | None = None  # the labels of a runner of one's own
+    is_other_server: bool = False  # than the one that another job deploys the same environment to
     only_copies: bool = False  # files to the server, where it starts nothing
     notes: list[str] = field(default_factory=list)  # what a person should know of it
+
+
+@dataclass(frozen=True)
+class JobRunner:
+    """The labels of the runner of a job that builds, tests or deploys."""
+
+    labels: tuple[str, ...]
+    where: str
+    deploys: bool
 
 
 @dataclass
@@ -165,6 +175,7 @@ class DetectedWorkflows:
     documents: dict[str, YamlDocument] = field(default_factory=dict)  # by path, those of composite actions included
     unnamed_pushes: list[UnnamedPush] = field(default_factory=list)  # images that only a variable names in full
     container_options: list[str] = field(default_factory=list)  # in words, what `docker run` says on a server
+    runners: list[JobRunner] = field(default_factory=list)
     bakes: list[str] = field(default_factory=list)  # where `docker buildx bake` builds, whose file is not read
     pull_requests: str = ""  # where it says that pull requests are tested or built; empty if none are
 
@@ -247,6 +258,11 @@ class WorkflowJobReader:
         test_jobs = {(steps.workflow, steps.job) for steps in self.workflows.tests}
         build_jobs = {(step.workflow, step.job) for step in self.workflows.builds}
         is_tested = (self.path, self.job_name) in test_jobs | build_jobs
+        is_deploy = any(
+            (deploy.workflow, deploy.job) == (self.path, self.job_name) for deploy in self.workflows.deploys
+        )
+        if is_tested or is_deploy:
+            self.workflows.runners.append(JobRunner(tuple(self.runs_on), self.job.where("runs-on"), is_deploy))
         if self.trigger.pull_requests and is_tested and not self.workflows.pull_requests:
             self.workflows.pull_requests = self.trigger.where
 
@@ -357,10 +373,6 @@ class WorkflowJobReader:
         dockerfile = join_path(".", file)
         if not folder or not dockerfile or UNKNOWN_TEXT in folder + dockerfile:
             return
-        runner = self._substitute(self.job.get("runs-on"))
-        unsupported = []
-        if runner and not runner.startswith("ubuntu"):
-            unsupported.append(f"runs on {runner}")
         self.workflows.builds.append(
             BuildStep(
                 where,
@@ -370,7 +382,6 @@ class WorkflowJobReader:
                 folder,
                 dockerfile,
                 settings,
-                unsupported,
                 self._list_preparations(step),
             )
         )
@@ -506,6 +517,8 @@ class WorkflowJobReader:
             started_by=self.start.workflow,
         )
         deploy.compose_files = _COMPOSE_FILE_OPTION.findall(self._substitute_in_script(scripts))
+        if is_own_machine(self.runs_on):
+            deploy.runner = SourcedValue(self.runs_on, self.job.where("runs-on"))
         deploy.only_copies = self._only_copies_files(scripts)
         self._collect_rendered_env(deploy)
         if "inputs." in written_name:

@@ -250,6 +250,8 @@ def _decide_job(
             told_places |= {part.where for part in steps.dropped}
     for deploy in deploys:
         _record(outcome, coverage.find_environments(deploy), f"the deploy of {name_environment(deploy) or deploy.job}")
+        if deploy.is_other_server:
+            outcome.not_replaced.append("the deploy of a second server")
     test_steps = {place for steps in tests for place in steps.steps}
     titles = {step.where: step.title for step in job.steps}
     other_effects = [effect for effect in effects if effect.where not in test_steps | told_places]
