@@ -17,7 +17,7 @@ from kiwari_ci.commands.init.draft_text import CommentedMapping, InitResult
 from kiwari_ci.commands.init.errors import build_init_error
 from kiwari_ci.commands.init.findings import RepositoryFindings
 from kiwari_ci.commands.init.services import DetectedService
-from kiwari_ci.commands.init.workflow_files import read_workflows
+from kiwari_ci.commands.init.workflow_files import list_written_variables, read_workflows
 from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows
 from kiwari_ci.commands.init.workflow_outcomes import WorkflowOutcome, decide_workflow_outcomes
 from kiwari_ci.effective_spec import EffectiveSpec
@@ -45,8 +45,9 @@ def build_init_result(folder: Path, slug: str | None = None) -> InitResult:
     if existing_specs and not identity:
         slug_of_spec = generator.load_spec(repository.root / existing_specs[0]).spec.project.repository
         identity = _detect_slug_and_branch(folder, repository, slug_of_spec)
-    compose_files = read_compose_files(repository)
     workflows = read_workflows(repository)
+    repository.written_variables = list_written_variables(workflows)
+    compose_files = read_compose_files(repository)
     unused_files = leave_out_base_files(compose_files, workflows.join_texts()) if workflows.deploys else {}
     images = detect_images(repository, compose_files, workflows, has_spec=bool(existing_specs))
     if not images.images:

@@ -17,6 +17,7 @@ from kiwari_ci.commands.init.environments import DetectedEnvironment
 from kiwari_ci.commands.init.findings import RepositoryFindings
 from kiwari_ci.commands.init.other_stacks import list_other_containers, set_other_deploys_apart
 from kiwari_ci.commands.init.services import DetectedService, detect_services, leave_out_files
+from kiwari_ci.commands.init.workflow_files import describe_inputs
 from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows
 from kiwari_ci.effective_spec.values import has_version_or_digest
 from kiwari_ci.readers import vocabulary
@@ -119,6 +120,7 @@ def collect_findings(
         *rejected_images,
         *workflows.container_options,
         *_describe_other_runners(workflows),
+        *describe_inputs(workflows),
         *(f"{path}: not used, because {reason}" for path, reason in unused_files.items()),
     ]
 

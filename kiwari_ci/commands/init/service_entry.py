@@ -277,6 +277,8 @@ def _add_build_settings(table: CommentedMapping, service: DetectedService) -> No
         build["dockerfile"] = image.dockerfile
     build |= service.settings.value.values
     note = image.by or f"{image.dockerfile}; the context is a guess from what it copies"
+    if service.settings.value.values and service.settings.where not in ("", note):
+        note = f"{note}; {', '.join(service.settings.value.values)} of {service.settings.where}"
     if len(render_flow_style(build)) > MAX_FLOW_WIDTH:
         entry = table["build"] = CommentedMapping(note=note)
         for key, value in build.items():

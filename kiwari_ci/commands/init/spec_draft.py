@@ -118,9 +118,18 @@ def _note_rendered_env(draft: SpecDraft, facts: RepositoryFindings) -> None:
                 f"{file.where}: {file.setting} is a whole env file, whose keys no file shows: write them under `env`, "
                 "or keep the file on the host"
             )
+        left = {}
         for variable in environment.rendered_env:
-            if variable.key not in given:
-                draft.seen.append(f"{variable.where}: {variable.key}, which the deploy writes into an env file")
+            if variable.key not in given and not _names_image(facts, variable.key):
+                left[variable.key] = variable.where
+        keys = [f"{key} ({where})" for key, where in left.items()]
+        draft.leave(f"written into an env file by the deploy of {environment.name}, and in no `env` here", keys)
+
+
+def _names_image(facts: RepositoryFindings, key: str) -> bool:
+    """Whether a variable is a part of an image's name or version, which the spec says."""
+    reference = re.compile(rf"\$\{{?{re.escape(key)}\b")
+    return any(reference.search(container.table.get_text("image")) for container in facts.containers)
 
 
 def _add_env_source(

@@ -60,6 +60,33 @@ def read_workflows(repository: LocalRepository) -> DetectedWorkflows:
     return detected
 
 
+def list_written_variables(workflows: DetectedWorkflows) -> dict[str, str]:
+    """The variables that deploys write into env files as plain text, if all of them write the same value."""
+    texts: dict[str, set[str]] = {}
+    for deploy in workflows.deploys:
+        for variable in deploy.rendered_env:
+            texts.setdefault(variable.key, set()).add(variable.text)
+    return {key: min(values) for key, values in texts.items() if len(values) == 1 and "$" not in min(values)}
+
+
+def describe_inputs(workflows: DetectedWorkflows) -> list[str]:
+    """In words, what a person can set who starts a workflow by hand that builds, tests or deploys."""
+    paths = [build.workflow for build in workflows.builds]
+    paths += [steps.workflow for steps in workflows.tests]
+    paths += [deploy.workflow for deploy in workflows.deploys]
+    descriptions = []
+    for path in dict.fromkeys(paths):
+        workflow = workflows.documents[path].data
+        inputs = workflow.get_mapping("on").get_mapping("workflow_dispatch").get_mapping("inputs")
+        environments = " ".join(
+            text for _, job in workflow.get_mapping("jobs").iter_mappings() for text in _list_environments(job)
+        )
+        for name, _, place in inputs.iter_entries():
+            if not re.search(rf"\binputs\.{re.escape(name)}\b", environments):
+                descriptions.append(f"{place}: the input {name}, which a person can set who starts the workflow")
+    return descriptions
+
+
 def _list_choices(workflow: YamlMapping, trigger: WorkflowTrigger) -> Iterator[tuple[YamlMapping, WorkflowTrigger]]:
     """A workflow as each of its events starts it: a person chooses the environment, and other events choose nothing.
 
