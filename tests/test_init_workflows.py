@@ -210,7 +210,7 @@ def test_a_deploy_writes_the_name_of_the_image_into_the_env_file(tmp_path: Path)
     job = f"  deploy:\n    runs-on: ubuntu-latest\n    steps:\n      - run: printf {names} > .env\n      - {SSH_STEP}\n"
     spec, result = draft_deploy(tmp_path, job)
     assert spec["services"]["web"]["command"] == ["serve"]
-    assert "in no `env` here: REST (.github/workflows/deploy.yml:10)" in say(result)
+    assert ".github/workflows/deploy.yml writes into an env file what no `env` here has: REST" in say(result)
     assert "REGISTRY" not in say(result)
 
 

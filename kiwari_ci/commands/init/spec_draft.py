@@ -112,18 +112,18 @@ def build_spec_draft(facts: RepositoryFindings) -> SpecDraft:
 def _note_rendered_env(draft: SpecDraft, facts: RepositoryFindings) -> None:
     """Note what deploys of today write into env files, and what no service of the spec gets."""
     given = {key for service in facts.services for key in service_entry.detect_service_variables(facts, service)}
+    left: dict[str, dict[str, None]] = {}
     for environment in facts.environments:
         for file in environment.whole_env_files:
             draft.seen.append(
                 f"{file.where}: {file.setting} is a whole env file, whose keys no file shows: write them under `env`, "
                 "or keep the file on the host"
             )
-        left = {}
         for variable in environment.rendered_env:
             if variable.key not in given and not _names_image(facts, variable.key):
-                left[variable.key] = variable.where
-        keys = [f"{key} ({where})" for key, where in left.items()]
-        draft.leave(f"written into an env file by the deploy of {environment.name}, and in no `env` here", keys)
+                left.setdefault(variable.where.rpartition(":")[0], {})[variable.key] = None
+    for path, keys in left.items():
+        draft.leave(f"{path} writes into an env file what no `env` here has", list(keys))
 
 
 def _names_image(facts: RepositoryFindings, key: str) -> bool:

@@ -29,7 +29,10 @@ from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, as_inline
 _SHELL_VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 _PROXY_PROGRAM = re.compile(r"\b(?:ProxyCommand|cloudflared access|tailscale (?:up|nc)|tailscale/github-action)\b")
 _SSH_COMMAND = re.compile(r"(?:^|[\s;&|(])(?:ssh|scp|rsync)\s")
-_REMOTE_COMMAND = re.compile(r"(?:^|[\s;&|(])ssh\s|ssh://|ansible|kamal\s|\bcurl\b[^\n]{0,200}\s-X")
+_STARTING_COMMAND = re.compile(
+    r"(?<![\w.-])(?:docker|docker-compose|podman|systemctl|service|supervisorctl|pm2|make|kubectl|helm|kamal|npm|curl|bash|sh)\s"
+    r"|\.sh\b|ansible|\brestart\b"
+)
 _COMPOSE_UP_COMMAND = re.compile(r"docker[ -]compose\b[^\n]{0,200}\bup\b|docker stack deploy")
 _SSH_ACTION = re.compile(r"ssh|scp|rsync", re.IGNORECASE)
 _NON_SERVER_ENVIRONMENTS = {"github-pages", "pypi", "testpypi", "npm", "docs", "copilot"}
@@ -576,17 +579,10 @@ class WorkflowJobReader:
                     deploy.rendered_env.append(replace(written, text=self._substitute_known(written.text)))
 
     def _only_copies_files(self, scripts: str) -> bool:
-        """Whether the job copies files to a server, and no command of it runs there."""
-        copying_actions = 0
-        for step in self.steps:
-            action = get_action_name(step.get_text("uses"))
-            if _SSH_ACTION.search(action) and {"script", "command"} & step.get_mapping("with").keys():
-                return False
-            if re.search("scp|rsync", action, re.IGNORECASE):
-                copying_actions += 1
-        if _REMOTE_COMMAND.search(scripts) or _COMPOSE_UP_COMMAND.search(scripts):
-            return False
-        return copying_actions > 0 or re.search(r"(?:^|[\s;&|(])(?:scp|rsync)\s", scripts) is not None
+        """Whether the job copies files to a server, and no command of it starts anything there."""
+        names = " ".join(get_action_name(step.get_text("uses")) for step in self.steps)
+        copies = re.search("scp|rsync", names, re.IGNORECASE) or re.search(r"(?:^|[\s;&|(])(?:scp|rsync)\s", scripts)
+        return copies is not None and _STARTING_COMMAND.search(scripts) is None
 
     def _collect_urls(self, deploy: DeployJob, environment: Any) -> None:
         """Collect the addresses that a deploy names: its environment's URL first."""

@@ -59,7 +59,7 @@ class JobOutcome:
     def list_lost_gates(self) -> list[str]:
         """In words, what waits for the job today, and how that can stay."""
         is_part_of_build_or_deploy = any(not place.endswith(".test") for place in self.replaced_by)
-        if not self.gates or self.is_replaced or is_part_of_build_or_deploy:
+        if not self.gates or self.needs or self.is_replaced or is_part_of_build_or_deploy:
             return []
         return [
             f"{', '.join(self.gates)}, which is replaced, waits for it today: to keep that, move it to a workflow with "
@@ -78,10 +78,10 @@ class JobOutcome:
         parts += self.list_lost_gates()
         if self.needs and not self.is_replaced:
             parts.append(f"its `needs` must no longer name {', '.join(self.needs)}")
-        if self.needs_deploy and not self.is_replaced:
+        if self.needs_deploy and not self.gates and not self.is_replaced:
             parts.append(
-                "without `needs` it runs at each push, not after the deploy: write its steps under "
-                "`steps.after_deploy`, or start it `on: workflow_run`"
+                "without `needs` it does not wait for the deploy: write its steps under `steps.after_deploy`, or start "
+                "it `on: workflow_run`"
             )
         return parts
 
@@ -129,6 +129,7 @@ def decide_workflow_outcomes(
                 other.job
                 for other in outcome.jobs
                 if other.replaced_by
+                and "outputs" not in _get_job(workflows.documents[path], job_outcome.job)
                 and job_outcome.job in as_list(_get_job(workflows.documents[path], other.job).get("needs"))
             ]
     _mark_removable(outcomes)
