@@ -231,3 +231,21 @@ def test_an_input_of_a_workflow_is_told(tmp_path: Path) -> None:
     workflow = DEPLOY.replace("on: {push: {branches: [main]}}", on).replace("COMMAND", "docker compose up -d")
     _, result = init(tmp_path, {".github/workflows/deploy.yml": workflow})
     assert ".github/workflows/deploy.yml:1: the input skip_tests, which a person can set" in say(result)
+
+
+def test_two_environments_in_one_folder_are_said(tmp_path: Path) -> None:
+    jobs = "".join(
+        f"  {name}: {{runs-on: ubuntu-latest, environment: {name}, steps: [{SSH_STEP}]}}\n"
+        for name in ("staging", "production")
+    )
+    _, result = draft_deploy(tmp_path, jobs)
+    assert "staging and production are both in ~/shop today" in say(result)
+
+
+def test_a_job_that_uploads_and_looks_is_no_deploy(tmp_path: Path) -> None:
+    script = "du -sh ~/files | cut -f1"
+    copy = "{uses: appleboy/scp-action@v1, with: {source: .}}"
+    steps = f"[{copy}, {{uses: appleboy/ssh-action@v1, with: {{script: '{script}'}}}}]"
+    upload = f"on: workflow_dispatch\njobs:\n  upload:\n    runs-on: ubuntu-latest\n    steps: {steps}\n"
+    spec, _ = init(tmp_path, {".github/workflows/upload.yml": upload})
+    assert spec["environments"]["production"]["takeover"]["workflows"] == ["deploy.yml"]

@@ -337,4 +337,19 @@ def detect_stack_names(
         if named_projects and _IS_SLUG(named_projects[0].value):
             stack_names[environment.name] = named_projects[0]
     names = [stack_name.value for stack_name in stack_names.values()]
+    _note_shared_folders(environments, hosts)
     return {name: stack_name for name, stack_name in stack_names.items() if names.count(stack_name.value) == 1}
+
+
+def _note_shared_folders(environments: list[DetectedEnvironment], hosts: dict[str, DetectedHost]) -> None:
+    """Note where two environments are in one folder of one host today: only one of them can take it over."""
+    owners: dict[tuple[str, str], str] = {}
+    for environment in environments:
+        for folder in environment.folders[:1]:
+            place = (hosts[environment.name].name, str(folder.value))
+            owner = owners.setdefault(place, environment.name)
+            if owner != environment.name:
+                environment.notes.append(
+                    f"{owner} and {environment.name} are both in {folder.value} today ({folder.where}): only one of "
+                    "them can take it over"
+                )

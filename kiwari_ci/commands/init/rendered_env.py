@@ -14,7 +14,7 @@ _IS_PLAIN_TEXT = vocabulary.build_validator(PlainText)
 _IS_SECRET_NAME = vocabulary.build_validator(SecretName)
 _ENV_FILE = r"[\"']?[\w./~${}-]{0,200}\.env(?:\.[\w-]{1,40}){0,2}[\"']?(?![\w.-])"
 _WRITES_ENV_FILE = re.compile(rf"(?:>>?|\btee(?:\s+-a)?)\s*{_ENV_FILE}")
-_REDIRECTION = re.compile(r"\s*(?:>|\|\s*(?:sudo\s+)?tee\b).*$", re.DOTALL)
+_REDIRECTION = re.compile(r"(?:>|\|\s*(?:sudo\s+)?tee\b).*$", re.DOTALL)
 _HERE_DOCUMENT = re.compile(r"<<-?\s*[\"'\\]?(\w+)")
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)=(.*)")
 _PRINT_COMMAND = re.compile(r"\s*(?:echo|printf)\s+(?:-\w+\s+)?(?:[\"']%s(?:\\n)?[\"']\s+)?(.*)", re.DOTALL)

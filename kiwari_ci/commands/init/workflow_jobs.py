@@ -71,7 +71,9 @@ _COMPOSE_PROJECT_OPTION = re.compile(
     + "-])"
 )
 _COMPOSE_FILE_OPTION = re.compile(
-    r"docker[ -]compose\b[^\n;&|]{0,200}?\s(?:-f|--file)[ =][\"']?([\w./~-]+\.ya?ml)(?![\w.$" + UNKNOWN_TEXT + "-])"
+    r"docker[ -]compose\b[^\n;&|]{0,200}?\s(?:-f|--file)[ =][\"']?([\w./~-]{1,200}\.ya?ml)(?![\w.$"
+    + UNKNOWN_TEXT
+    + "-])"
 )
 _CHANGE_DIRECTORY = re.compile(r"\bcd\s+[\"']?(~?/[\w./-]+)(?![\w./$" + UNKNOWN_TEXT + "-])")
 
@@ -214,6 +216,7 @@ class WorkflowJobReader:
         self.where = start.where or jobs.where(job_name)
         self.steps: list[YamlMapping] = []
         self.step_places: dict[int, str] = {}
+        self.preparations: dict[int, list[SourcedValue]] = {}  # by step, what it writes before a build
         for step, place in self.job.list_items("steps"):
             if isinstance(step, YamlMapping):
                 self.steps.append(step)
@@ -354,16 +357,24 @@ class WorkflowJobReader:
 
     def _list_preparations(self, build: YamlMapping) -> list[SourcedValue]:
         """In words, the steps before a build that write files, which the build may read."""
-        preparations = []
-        for step in self.steps[: self.steps.index(build)]:
-            for line in step.get_text("run").split("\n"):
-                if _WRITES_FILE.search(line) and not TEST_COMMAND.search(line):
-                    place = self.step_places[id(step)]
-                    preparations.append(SourcedValue(f"{as_inline_code(line.strip())} before the build", place))
-                    break
-            if get_action_name(step.get_text("uses")) == "actions/download-artifact":
-                preparations.append(SourcedValue("an artifact before the build", self.step_places[id(step)]))
+        preparations: list[SourcedValue] = []
+        for step in self.steps:
+            if step is build:
+                break
+            if id(step) not in self.preparations:
+                self.preparations[id(step)] = self._describe_preparation(step)
+            preparations += self.preparations[id(step)]
         return preparations
+
+    def _describe_preparation(self, step: YamlMapping) -> list[SourcedValue]:
+        """In words, the first file that a step writes; no item if it writes none."""
+        place = self.step_places[id(step)]
+        if get_action_name(step.get_text("uses")) == "actions/download-artifact":
+            return [SourcedValue("an artifact before the build", place)]
+        for line in step.get_text("run").split("\n"):
+            if _WRITES_FILE.search(line) and not TEST_COMMAND.search(line):
+                return [SourcedValue(f"{as_inline_code(line.strip())} before the build", place)]
+        return []
 
     def _add_build(
         self, step: YamlMapping, where: str, image: str, context: str, file: str, settings: BuildSettings
@@ -448,12 +459,14 @@ class WorkflowJobReader:
         if container:
             image = container.get_text("image") if isinstance(container, YamlMapping) else format_scalar(container)
             lost.append(SourcedValue(f"the container {image}", self.job.where("container")))
-        last_step = self.steps.index(needed[-1])
-        for step in self.steps[:last_step]:
+        needed_ids = {id(step) for step in needed}
+        for step in self.steps:
+            if step is needed[-1]:
+                break
             place = self.step_places[id(step)]
             script = step.get_text("run").strip()
             action = get_action_name(step.get_text("uses"))
-            if script and step not in needed and not _IMAGE_COMMAND.search(script):
+            if script and id(step) not in needed_ids and not _IMAGE_COMMAND.search(script):
                 lost.append(SourcedValue(as_inline_code(script.split("\n")[0]), place))
             elif action == "actions/download-artifact":
                 name = step.get_mapping("with").get_text("name") or "of another job"
