@@ -249,3 +249,23 @@ def test_a_job_that_uploads_and_looks_is_no_deploy(tmp_path: Path) -> None:
     upload = f"on: workflow_dispatch\njobs:\n  upload:\n    runs-on: ubuntu-latest\n    steps: {steps}\n"
     spec, _ = init(tmp_path, {".github/workflows/upload.yml": upload})
     assert spec["environments"]["production"]["takeover"]["workflows"] == ["deploy.yml"]
+
+
+def write_ssh_jobs(environments: list[str]) -> str:
+    """Jobs that deploy to one server each, whose addresses are plain text."""
+    return "".join(
+        f"  deploy-{number}:\n    runs-on: ubuntu-latest\n    environment: {environment}\n"
+        f"    steps: [{{run: 'ssh d@s{number}.example.com \"cd /srv/x && docker compose up -d\"'}}]\n"
+        for number, environment in enumerate(environments)
+    )
+
+
+def test_two_addresses_of_one_environment_are_two_servers(tmp_path: Path) -> None:
+    _, result = draft_deploy(tmp_path, write_ssh_jobs(["production", "production"]))
+    assert "deploys another server, by s1.example.com" in say(result)
+    assert "today it is s0.example.com" in say(result)
+
+
+def test_two_environments_with_an_address_each_have_two_hosts(tmp_path: Path) -> None:
+    spec, _ = draft_deploy(tmp_path, write_ssh_jobs(["staging", "production"]))
+    assert list(spec["hosts"]) == ["staging", "production"]

@@ -40,6 +40,7 @@ class DetectedEnvironment:
     workflows: list[SourcedValue] = field(default_factory=list)  # file names of the workflows that deploy it
     rendered_env: list[RenderedVariable] = field(default_factory=list)  # what its deploys write into env files
     whole_env_files: list[WholeEnvFile] = field(default_factory=list)
+    addresses: list[str] = field(default_factory=list)  # of its server, in plain text
     runner: SourcedValue | None = None  # the labels of a runner of one's own on which its deploys run
     guess: bool = False
     by_hand: bool = False
@@ -187,6 +188,10 @@ def _add_login_settings(environment: DetectedEnvironment, job: DeployJob) -> Non
         names = ", ".join(name for _, name in job.settings.values())
         _note_other_server(environment, job, names)
         return
+    if environment.addresses and job.addresses and not set(job.addresses) & set(environment.addresses):
+        _note_other_server(environment, job, job.addresses[0])
+        return
+    environment.addresses += job.addresses
     for role, setting in job.settings.items():
         environment.settings.setdefault(role, setting)
 
@@ -259,7 +264,7 @@ def detect_hosts(environments: list[DetectedEnvironment]) -> dict[str, DetectedH
     hosts: dict[str, DetectedHost] = {}
     for environment in environments:
         source = environment
-        name = _name_host_of_runner(environment, environments)
+        name = _name_host_of_runner(environment, environments) or _name_host_of_address(environment, environments)
         if with_address and not name and not environment.settings.get("address"):
             source = with_address[0]
         address = source.settings.get("address", ("", ""))[1]
@@ -279,6 +284,15 @@ def _name_host_of_runner(environment: DetectedEnvironment, environments: list[De
     own_labels = [label for label in environment.runner.value if all(label not in other for other in others)]
     name = vocabulary.slugify(own_labels[-1]) if own_labels else ""
     return name if _IS_SLUG(name) else ""
+
+
+def _name_host_of_address(environment: DetectedEnvironment, environments: list[DetectedEnvironment]) -> str:
+    """The name of a host whose address is plain text and another one than in other environments; empty for others."""
+    others = [set(other.addresses) for other in environments if other is not environment and other.addresses]
+    is_told_apart = any(not other & set(environment.addresses) for other in others)
+    if environment.settings.get("address") or not environment.addresses or not is_told_apart:
+        return ""
+    return environment.name if _IS_SLUG(environment.name) else ""
 
 
 def _derive_host_name(address_setting: str) -> str:

@@ -256,6 +256,14 @@ def _add_hosts(draft: SpecDraft, facts: RepositoryFindings) -> None:
             question = "choose a name for the server, and the names of the secrets with its address and login"
             if any(facts.hosts[environment.name] is host and environment.runner for environment in facts.environments):
                 question += "; today its own runner deploys it, and here that runner logs in by SSH"
+            addresses = [
+                address
+                for environment in facts.environments
+                if facts.hosts[environment.name] is host
+                for address in environment.addresses
+            ]
+            if addresses:
+                question += f"; today it is {addresses[0]}"
             draft.decide(("hosts", host.name), question)
     first_host = next(iter(hosts))
     if facts.plain_http:

@@ -78,6 +78,7 @@ _COMPOSE_FILE_OPTION = re.compile(
 _CHANGE_DIRECTORY = re.compile(r"\bcd\s+[\"']?(~?/[\w./-]+)(?![\w./$" + UNKNOWN_TEXT + "-])")
 
 _FOLDER_IN_HOME = re.compile(r"(?:set [-\w ]+\s+)?cd\s+[\"']?(\w[\w./-]*)(?=[\"']?\s*($|\n|&&|;))")
+_PLAIN_ADDRESS = re.compile(r"\b(?:ssh|scp|rsync)\s[^\n]{0,200}?@([\w.-]{1,200})(?![\w.$" + UNKNOWN_TEXT + "-])")
 _PLAIN_LOGIN = re.compile(r"\bssh\s[^\n@]{0,200}?(?<![\w$}])([a-z_][\w-]*)@")
 _NAMES_REF = re.compile(r"refs/|ref_name|ref_type|github\.ref\b|event_name\s*==\s*'(release|workflow_dispatch)'")
 
@@ -154,6 +155,7 @@ class DeployJob:
     rendered_env: list[RenderedVariable] = field(default_factory=list)  # what it writes into env files
     whole_env_files: list[WholeEnvFile] = field(default_factory=list)
     runner: SourcedValue | None = None  # the labels of a runner of one's own
+    addresses: list[str] = field(default_factory=list)  # of its server, in plain text
     is_other_server: bool = False  # than the one that another job deploys the same environment to
     only_copies: bool = False  # files to the server, where it starts nothing
     notes: list[str] = field(default_factory=list)  # what a person should know of it
@@ -620,6 +622,7 @@ class WorkflowJobReader:
                 deploy.notes.append(
                     f"{self.where} logs in {', '.join(login_options)}: `hosts` has `user`, `port` and `jump`"
                 )
+            deploy.addresses += _list_plain_addresses(step, self._substitute_in_script(step.get_text("run")))
             texts = [text for text, _ in collect_strings(step)]
             if uses_command:
                 texts = [*job_env, *texts]
@@ -644,6 +647,13 @@ def _wrap_in_subshell(script: str, folder: str, step_count: int) -> list[str]:
     if not changes_folder:
         return lines
     return ["(", *(f"  {line}" for line in lines), ")"]
+
+
+def _list_plain_addresses(step: YamlMapping, script: str) -> list[str]:
+    """The servers that a step reaches, as far as their addresses are no secrets or variables."""
+    host = step.get_mapping("with").get_text("host")
+    addresses = _PLAIN_ADDRESS.findall(re.sub(r"-J\s*\S+", "", script))
+    return [address for address in (host, *addresses) if re.fullmatch(r"[\w.-]*\.[\w.-]+", address)]
 
 
 def _describe_login_options(step: YamlMapping) -> list[str]:
