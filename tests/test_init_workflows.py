@@ -269,3 +269,14 @@ def test_two_addresses_of_one_environment_are_two_servers(tmp_path: Path) -> Non
 def test_two_environments_with_an_address_each_have_two_hosts(tmp_path: Path) -> None:
     spec, _ = draft_deploy(tmp_path, write_ssh_jobs(["staging", "production"]))
     assert list(spec["hosts"]) == ["staging", "production"]
+
+
+def test_env_files_stay_on_the_host_if_the_deploy_writes_only_a_part(tmp_path: Path) -> None:
+    """With `env_from: github`, a deploy would write the whole file, without the values that only the host has."""
+    (tmp_path / "compose.yml").write_text("services: {web: {build: web, environment: {A: '${A}', B: '${B}'}}}\n")
+    write = "{run: 'echo \"A=${{ secrets.OTHER }}\" >> .env'}"
+    job = f"  deploy:\n    runs-on: ubuntu-latest\n    steps: [{write}, {SSH_STEP}]\n"
+    spec, result = draft_deploy(tmp_path, job)
+    assert "env_from" not in spec["environments"]["production"]
+    assert spec["services"]["web"]["env"] == {"A": {"secret": True}, "B": {"secret": True}}
+    assert "but not B: keep them on the host, or write `env_from: github`" in say(result)

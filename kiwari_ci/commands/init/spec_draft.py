@@ -104,9 +104,23 @@ def build_spec_draft(facts: RepositoryFindings) -> SpecDraft:
     environments = draft.table["environments"] = CommentedMapping()
     for environment in facts.environments:
         environments[environment.name] = _build_environment_entry(draft, facts, environment)
+    _unname_settings_without_source(services, environments)
     ask_about_folders(draft, facts)
     _note_rendered_env(draft, facts)
     return draft
+
+
+def _unname_settings_without_source(services: CommentedMapping, environments: CommentedMapping) -> None:
+    """Write no names of secrets and variables on GitHub if an environment takes its env files from the host."""
+    if all(isinstance(entry, CommentedMapping) and "env_from" in entry for entry in environments.values()):
+        return
+    for service in services.values():
+        env = service.get("env") if isinstance(service, CommentedMapping) else None
+        for entry in env.values() if isinstance(env, CommentedMapping) else ():
+            if not isinstance(entry, CommentedValue) or not isinstance(entry.value, dict):
+                continue
+            if {"secret", "variable"} & entry.value.keys():
+                entry.value = {"secret": True}
 
 
 def _note_rendered_env(draft: SpecDraft, facts: RepositoryFindings) -> None:
@@ -136,12 +150,20 @@ def _add_env_source(
     draft: SpecDraft, facts: RepositoryFindings, environment: DetectedEnvironment, table: CommentedMapping
 ) -> None:
     """Let deploys write the env files from GitHub's secrets and variables, where they do so today."""
-    given = {key for service in facts.services for key in service_entry.detect_service_variables(facts, service)}
+    variables = [service_entry.detect_service_variables(facts, service) for service in facts.services]
+    given = {key: variable.value for by_key in variables for key, variable in by_key.items()}
+    written = {variable.key for variable in environment.rendered_env}
     places = [variable.where for variable in environment.rendered_env if variable.key in given]
     if not places:
         return
-    if environment.whole_env_files:
-        question = f"today a deploy adds to the env files ({places[0]}); write `env_from: github` only with all keys"
+    others = [key for key, value in given.items() if isinstance(value, dict) and "secret" in value]
+    others = [key for key in others if key not in written]
+    if others or environment.whole_env_files:
+        not_written = f", but not {', '.join(others[:3])}" if others else ""
+        question = (
+            f"today a deploy writes into the env files ({places[0]}){not_written}: keep them on the host, or write "
+            "`env_from: github` when GitHub has all secrets"
+        )
         draft.decide(("environments", environment.name), question)
         return
     table.put("env_from", "github", places[0])
