@@ -450,7 +450,8 @@ def test_steps_of_a_job_become_one_script(tmp_path: Path) -> None:
     workflow = f"on: push\njobs: {{test: {{steps: {steps}}}}}"
     files = {"web/Dockerfile": DOCKERFILE, ".github/workflows/a.yml": workflow, "web/package.json": "{}"}
     test = draft_spec(tmp_path, files)["services"]["web"]["test"]
-    assert test == {"run": "corepack enable\npnpm install\n(\n  cd web\n  pnpm test\n)\n"}
+    lint = "(\n  cd web && pnpm lint\n)\n"
+    assert test == {"run": f"corepack enable\npnpm install\n{lint}(\n  cd web\n  pnpm test\n)\n"}
 
 
 def test_an_image_is_known_by_its_last_word(tmp_path: Path) -> None:
@@ -990,3 +991,59 @@ def test_each_environment_has_the_accessories_of_its_files(tmp_path: Path) -> No
     assert spec["services"]["web"]["depends_on"] == ["cache"]
     held = {name: place.get("accessories") for name, place in spec["environments"].items()}
     assert held == {"staging": ["cache"], "production": None}
+
+
+PREPARED_TESTS = """\
+  test:
+    runs-on: ubuntu-latest
+    container: {image: 'php:8.4'}
+    defaults: {run: {working-directory: web}}
+    steps:
+    - uses: actions/setup-node@v6
+      with: {node-version: 22}
+    - uses: actions/setup-python@v6
+      with: {python-version: '3.13'}
+    - {uses: actions/download-artifact@v6, with: {name: assets}}
+    - {run: npm ci, working-directory: .}
+    - run: cp .env.testing .env
+    - {run: sudo apt-get install -y jq, if: always()}
+    - run: npm test
+"""
+
+
+def test_what_tests_need_is_kept_or_told(tmp_path: Path) -> None:
+    files = {"web/Dockerfile": DOCKERFILE, ".github/workflows/ci.yml": f"on: push\njobs:\n{PREPARED_TESTS}"}
+    test = draft_spec(tmp_path, files)["services"]["web"]["test"]
+    assert test["setup"] == {"node": "22", "python": "3.13"}
+    assert " ".join(test["run"].split()) == "npm ci ( cd web cp .env.testing .env ) ( cd web npm test )"
+    jobs, removable = describe_workflows(tmp_path, {"ci.yml": f"on: push\njobs:\n{PREPARED_TESTS}"})
+    assert jobs["test"].replace(".github/workflows/ci.yml", "WHERE") == (
+        "replaced by services.web.test; not replaced: the container php:8.4 (WHERE:5); "
+        "the artifact assets (WHERE:12); `sudo apt-get install -y jq` (WHERE:15)"
+    )
+    assert removable == []
+
+
+def test_a_file_that_is_written_before_the_build_is_told(tmp_path: Path) -> None:
+    write = "    - run: echo '${{ vars.ENV_FILE }}' > web/.env\n"
+    job = BUILD_JOB.replace("    steps:\n", f"    steps:\n{write}")
+    jobs, removable = describe_workflows(tmp_path, {"ci.yml": f"on: push\njobs:\n{job}"})
+    assert "`echo '${{ vars.ENV_FILE }}' > web/.env` before the build (.github/workflows/ci.yml:6)" in jobs["build"]
+    assert removable == []
+
+
+def test_a_job_that_the_build_waits_for_gates_nothing_when_it_is_only_kept(tmp_path: Path) -> None:
+    lint = "  lint:\n    runs-on: ubuntu-latest\n    steps: [{run: make lint}]\n"
+    build = BUILD_JOB.replace("  build:\n", "  build:\n    needs: lint\n")
+    jobs, _ = describe_workflows(tmp_path, {"ci.yml": f"on: push\njobs:\n{lint}{build}"})
+    assert jobs["lint"] == (
+        "kept; build, which is replaced, waits for it today: to keep that, move it to a workflow with "
+        "`workflow_call`, and write `test: {workflow: …}`"
+    )
+
+
+def test_a_message_after_the_deploy_must_not_be_sent_at_each_push(tmp_path: Path) -> None:
+    tell = "  tell:\n    needs: deploy\n    runs-on: ubuntu-latest\n    steps: [{uses: example/tell@v1}]\n"
+    jobs, _ = describe_workflows(tmp_path, {"ci.yml": f"on: push\njobs:\n{DEPLOY_JOB}{tell}"})
+    assert "its `needs` must no longer name deploy" in jobs["tell"]
+    assert "write its steps under `steps.after_deploy`" in jobs["tell"]

@@ -134,7 +134,7 @@ def test_a_trigger_is_named_with_the_file_that_has_it(tmp_path: Path) -> None:
     assert spec["environments"]["staging"]["deploy_on"] == {"push": "main"}
     assert "deploy_on: {push: main} # .github/workflows/b-stage.yml:4" in text
     assert "b-stage.yml:4 deploys it, too, today, beside .github/workflows/a.yml:3" in text
-    assert "reaches another server by OLD_HOST, OLD_USER, OLD_KEY" in text
+    assert "deploys another server, by OLD_HOST, OLD_USER, OLD_KEY" in text
     assert next(iter(spec["hosts"].values()))["address"] == {"secret": "SSH_HOST"}
 
 

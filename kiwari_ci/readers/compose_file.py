@@ -22,7 +22,10 @@ from kiwari_ci.readers.yaml_document import (
     format_scalar,
 )
 
-COMPOSE_FILE_PATH = r"(?:.*/)?(?:docker-)?compose[\w.-]*\.ya?ml|(?:.*/)?docker-stack[\w.-]*\.ya?ml|(?:.*/)?stack\.ya?ml"
+COMPOSE_FILE_PATH = (
+    r"(?:.*/)?(?:[\w.-]+[_.-])?(?:docker-)?compose[\w.-]*\.ya?ml"
+    r"|(?:.*/)?docker-stack[\w.-]*\.ya?ml|(?:.*/)?stack\.ya?ml"
+)
 COMPLETED = "service_completed_successfully"  # the condition of a service that waits for the end of another one
 MAX_EXTENDS_DEPTH = 10  # services that extend one another
 _TRAEFIK_HOSTS = re.compile(r"Host(?:SNI)?\(([^)]*)\)")

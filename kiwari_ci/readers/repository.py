@@ -58,6 +58,7 @@ class LocalRepository:
         """Nothing is read before it is asked for."""
         self.root = root.resolve()
         self.troubles: list[str] = []
+        self.written_variables: dict[str, str] = {}  # that workflows write into env files, as plain text
         self._texts: dict[str, str | None] = {}
         self._matching: dict[str, list[str]] = {}
 

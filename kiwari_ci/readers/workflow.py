@@ -27,6 +27,13 @@ _MAX_JOBS = 200
 MAX_CALL_DEPTH = 3  # actions and workflows that call one another
 MAX_CALLS = 500  # of all workflows; each one copies what it calls
 
+# Labels of runners that GitHub or another company starts anew for each job.
+_HOSTED_RUNNER_LABEL = re.compile(
+    r"ubuntu|windows|macos|linux|\bx64\b|arm64|blacksmith|buildjet|buildkite|depot|namespace|nscloud|ubicloud|warp"
+    r"|runs-on|cirun|codebuild|larger?\b|cores?\b|vcpu",
+    re.IGNORECASE,
+)
+
 Substitutions = Mapping[str, str]
 
 
@@ -105,6 +112,24 @@ def get_action_name(uses: str) -> str:
     return uses.partition("@")[0]
 
 
+def list_runner_labels(runs_on: Any) -> list[str]:
+    """The labels of a job's runner, which `runs-on` has as a text, a list, or a mapping with `labels`."""
+    labels = runs_on.get("labels") if isinstance(runs_on, dict) else runs_on
+    return [str(label) for label in as_list(labels) if label]
+
+
+def is_own_machine(runs_on: Any) -> bool:
+    """Whether a job runs on a machine of one's own, which is still there when the job has ended.
+
+    A label that is none of a hosted runner's, such as `prod-runner`, is one of a machine of one's own. What an
+    expression says, only a run knows.
+    """
+    labels = list_runner_labels(runs_on)
+    if "self-hosted" in labels:
+        return True
+    return bool(labels) and not any("${{" in label or _HOSTED_RUNNER_LABEL.search(label) for label in labels)
+
+
 def parse_workflow(document: YamlDocument, around: ReferenceContext) -> ParsedWorkflow:
     """The facts of one workflow; whatever has an odd shape is left out of them."""
     data = document.data
@@ -139,7 +164,7 @@ def _parse_jobs(document: YamlDocument, context: ReferenceContext, triggers: tup
             permissions=_parse_permissions(job.get("permissions", data.get("permissions"))),
             environment=_find_environment(job, called_jobs),
             needs=tuple(str(needed_job) for needed_job in as_list(job.get("needs"))),
-            own_machine="self-hosted" in str(job.get("runs-on")),
+            own_machine=is_own_machine(job.get("runs-on")),
             timeout="timeout-minutes" in job or "uses" in job,
             where=document.where("jobs", name),
         )

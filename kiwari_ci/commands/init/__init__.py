@@ -18,7 +18,7 @@ from kiwari_ci.commands.init.environments import list_deployed_development_names
 from kiwari_ci.commands.init.errors import build_init_error
 from kiwari_ci.commands.init.findings import RepositoryFindings
 from kiwari_ci.commands.init.services import DetectedService
-from kiwari_ci.commands.init.workflow_files import read_workflows
+from kiwari_ci.commands.init.workflow_files import list_written_variables, read_workflows
 from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows
 from kiwari_ci.commands.init.workflow_outcomes import WorkflowOutcome, decide_workflow_outcomes
 from kiwari_ci.effective_spec import EffectiveSpec
@@ -47,6 +47,7 @@ def build_init_result(folder: Path, slug: str | None = None) -> InitResult:
         slug_of_spec = generator.load_spec(repository.root / existing_specs[0]).spec.project.repository
         identity = _detect_slug_and_branch(folder, repository, slug_of_spec)
     workflows = read_workflows(repository)
+    repository.written_variables = list_written_variables(workflows)
     compose_files = read_compose_files(repository, list_deployed_development_names(workflows))
     unused_files = leave_out_base_files(compose_files, workflows.join_texts()) if workflows.deploys else {}
     images = detect_images(repository, compose_files, workflows, has_spec=bool(existing_specs))
@@ -93,13 +94,13 @@ def _add_workflow_outcomes(
 
 def _add_not_replaced_comments(result: InitResult) -> InitResult:
     """Write behind a new spec what the jobs of today do that nothing in it replaces."""
-    notes = [
-        line
-        for workflow in result.workflows
-        for outcome in workflow.jobs
-        if not outcome.is_kept
-        for line in draft_text.join_in_lines(f"{outcome.where}: {outcome.job}: not replaced: ", outcome.not_replaced)
-    ]
+    notes = []
+    for workflow in result.workflows:
+        for outcome in workflow.jobs:
+            head = f"{outcome.where}: {outcome.job}: "
+            if not outcome.is_kept:
+                notes += draft_text.join_in_lines(f"{head}not replaced: ", outcome.not_replaced)
+            notes += draft_text.join_in_lines(head, outcome.list_lost_gates())
     if not notes:
         return result
     text = result.text if result.seen else f"{result.text}\n{SEEN_TITLE}"
@@ -176,7 +177,8 @@ def _describe_workflows(workflows: list[WorkflowOutcome]) -> list[str]:
     lines = []
     for workflow in workflows:
         if workflow.is_kept:
-            lines.append(f"{workflow.path}: kept")
+            reasons = "; ".join(outcome.kept_because for outcome in workflow.jobs if outcome.kept_because)
+            lines.append(f"{workflow.path}: kept: it {reasons}" if reasons else f"{workflow.path}: kept")
             continue
         callers = f": needed by {', '.join(workflow.called_by)}" if workflow.called_by else ""
         lines.append(f"{workflow.path}{callers}")

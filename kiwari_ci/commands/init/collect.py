@@ -15,7 +15,9 @@ from kiwari_ci.commands.init.dockerfiles import ImageDetection
 from kiwari_ci.commands.init.domains import assign_domains, find_plain_http, is_loopback
 from kiwari_ci.commands.init.environments import DetectedEnvironment
 from kiwari_ci.commands.init.findings import RepositoryFindings
+from kiwari_ci.commands.init.other_stacks import list_other_containers, set_other_deploys_apart
 from kiwari_ci.commands.init.services import DetectedService, detect_services, leave_out_files
+from kiwari_ci.commands.init.workflow_files import describe_inputs
 from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows
 from kiwari_ci.effective_spec.values import has_version_or_digest
 from kiwari_ci.readers import vocabulary
@@ -23,6 +25,7 @@ from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.proxy_config import ProxyRoute, read_proxy_routes
 from kiwari_ci.readers.repository import LocalRepository, get_parent_folder
 from kiwari_ci.readers.vocabulary import SourcedValue
+from kiwari_ci.readers.workflow import is_own_machine
 
 
 def collect_findings(
@@ -37,6 +40,7 @@ def collect_findings(
     routes = read_proxy_routes(repository)
     detection = detect_services(repository, images.images, compose_files, workflows, routes)
     services = detection.services
+    set_other_deploys_apart(workflows, services, compose_files)
     detected_environments = environments.detect_environments(workflows, compose_files, str(branch.value))
     unused_files = _find_unused_files(services, detected_environments)
     compose_files = [compose_file for compose_file in compose_files if compose_file.path not in unused_files]
@@ -67,8 +71,10 @@ def collect_findings(
     plain_http = find_plain_http(services, detected_environments, routes, assignment.domains.values())
     name, _, _ = spec_draft.derive_project_names(services, str(slug.value))
     proxy_containers = _detect_proxy_containers(containers)
+    is_taken_over = any(environment.workflows for environment in detected_environments)
+    other_containers = list_other_containers(services, compose_files) if is_taken_over else []
     accessories, rejected_images = _detect_accessories(
-        [container for container in containers if container not in separate_servers],
+        [container for container in containers if container not in [*separate_servers, *other_containers]],
         services,
         database_server,
         str(slug.value),
@@ -97,9 +103,15 @@ def collect_findings(
         network=network,
         rejected_dockerfiles=rejected_dockerfiles,
         pull_requests=workflows.pull_requests,
+        runner=_find_common_runner(workflows),
         unnamed_pushes=workflows.unnamed_pushes,
         project_names=project_names,
     )
+    rejected_images += [
+        f"{container.name} ({container.where}): in a stack of its own, which stays as it is, outside of the spec"
+        for container in other_containers
+        if container in containers and container not in separate_servers and not detect_proxy(container.image)
+    ]
     accessory_images = {container.image for container in accessories.values()}
     other_servers = [note for note in database_notes if not any(image in note for image in accessory_images)]
     return facts, [
@@ -109,7 +121,31 @@ def collect_findings(
         *filter(None, [plain_http.unsupported]),
         *rejected_images,
         *workflows.container_options,
+        *_describe_other_runners(workflows),
+        *describe_inputs(workflows),
         *(f"{path}: not used, because {reason}" for path, reason in unused_files.items()),
+    ]
+
+
+def _find_common_runner(workflows: DetectedWorkflows) -> list[str]:
+    """The labels of a runner of one's own on which all jobs build, test and deploy; empty if they differ."""
+    all_labels = {runner.labels for runner in workflows.runners}
+    labels = list(all_labels.pop()) if len(all_labels) == 1 else []
+    return labels if is_own_machine(labels) else []
+
+
+def _describe_other_runners(workflows: DetectedWorkflows) -> list[str]:
+    """In words, the runners on which builds and tests run today, where they are neither the usual one nor common."""
+    if _find_common_runner(workflows):
+        return []
+    places: dict[tuple[str, ...], list[str]] = {}
+    for runner in workflows.runners:
+        is_usual = all(label.startswith("ubuntu-") for label in runner.labels)
+        if not is_usual and not runner.deploys and runner.where not in places.setdefault(runner.labels, []):
+            places[runner.labels].append(runner.where)
+    return [
+        f"builds or tests run on {', '.join(labels)} ({', '.join(wheres[:3])}): `project.runner`"
+        for labels, wheres in places.items()
     ]
 
 

@@ -402,6 +402,7 @@ def load_compose_variables(repository: LocalRepository, folder: str) -> dict[str
     """The values that Compose fills in: those of the examples of the env file beside a compose file, or of the file.
 
     The first file that gives a variable a value counts. The examples in the root say what is missing beside the file.
+    What a deploy writes into the env file as plain text comes before all of them.
     """
     values: dict[str, str] = {}
     for example_folder in dict.fromkeys([folder, "."]):
@@ -410,7 +411,7 @@ def load_compose_variables(repository: LocalRepository, folder: str) -> dict[str
             if path and repository.has(path):
                 for key, value in _read_env_values(repository, path).items():
                     values[key] = values.get(key) or value
-    return values
+    return values | repository.written_variables
 
 
 def _read_env_values(repository: LocalRepository, path: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 
 from kiwari_ci.commands.init.compose_files import DetectedComposeFile
+from kiwari_ci.commands.init.rendered_env import RenderedVariable, WholeEnvFile
 from kiwari_ci.commands.init.workflow_jobs import DeployJob, DetectedWorkflows
 from kiwari_ci.github_facts.path_filters import is_included
 from kiwari_ci.readers import vocabulary
@@ -16,6 +17,8 @@ _IS_TAG_PATTERN = vocabulary.build_validator(TagPattern)
 _IS_SLUG = vocabulary.build_validator(Slug)
 _IS_HOST_FOLDER = vocabulary.build_validator(HostFolder)
 _IS_SECRET_NAME = vocabulary.build_validator(SecretName)
+_PIPELINE_WORDS = {"ci", "test", "tests", "testing", "e2e", "example", "examples", "bench", "benchmark"}
+_DEPLOY_WORDS = {"deploy", "cd", "release", "to"}
 _DEFAULT_NAMES = {PRODUCTION: PRODUCTION, STAGING: STAGING}
 
 
@@ -35,6 +38,10 @@ class DetectedEnvironment:
     folders: list[SourcedValue] = field(default_factory=list)
     projects: list[SourcedValue] = field(default_factory=list)  # Compose projects that its deploys name
     workflows: list[SourcedValue] = field(default_factory=list)  # file names of the workflows that deploy it
+    rendered_env: list[RenderedVariable] = field(default_factory=list)  # what its deploys write into env files
+    whole_env_files: list[WholeEnvFile] = field(default_factory=list)
+    addresses: list[str] = field(default_factory=list)  # of its server, in plain text
+    runner: SourcedValue | None = None  # the labels of a runner of one's own on which its deploys run
     guess: bool = False
     by_hand: bool = False
     trigger_where: str = ""  # the job that has the trigger, which may be another one than the first that deploys
@@ -108,7 +115,22 @@ def list_deployed_development_names(workflows: DetectedWorkflows) -> set[str]:
 
 
 def _classify_deploy_job(job: DeployJob) -> str:
-    return vocabulary.classify_environment(job.name) or vocabulary.classify_environment(job.description)
+    """The kind of environment that a job deploys, by the environment's name, else by those of the job and its file.
+
+    `ci.yml` and `Test and deploy` name what a pipeline does, and not where it deploys; `deploy-test` names a server.
+    """
+    names = " ".join(word for name in job.names for word in _list_environment_words(name))
+    return vocabulary.classify_environment(job.name) or vocabulary.classify_environment(names)
+
+
+def _list_environment_words(name: str) -> list[str]:
+    """The words of a job's or file's name that may name an environment."""
+    words = vocabulary.split_words(name)
+    return [
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        if word not in _PIPELINE_WORDS or (word == "test" and before in _DEPLOY_WORDS)
+    ]
 
 
 def _add_deploy_job(environment: DetectedEnvironment, job: DeployJob, default_branch: str) -> None:
@@ -132,7 +154,10 @@ def _add_deploy_job(environment: DetectedEnvironment, job: DeployJob, default_br
     environment.urls += job.urls
     environment.folders += job.folders
     environment.projects += job.projects
+    environment.rendered_env += job.rendered_env
+    environment.whole_env_files += job.whole_env_files
     _add_login_settings(environment, job)
+    _add_runner(environment, job)
 
 
 def _choose_branch(
@@ -152,14 +177,35 @@ def _choose_branch(
     return "" if environment.kind == PRODUCTION else default_branch
 
 
+def _add_runner(environment: DetectedEnvironment, job: DeployJob) -> None:
+    """Add the runner of a job; jobs that deploy on two runners without SSH have two servers."""
+    if not job.runner:
+        return
+    if not environment.runner:
+        environment.runner = job.runner
+    elif environment.runner.value != job.runner.value:
+        _note_other_server(environment, job, f"[{', '.join(job.runner.value)}]")
+
+
+def _note_other_server(environment: DetectedEnvironment, job: DeployJob, reached_by: str) -> None:
+    job.is_other_server = True
+    environment.notes.append(
+        f"{job.where} deploys another server, by {reached_by}: write `host: [one, two]`, or a second environment"
+    )
+
+
 def _add_login_settings(environment: DetectedEnvironment, job: DeployJob) -> None:
     """Add how a job reaches its server; where another job reaches another one, that is only noted."""
     address = environment.settings.get("address")
     other_address = job.settings.get("address")
     if address and other_address and address != other_address:
         names = ", ".join(name for _, name in job.settings.values())
-        environment.notes.append(f"{job.where} reaches another server by {names}: only one is written")
+        _note_other_server(environment, job, names)
         return
+    if environment.addresses and job.addresses and not set(job.addresses) & set(environment.addresses):
+        _note_other_server(environment, job, job.addresses[0])
+        return
+    environment.addresses += job.addresses
     for role, setting in job.settings.items():
         environment.settings.setdefault(role, setting)
 
@@ -232,12 +278,35 @@ def detect_hosts(environments: list[DetectedEnvironment]) -> dict[str, DetectedH
     hosts: dict[str, DetectedHost] = {}
     for environment in environments:
         source = environment
-        if with_address and not environment.settings.get("address"):
+        name = _name_host_of_runner(environment, environments) or _name_host_of_address(environment, environments)
+        if with_address and not name and not environment.settings.get("address"):
             source = with_address[0]
         address = source.settings.get("address", ("", ""))[1]
-        hosts[environment.name] = DetectedHost(_derive_host_name(address), dict(source.settings), source.where)
+        name = name or _derive_host_name(address)
+        hosts[environment.name] = DetectedHost(name, dict(source.settings), source.where)
     _merge_hosts(hosts)
     return hosts
+
+
+def _name_host_of_runner(environment: DetectedEnvironment, environments: list[DetectedEnvironment]) -> str:
+    """The name of a host that only the runner on it tells apart from those of other environments; empty for others."""
+    others = [other.runner.value for other in environments if other is not environment and other.runner]
+    if environment.settings.get("address") or not environment.runner:
+        return ""
+    if not others or environment.runner.value in others:
+        return ""
+    own_labels = [label for label in environment.runner.value if all(label not in other for other in others)]
+    name = vocabulary.slugify(own_labels[-1]) if own_labels else ""
+    return name if _IS_SLUG(name) else ""
+
+
+def _name_host_of_address(environment: DetectedEnvironment, environments: list[DetectedEnvironment]) -> str:
+    """The name of a host whose address is plain text and another one than in other environments; empty for others."""
+    others = [set(other.addresses) for other in environments if other is not environment and other.addresses]
+    is_told_apart = any(not other & set(environment.addresses) for other in others)
+    if environment.settings.get("address") or not environment.addresses or not is_told_apart:
+        return ""
+    return environment.name if _IS_SLUG(environment.name) else ""
 
 
 def _derive_host_name(address_setting: str) -> str:
@@ -296,4 +365,19 @@ def detect_stack_names(
         if named_projects and _IS_SLUG(named_projects[0].value):
             stack_names[environment.name] = named_projects[0]
     names = [stack_name.value for stack_name in stack_names.values()]
+    _note_shared_folders(environments, hosts)
     return {name: stack_name for name, stack_name in stack_names.items() if names.count(stack_name.value) == 1}
+
+
+def _note_shared_folders(environments: list[DetectedEnvironment], hosts: dict[str, DetectedHost]) -> None:
+    """Note where two environments are in one folder of one host today: only one of them can take it over."""
+    owners: dict[tuple[str, str], str] = {}
+    for environment in environments:
+        for folder in environment.folders[:1]:
+            place = (hosts[environment.name].name, str(folder.value))
+            owner = owners.setdefault(place, environment.name)
+            if owner != environment.name:
+                environment.notes.append(
+                    f"{owner} and {environment.name} are both in {folder.value} today ({folder.where}): only one of "
+                    "them can take it over"
+                )

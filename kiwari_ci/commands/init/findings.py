@@ -39,6 +39,7 @@ class RepositoryFindings:
     network: SourcedValue | None
     rejected_dockerfiles: list[str]  # Dockerfiles that no service is made of, and why
     pull_requests: str  # where a workflow says that pull requests are tested or built; empty if none are
+    runner: list[str]  # the labels of the runner of one's own on which all jobs run; empty if they do not
     unnamed_pushes: list[UnnamedPush]
     project_names: dict[str, SourcedValue]  # the Compose project of each environment, as its Compose file names it
 

@@ -19,6 +19,7 @@ from kiwari_ci.commands.init.env_variables import (
     list_unused_examples,
 )
 from kiwari_ci.commands.init.findings import RepositoryFindings, SpecDraft
+from kiwari_ci.commands.init.rendered_env import RenderedVariable, classify_rendered_value, is_known_before_a_run
 from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.commands.init.workflow_jobs import TestSteps
 from kiwari_ci.effective_spec.lock_files import find_package_manager
@@ -131,7 +132,8 @@ def _add_container_options(
         if number == 0:
             table.update(_simplify_depends_on(draft, facts, service.name, options))
             container_entry.add_volume_decision(draft, facts, ("services", service.name), container)
-        for env_file in find_unlisted_env_files(facts.repository, service, container):
+        is_rendered = any(environment.rendered_env for environment in facts.environments)
+        for env_file in [] if is_rendered else find_unlisted_env_files(facts.repository, service, container):
             unsupported.append(f"env_file {env_file}, of whose keys there is no example")
         draft.leave(f"{service.name} ({container.where})", unsupported)
     draft.seen += [f"{service.name}: {note}" for note in service.unsupported]
@@ -354,6 +356,8 @@ def _add_build_settings(table: CommentedMapping, service: DetectedService) -> No
         build["dockerfile"] = image.dockerfile
     build |= service.settings.value.values
     note = image.by or f"{image.dockerfile}; the context is a guess from what it copies"
+    if service.settings.value.values and service.settings.where not in ("", note):
+        note = f"{note}; {', '.join(service.settings.value.values)} of {service.settings.where}"
     if len(render_flow_style(build)) > MAX_FLOW_WIDTH:
         entry = table["build"] = CommentedMapping(note=note)
         for key, value in build.items():
@@ -378,13 +382,14 @@ def _add_test_entry(
     """Add the test of a workflow's job, else the one that the language is known for; ask when there is none."""
     test = service.test
     language = service.language
-    lines, folder, where, setup = language.test, language.folder, language.where, language.setup
+    lines, folder, where = language.test, language.folder, language.where
+    setups = [language.setup] if language.setup else []
     called_workflow = _get_workflow_name(test)
     if test and called_workflow and service.callability == Callability.READY:
         table.put("test", {"workflow": called_workflow}, test.where)
         return
     if test:
-        lines, folder, where, setup = test.lines, test.folder, test.where, test.setup or language.setup
+        lines, folder, where, setups = test.lines, test.folder, test.where, test.setups or setups
     script = "\n".join(line.rstrip() for line in lines).strip()
     if "\n" in script:
         script += "\n"
@@ -399,12 +404,11 @@ def _add_test_entry(
             f"to keep the tests in {called_workflow}, add `workflow_call:` below its `on:`, and write:",
             f"test: {{workflow: {called_workflow}}}",
         ]
-    if setup:
-        _add_setup(entry, *setup)
+    _add_setups(entry, setups)
     if test:
         _add_test_environment(draft, (*path, "test"), entry, test)
-    if test and setup and facts.pull_requests:
-        _add_cache(facts, entry, setup[0], test)
+    if test and setups and facts.pull_requests:
+        _add_cache(facts, entry, [language for language, _, _ in setups], test)
     if folder != "." and _IS_FOLDER(folder):
         entry.put("working_directory", folder)
     entry.put("run", script, where if test else "")
@@ -416,18 +420,22 @@ def _get_workflow_name(test: TestSteps | None) -> str:
     return name if _IS_WORKFLOW_FILE(name) else ""
 
 
-def _add_setup(table: CommentedMapping, language: str, kind: str, value: str) -> None:
-    """Add the language and its version: a version itself, or the file that has it."""
-    if kind == "version_file" and _IS_FILE(value):
-        table.put("setup", {language: {kind: value}})
-    elif kind != "version_file" and _IS_VERSION(value):
-        table.put("setup", {language: value})
+def _add_setups(table: CommentedMapping, setups: list[tuple[str, str, str]]) -> None:
+    """Add each language and its version: a version itself, or the file that has it."""
+    tools: dict[str, Any] = {}
+    for language, kind, value in setups:
+        if kind == "version_file" and _IS_FILE(value):
+            tools.setdefault(language, {kind: value})
+        elif kind != "version_file" and _IS_VERSION(value):
+            tools.setdefault(language, value)
+    if tools:
+        table.put("setup", tools)
 
 
-def _add_cache(facts: RepositoryFindings, table: CommentedMapping, language: str, test: TestSteps) -> None:
+def _add_cache(facts: RepositoryFindings, table: CommentedMapping, languages: list[str], test: TestSteps) -> None:
     """Add the lock files whose dependencies today's job caches, if the drafted setup can cache for them."""
     lock_files = [path for path in test.lock_files if _IS_FILE(path) and path in facts.repository.files]
-    own_files = [path for path in lock_files if _is_cached_by(language, path)]
+    own_files = [path for path in lock_files if any(_is_cached_by(language, path) for language in languages)]
     if own_files:
         table.put("cache", own_files, test.where)
 
@@ -584,7 +592,38 @@ def detect_service_variables(facts: RepositoryFindings, service: DetectedService
     for variable in variables.values():
         if isinstance(variable.value, str) and variable.value in urls:
             variable.value = {"domain": "url"}
+    return _add_rendered_variables(facts, service, variables)
+
+
+def _add_rendered_variables(
+    facts: RepositoryFindings, service: DetectedService, variables: dict[str, EnvVariable]
+) -> dict[str, EnvVariable]:
+    """The variables with those that the deploys of today write into its env files, or into that of its stack."""
+    written_by_compose = {key for _, container in service.containers for key, value, _ in container.env if value}
+    for key, rendered in group_rendered_variables(facts).items():
+        known = variables.get(key)
+        is_derived = known is not None and known.value != {"secret": True} and isinstance(known.value, dict)
+        is_used = known is not None or _reads_whole_env_file(facts, service)
+        if is_used and not is_derived and key not in written_by_compose:
+            variables[key] = EnvVariable(*classify_rendered_value(rendered))
     return variables
+
+
+def group_rendered_variables(facts: RepositoryFindings) -> dict[str, list[RenderedVariable]]:
+    """What the deploys of all environments write into env files, by key."""
+    by_key: dict[str, list[RenderedVariable]] = {}
+    for environment in facts.environments:
+        for variable in environment.rendered_env:
+            if is_known_before_a_run(variable):
+                by_key.setdefault(variable.key, []).append(variable)
+    return by_key
+
+
+def _reads_whole_env_file(facts: RepositoryFindings, service: DetectedService) -> bool:
+    """Whether all keys of an env file reach a service: Compose gives it the file, or nothing shows who reads it."""
+    if service.containers:
+        return any(container.env_files for _, container in service.containers)
+    return len(facts.services) == 1
 
 
 def _leave_unused_examples(draft: SpecDraft, facts: RepositoryFindings, service: DetectedService) -> None:

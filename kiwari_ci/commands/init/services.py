@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 from kiwari_ci.commands.init.build_settings import BuildSettings
 from kiwari_ci.commands.init.callable_workflows import Callability, classify_callability
@@ -278,8 +279,6 @@ def _add_build_settings(
     steps = sorted(steps, key=lambda step: not _matches_service_name(step.image, service.name))
     if steps and _matches_service_name(steps[0].image, service.name):
         service.reference = SourcedValue(steps[0].image, steps[0].where)
-    for step in steps:
-        service.unsupported += [f"{note} ({step.where})" for note in step.unsupported]
     settings = [SourcedValue(step.settings, step.where) for step in steps]
     for compose_file, container in building:
         if compose_file.kind != vocabulary.DEVELOPMENT:
@@ -367,8 +366,19 @@ def _find_other_builds(service: DetectedService, steps: list[BuildStep], part_na
     for _, container in [*service.containers, *service.other_containers]:
         if container.builds:
             builds.append((container.settings, container.where))
-    places = [where for settings, where in builds if settings.values != service.settings.value.values]
+    own = service.settings.value.values
+    places = [f"{where}{_describe_arguments(settings, own)}" for settings, where in builds if settings.values != own]
     return list(dict.fromkeys(places))
+
+
+def _describe_arguments(settings: BuildSettings, own: dict[str, Any]) -> str:
+    """The build arguments that differ from those of the spec, of which one image for all environments has one value."""
+    own_arguments = own.get("args", {})
+    arguments = settings.values.get("args", {})
+    differing = [f"{key}={value}" for key, value in arguments.items() if own_arguments.get(key) != value]
+    if not differing:
+        return ""
+    return f" with {', '.join(differing)}, where here one image serves all environments"
 
 
 def _runs_other_image(first: DetectedContainer, other: DetectedContainer) -> bool:

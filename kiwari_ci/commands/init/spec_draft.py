@@ -93,6 +93,8 @@ def build_spec_draft(facts: RepositoryFindings) -> SpecDraft:
         draft.decide(("project", "default_branch"), guess)
     if facts.pull_requests:
         project.put("pull_requests", True, facts.pull_requests)
+    if facts.runner:
+        project.put("runner", facts.runner, "as every job of today")
     _add_registry(draft, facts, namespace)
     _add_hosts(draft, facts)
     if facts.database_server:
@@ -107,8 +109,74 @@ def build_spec_draft(facts: RepositoryFindings) -> SpecDraft:
     environments = draft.table["environments"] = CommentedMapping()
     for environment in facts.environments:
         environments[environment.name] = _build_environment_entry(draft, facts, environment)
+    _unname_settings_without_source(services, environments)
     ask_about_folders(draft, facts)
+    _note_rendered_env(draft, facts)
     return draft
+
+
+def _unname_settings_without_source(services: CommentedMapping, environments: CommentedMapping) -> None:
+    """Write no names of secrets and variables on GitHub if an environment takes its env files from the host."""
+    if all(isinstance(entry, CommentedMapping) and "env_from" in entry for entry in environments.values()):
+        return
+    for service in services.values():
+        env = service.get("env") if isinstance(service, CommentedMapping) else None
+        for entry in env.values() if isinstance(env, CommentedMapping) else ():
+            if not isinstance(entry, CommentedValue) or not isinstance(entry.value, dict):
+                continue
+            if {"secret", "variable"} & entry.value.keys():
+                entry.value = {"secret": True}
+
+
+def _note_rendered_env(draft: SpecDraft, facts: RepositoryFindings) -> None:
+    """Note what deploys of today write into env files, and what no service of the spec gets."""
+    given = {key for service in facts.services for key in service_entry.detect_service_variables(facts, service)}
+    left: dict[str, dict[str, None]] = {}
+    for environment in facts.environments:
+        for file in environment.whole_env_files:
+            draft.seen.append(
+                f"{file.where}: {file.setting} is a whole env file, whose keys no file shows: write them under `env`, "
+                "or keep the file on the host"
+            )
+        for variable in environment.rendered_env:
+            if variable.key not in given and not _names_image(facts, variable.key):
+                left.setdefault(variable.where.rpartition(":")[0], {})[variable.key] = None
+    for path, keys in left.items():
+        draft.leave(f"{path} writes into an env file what no `env` here has", list(keys))
+
+
+def _names_image(facts: RepositoryFindings, key: str) -> bool:
+    """Whether a variable is a part of an image's name or version, which the spec says."""
+    reference = re.compile(rf"\$\{{?{re.escape(key)}\b")
+    return any(reference.search(container.table.get_text("image")) for container in facts.containers)
+
+
+def _add_env_source(
+    draft: SpecDraft, facts: RepositoryFindings, environment: DetectedEnvironment, table: CommentedMapping
+) -> None:
+    """Let deploys write the env files from GitHub's secrets and variables, where they do so today."""
+    variables = [service_entry.detect_service_variables(facts, service) for service in facts.services]
+    given = {key: variable.value for by_key in variables for key, variable in by_key.items()}
+    written = {variable.key for variable in environment.rendered_env}
+    places = [variable.where for variable in environment.rendered_env if variable.key in given]
+    if not places:
+        return
+    others = [key for key, value in given.items() if isinstance(value, dict) and "secret" in value]
+    others = [key for key in others if key not in written]
+    if others or environment.whole_env_files:
+        not_written = f", but not {', '.join(others[:3])}" if others else ""
+        question = (
+            f"today a deploy writes into the env files ({places[0]}){not_written}: keep them on the host, or write "
+            "`env_from: github` when GitHub has all secrets"
+        )
+        draft.decide(("environments", environment.name), question)
+        return
+    table.put("env_from", "github", places[0])
+    question = (
+        f"each deploy writes the env files from GitHub, as today ({places[0]}); without `env_from`, you keep them on "
+        "the host"
+    )
+    draft.decide(("environments", environment.name, "env_from"), question)
 
 
 def _add_registry(draft: SpecDraft, facts: RepositoryFindings, namespace: str) -> None:
@@ -213,6 +281,16 @@ def _add_hosts(draft: SpecDraft, facts: RepositoryFindings) -> None:
             secrets = f"{prefix}_HOST, {prefix}_USER and {prefix}_SSH_KEY"
             table.above = [f"could not tell which server: GitHub's secrets {secrets} say it"]
             question = "choose a name for the server, and the names of the secrets with its address and login"
+            if any(facts.hosts[environment.name] is host and environment.runner for environment in facts.environments):
+                question += "; today its own runner deploys it, and here that runner logs in by SSH"
+            addresses = [
+                address
+                for environment in facts.environments
+                if facts.hosts[environment.name] is host
+                for address in environment.addresses
+            ]
+            if addresses:
+                question += f"; today it is {addresses[0]}"
             draft.decide(("hosts", host.name), question)
     first_host = next(iter(hosts))
     if facts.plain_http:
@@ -388,6 +466,8 @@ def _build_environment_entry(
     _add_trigger(draft, table, environment)
     if len({host.name for host in facts.hosts.values()}) > 1:
         table.put("host", facts.hosts[environment.name].name)
+    if environment.runner and facts.runner != environment.runner.value:
+        table.put("runner", environment.runner.value, environment.runner.where)
     stack = facts.stack_names.get(environment.name)
     if stack:
         table.put("stack", stack.value, stack.where)
@@ -400,6 +480,7 @@ def _build_environment_entry(
     running_services = _list_running_services(draft, facts)
     if running_services:
         table.put("services", running_services, "the others are only built from")
+    _add_env_source(draft, facts, environment, table)
     accessories = [name for name in facts.accessories if _has_accessory(facts, environment, name)]
     if len(accessories) < len(facts.accessories):
         table.put("accessories", accessories, "by the compose files")

@@ -53,26 +53,59 @@ def read_workflows(repository: LocalRepository) -> DetectedWorkflows:
         if _is_only_called(path, workflows):
             continue
         trigger = _resolve_trigger(path, workflows)
-        for values in _list_choices(workflow):
-            chosen = fill_in_call_values(workflow, values) if values else workflow
-            reader.read_jobs(path, chosen, trigger, JobStart(path), context)
+        for chosen, chosen_trigger in _list_choices(workflow, trigger):
+            reader.read_jobs(path, chosen, chosen_trigger, JobStart(path), context)
     for place in dict.fromkeys(detected.bakes):
         repository.troubles.append(f"{place}: builds with docker bake: its file, docker-bake.hcl, is not read")
     return detected
 
 
-def _list_choices(workflow: YamlMapping) -> list[dict[str, str]]:
-    """What a person can choose who starts a workflow by hand, where the choice names the environment of a job.
+def list_written_variables(workflows: DetectedWorkflows) -> dict[str, str]:
+    """The variables that deploys write into env files as plain text, if all of them write the same value."""
+    texts: dict[str, set[str]] = {}
+    for deploy in workflows.deploys:
+        for variable in deploy.rendered_env:
+            texts.setdefault(variable.key, set()).add(variable.text)
+    return {key: min(values) for key, values in texts.items() if len(values) == 1 and "$" not in min(values)}
 
-    Without such a choice, one entry without values.
+
+def describe_inputs(workflows: DetectedWorkflows) -> list[str]:
+    """In words, what a person can set who starts a workflow by hand that builds, tests or deploys."""
+    paths = [build.workflow for build in workflows.builds]
+    paths += [steps.workflow for steps in workflows.tests]
+    paths += [deploy.workflow for deploy in workflows.deploys]
+    descriptions = []
+    for path in dict.fromkeys(paths):
+        workflow = workflows.documents[path].data
+        inputs = workflow.get_mapping("on").get_mapping("workflow_dispatch").get_mapping("inputs")
+        environments = " ".join(
+            text for _, job in workflow.get_mapping("jobs").iter_mappings() for text in _list_environments(job)
+        )
+        for name, _, place in inputs.iter_entries():
+            if not re.search(rf"\binputs\.{re.escape(name)}\b", environments):
+                descriptions.append(f"{place}: the input {name}, which a person can set who starts the workflow")
+    return descriptions
+
+
+def _list_choices(workflow: YamlMapping, trigger: WorkflowTrigger) -> Iterator[tuple[YamlMapping, WorkflowTrigger]]:
+    """A workflow as each of its events starts it: a person chooses the environment, and other events choose nothing.
+
+    Where a person chooses no environment, the workflow as it is.
     """
     dispatch = workflow.get_mapping("on").get_mapping("workflow_dispatch")
     environments = [text for _, job in workflow.get_mapping("jobs").iter_mappings() for text in _list_environments(job)]
     for name, options in dispatch.get_mapping("inputs").iter_mappings():
+        key = f"inputs.{name}"
         values = [format_scalar(option) for option, _ in options.list_items("options")]
-        if values and any(re.search(rf"\binputs\.{re.escape(name)}\b", text) for text in environments):
-            return [{f"inputs.{name}": value} for value in values]
-    return [{}]
+        if not values or not any(re.search(rf"\b{re.escape(key)}\b", text) for text in environments):
+            continue
+        if trigger.branches or trigger.tags:
+            yield fill_in_call_values(workflow, {key: ""}), replace(trigger, by_hand=False)
+        by_hand = WorkflowTrigger(by_hand=True, paths=trigger.paths, where=trigger.where)
+        for value in values:
+            yield fill_in_call_values(workflow, {key: value}), by_hand
+        return
+    yield workflow, trigger
 
 
 def _list_environments(job: YamlMapping) -> list[str]:
@@ -133,7 +166,7 @@ class _WorkflowReader:
         start = replace(
             start,
             where=start.where or jobs.where(name),
-            callers=f"{start.callers} {name} {job.get_text('name')} {jobs.path.rpartition('/')[2]}".strip(),
+            callers=(*start.callers, name, job.get_text("name"), jobs.path.rpartition("/")[2]),
         )
         trigger = narrow_trigger(trigger, job.get_text("if"))
         for values in list_matrix_values(job):

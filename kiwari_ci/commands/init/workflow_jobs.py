@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kiwari_ci.commands.init import build_settings
@@ -16,18 +16,23 @@ from kiwari_ci.commands.init.docker_commands import (
     parse_image_name,
 )
 from kiwari_ci.commands.init.registry_logins import UnnamedPush, build_unnamed_push, find_registry_logins
+from kiwari_ci.commands.init.rendered_env import RenderedVariable, WholeEnvFile, read_rendered_env
 from kiwari_ci.readers.bounded_text import fill_in_values
 from kiwari_ci.readers.docker_build import parse_docker_build
 from kiwari_ci.readers.repository import LocalRepository, join_path
 from kiwari_ci.readers.vocabulary import SourcedValue
-from kiwari_ci.readers.workflow import get_action_name
+from kiwari_ci.readers.workflow import get_action_name, is_own_machine, list_runner_labels
 from kiwari_ci.readers.workflow_calls import EXPRESSION_PATTERN
 from kiwari_ci.readers.workflow_triggers import split_alternatives, split_conjunction
-from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, collect_strings, format_scalar
+from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, as_inline_code, collect_strings, format_scalar
 
 _SHELL_VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 _PROXY_PROGRAM = re.compile(r"\b(?:ProxyCommand|cloudflared access|tailscale (?:up|nc)|tailscale/github-action)\b")
 _SSH_COMMAND = re.compile(r"(?:^|[\s;&|(])(?:ssh|scp|rsync)\s")
+_STARTING_COMMAND = re.compile(
+    r"(?<![\w.-])(?:docker|docker-compose|podman|systemctl|service|supervisorctl|pm2|make|kubectl|helm|kamal|npm|curl|bash|sh)\s"
+    r"|\.sh\b|ansible|\brestart\b"
+)
 _COMPOSE_UP_COMMAND = re.compile(r"docker[ -]compose\b[^\n]{0,200}\bup\b|docker stack deploy")
 _SSH_ACTION = re.compile(r"ssh|scp|rsync", re.IGNORECASE)
 _NON_SERVER_ENVIRONMENTS = {"github-pages", "pypi", "testpypi", "npm", "docs", "copilot"}
@@ -41,6 +46,10 @@ _TOOL_INSTALL_COMMANDS = {  # what an action puts there, and a command that does
     "pnpm/action-setup": "corepack enable", "astral-sh/setup-uv": "pip install uv",
     "snok/install-poetry": "pip install poetry", "oven-sh/setup-bun": "npm install --global bun",
 }  # fmt: skip
+_WRITES_FILE = re.compile(
+    r"(?<![0-9&])>>?\s*(?![&>]|/dev/|[\"']?\$\{?GITHUB_)[\"'\w./$~]|(?:^|[\s;&|])(?:cp|mv|ln|tee|sed\s+-i\S*|unzip|tar\s+-?x\S*)\s"
+)
+_IMAGE_COMMAND = re.compile(r"\bdocker (?:login|build|buildx|push|tag|pull|image)\b")
 _SETTING_ROLE_PATTERNS = {
     "address": re.compile(r"(^|_)(HOST|HOSTNAME|IP|ADDRESS|SERVER)$"),
     "user": re.compile(r"(^|_)(USER|USERNAME|LOGIN)$"),
@@ -61,9 +70,15 @@ _COMPOSE_PROJECT_OPTION = re.compile(
     + UNKNOWN_TEXT
     + "-])"
 )
+_COMPOSE_FILE_OPTION = re.compile(
+    r"docker[ -]compose\b[^\n;&|]{0,200}?\s(?:-f|--file)[ =][\"']?([\w./~-]{1,200}\.ya?ml)(?![\w.$"
+    + UNKNOWN_TEXT
+    + "-])"
+)
 _CHANGE_DIRECTORY = re.compile(r"\bcd\s+[\"']?(~?/[\w./-]+)(?![\w./$" + UNKNOWN_TEXT + "-])")
 
 _FOLDER_IN_HOME = re.compile(r"(?:set [-\w ]+\s+)?cd\s+[\"']?(\w[\w./-]*)(?=[\"']?\s*($|\n|&&|;))")
+_PLAIN_ADDRESS = re.compile(r"\b(?:ssh|scp|rsync)\s[^\n]{0,200}?@([\w.-]{1,200})(?![\w.$" + UNKNOWN_TEXT + "-])")
 _PLAIN_LOGIN = re.compile(r"\bssh\s[^\n@]{0,200}?(?<![\w$}])([a-z_][\w-]*)@")
 _NAMES_REF = re.compile(r"refs/|ref_name|ref_type|github\.ref\b|event_name\s*==\s*'(release|workflow_dispatch)'")
 
@@ -86,7 +101,7 @@ class JobStart:
 
     workflow: str
     where: str = ""  # of the job that calls
-    callers: str = ""  # the names of the jobs and files that call, from the first on
+    callers: tuple[str, ...] = ()  # the names of the jobs and files that call, from the first on
 
 
 @dataclass
@@ -100,7 +115,7 @@ class BuildStep:
     context: str
     dockerfile: str
     settings: BuildSettings
-    unsupported: list[str]
+    preparations: list[SourcedValue] = field(default_factory=list)  # steps before it that write files, in words
 
 
 @dataclass
@@ -113,7 +128,8 @@ class TestSteps:
     steps: list[str]  # the places of the steps
     folder: str
     lines: list[str]
-    setup: tuple[str, str, str] | None  # language, version or version_file, value
+    setups: list[tuple[str, str, str]]  # language, version or version_file, value
+    dropped: list[SourcedValue]  # in words, what the job has and the spec's test has not
     lock_files: list[str]  # those by which the steps that install languages find a cache
     needs: dict[str, YamlMapping]  # containers that run beside it, as the job has them
     env: dict[str, SourcedValue]
@@ -128,14 +144,30 @@ class DeployJob:
     workflow: str
     job: str
     name: str  # of the environment, as GitHub knows it; empty when the job does not say
-    description: str  # all that names it: the environment, the job and the file
+    names: list[str]  # all that name it: the environment, the jobs that call it, the job and the file
     trigger: WorkflowTrigger
     started_by: str  # the workflow that events start: this one, or the one that calls it
     urls: list[SourcedValue] = field(default_factory=list)
     settings: dict[str, tuple[str, str]] = field(default_factory=dict)  # role: secret or variable, its name
     folders: list[SourcedValue] = field(default_factory=list)
     projects: list[SourcedValue] = field(default_factory=list)  # that its Compose commands name
+    compose_files: list[str] = field(default_factory=list)  # that its Compose commands name
+    rendered_env: list[RenderedVariable] = field(default_factory=list)  # what it writes into env files
+    whole_env_files: list[WholeEnvFile] = field(default_factory=list)
+    runner: SourcedValue | None = None  # the labels of a runner of one's own
+    addresses: list[str] = field(default_factory=list)  # of its server, in plain text
+    is_other_server: bool = False  # than the one that another job deploys the same environment to
+    only_copies: bool = False  # files to the server, where it starts nothing
     notes: list[str] = field(default_factory=list)  # what a person should know of it
+
+
+@dataclass(frozen=True)
+class JobRunner:
+    """The labels of the runner of a job that builds, tests or deploys."""
+
+    labels: tuple[str, ...]
+    where: str
+    deploys: bool
 
 
 @dataclass
@@ -145,10 +177,12 @@ class DetectedWorkflows:
     builds: list[BuildStep] = field(default_factory=list)
     tests: list[TestSteps] = field(default_factory=list)
     deploys: list[DeployJob] = field(default_factory=list)
+    other_deploys: dict[tuple[str, str], str] = field(default_factory=dict)  # workflow and job: why it is not ours
     files: list[str] = field(default_factory=list)
     documents: dict[str, YamlDocument] = field(default_factory=dict)  # by path, those of composite actions included
     unnamed_pushes: list[UnnamedPush] = field(default_factory=list)  # images that only a variable names in full
     container_options: list[str] = field(default_factory=list)  # in words, what `docker run` says on a server
+    runners: list[JobRunner] = field(default_factory=list)
     bakes: list[str] = field(default_factory=list)  # where `docker buildx bake` builds, whose file is not read
     pull_requests: str = ""  # where it says that pull requests are tested or built; empty if none are
 
@@ -175,6 +209,7 @@ class WorkflowJobReader:
     ) -> None:
         jobs = document.get_mapping("jobs")
         self.workflows = workflows
+        self.document = document
         self.path = path
         self.job_name = job_name
         self.job = job
@@ -183,6 +218,7 @@ class WorkflowJobReader:
         self.where = start.where or jobs.where(job_name)
         self.steps: list[YamlMapping] = []
         self.step_places: dict[int, str] = {}
+        self.preparations: dict[int, list[SourcedValue]] = {}  # by step, what it writes before a build
         for step, place in self.job.list_items("steps"):
             if isinstance(step, YamlMapping):
                 self.steps.append(step)
@@ -190,6 +226,7 @@ class WorkflowJobReader:
         axes = self.job.get_mapping("strategy").get_mapping("matrix")
         self.empty_values = {f"matrix.{name}" for name in _list_empty_values(matrix, axes)}
         self.expression_values = self._collect_expression_values(repository, document, matrix)
+        self.runs_on = [self._substitute_known(label) for label in list_runner_labels(self.job.get("runs-on"))]
         self.default_folder = "."
         for mapping in (document, self.job):
             folder = mapping.get_mapping("defaults").get_mapping("run").get_text("working-directory")
@@ -229,6 +266,11 @@ class WorkflowJobReader:
         test_jobs = {(steps.workflow, steps.job) for steps in self.workflows.tests}
         build_jobs = {(step.workflow, step.job) for step in self.workflows.builds}
         is_tested = (self.path, self.job_name) in test_jobs | build_jobs
+        is_deploy = any(
+            (deploy.workflow, deploy.job) == (self.path, self.job_name) for deploy in self.workflows.deploys
+        )
+        if is_tested or is_deploy:
+            self.workflows.runners.append(JobRunner(tuple(self.runs_on), self.job.where("runs-on"), is_deploy))
         if self.trigger.pull_requests and is_tested and not self.workflows.pull_requests:
             self.workflows.pull_requests = self.trigger.where
 
@@ -271,8 +313,8 @@ class WorkflowJobReader:
 
     def _get_folder(self, step: YamlMapping) -> str:
         """The folder that a step runs in."""
-        own_folder = self._substitute(step.get_text("working-directory") or ".")
-        return join_path(self.default_folder, own_folder) or "."
+        own_folder = self._substitute(step.get_text("working-directory"))
+        return join_path(".", own_folder) or "." if own_folder else self.default_folder
 
     def _add_action_build(self, step: YamlMapping) -> None:
         """Add the build of docker/build-push-action; a context that is a URL or unknown is taken for the root."""
@@ -282,7 +324,7 @@ class WorkflowJobReader:
             context = "."
         dockerfile = self._substitute(inputs.get_text("file")) or f"{context}/Dockerfile"
         settings = build_settings.parse_action_inputs(inputs, self._substitute_known)
-        self._add_build(inputs.where(), self._find_image_name(inputs), context, dockerfile, settings)
+        self._add_build(step, inputs.where(), self._find_image_name(inputs), context, dockerfile, settings)
 
     def _find_image_name(self, inputs: YamlMapping) -> str:
         """The image's name in a step's tags, or in those of the metadata step that they come from."""
@@ -313,9 +355,32 @@ class WorkflowJobReader:
         dockerfile = join_path(folder, build.files[0]) if build.files else f"{context}/Dockerfile"
         image = parse_image_name(build.tags[0]) if build.tags else ""
         settings = build_settings.parse_command_options(build)
-        self._add_build(step.where("run"), image, context, dockerfile or "", settings)
+        self._add_build(step, step.where("run"), image, context, dockerfile or "", settings)
 
-    def _add_build(self, where: str, image: str, context: str, file: str, settings: BuildSettings) -> None:
+    def _list_preparations(self, build: YamlMapping) -> list[SourcedValue]:
+        """In words, the steps before a build that write files, which the build may read."""
+        preparations: list[SourcedValue] = []
+        for step in self.steps:
+            if step is build:
+                break
+            if id(step) not in self.preparations:
+                self.preparations[id(step)] = self._describe_preparation(step)
+            preparations += self.preparations[id(step)]
+        return preparations
+
+    def _describe_preparation(self, step: YamlMapping) -> list[SourcedValue]:
+        """In words, the first file that a step writes; no item if it writes none."""
+        place = self.step_places[id(step)]
+        if get_action_name(step.get_text("uses")) == "actions/download-artifact":
+            return [SourcedValue("an artifact before the build", place)]
+        for line in step.get_text("run").split("\n"):
+            if _WRITES_FILE.search(line) and not TEST_COMMAND.search(line):
+                return [SourcedValue(f"{as_inline_code(line.strip())} before the build", place)]
+        return []
+
+    def _add_build(
+        self, step: YamlMapping, where: str, image: str, context: str, file: str, settings: BuildSettings
+    ) -> None:
         """Add a build whose context and Dockerfile are known and inside of the repository."""
         unnamed_push = build_unnamed_push(image, find_registry_logins(self.steps, self._substitute), where)
         if unnamed_push:
@@ -324,12 +389,17 @@ class WorkflowJobReader:
         dockerfile = join_path(".", file)
         if not folder or not dockerfile or UNKNOWN_TEXT in folder + dockerfile:
             return
-        runner = self._substitute(self.job.get("runs-on"))
-        unsupported = []
-        if runner and not runner.startswith("ubuntu"):
-            unsupported.append(f"runs on {runner}")
         self.workflows.builds.append(
-            BuildStep(where, self.path, self.job_name, image, folder, dockerfile, settings, unsupported)
+            BuildStep(
+                where,
+                self.path,
+                self.job_name,
+                image,
+                folder,
+                dockerfile,
+                settings,
+                self._list_preparations(step),
+            )
         )
 
     def _add_tests(self) -> None:
@@ -339,7 +409,7 @@ class WorkflowJobReader:
         test_numbers = [number for number, script in enumerate(scripts) if TEST_COMMAND.search(script)]
         if not test_numbers or _SSH_COMMAND.search("\n".join(scripts)):
             return
-        needed = [step for step in steps[: test_numbers[-1] + 1] if is_needed_for_tests(step.get_text("run"))]
+        needed = [step for step in steps[: test_numbers[-1] + 1] if self._belongs_to_script_of_tests(step)]
         folders = {self._get_folder(step) for step in needed}
         common_folder = folders.pop() if len(folders) == 1 else "."
         lines = self._list_tool_commands()
@@ -359,7 +429,8 @@ class WorkflowJobReader:
                 steps=[self.step_places[id(step)] for step in needed],
                 folder=common_folder,
                 lines=lines,
-                setup=self._find_setup(),
+                setups=self._list_setups(),
+                dropped=self._list_what_tests_lose(needed),
                 lock_files=self._list_lock_files(),
                 needs=dict(self.job.get_mapping("services").iter_mappings()),
                 env=env,
@@ -375,20 +446,58 @@ class WorkflowJobReader:
                 commands.append(command)
         return commands
 
-    def _find_setup(self) -> tuple[str, str, str] | None:
-        """The language that the job sets up: its name, `version` or `version_file`, and the value."""
+    def _belongs_to_script_of_tests(self, step: YamlMapping) -> bool:
+        """Whether a step up to the last test goes into the test's script: all but what a script cannot say."""
+        script = step.get_text("run")
+        if is_needed_for_tests(script):
+            return True
+        has_expression = "${{" in self._substitute_known(script) or "GITHUB_" in script
+        return not has_expression and "if" not in step and "docker" not in script
+
+    def _list_what_tests_lose(self, needed: list[YamlMapping]) -> list[SourcedValue]:
+        """In words, what of the job has no place in the spec's test: its container, steps, files of other jobs."""
+        lost = []
+        container = self.job.get("container")
+        if container:
+            image = container.get_text("image") if isinstance(container, YamlMapping) else format_scalar(container)
+            lost.append(SourcedValue(f"the container {image}", self.job.where("container")))
+        needed_ids = {id(step) for step in needed}
+        for step in self.steps:
+            if step is needed[-1]:
+                break
+            place = self.step_places[id(step)]
+            script = step.get_text("run").strip()
+            action = get_action_name(step.get_text("uses"))
+            if script and id(step) not in needed_ids and not _IMAGE_COMMAND.search(script):
+                lost.append(SourcedValue(as_inline_code(script.split("\n")[0]), place))
+            elif action == "actions/download-artifact":
+                name = step.get_mapping("with").get_text("name") or "of another job"
+                lost.append(SourcedValue(f"the artifact {name}", place))
+            elif action and action not in _SETUP_ACTIONS and action not in _TOOL_INSTALL_COMMANDS:
+                is_known = action in ("actions/checkout", "actions/cache") or action.startswith(("docker/", "./"))
+                if not is_known:
+                    lost.append(SourcedValue(as_inline_code(action), place))
+        for step in self.steps:
+            if get_action_name(step.get_text("uses")) == "actions/upload-artifact":
+                name = step.get_mapping("with").get_text("name") or "of this job"
+                lost.append(SourcedValue(f"the upload of the artifact {name}", self.step_places[id(step)]))
+        return lost
+
+    def _list_setups(self) -> list[tuple[str, str, str]]:
+        """The languages that the job sets up: the name, `version` or `version_file`, and the value."""
+        setups = []
         for step in self.steps:
             language = _SETUP_ACTIONS.get(get_action_name(step.get_text("uses")))
             if not language:
                 continue
             inputs = step.get_mapping("with")
             version_file = self._substitute(inputs.get(f"{language}-version-file"))
-            if version_file and UNKNOWN_TEXT not in version_file:
-                return language, "version_file", join_path(".", version_file) or ""
             version = self._substitute(inputs.get(f"{language}-version"))
-            if version and UNKNOWN_TEXT not in version:
-                return language, "version", version
-        return None
+            if version_file and UNKNOWN_TEXT not in version_file:
+                setups.append((language, "version_file", join_path(".", version_file) or ""))
+            elif version and UNKNOWN_TEXT not in version:
+                setups.append((language, "version", version))
+        return setups
 
     def _list_lock_files(self) -> list[str]:
         """List the lock files that the setup actions of the job name for their cache."""
@@ -421,10 +530,15 @@ class WorkflowJobReader:
             workflow=self.path,
             job=self.job_name,
             name="" if UNKNOWN_TEXT in name else name,
-            description=f"{name} {self.start.callers} {self.job_name} {self.job.get_text('name')} {file_name}",
+            names=[name, *self.start.callers, self.job_name, self.job.get_text("name"), file_name],
             trigger=trigger,
             started_by=self.start.workflow,
         )
+        deploy.compose_files = _COMPOSE_FILE_OPTION.findall(self._substitute_in_script(scripts))
+        if is_own_machine(self.runs_on):
+            deploy.runner = SourcedValue(self.runs_on, self.job.where("runs-on"))
+        deploy.only_copies = self._only_copies_files(scripts)
+        self._collect_rendered_env(deploy)
         if "inputs." in written_name:
             deploy.notes.append(
                 f"{self.where}: who starts it names the environment; here each one has an entry of its own"
@@ -466,8 +580,24 @@ class WorkflowJobReader:
             return True
         if any(_SSH_ACTION.search(get_action_name(step.get_text("uses"))) for step in self.steps):
             return True
-        is_self_hosted = "self-hosted" in str(self.job.get("runs-on"))
-        return (is_self_hosted or has_environment) and _COMPOSE_UP_COMMAND.search(scripts) is not None
+        return (is_own_machine(self.runs_on) or has_environment) and _COMPOSE_UP_COMMAND.search(scripts) is not None
+
+    def _collect_rendered_env(self, deploy: DeployJob) -> None:
+        """Collect the variables of the env files that the steps write."""
+        outer_env = {name: format_scalar(value) for name, value in self.document.get_mapping("env").items()}
+        outer_env |= {name: format_scalar(value) for name, value in self.job.get_mapping("env").items()}
+        for step in self.steps:
+            for written in read_rendered_env(step, outer_env):
+                if isinstance(written, WholeEnvFile):
+                    deploy.whole_env_files.append(written)
+                else:
+                    deploy.rendered_env.append(replace(written, text=self._substitute_known(written.text)))
+
+    def _only_copies_files(self, scripts: str) -> bool:
+        """Whether the job copies files to a server, and no command of it starts anything there."""
+        names = " ".join(get_action_name(step.get_text("uses")) for step in self.steps)
+        copies = re.search("scp|rsync", names, re.IGNORECASE) or re.search(r"(?:^|[\s;&|(])(?:scp|rsync)\s", scripts)
+        return copies is not None and _STARTING_COMMAND.search(scripts) is None
 
     def _collect_urls(self, deploy: DeployJob, environment: Any) -> None:
         """Collect the addresses that a deploy names: its environment's URL first."""
@@ -491,6 +621,7 @@ class WorkflowJobReader:
             if login_options:
                 fields = "write this into `user`, `port` or `jump` of the host"
                 deploy.notes.append(f"{self.where} logs in {', '.join(login_options)}: {fields}")
+            deploy.addresses += _list_plain_addresses(step, self._substitute_in_script(step.get_text("run")))
             texts = [text for text, _ in collect_strings(step)]
             if uses_command:
                 texts = [*job_env, *texts]
@@ -515,6 +646,13 @@ def _wrap_in_subshell(script: str, folder: str, step_count: int) -> list[str]:
     if not changes_folder:
         return lines
     return ["(", *(f"  {line}" for line in lines), ")"]
+
+
+def _list_plain_addresses(step: YamlMapping, script: str) -> list[str]:
+    """The servers that a step reaches, as far as their addresses are no secrets or variables."""
+    host = step.get_mapping("with").get_text("host")
+    addresses = _PLAIN_ADDRESS.findall(re.sub(r"-J\s*\S+", "", script))
+    return [address for address in (host, *addresses) if re.fullmatch(r"[\w.-]*\.[\w.-]+", address)]
 
 
 def _describe_login_options(step: YamlMapping) -> list[str]:

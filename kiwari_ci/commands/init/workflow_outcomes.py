@@ -36,7 +36,10 @@ class JobOutcome:
     replaced_by: list[str] = field(default_factory=list)
     not_replaced: list[str] = field(default_factory=list)
     is_kept: bool = False  # it neither builds, tests nor deploys, or the spec calls its workflow
+    kept_because: str = ""  # what it does, where a person may wonder
     needs: list[str] = field(default_factory=list)  # jobs that it waits for and that are replaced
+    needs_deploy: bool = False  # whether one of them deploys
+    gates: list[str] = field(default_factory=list)  # jobs that wait for it and that are replaced
 
     @property
     def is_replaced(self) -> bool:
@@ -44,10 +47,24 @@ class JobOutcome:
         return bool(self.replaced_by) and not self.not_replaced
 
     @property
+    def deploys(self) -> bool:
+        """Whether it deploys an environment of the spec."""
+        return any(place.startswith("environments.") for place in self.replaced_by)
+
+    @property
     def deploys_in_part(self) -> bool:
         """Whether it deploys what the spec deploys, and does more."""
-        deploys = any(place.startswith("environments.") for place in self.replaced_by)
-        return deploys and bool(self.not_replaced)
+        return self.deploys and bool(self.not_replaced)
+
+    def list_lost_gates(self) -> list[str]:
+        """In words, what waits for the job today, and how that can stay."""
+        is_part_of_build_or_deploy = any(not place.endswith(".test") for place in self.replaced_by)
+        if not self.gates or self.needs or self.is_replaced or is_part_of_build_or_deploy:
+            return []
+        return [
+            f"{', '.join(self.gates)}, which is replaced, waits for it today: to keep that, move it to a workflow with "
+            "`workflow_call`, and write `test: {workflow: …}`"
+        ]
 
     def list_parts(self) -> list[str]:
         """What becomes of the job, in words."""
@@ -55,11 +72,17 @@ class JobOutcome:
         if self.replaced_by:
             parts.append(f"replaced by {', '.join(self.replaced_by)}")
         if self.is_kept:
-            parts.append("kept")
+            parts.append(f"kept: it {self.kept_because}" if self.kept_because else "kept")
         elif self.not_replaced:
             parts += [f"not replaced: {self.not_replaced[0]}", *self.not_replaced[1:]]
+        parts += self.list_lost_gates()
         if self.needs and not self.is_replaced:
             parts.append(f"its `needs` must no longer name {', '.join(self.needs)}")
+        if self.needs_deploy and not self.gates and not self.is_replaced:
+            parts.append(
+                "without `needs` it does not wait for the deploy: write its steps under `steps.after_deploy`, or start "
+                "it `on: workflow_run`"
+            )
         return parts
 
 
@@ -99,6 +122,16 @@ def decide_workflow_outcomes(
         for job_outcome in outcome.jobs:
             needs = _get_job(workflows.documents[path], job_outcome.job).get("needs")
             job_outcome.needs = [str(name) for name in as_list(needs) if name in outcome.replaced_jobs]
+            job_outcome.needs_deploy = any(
+                other.deploys and other.job in as_list(needs) for other in outcome.jobs if other.is_replaced
+            )
+            job_outcome.gates = [
+                other.job
+                for other in outcome.jobs
+                if other.replaced_by
+                and "outputs" not in _get_job(workflows.documents[path], job_outcome.job)
+                and job_outcome.job in as_list(_get_job(workflows.documents[path], other.job).get("needs"))
+            ]
     _mark_removable(outcomes)
     return list(outcomes.values())
 
@@ -124,7 +157,7 @@ class _SpecCoverage:
         places = []
         for service in self.services:
             test = service.test
-            if not test or (test.folder, test.lines, test.setup) != (steps.folder, steps.lines, steps.setup):
+            if not test or (test.folder, test.lines, test.setups) != (steps.folder, steps.lines, steps.setups):
                 continue
             for spec in self.specs:
                 for name in spec.built_services:
@@ -180,6 +213,10 @@ def _decide_jobs(workflow: ParsedWorkflow, workflows: DetectedWorkflows, coverag
     for job in workflow.jobs:
         builds = [step for step in workflows.builds if (step.workflow, step.job) == (workflow.path, job.id)]
         tests = [steps for steps in workflows.tests if (steps.workflow, steps.job) == (workflow.path, job.id)]
+        other_deploy = workflows.other_deploys.get((workflow.path, job.id))
+        if other_deploy:
+            outcomes.append(JobOutcome(job.id, job.where, is_kept=True, kept_because=other_deploy))
+            continue
         deploys = [deploy for deploy in workflows.deploys if (deploy.workflow, deploy.job) == (workflow.path, job.id)]
         outcomes.append(_decide_job(job, builds, tests, deploys, effects[job.id], coverage))
     return outcomes
@@ -199,16 +236,27 @@ def _decide_job(
     if not (builds or tests or deploys or bakes or kinds & (_DEPLOY_EFFECTS | _IMAGE_EFFECTS)):
         outcome.is_kept = True
         return outcome
+    told_places: set[str] = {step.where for build in builds for step in build.preparations}
     for build in builds:
         reason = f"the build of {build.dockerfile}, of which no service is made"
         _record(outcome, coverage.find_builds(build), reason)
+        outcome.not_replaced += [
+            f"{step.value} ({step.where}), which `steps.before_build` can do" for step in build.preparations
+        ]
     for steps in tests:
-        _record(outcome, coverage.find_tests(steps), f"the tests ({steps.where})")
+        places = coverage.find_tests(steps)
+        _record(outcome, places, f"the tests ({steps.where})")
+        if places:
+            outcome.not_replaced += [f"{part.value} ({part.where})" for part in steps.dropped]
+            told_places |= {part.where for part in steps.dropped}
     for deploy in deploys:
         _record(outcome, coverage.find_environments(deploy), f"the deploy of {name_environment(deploy) or deploy.job}")
+        if deploy.is_other_server:
+            outcome.not_replaced.append("the deploy of a second server")
     test_steps = {place for steps in tests for place in steps.steps}
     titles = {step.where: step.title for step in job.steps}
-    for effect in _shorten_long_steps([effect for effect in effects if effect.where not in test_steps], titles):
+    other_effects = [effect for effect in effects if effect.where not in test_steps | told_places]
+    for effect in _shorten_long_steps(other_effects, titles):
         _decide_effect(outcome, effect, builds, deploys, coverage)
     for trigger in job.when:
         if trigger.startswith("on the schedule"):
@@ -253,7 +301,7 @@ def _decide_effect(
             outcome.not_replaced.append(f"{effect.note or effect.what} ({effect.where})")
     elif effect.kind == "migrate":
         _record(outcome, coverage.find_migrations(), f"{effect.note} ({effect.where})")
-    elif not (deploys and _copies_compose_file(effect)):
+    elif not (deploys and (_copies_compose_file(effect) or _copies_rendered_env(effect, deploys))):
         outcome.not_replaced.append(f"{effect.note or effect.what} ({effect.where})")
 
 
@@ -262,6 +310,13 @@ def _copies_compose_file(effect: StepEffect) -> bool:
     if "copied to the server" not in effect.note:
         return False
     return any(re.fullmatch(compose_file.COMPOSE_FILE_PATH, name) for name in _FILE_NAME.findall(effect.note))
+
+
+def _copies_rendered_env(effect: StepEffect, deploys: list[DeployJob]) -> bool:
+    """Whether a step copies an env file that the job writes, whose variables the spec or its comments have."""
+    if not any(deploy.rendered_env or deploy.whole_env_files for deploy in deploys):
+        return False
+    return "copied to the server" in effect.note and re.search(r"\.env\b", effect.note) is not None
 
 
 def _get_job(document: YamlDocument, name: str) -> YamlMapping:

@@ -1,0 +1,282 @@
+"""`kiwari-ci init`: what it takes from workflows that build, test and deploy, and what it tells of the rest."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kiwari_ci.commands.init import build_init_result, format_init_result
+from kiwari_ci.commands.init.draft_text import InitResult
+from kiwari_ci.spec_loading.yaml_source import parse_yaml
+from tests.test_init_takeover import DEPLOY, DOCKERFILE, WEB, init, say
+
+SSH_STEP = "{uses: appleboy/ssh-action@v1, with: {host: x, username: y, script: 'cd ~/shop && docker compose up -d'}}"
+
+
+def draft_deploy(folder: Path, job: str, file: str = "deploy.yml") -> tuple[dict[str, Any], InitResult]:
+    """The draft where one job of a workflow builds, and the given one deploys."""
+    workflow = f"{DEPLOY.partition('  deploy:')[0]}{job}"
+    files = {"web/Dockerfile": DOCKERFILE, f".github/workflows/{file}": workflow}
+    for path, text in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    result = build_init_result(folder, "example/shop")
+    data: dict[str, Any] = parse_yaml(result.path, result.text).data
+    return data, result
+
+
+@pytest.mark.parametrize("file", ["ci.yml", "ci-cd.yml", "test-and-deploy.yml", "main.yml", "test.yml"])
+def test_the_name_of_a_file_does_not_decide_whether_a_job_deploys(tmp_path: Path, file: str) -> None:
+    spec, _ = draft_deploy(tmp_path, f"  deploy: {{runs-on: ubuntu-latest, steps: [{SSH_STEP}]}}\n", file)
+    assert spec["environments"]["production"]["takeover"]["workflows"] == [file]
+
+
+def test_a_file_that_names_a_test_server_is_not_production(tmp_path: Path) -> None:
+    spec, _ = draft_deploy(tmp_path, f"  go: {{runs-on: ubuntu-latest, steps: [{SSH_STEP}]}}\n", "deploy-test.yml")
+    assert "takeover" not in spec["environments"]["production"]
+
+
+@pytest.mark.parametrize(
+    ("runs_on", "deploys"),
+    [
+        ("prod-runner", True),
+        ("[self-hosted, prod]", True),
+        ("{labels: [prod-runner]}", True),
+        ("ubuntu-24.04", False),
+        ("blacksmith-4vcpu-ubuntu-2204", False),
+        ("${{ vars.RUNNER }}", False),
+    ],
+)
+def test_compose_on_a_runner_of_ones_own_is_a_deploy(tmp_path: Path, runs_on: str, deploys: bool) -> None:
+    job = f"  deploy:\n    runs-on: {runs_on}\n    steps: [{{run: docker compose up -d}}]\n"
+    spec, _ = draft_deploy(tmp_path, job)
+    assert ("takeover" in spec["environments"]["production"]) is deploys
+
+
+def test_a_push_deploys_only_the_environment_that_it_chooses(tmp_path: Path) -> None:
+    """An input is empty where no person starts the workflow."""
+    choice = "{environment: {type: choice, options: [production, development]}}"
+    on = f"on: {{push: {{branches: [main]}}, workflow_dispatch: {{inputs: {choice}}}}}"
+    workflow = DEPLOY.replace("on: {push: {branches: [main]}}", on)
+    workflow = workflow.replace("environment: production", "environment: ${{ inputs.environment || 'production' }}")
+    files = {".github/workflows/deploy.yml": workflow.replace("COMMAND", "docker compose up -d")}
+    spec, _ = init(tmp_path, files)
+    triggers = {name: each["deploy_on"] for name, each in spec["environments"].items()}
+    assert triggers == {"production": {"push": "main"}, "development": {"dispatch": True}}
+
+
+TRAEFIK_STACK = {
+    "docker-compose.yml": f"services:\n  {WEB}}}\n",
+    "deploy/traefik/docker-compose.yml": "services:\n  traefik: {image: 'traefik:v3.6', ports: ['80:80']}\n"
+    "  crowdsec: {image: 'crowdsecurity/crowdsec:v1.7.8'}\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("on", "step", "reason"),
+    [
+        (
+            "{branches: [main], paths: ['deploy/traefik/**']}",
+            "{uses: appleboy/ssh-action@v1, with: {script: bash deploy.sh}}",
+            "runs when deploy/traefik/** changes, where no service of this spec is",
+        ),
+        (
+            "{branches: [main]}",
+            "{uses: appleboy/ssh-action@v1, "
+            "with: {script: 'docker compose -f deploy/traefik/docker-compose.yml up -d'}}",
+            "deploys deploy/traefik/docker-compose.yml, which has no service of this spec",
+        ),
+        (
+            "{branches: [main]}",
+            "{uses: appleboy/ssh-action@v1, with: {script: 'cd ~/deploy/traefik && docker compose up -d'}}",
+            "deploys deploy/traefik/docker-compose.yml, which has no service of this spec",
+        ),
+        (
+            "{branches: [main]}",
+            "{uses: appleboy/scp-action@v1, with: {source: 'scripts/*', target: '~/scripts'}}",
+            "copies files to the server, and starts nothing",
+        ),
+    ],
+)
+def test_a_workflow_of_another_stack_stays(tmp_path: Path, on: str, step: str, reason: str) -> None:
+    other = f"on: {{push: {on}}}\njobs:\n  deploy:\n    runs-on: ubuntu-latest\n    steps:\n      - {step}\n"
+    spec, result = init(tmp_path, TRAEFIK_STACK | {".github/workflows/traefik.yml": other})
+    production = spec["environments"]["production"]
+    assert production["takeover"]["workflows"] == ["deploy.yml"]
+    assert f".github/workflows/traefik.yml: kept: it {reason}" in format_init_result(result, tmp_path)
+
+
+def test_a_container_of_another_stack_is_no_accessory(tmp_path: Path) -> None:
+    spec, result = init(tmp_path, TRAEFIK_STACK)
+    assert "accessories" not in spec
+    assert "crowdsec (deploy/traefik/docker-compose.yml:3): in a stack of its own, which stays" in say(result)
+
+
+HERE_DOCUMENT = (
+    "          cat <<'EOF' > .env\n          API_URL=${{ secrets.API }}\n          LEVEL=info\n          EOF\n"
+)
+GROUP = "          {\n            echo 'API_URL=${{ secrets.API }}'\n            echo LEVEL=info\n          } >> .env\n"
+ECHO = "          echo \"API_URL=$URL\" > .env\n          printf 'LEVEL=info\\n' | tee -a .env\n"
+
+
+@pytest.mark.parametrize("script", [HERE_DOCUMENT, GROUP, ECHO])
+def test_the_env_file_that_a_deploy_writes_becomes_env(tmp_path: Path, script: str) -> None:
+    write = (
+        f"      - env: {{URL: '${{{{ secrets.API }}}}'}}\n        run: |\n{script}          scp .env d@x:/srv/shop/\n"
+    )
+    job = f"  deploy:\n    runs-on: ubuntu-latest\n    steps:\n{write}      - {SSH_STEP}\n"
+    (tmp_path / "compose.yml").write_text("services: {web: {build: web, env_file: [.env]}}\n")
+    spec, result = draft_deploy(tmp_path, job)
+    assert spec["services"]["web"]["env"] == {"API_URL": {"secret": "API"}, "LEVEL": "info"}
+    assert spec["environments"]["production"]["env_from"] == "github"
+    assert "not replaced" not in format_init_result(result, tmp_path)
+
+
+def test_a_whole_env_file_in_one_secret_is_said(tmp_path: Path) -> None:
+    write = '      - run: echo "${{ secrets.ENV_FILE }}" > .env\n      - run: scp .env d@x:/srv/shop/\n'
+    _, result = draft_deploy(
+        tmp_path, f"  deploy:\n    runs-on: ubuntu-latest\n    steps:\n{write}      - {SSH_STEP}\n"
+    )
+    assert ".github/workflows/deploy.yml:10: secrets.ENV_FILE is a whole env file, whose keys" in say(result)
+
+
+def test_a_password_in_a_written_env_file_is_not_copied(tmp_path: Path) -> None:
+    write = "      - run: echo 'DB_PASSWORD=hunter2hunter2' > .env\n"
+    _, result = draft_deploy(
+        tmp_path, f"  deploy:\n    runs-on: ubuntu-latest\n    steps:\n{write}      - {SSH_STEP}\n"
+    )
+    assert "hunter2" not in result.text
+    assert "DB_PASSWORD: {secret: true}" in result.text
+
+
+def test_one_key_from_two_secrets_is_one_name(tmp_path: Path) -> None:
+    jobs = ""
+    for name in ("a", "b"):
+        write = f"{{run: 'echo \"KEY=${{{{ secrets.KEY_{name.upper()} }}}}\" > .env'}}"
+        jobs += f"  {name}:\n    runs-on: ubuntu-latest\n    environment: {name}\n    steps: [{write}, {SSH_STEP}]\n"
+    spec, result = draft_deploy(tmp_path, jobs)
+    assert spec["services"]["web"]["env"] == {"KEY": {"secret": True}}
+    assert "today KEY_A in .github/workflows/deploy.yml:10, KEY_B in" in result.text
+
+
+def test_two_runners_that_deploy_one_environment_are_two_servers(tmp_path: Path) -> None:
+    jobs = ""
+    for name in ("a", "b"):
+        jobs += f"  deploy-{name}:\n    runs-on: [self-hosted, {name}]\n    environment: production\n"
+        jobs += "    steps: [{run: 'cd /srv/x && docker compose up -d'}]\n"
+    spec, result = draft_deploy(tmp_path, jobs)
+    assert spec["environments"]["production"]["runner"] == ["self-hosted", "a"]
+    summary = format_init_result(result, tmp_path)
+    assert "deploys another server, by [self-hosted, b]: write `host: [one, two]`, or a second" in summary
+    assert "deploy-b: replaced by environments.production; not replaced: the deploy of a second server" in summary
+
+
+def test_two_environments_on_their_own_runners_are_two_hosts(tmp_path: Path) -> None:
+    jobs = ""
+    for name in ("staging", "production"):
+        jobs += f"  deploy-{name}:\n    runs-on: [self-hosted, {name}]\n    environment: {name}\n"
+        jobs += "    steps: [{run: 'cd /srv/x && docker compose up -d'}]\n"
+    spec, _ = draft_deploy(tmp_path, jobs)
+    assert {name: each["host"] for name, each in spec["environments"].items()} == {
+        "staging": "staging",
+        "production": "production",
+    }
+
+
+def test_the_runner_of_all_jobs_is_kept(tmp_path: Path) -> None:
+    workflow = DEPLOY.replace("ubuntu-latest", "[self-hosted, linux]").replace("COMMAND", "docker compose up -d")
+    spec, _ = init(tmp_path, {".github/workflows/deploy.yml": workflow})
+    assert spec["project"]["runner"] == ["self-hosted", "linux"]
+    assert "runner" not in spec["environments"]["production"]
+
+
+def test_another_runner_of_a_build_is_said_once(tmp_path: Path) -> None:
+    workflow = DEPLOY.replace("ubuntu-latest", "builder", 1).replace("COMMAND", "docker compose up -d")
+    build = workflow.partition("steps:\n")[2].partition("\n")[0]
+    workflow = workflow.replace(build, f"{build}\n{build}")
+    _, result = init(tmp_path, {".github/workflows/deploy.yml": workflow})
+    assert say(result).count("run on builder") == 1
+
+
+@pytest.mark.parametrize("path", ["deploy/app-docker-compose.yml", "shop.compose.yaml"])
+def test_a_compose_file_with_a_word_before_its_name_is_read(tmp_path: Path, path: str) -> None:
+    spec, _ = init(tmp_path, {path: f"services:\n  {WEB}, command: [serve]}}\n"}, f"docker compose -f {path} up -d")
+    assert spec["services"]["web"]["command"] == ["serve"]
+
+
+def test_a_deploy_writes_the_name_of_the_image_into_the_env_file(tmp_path: Path) -> None:
+    (tmp_path / "compose.yml").write_text("services: {app: {image: '${REGISTRY}/${IMAGE}:${TAG}', command: [serve]}}\n")
+    names = "'REGISTRY=ghcr.io\\nIMAGE=example/shop-web\\nTAG=latest\\nREST=1\\n'"
+    job = f"  deploy:\n    runs-on: ubuntu-latest\n    steps:\n      - run: printf {names} > .env\n      - {SSH_STEP}\n"
+    spec, result = draft_deploy(tmp_path, job)
+    assert spec["services"]["web"]["command"] == ["serve"]
+    assert ".github/workflows/deploy.yml writes into an env file what no `env` here has: REST" in say(result)
+    assert "REGISTRY" not in say(result)
+
+
+def test_an_argument_of_another_build_is_told(tmp_path: Path) -> None:
+    workflow = DEPLOY.replace("COMMAND", "docker compose up -d")
+    arguments = {"deploy.yml": "prod", "test.yml": "test"}
+    files = {}
+    for name, profile in arguments.items():
+        build = workflow if name == "deploy.yml" else workflow.partition("  deploy:")[0]
+        files[f".github/workflows/{name}"] = build.replace("push: true,", f"push: true, build-args: PROFILE={profile},")
+    spec, result = init(tmp_path, files)
+    assert spec["services"]["web"]["build"]["args"] == {"PROFILE": "prod"}
+    assert "test.yml:6 with PROFILE=test, where here one image serves all environments" in say(result)
+
+
+def test_an_input_of_a_workflow_is_told(tmp_path: Path) -> None:
+    on = "on: {push: {branches: [main]}, workflow_dispatch: {inputs: {skip_tests: {type: boolean}}}}"
+    workflow = DEPLOY.replace("on: {push: {branches: [main]}}", on).replace("COMMAND", "docker compose up -d")
+    _, result = init(tmp_path, {".github/workflows/deploy.yml": workflow})
+    assert ".github/workflows/deploy.yml:1: the input skip_tests, which a person can set" in say(result)
+
+
+def test_two_environments_in_one_folder_are_said(tmp_path: Path) -> None:
+    jobs = "".join(
+        f"  {name}: {{runs-on: ubuntu-latest, environment: {name}, steps: [{SSH_STEP}]}}\n"
+        for name in ("staging", "production")
+    )
+    _, result = draft_deploy(tmp_path, jobs)
+    assert "staging and production are both in ~/shop today" in say(result)
+
+
+def test_a_job_that_uploads_and_looks_is_no_deploy(tmp_path: Path) -> None:
+    script = "du -sh ~/files | cut -f1"
+    copy = "{uses: appleboy/scp-action@v1, with: {source: .}}"
+    steps = f"[{copy}, {{uses: appleboy/ssh-action@v1, with: {{script: '{script}'}}}}]"
+    upload = f"on: workflow_dispatch\njobs:\n  upload:\n    runs-on: ubuntu-latest\n    steps: {steps}\n"
+    spec, _ = init(tmp_path, {".github/workflows/upload.yml": upload})
+    assert spec["environments"]["production"]["takeover"]["workflows"] == ["deploy.yml"]
+
+
+def write_ssh_jobs(environments: list[str]) -> str:
+    """Jobs that deploy to one server each, whose addresses are plain text."""
+    return "".join(
+        f"  deploy-{number}:\n    runs-on: ubuntu-latest\n    environment: {environment}\n"
+        f"    steps: [{{run: 'ssh d@s{number}.example.com \"cd /srv/x && docker compose up -d\"'}}]\n"
+        for number, environment in enumerate(environments)
+    )
+
+
+def test_two_addresses_of_one_environment_are_two_servers(tmp_path: Path) -> None:
+    _, result = draft_deploy(tmp_path, write_ssh_jobs(["production", "production"]))
+    assert "deploys another server, by s1.example.com" in say(result)
+    assert "today it is s0.example.com" in say(result)
+
+
+def test_two_environments_with_an_address_each_have_two_hosts(tmp_path: Path) -> None:
+    spec, _ = draft_deploy(tmp_path, write_ssh_jobs(["staging", "production"]))
+    assert list(spec["hosts"]) == ["staging", "production"]
+
+
+def test_env_files_stay_on_the_host_if_the_deploy_writes_only_a_part(tmp_path: Path) -> None:
+    """With `env_from: github`, a deploy would write the whole file, without the values that only the host has."""
+    (tmp_path / "compose.yml").write_text("services: {web: {build: web, environment: {A: '${A}', B: '${B}'}}}\n")
+    write = "{run: 'echo \"A=${{ secrets.OTHER }}\" >> .env'}"
+    job = f"  deploy:\n    runs-on: ubuntu-latest\n    steps: [{write}, {SSH_STEP}]\n"
+    spec, result = draft_deploy(tmp_path, job)
+    assert "env_from" not in spec["environments"]["production"]
+    assert spec["services"]["web"]["env"] == {"A": {"secret": True}, "B": {"secret": True}}
+    assert "but not B: keep them on the host, or write `env_from: github`" in say(result)
