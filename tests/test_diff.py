@@ -83,6 +83,11 @@ def test_an_empty_folder_gets_all_of_it(tmp_path: Path) -> None:
 def first_comparison(tmp_path: Path, spec: str, **files: str) -> str:
     """The text of the first comparison; `files` are hand-written, by the last part of their paths."""
     paths = {"deploy": ".github/workflows/deploy.yml", "compose": "compose.prod.yml", "example": ".env.example"}
+    return first_comparison_with(tmp_path, spec, {paths[name]: text for name, text in files.items()})
+
+
+def first_comparison_with(tmp_path: Path, spec: str, files: dict[str, str]) -> str:
+    """The text of the first comparison with hand-written files, by their paths."""
     path = tmp_path / "shop.yaml"
     if "pull_requests" not in spec:
         spec = "project: {name: shop, repository: example/shop}\n" + spec
@@ -90,7 +95,7 @@ def first_comparison(tmp_path: Path, spec: str, **files: str) -> str:
         spec = f"hosts: {{vps: {{}}}}\n{spec}"
     path.write_text(spec)
     plan, generated = generator.generate_files(path)
-    before = FileSet("before", {paths[name]: text for name, text in files.items()})
+    before = FileSet("before", files)
     after = {name: file.text for name, file in generated.items()}
     return report.format_diff_text(compare.compare_pipelines(before, plan, after, before), "shop.yaml")
 
@@ -322,6 +327,56 @@ def test_a_container_of_docker_run_is_replaced_only_under_its_name(tmp_path: Pat
     text = first_comparison(tmp_path, WEB % "" + LIVE, deploy=deploy % "shop-web")
     after_the_merge = lines_of_part(text, PART_TITLES["after"])
     assert any("it runs on beside the new ones until you stop it" in line for line in after_the_merge)
+
+
+def test_a_volume_that_stays_the_same_is_not_called_left_behind(tmp_path: Path) -> None:
+    """Its name in Docker counts, and not the key in either file."""
+    spec = """
+services: {web: {port: 80, volumes: ['data:/data'], environment: {PORT: "3000"}}}
+accessories: {db: {image: 'mysql:9', volumes: ['db-data:/var/lib/mysql']}}
+environments: {live: {deploy_on: {push: main}, stack: shop, volumes: {db-data: db-data-dev}}}
+"""
+    compose = """
+name: shop
+services:
+  web: {image: ghcr.io/example/shop-web, volumes: ['data:/data'], environment: {PORT: 3000}}
+  db: {image: 'mysql:9', volumes: ['db-data-dev:/var/lib/mysql']}
+volumes: {data: {driver: local}, db-data-dev: {external: true}}
+"""
+    text = first_comparison(tmp_path, spec, compose=compose, deploy=DEPLOY % "")
+    for words_of_a_change in ("stays behind", "start empty", "created by Compose", "`data`", "db-data", "`PORT`"):
+        assert words_of_a_change not in text
+    text = first_comparison(tmp_path, spec, compose=compose.replace("db-data-dev", "db-data"), deploy=DEPLOY % "")
+    assert "  ! live: volume `db-data` is now `db-data-dev`, which must exist on the server; the data of" in text
+    text = first_comparison(tmp_path, spec, compose=compose.replace("data: {driver: local}", "data: {name: other}"))
+    assert "  ! live: volume `data` is now created by Compose, empty; the data of the former one stays behind" in text
+
+
+def test_a_health_check_of_a_port_is_named_as_a_person_would_try_it(tmp_path: Path) -> None:
+    text = first_comparison(tmp_path, WEB % ", health: {by: tcp}" + LIVE, compose=COMPOSE, deploy=DEPLOY % "")
+    assert "check that these answer, for a new container serves only when it does: `shop-web-live:80` (TCP)\n" in text
+
+
+def test_a_process_of_today_is_followed_by_the_one_that_the_takeover_names(tmp_path: Path) -> None:
+    """The image of today is a variable, and the container has another name."""
+    spec = "services: {web: {port: 80}, worker: {image_of: web, command: [work]}}\n"
+    spec += LIVE.replace("deploy_on", "takeover: {containers: {web: x_web, worker: x_%s}}, deploy_on")
+    service = "  %s: {image: '${REGISTRY}/${NAME}', container_name: x_%s}\n"
+    compose = f"services:\n{service}{service}"
+    for key in ("worker", "queue"):
+        text = first_comparison(tmp_path, spec % key, compose=compose % ("web", "web", key, key))
+        assert f"live (worker): container `x_{key}` renamed `shop-worker-live`" in text
+        assert "is not in the stack" not in text and "keep `compose.prod.yml`" not in text
+
+
+def test_a_filter_that_becomes_wider_is_one_line(tmp_path: Path) -> None:
+    deploy = DEPLOY.replace("branches: [main]}, pull", "branches: [main], paths: %s}, pull", 1)
+    spec = WEB % ", paths: [web/**, packages/**]" + LIVE
+    text = first_comparison(tmp_path, spec, compose=COMPOSE, deploy=deploy % ("[packages/ui/**, 'web/**']", ""))
+    assert "    web: filter matches all of `packages/**`, no longer only `packages/ui/**`  [" in text
+    assert "no longer matches" not in text and "now also matches `packages" not in text
+    text = first_comparison(tmp_path, spec, compose=COMPOSE, deploy=deploy % ("['**']", ""))
+    assert "    web: filter only matches `web/**`, `packages/**`, " in text and "no longer all of `**`" in text
 
 
 # Later pull requests

@@ -343,7 +343,7 @@ def _normalize_attribute(table: YamlMapping, name: str) -> Any:
     """Lists where order says nothing become mappings: two ways to write one thing are one."""
     value = table[name]
     if name in ("environment", "labels", "annotations", "extra_hosts", "sysctls"):
-        return {key: entry for key, entry, _ in table.iter_key_values(name)}
+        return {key: _normalize_pair_value(entry) for key, entry, _ in table.iter_key_values(name)}
     if name in ("networks", "depends_on") and isinstance(value, dict):
         return {key: _unwrap_single_key(entry) for key, entry in value.items()}
     if name in ("networks", "depends_on", "configs", "secrets"):
@@ -363,6 +363,11 @@ def _normalize_attribute(table: YamlMapping, name: str) -> Any:
     if name == "healthcheck" and isinstance(value, dict):
         return {key: _normalize_healthcheck_entry(key, entry) for key, entry in value.items()}
     return value
+
+
+def _normalize_pair_value(value: Any) -> Any:
+    """A number or a truth value as the text that a container gets; a key without a value stays as it is."""
+    return format_scalar(value) if isinstance(value, bool | int | float) else value
 
 
 def _split_words(command: str) -> list[str] | str:

@@ -129,7 +129,8 @@ def _pair_stacks(
         examples = [example for example in new.examples.values() if example.folder == after.folder]
         keys = frozenset(key for example in examples for key in example.values) | _list_planned_keys(plan, subject)
         project_today = _find_project_today(before, after, old_roles.deploys.get(subject, []), plan)
-        pairs.append(StackPair(subject, before, after, keys, project_today))
+        successors = {} if before.generated else _map_successors(plan, after)
+        pairs.append(StackPair(subject, before, after, keys, project_today, successors))
     return pairs
 
 
@@ -146,6 +147,14 @@ def _describe_new_folder(pair: StackPair) -> PipelineChange:
         summary=COPY_FOLDERS,
         item=as_inline_code(folder),
     )
+
+
+def _map_successors(plan: Plan, after: ComposeProject) -> dict[str, str]:
+    """The containers of a stack by those of today that they follow, as `takeover` in the spec has them."""
+    containers = [
+        container for takeover in plan.takeovers if takeover.stack == after.name for container in takeover.containers
+    ]
+    return {container.today: container.container for container in containers}
 
 
 def _list_planned_keys(plan: Plan, environment: str) -> frozenset[str]:

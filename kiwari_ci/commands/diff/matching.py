@@ -46,11 +46,15 @@ class _StackCandidate(NamedTuple):
 
 @dataclass
 class NameMatches:
-    """Names of the spec: image repository → service, container → service, name of a stack → environment."""
+    """Names of the spec: image repository → service, container → service, name of a stack → environment.
+
+    `taken_over` are the containers of today that `takeover` in the spec names, by environment.
+    """
 
     images: dict[str, str] = field(default_factory=dict)
     containers: dict[str, str] = field(default_factory=dict)
     stacks: dict[str, str] = field(default_factory=dict)
+    taken_over: dict[str, set[str]] = field(default_factory=dict)
 
     def environment(self, stack: str) -> str:
         """The environment of a stack; a stack of none, as a database's, is called by its own name."""
@@ -87,6 +91,10 @@ def get_planned_names(plan: Plan) -> NameMatches:
         names.stacks[stack.name] = stack.environment
         for instance in stack.instances:
             names.containers[instance.container] = instance.service
+    for takeover in plan.takeovers:
+        names.taken_over[takeover.environment] = {container.today for container in takeover.containers}
+        for container in takeover.containers:
+            names.containers.setdefault(container.today, container.name)
     built = [*(workflow.images for workflow in plan.workflows), *(promotion.builds for promotion in plan.promotions)]
     for source in (image.source for images in built for image in images):
         names.images.setdefault(parse_image_repository(source.repository), source.service)
@@ -181,7 +189,7 @@ def _match_container(service: ComposeService, names: NameMatches, planned_names:
         service_name = names.images.get(parse_image_repository(service.image))
         if service_name and service.key in planned_names.containers.values():
             service_name = service.key  # one of several services that run the image
-    if not service_name and service.key in planned_names.images.values():
+    if not service_name and service.key in {*planned_names.images.values(), *planned_names.containers.values()}:
         service_name = service.key
     if service_name and container_name not in names.containers:
         names.containers[container_name] = service_name
