@@ -369,6 +369,27 @@ def test_a_process_of_today_is_followed_by_the_one_that_the_takeover_names(tmp_p
         assert "is not in the stack" not in text and "keep `compose.prod.yml`" not in text
 
 
+def test_the_compose_file_that_the_deploy_names_is_compared(tmp_path: Path) -> None:
+    """Another file has the same container, in the same folder, whose name is the name of both projects."""
+    database = "db: {image: 'postgres:17', container_name: shop-db%s}"
+    files = {
+        "infra/compose.dev.yml": "services: {%s}\n" % (database % ", ports: ['5432:5432']"),
+        "infra/compose.prod.yml": "services:\n  web: {image: ghcr.io/example/shop-web, container_name: shop-web}\n"
+        f"  {database % ''}\n",
+        ".github/workflows/deploy.yml": DEPLOY % "",
+    }
+    spec = WEB % "" + "accessories: {db: {image: 'postgres:17'}}\n"
+    spec += LIVE.replace("deploy_on", "containers: {web: shop-web, db: shop-db}, deploy_on")
+    text = first_comparison_with(tmp_path, spec, files)
+    assert "5432" not in text and "new container `" not in text and "a second one" not in text
+    assert "these Compose files stay as they are, and no deploy reads them: `infra/compose.dev.yml`" in text
+    text = first_comparison_with(tmp_path, spec.replace(", db: shop-db", ""), files)
+    renamed = (
+        "  ! live (shop-db-live): container `shop-db` renamed `shop-db-live`: a deploy starts a second one beside it"
+    )
+    assert any(line.startswith(renamed) for line in lines_of_part(text, PART_TITLES["before"]))
+
+
 def test_a_filter_that_becomes_wider_is_one_line(tmp_path: Path) -> None:
     deploy = DEPLOY.replace("branches: [main]}, pull", "branches: [main], paths: %s}, pull", 1)
     spec = WEB % ", paths: [web/**, packages/**]" + LIVE

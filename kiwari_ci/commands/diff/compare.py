@@ -97,7 +97,10 @@ def _compare_snapshots(
             yield from other_changes.find_other_changes(old_document, workflow.parsed.document, explained)
     yield from _find_unpaired_workflows(old, new, old_roles.involved() | new_roles.involved())
     remaining_roles = _assign_handwritten_responsibilities(remaining, new, planned_names)
-    yield from remaining_files.find_remaining_files(old, new, remaining, old_roles, remaining_roles, names)
+    compared_paths = {pair.before.path for pair in pairs}
+    yield from remaining_files.find_remaining_files(
+        old, new, remaining, old_roles, remaining_roles, names, compared_paths
+    )
 
 
 def _assign_handwritten_responsibilities(
@@ -122,7 +125,10 @@ def _pair_stacks(
     pairs = []
     for after in new.stacks.values():
         subject = planned_names.environment(after.name)
-        candidates = [stack for stack in old.stacks.values() if _is_same_stack(stack, after, subject, names)]
+        is_environment = after.name in planned_names.stacks
+        candidates = [
+            stack for stack in old.stacks.values() if _is_same_stack(stack, after, subject, names, is_environment)
+        ]
         if not candidates:
             continue
         before = next((stack for stack in candidates if stack.path == after.path), candidates[0])
@@ -192,11 +198,17 @@ def _find_project_today(
     return project if re.fullmatch(r"[a-z0-9][a-z0-9_-]*", project) else ""
 
 
-def _is_same_stack(before: ComposeProject, after: ComposeProject, subject: str, names: NameMatches) -> bool:
+def _is_same_stack(
+    before: ComposeProject, after: ComposeProject, subject: str, names: NameMatches, is_environment: bool
+) -> bool:
+    """Whether a stack becomes another one; the Compose file of an environment is chosen by `match_names`.
+
+    The folder's name is the name of a hand-written stack, so several files of a folder share it.
+    """
     if before.path == after.path:
         return True
-    environment = names.stacks.get(before.path) or names.stacks.get(before.name)
-    return environment == subject if environment else _is_same_database(before, after)
+    environment = names.stacks.get(before.name if before.generated else before.path)
+    return environment == subject if environment or is_environment else _is_same_database(before, after)
 
 
 def _is_same_database(before: ComposeProject, after: ComposeProject) -> bool:

@@ -118,13 +118,11 @@ class ContainerComparison:
         old, new = self.before.container, self.after.container
         if old and new and old != new:
             message = f"container {as_inline_code(old)} renamed {as_inline_code(new)}: {self._describe_old_container()}"
-            where, is_dangerous = self.where("container_name"), not self._is_accessory()
-            yield PipelineChange("", message, True, where, ((old, new),), stage="after", is_dangerous=is_dangerous)
+            yield self._describe_renamed_container(message, old, new)
         elif new and not old and not re.fullmatch(rf"[a-z0-9][a-z0-9_-]*-{re.escape(self.before.key)}-1", new):
             message = f"its container is called {as_inline_code(new)} now, and no longer by Compose's own name: "
             message += self._describe_old_container()
-            where, is_dangerous = self.where("container_name"), not self._is_accessory()
-            yield PipelineChange("", message, True, where, (("", new),), stage="after", is_dangerous=is_dangerous)
+            yield self._describe_renamed_container(message, "", new)
         elif old and not new:
             message = f"its container {as_inline_code(old)} has no name of its own any more: "
             message += "the old one must be removed by hand"
@@ -134,13 +132,20 @@ class ContainerComparison:
             message += "others reach it by that name"
             yield PipelineChange("", message, True, self.after.where, ((self.before.key, self.after.key),))
 
+    def _describe_renamed_container(self, message: str, old: str, new: str) -> PipelineChange:
+        """A deploy starts an accessory under its new name at once, and a service's old container serves until then."""
+        stage: Stage = "before" if self._is_accessory() else "after"
+        return PipelineChange(
+            "", message, True, self.where("container_name"), ((old, new),), stage=stage, is_dangerous=True
+        )
+
     def _is_accessory(self) -> bool:
         return "deploy.accessory" in as_dict(self.after.attributes.get("labels"))
 
     def _describe_old_container(self) -> str:
         """What becomes of the container with the old name."""
         if self._is_accessory():
-            return "the old one must be removed by hand"
+            return "a deploy starts a second one beside it: stop the old one first, for two must not use the same data"
         if compose_file.find_service_domains(self.after):
             return "both serve until you stop the old one by hand"
         if as_dict(self.after.attributes.get("labels")).get("deploy.health"):

@@ -14,11 +14,15 @@ from kiwari_ci.plan_model import Plan
 from kiwari_ci.planning.pull_requests import WORKFLOW_PATH as PULL_REQUESTS_PATH
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.compose_file import ComposeProject, ComposeService
+from kiwari_ci.readers.compose_of_today import (
+    DEFAULT_FILE_NAMES,
+    ComposeFileOfToday,
+    DeployedEnvironment,
+    choose_compose_file,
+)
 from kiwari_ci.readers.image_reference import parse_image_repository
 from kiwari_ci.readers.step_effects import StepEffect
 from kiwari_ci.readers.workflow import ParsedJob
-
-_DEFAULT_COMPOSE_NAMES = ("docker-compose.yml", "docker-compose.yaml", "compose.yml", "compose.yaml")
 
 
 class ResponsibleJob(NamedTuple):
@@ -27,21 +31,6 @@ class ResponsibleJob(NamedTuple):
     workflow: WorkflowWithEffects
     job: ParsedJob
     effect: StepEffect
-
-
-class _StackCandidate(NamedTuple):
-    """A compose file that may be the stack of an environment, and the signs for it, the strongest first."""
-
-    is_exact_match: bool
-    is_named: bool  # by a deploy
-    stands_alone: bool  # for one kind of environment, and complete without another file
-    is_deployed: bool  # because it has the usual name, too
-    known_services: int
-    stack: ComposeProject
-
-    def rank(self) -> tuple[bool, bool, bool, bool, int]:
-        """The signs, in the order in which candidates are compared."""
-        return self.is_exact_match, self.is_named, self.stands_alone, self.is_deployed, self.known_services
 
 
 @dataclass
@@ -199,29 +188,58 @@ def _match_stacks(
     before: PipelineSnapshot, after: PipelineSnapshot, names: NameMatches, planned_names: NameMatches
 ) -> None:
     """For each environment the likeliest compose file: by name or containers, else the one that a deploy names."""
-    candidates: dict[str, list[_StackCandidate]] = {}
+    candidates: dict[str, list[ComposeFileOfToday]] = {}
     for stack in before.stacks.values():
         if stack.generated or stack.name in names.stacks:
             continue
-        exact_match = _match_stack_exactly(stack, after, planned_names)
-        environment = exact_match or _guess_stack_environment(stack, before, names, planned_names)
+        environment = _match_stack_exactly(stack, after, planned_names)
+        if not environment:
+            environment = _guess_stack_environment(stack, before, names, planned_names)
         if environment:
-            service_names = [names.service(stack, service) for service in stack.services.values()]
-            known_services = sum(name in planned_names.images.values() for name in service_names)
-            candidate = _StackCandidate(
-                bool(exact_match),
-                _is_used_by_deploy(stack, before, must_be_named=True),
-                _stands_alone(stack),
-                _is_used_by_deploy(stack, before),
-                known_services,
-                stack,
-            )
-            candidates.setdefault(environment, []).append(candidate)
-    for environment, stacks in candidates.items():
-        stack = max(stacks, key=_StackCandidate.rank).stack
-        names.stacks[stack.path] = environment
-        if stack.folder:
-            names.stacks[stack.name] = environment
+            candidates.setdefault(environment, []).append(_describe_file(stack, names, planned_names))
+    for environment, files in candidates.items():
+        file = choose_compose_file(files, _describe_environment(environment, before, after, planned_names))
+        if file:
+            stack = before.stacks[file.path]
+            names.stacks[stack.path] = environment
+            if stack.folder:
+                names.stacks[stack.name] = environment
+
+
+def _describe_file(stack: ComposeProject, names: NameMatches, planned_names: NameMatches) -> ComposeFileOfToday:
+    service_names = [names.service(stack, service) for service in stack.services.values()]
+    return ComposeFileOfToday(
+        stack.path,
+        is_complete=all({"image", "build"} & service.table.keys() for service in stack.services.values()),
+        containers=frozenset(_collect_container_names([stack])),
+        known_services=sum(name in planned_names.images.values() for name in service_names),
+    )
+
+
+def _describe_environment(
+    environment: str, before: PipelineSnapshot, after: PipelineSnapshot, planned_names: NameMatches
+) -> DeployedEnvironment:
+    """What is known of an environment: which files its deploys name, and the containers that it has and had."""
+    kind = vocabulary.classify_environment(environment)
+    files_of_deploys = [
+        effect.what.split("\n")[1:]
+        for workflow in before.workflows.values()
+        for job, effect in workflow.effects
+        if effect.kind == "deploy" and _may_deploy_to(job, environment, kind)
+    ]
+    stacks = [stack for stack in after.stacks.values() if planned_names.environment(stack.name) == environment]
+    return DeployedEnvironment(
+        kind,
+        named_files=frozenset(file.rpartition("/")[2] for files in files_of_deploys for file in files),
+        takes_default_file=any(not files for files in files_of_deploys),
+        containers=frozenset(_collect_container_names(stacks) | planned_names.taken_over.get(environment, set())),
+    )
+
+
+def _may_deploy_to(job: ParsedJob, environment: str, kind: str) -> bool:
+    """Whether a job that deploys does so to an environment, or does not say to which kind."""
+    job_kind = vocabulary.classify_environment(job.environment) or vocabulary.classify_environment(job.id)
+    return job.environment == environment or job_kind in ("", kind)
 
 
 def _match_stack_exactly(stack: ComposeProject, after: PipelineSnapshot, planned_names: NameMatches) -> str:
@@ -231,8 +249,13 @@ def _match_stack_exactly(stack: ComposeProject, after: PipelineSnapshot, planned
         if new_stack.path == stack.path or (stack.folder and new_stack.name == stack.name):
             return planned_names.environment(new_stack.name)
     containers = _collect_container_names([stack])
-    shared = [new_stack for new_stack in new_stacks if containers & _collect_container_names([new_stack])]
-    return planned_names.environment(shared[0].name) if len(shared) == 1 else ""
+    shared = {
+        planned_names.environment(new_stack.name)
+        for new_stack in new_stacks
+        if containers & _collect_container_names([new_stack])
+    }
+    shared |= {name for name, taken_over in planned_names.taken_over.items() if containers & taken_over}
+    return shared.pop() if len(shared) == 1 else ""
 
 
 def _guess_stack_environment(
@@ -287,26 +310,14 @@ def find_replaced_jobs(workflow: WorkflowWithEffects, roles: Responsibilities, s
 def is_deploy_of_file(effect: StepEffect, file_name: str) -> bool:
     """Whether a deploy reads a Compose file of this name: it names it, or names none and takes the default."""
     files = [path.rpartition("/")[2] for path in effect.what.split("\n")[1:]]
-    return file_name in (files or _DEFAULT_COMPOSE_NAMES)
+    return file_name in (files or DEFAULT_FILE_NAMES)
 
 
-def _is_used_by_deploy(stack: ComposeProject, snapshot: PipelineSnapshot, *, must_be_named: bool = False) -> bool:
-    """Whether a deploy reads a compose file: one that names it or, unless it must be named, one that names none."""
+def _is_used_by_deploy(stack: ComposeProject, snapshot: PipelineSnapshot) -> bool:
+    """Whether a deploy reads a Compose file: one that names it, or one that names none and takes the default."""
     name = stack.path.rpartition("/")[2]
-    for workflow in snapshot.workflows.values():
-        for _, effect in workflow.effects:
-            names_a_file = "\n" in effect.what
-            if effect.kind == "deploy" and is_deploy_of_file(effect, name) and (names_a_file or not must_be_named):
-                return True
-    return False
-
-
-def _stands_alone(stack: ComposeProject) -> bool:
-    """Whether a compose file is for one kind of environment, and each of its services has an image or a build."""
-    kind = vocabulary.classify_environment(stack.path)
-    if kind not in (vocabulary.PRODUCTION, vocabulary.STAGING):
-        return False
-    return all({"image", "build"} & service.table.keys() for service in stack.services.values())
+    effects = [effect for workflow in snapshot.workflows.values() for _, effect in workflow.effects]
+    return any(effect.kind == "deploy" and is_deploy_of_file(effect, name) for effect in effects)
 
 
 def guess_environment(text: str, planned_names: NameMatches) -> str:

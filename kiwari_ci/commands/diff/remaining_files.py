@@ -43,10 +43,12 @@ def find_remaining_files(
     old_roles: Responsibilities,
     remaining_roles: Responsibilities,
     names: NameMatches,
+    compared_paths: set[str],
 ) -> Iterator[PipelineChange]:
     """Report hand-written files that would still build or deploy, and what they did that nothing does any more.
 
     `remaining` are the files that nobody deletes, and `remaining_roles` those of the hand-written ones among them.
+    `compared_paths` are the Compose files that were compared with generated ones.
     """
     is_first_generation = not before.generated
     still_done = collect_effects(after)
@@ -91,7 +93,7 @@ def find_remaining_files(
                 if not (change.is_dangerous and _has_migrations(after)):
                     yield change
     if is_first_generation:
-        yield from _find_unused_compose_files(before, after, names)
+        yield from _find_unused_compose_files(before, after, compared_paths)
 
 
 def _find_image_cleanups(workflow: WorkflowWithEffects) -> Iterator[PipelineChange]:
@@ -182,12 +184,12 @@ def _find_lost_effects(
 
 
 def _find_unused_compose_files(
-    before: PipelineSnapshot, after: PipelineSnapshot, names: NameMatches
+    before: PipelineSnapshot, after: PipelineSnapshot, compared_paths: set[str]
 ) -> Iterator[PipelineChange]:
+    """Report the hand-written Compose files that no generated stack replaces."""
     for path, stack in before.stacks.items():
         is_replaced = stack.generated or path in after.stacks
-        is_matched = stack.path in names.stacks or stack.name in names.stacks
-        if not is_replaced and not is_matched:
+        if not is_replaced and path not in compared_paths:
             message = f"{as_inline_code(path)} stays as it is, and no deploy reads it ({format_names(stack.services)})"
             yield PipelineChange(
                 HANDWRITTEN_FILES,

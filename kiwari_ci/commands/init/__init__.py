@@ -11,6 +11,7 @@ from pathlib import Path
 from kiwari_ci import generator
 from kiwari_ci.commands.init import draft_text, extend_spec, spec_draft
 from kiwari_ci.commands.init.collect import collect_findings
+from kiwari_ci.commands.init.compose_choice import put_deployed_files_first
 from kiwari_ci.commands.init.compose_files import leave_out_base_files, read_compose_files
 from kiwari_ci.commands.init.dockerfiles import ImageDetection, detect_images
 from kiwari_ci.commands.init.draft_text import CommentedMapping, InitResult
@@ -47,6 +48,7 @@ def build_init_result(folder: Path, slug: str | None = None) -> InitResult:
         identity = _detect_slug_and_branch(folder, repository, slug_of_spec)
     compose_files = read_compose_files(repository)
     workflows = read_workflows(repository)
+    put_deployed_files_first(compose_files, workflows)
     unused_files = leave_out_base_files(compose_files, workflows.join_texts()) if workflows.deploys else {}
     images = detect_images(repository, compose_files, workflows, has_spec=bool(existing_specs))
     if not images.images:

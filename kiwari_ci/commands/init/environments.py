@@ -62,7 +62,7 @@ def detect_environments(
             continue
         started_by = SourcedValue(job.started_by.rpartition("/")[2], job.where)
         if name not in environments:
-            environments[name] = DetectedEnvironment(name, _classify_deploy_job(job) or PRODUCTION, job.where)
+            environments[name] = DetectedEnvironment(name, classify_deploy_job(job) or PRODUCTION, job.where)
         environment = environments[name]
         first_job = first_jobs.setdefault(name, job)
         if first_job.started_by != job.started_by and _differs_from(first_job, job):
@@ -87,13 +87,14 @@ def _differs_from(first_job: DeployJob, job: DeployJob) -> bool:
 
 def name_environment(job: DeployJob) -> str:
     """The name in the spec of what a job deploys; empty for what is only for development."""
-    kind = _classify_deploy_job(job)
+    kind = classify_deploy_job(job)
     if kind == vocabulary.DEVELOPMENT and not job.name:
         return ""
     return vocabulary.slugify(job.name) or _DEFAULT_NAMES.get(kind, PRODUCTION)
 
 
-def _classify_deploy_job(job: DeployJob) -> str:
+def classify_deploy_job(job: DeployJob) -> str:
+    """The kind of environment that a job deploys; empty if nothing says it."""
     return vocabulary.classify_environment(job.name) or vocabulary.classify_environment(job.description)
 
 

@@ -61,6 +61,8 @@ _COMPOSE_PROJECT_OPTION = re.compile(
     + UNKNOWN_TEXT
     + "-])"
 )
+_COMPOSE_COMMAND = re.compile(r"docker[ -]compose\b[^\n;&|]{0,500}")
+_COMPOSE_FILE_OPTION = re.compile(r"\s(?:-f|--file)[ =][\"']?([\w./-]+\.ya?ml)(?![\w.$" + UNKNOWN_TEXT + "-])")
 _CHANGE_DIRECTORY = re.compile(r"\bcd\s+[\"']?(~?/[\w./-]+)(?![\w./$" + UNKNOWN_TEXT + "-])")
 
 _FOLDER_IN_HOME = re.compile(r"(?:set [-\w ]+\s+)?cd\s+[\"']?(\w[\w./-]*)(?=[\"']?\s*($|\n|&&|;))")
@@ -135,6 +137,7 @@ class DeployJob:
     settings: dict[str, tuple[str, str]] = field(default_factory=dict)  # role: secret or variable, its name
     folders: list[SourcedValue] = field(default_factory=list)
     projects: list[SourcedValue] = field(default_factory=list)  # that its Compose commands name
+    compose_files: list[SourcedValue] = field(default_factory=list)  # that its Compose commands name
     notes: list[str] = field(default_factory=list)  # what a person should know of it
 
 
@@ -435,6 +438,9 @@ class WorkflowJobReader:
             deploy.folders.append(SourcedValue(folder.rstrip("/"), self.where))
         for project in _COMPOSE_PROJECT_OPTION.findall(self._substitute_in_script(scripts)):
             deploy.projects.append(SourcedValue(project, self.where))
+        for command in _COMPOSE_COMMAND.findall(self._substitute_in_script(scripts)):
+            for file in _COMPOSE_FILE_OPTION.findall(command):
+                deploy.compose_files.append(SourcedValue(file, self.where))
         self.workflows.container_options += self._describe_container_options()
         self.workflows.deploys.append(deploy)
 
