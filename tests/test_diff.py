@@ -390,6 +390,53 @@ def test_the_compose_file_that_the_deploy_names_is_compared(tmp_path: Path) -> N
     assert any(line.startswith(renamed) for line in lines_of_part(text, PART_TITLES["before"]))
 
 
+OTHER_IMAGE = """
+on: {push: {branches: [main]}}
+jobs:
+  build:
+    runs-on: ubuntu-latest
+    steps:
+      - run: docker build -t ${{ secrets.REPO }}/spring-app:%s %s && docker push ${{ secrets.REPO }}/spring-app:%s
+  deploy:
+    needs: build%s
+    runs-on: [self-hosted, vps]
+    steps: [{run: %s}]
+"""
+LIVE_BY_NAMED_WORKFLOW = LIVE.replace("deploy_on", "takeover: {workflows: [deploy.yml]}, deploy_on")
+COMPOSE_UP = "cd /srv/x && docker compose up -d"
+
+
+@pytest.mark.parametrize(
+    ("folder", "environment", "command", "live", "words_of_line"),
+    [
+        ("web", "", COMPOSE_UP, LIVE, "would deploy `live`, push the image of `web` a second time"),
+        ("other", "\n    environment: live", COMPOSE_UP, LIVE, "would deploy `live` a second time"),
+        ("other", "", COMPOSE_UP, LIVE_BY_NAMED_WORKFLOW, "would deploy `live` a second time"),
+        ("other", "", "/srv/x/update", LIVE_BY_NAMED_WORKFLOW, "would deploy `live` a second time"),
+        ("other", "", COMPOSE_UP, LIVE, "deploys `x` (on push to `main`), and no file shows whether that is `live`"),
+    ],
+)
+def test_a_workflow_deploys_whatever_the_image_is_called(
+    folder: str, environment: str, command: str, live: str, words_of_line: str, tmp_path: Path
+) -> None:
+    deploy = OTHER_IMAGE % ("v1", folder, "v1", environment, command)
+    text = first_comparison(tmp_path, WEB % "" + live, deploy=deploy)
+    lines = [line for line in lines_of_part(text, PART_TITLES["before"]) if "deploy.yml" in line]
+    assert len(lines) == 1 and lines[0].startswith(f"  ! `.github/workflows/deploy.yml` {words_of_line}")
+
+
+def test_a_workflow_that_deploys_something_else_is_not_suspected(tmp_path: Path) -> None:
+    """The spec names the workflows of each environment, or the deploy reads a file of something else."""
+    grafana = {"monitoring/compose.yml": "services: {grafana: {image: grafana/grafana}}\n"}
+    other_workflow = LIVE.replace("deploy_on", "takeover: {workflows: [cd.yml]}, deploy_on")
+    cases = [(COMPOSE_UP, other_workflow, {}), ("cd /srv/x && docker compose -f compose.yml up -d", LIVE, grafana)]
+    for command, live, files in cases:
+        deploy = OTHER_IMAGE % ("v1", "other", "v1", "", command)
+        text = first_comparison_with(tmp_path, WEB % "" + live, {".github/workflows/deploy.yml": deploy, **files})
+        assert "  !" not in text
+        assert "`.github/workflows/deploy.yml` stays as it is (on push to `main`); it deploys `x`, which is no" in text
+
+
 def test_a_filter_that_becomes_wider_is_one_line(tmp_path: Path) -> None:
     deploy = DEPLOY.replace("branches: [main]}, pull", "branches: [main], paths: %s}, pull", 1)
     spec = WEB % ", paths: [web/**, packages/**]" + LIVE

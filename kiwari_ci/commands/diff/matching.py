@@ -37,13 +37,15 @@ class ResponsibleJob(NamedTuple):
 class NameMatches:
     """Names of the spec: image repository → service, container → service, name of a stack → environment.
 
-    `taken_over` are the containers of today that `takeover` in the spec names, by environment.
+    `taken_over` are the containers of today that `takeover` in the spec names, by environment, and `workflows` the file
+    names of the workflows that deploy the environment today.
     """
 
     images: dict[str, str] = field(default_factory=dict)
     containers: dict[str, str] = field(default_factory=dict)
     stacks: dict[str, str] = field(default_factory=dict)
     taken_over: dict[str, set[str]] = field(default_factory=dict)
+    workflows: dict[str, set[str]] = field(default_factory=dict)
 
     def environment(self, stack: str) -> str:
         """The environment of a stack; a stack of none, as a database's, is called by its own name."""
@@ -57,15 +59,17 @@ class NameMatches:
 
 @dataclass
 class Responsibilities:
-    """Who builds and who deploys, by service and by environment; `unknown` deploys to an environment without a name.
+    """Who builds and who deploys, by service and by environment; `others` deploy to no environment of the spec.
 
-    `pull_requests`: by service, the generated workflow that tests it before the merge, and pushes no image.
+    `unclear`: by environment, the jobs that may deploy it, because nothing shows what they deploy. `pull_requests`: by
+    service, the generated workflow that tests it before the merge, and pushes no image.
     """
 
     builds: dict[str, list[ResponsibleJob]] = field(default_factory=dict)
     pull_requests: dict[str, WorkflowWithEffects] = field(default_factory=dict)
     deploys: dict[str, list[ResponsibleJob]] = field(default_factory=dict)
-    unknown: list[ResponsibleJob] = field(default_factory=list)
+    unclear: dict[str, list[ResponsibleJob]] = field(default_factory=dict)
+    others: list[ResponsibleJob] = field(default_factory=list)
 
     def involved(self) -> set[str]:
         """Paths of the workflows with a role."""
@@ -82,6 +86,8 @@ def get_planned_names(plan: Plan) -> NameMatches:
             names.containers[instance.container] = instance.service
     for takeover in plan.takeovers:
         names.taken_over[takeover.environment] = {container.today for container in takeover.containers}
+        if takeover.workflows:
+            names.workflows[takeover.environment] = set(takeover.workflows)
         for container in takeover.containers:
             names.containers.setdefault(container.today, container.name)
     built = [*(workflow.images for workflow in plan.workflows), *(promotion.builds for promotion in plan.promotions)]
@@ -125,7 +131,11 @@ def match_names(before: PipelineSnapshot, after: PipelineSnapshot, planned_names
         service_name = _match_image_exactly(image, planned_names)
         if service_name and image not in names.images:
             names.images[image] = service_name
-    # A suffix is a weak sign: it gives no service a second image.
+    # What an image is built from, and a suffix, are weaker signs: they give no service a second image.
+    claimed_services = set(names.images.values())
+    for image, service_name in _match_images_by_dockerfile(before, after, planned_names).items():
+        if image not in names.images and service_name not in claimed_services:
+            names.images[image] = service_name
     claimed_services = set(names.images.values())
     for image in image_repositories:
         service_name = _match_image_suffix(image, planned_names)
@@ -169,6 +179,31 @@ def _match_image_suffix(image: str, planned_names: NameMatches) -> str:
     base = image.rpartition("/")[2]
     services = {service for service in planned_names.images.values() if re.search(rf"[-_.]{re.escape(service)}$", base)}
     return services.pop() if len(services) == 1 else ""
+
+
+def _match_images_by_dockerfile(
+    before: PipelineSnapshot, after: PipelineSnapshot, planned_names: NameMatches
+) -> dict[str, str]:
+    """The images of the first side that are built from the Dockerfile of one service of the second side alone."""
+    services: dict[str, set[str]] = {}
+    for image, dockerfile in _list_built_images(after):
+        if image in planned_names.images:
+            services.setdefault(dockerfile, set()).add(planned_names.images[image])
+    return {
+        image: next(iter(services[dockerfile]))
+        for image, dockerfile in _list_built_images(before)
+        if len(services.get(dockerfile, ())) == 1
+    }
+
+
+def _list_built_images(snapshot: PipelineSnapshot) -> list[tuple[str, str]]:
+    """The repository of each image that workflows build, with its Dockerfile."""
+    effects = [effect for workflow in snapshot.workflows.values() for _, effect in workflow.effects]
+    return [
+        (parse_image_repository(effect.what), effect.note)
+        for effect in effects
+        if effect.kind == "build" and effect.note
+    ]
 
 
 def _match_container(service: ComposeService, names: NameMatches, planned_names: NameMatches) -> None:
@@ -356,15 +391,75 @@ def assign_responsibilities(
                 if service in pushed_services and service:
                     roles.builds.setdefault(service, []).append(role)
             elif effect.kind in ("deploy", "container"):
-                environment = _find_deploy_environment(snapshot, role, names, planned_names, bool(pushed_services))
-                if environment:
-                    roles.deploys.setdefault(environment, []).append(role)
-                else:
-                    roles.unknown.append(role)
+                _assign_deploy(roles, role, snapshot, names, planned_names, pushes_known_images=bool(pushed_services))
+        _assign_named_workflow(roles, workflow, planned_names)
     for roles_by_name in (roles.builds, roles.deploys):
         for name, found_roles in roles_by_name.items():
             roles_by_name[name] = [role for role in found_roles if role.workflow.generated] or found_roles
     return roles
+
+
+def _assign_deploy(
+    roles: Responsibilities,
+    role: ResponsibleJob,
+    snapshot: PipelineSnapshot,
+    names: NameMatches,
+    planned_names: NameMatches,
+    *,
+    pushes_known_images: bool,
+) -> None:
+    """Add a job that deploys to its environment, to those that it may deploy, or to the others."""
+    environment = _find_deploy_environment(snapshot, role, names, planned_names, pushes_known_images)
+    unclear_environments = _list_unclear_environments(role, snapshot, planned_names)
+    if environment:
+        roles.deploys.setdefault(environment, []).append(role)
+    elif unclear_environments:
+        for name in unclear_environments:
+            roles.unclear.setdefault(name, []).append(role)
+    else:
+        roles.others.append(role)
+
+
+def _list_unclear_environments(
+    role: ResponsibleJob, snapshot: PipelineSnapshot, planned_names: NameMatches
+) -> list[str]:
+    """The environments that a job may deploy, because the spec does not say by which workflows they are deployed.
+
+    A Compose file of the repository that is no environment's shows that something else is deployed, and so does a name
+    of another kind of environment.
+    """
+    file_names = {file.rpartition("/")[2] for file in role.effect.what.split("\n")[1:]}
+    is_file_known = any(path.rpartition("/")[2] in file_names for path in snapshot.stacks)
+    if role.workflow.generated or is_file_known:
+        return []
+    kind = vocabulary.classify_environment(f"{role.effect.what} {role.job.environment} {role.job.id}")
+    environments = [name for name in planned_names.stacks.values() if name not in planned_names.workflows]
+    return [
+        name for name in dict.fromkeys(environments) if not kind or vocabulary.classify_environment(name) in ("", kind)
+    ]
+
+
+def _assign_named_workflow(roles: Responsibilities, workflow: WorkflowWithEffects, planned_names: NameMatches) -> None:
+    """Add a workflow that the spec names as one of today's, if nothing in it shows how it deploys."""
+    for environment in _list_named_environments(workflow, planned_names):
+        is_known = any(role.workflow.path == workflow.path for role in roles.deploys.get(environment, []))
+        jobs = _list_jobs_of_server(workflow) or list(workflow.parsed.jobs)
+        for job in jobs if not is_known else ():
+            effect = StepEffect("deploy", "", job.where, "a workflow of today")
+            roles.deploys.setdefault(environment, []).append(ResponsibleJob(workflow, job, effect))
+
+
+def _list_jobs_of_server(workflow: WorkflowWithEffects) -> list[ParsedJob]:
+    """The jobs that log in to a server, or run on one."""
+    return list({job.id: job for job, effect in workflow.effects if effect.kind in ("login", "remote")}.values())
+
+
+def _list_named_environments(workflow: WorkflowWithEffects, planned_names: NameMatches) -> list[str]:
+    """The environments that a hand-written workflow deploys, as `takeover` in the spec says."""
+    file_name = workflow.path.rpartition("/")[2]
+    if workflow.generated:
+        return []
+    return [environment for environment, files in planned_names.workflows.items() if file_name in files]
 
 
 def _find_pushed_services(workflow: WorkflowWithEffects, names: NameMatches) -> set[str]:
@@ -398,6 +493,11 @@ def _find_deploy_environment(
     stack, *files = role.effect.what.split("\n")
     if stack in names.stacks:
         return names.stacks[stack]
+    text = " ".join([stack, *files, role.job.environment, role.job.id, role.workflow.parsed.name])
+    named_environments = _list_named_environments(role.workflow, planned_names)
+    if named_environments:
+        guessed_environment = guess_environment(text, planned_names)
+        return guessed_environment if guessed_environment in named_environments else named_environments[0]
     is_known_container = stack in names.containers or stack in planned_names.containers
     if role.effect.kind == "container" and not is_known_container and not pushes_known_images:
         return ""
@@ -405,9 +505,10 @@ def _find_deploy_environment(
     compose_files = [path for path in snapshot.stacks if path.rpartition("/")[2] in file_names]
     if compose_files:
         return next((names.stacks[path] for path in compose_files if path in names.stacks), "")
+    if role.job.environment in planned_names.stacks.values():
+        return role.job.environment
     if not pushes_known_images and not _contains_known_name(stack, planned_names):
         return ""
-    text = " ".join([stack, *files, role.job.environment, role.job.id, role.workflow.parsed.name])
     return guess_environment(text, planned_names)
 
 
