@@ -701,8 +701,14 @@ def test_against_a_ref_reads_what_was_committed(checkout: Path) -> None:
     spec = checkout / "specs/kiwari.yaml"
     spec.write_text(spec.read_text().replace("path: /health}", "path: /healthz}"))
     kiwari_ci("generate")
-    assert "nothing changes" in run_diff()
+    printed = run_diff()
+    assert "nothing changes" in printed
+    assert printed.splitlines()[-1] == (
+        "the generated files are already there; to see what they changed, compare with a commit before: kiwari-ci diff "
+        "--against origin/main"
+    )
     printed = run_diff("--against", "HEAD")
+    assert "already there" not in printed
     assert printed.startswith("Comparing HEAD with what specs/kiwari.yaml generates\n")
     assert "health path /health → /healthz" in printed
     git(checkout, "commit", "--quiet", "--all", "--message", "moved")

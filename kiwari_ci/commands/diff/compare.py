@@ -39,13 +39,15 @@ from kiwari_ci.rendering.render import DRIFT_WORKFLOW_PATH
 class DiffResult:
     """What was compared, every change, and the files that were not read, with the reasons.
 
-    It `is_first` if no generated pipeline is there yet.
+    It `is_first` if no generated pipeline is there yet. `is_repeated`: all generated files were there already, as the
+    spec generates them, so that the comparison shows nothing of what they changed.
     """
 
     before: str
     changes: tuple[PipelineChange, ...]
     skipped: tuple[tuple[str, str], ...]
     is_first: bool = False
+    is_repeated: bool = False
 
 
 def compare_pipelines(before: FileSet, plan: Plan, after: dict[str, str], checkout: FileSet) -> DiffResult:
@@ -63,8 +65,13 @@ def compare_pipelines(before: FileSet, plan: Plan, after: dict[str, str], checko
         (escape_runner_commands(path), escape_runner_commands(reason))
         for path, reason in {**remaining.skipped, **old.skipped}.items()
     )
+    compared_paths = {*new.workflows, *new.stacks, *(after.keys() & before.files.keys())}
     return DiffResult(
-        escape_runner_commands(before.name), tuple(_merge_and_sort(changes)), tuple(skipped), not old.generated
+        escape_runner_commands(before.name),
+        tuple(_merge_and_sort(changes)),
+        tuple(skipped),
+        is_first=not old.generated,
+        is_repeated=old.generated and all(before.files.get(path) == after[path] for path in compared_paths),
     )
 
 

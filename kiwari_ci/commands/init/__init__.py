@@ -4,6 +4,7 @@ The readers of each kind of file say what others wrote. `collect` puts that toge
 databases and domains. `spec_draft` makes a spec of it, and `draft_text` its text, without what validation refuses.
 """
 
+import os
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows
 from kiwari_ci.commands.init.workflow_outcomes import WorkflowOutcome, decide_workflow_outcomes
 from kiwari_ci.effective_spec import EffectiveSpec
 from kiwari_ci.problems import SpecError
-from kiwari_ci.readers import vocabulary
+from kiwari_ci.readers import installed_tool, vocabulary
 from kiwari_ci.readers.repository import LocalRepository
 from kiwari_ci.readers.vocabulary import SourcedValue
 from kiwari_ci.schema.text_formats import RepositoryName as Slug
@@ -194,6 +195,9 @@ def _get_folder_arguments(folder: Path) -> list[str]:
 def _draft_new_spec(facts: RepositoryFindings, left_out: list[str], file_counts: dict[str, int]) -> InitResult:
     path = f"specs/{facts.name}.yaml"
     draft = spec_draft.build_spec_draft(facts)
+    if not installed_tool.find_installed_source(os.environ):
+        question = "the drift check must install this tool, and nobody knows from where it was installed here: "
+        draft.decide(("project",), question + installed_tool.explain_unknown_source())
     notes = [*left_out, *draft.seen]
 
     def render_spec(table: CommentedMapping, dropped: list[str]) -> str:
