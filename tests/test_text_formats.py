@@ -47,3 +47,12 @@ def test_a_name_that_yaml_cannot_hold_as_a_key_is_refused(name: str) -> None:
     assert not _is_valid(FORMATS[name], letter * 1_100)
     key = letter * text_formats.MAX_NAME_LENGTH
     assert yaml.safe_load(f"'{key}': 1") == {key: 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("localhost", True), ("backend", True), ("shop.example.com", True), ("127.0.0.1", True)]
+    + [(text, False) for text in ("", "Shop", "a b", "http://a", "a/b", "a:80", "-a", "a-", "a..b", "*")],
+)
+def test_a_host_header_may_be_a_single_name(text: str, expected: bool) -> None:
+    assert _is_valid(text_formats.HostHeader, text) is expected
