@@ -4,7 +4,6 @@ The readers of each kind of file say what others wrote. `collect` puts that toge
 databases and domains. `spec_draft` makes a spec of it, and `draft_text` its text, without what validation refuses.
 """
 
-import os
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -195,9 +194,6 @@ def _get_folder_arguments(folder: Path) -> list[str]:
 def _draft_new_spec(facts: RepositoryFindings, left_out: list[str], file_counts: dict[str, int]) -> InitResult:
     path = f"specs/{facts.name}.yaml"
     draft = spec_draft.build_spec_draft(facts)
-    if not installed_tool.find_installed_source(os.environ):
-        question = "the drift check must install this tool, and nobody knows from where it was installed here: "
-        draft.decide(("project",), question + installed_tool.explain_unknown_source())
     notes = [*left_out, *draft.seen]
 
     def render_spec(table: CommentedMapping, dropped: list[str]) -> str:
@@ -209,6 +205,10 @@ def _draft_new_spec(facts: RepositoryFindings, left_out: list[str], file_counts:
         return text
 
     text, dropped = draft_text.drop_until_valid(draft.table, path, render_spec)
+    source = yaml_source.parse_yaml(path, text)
+    if not generator.can_install_tool(generator.validate_and_plan(source).plan):
+        question = "the drift check must install this tool, and nobody knows from where it was installed here: "
+        draft.decide(("project",), question + installed_tool.explain_unknown_source())
     result = InitResult(
         path,
         text,
@@ -218,7 +218,7 @@ def _draft_new_spec(facts: RepositoryFindings, left_out: list[str], file_counts:
         seen=[*notes, *dropped],
         troubles=facts.repository.troubles,
     )
-    result.decisions = draft_text.locate_decisions(yaml_source.parse_yaml(path, text), draft.decisions)
+    result.decisions = draft_text.locate_decisions(source, draft.decisions)
     return result
 
 
