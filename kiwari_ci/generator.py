@@ -52,10 +52,15 @@ def validate_and_plan(
     return LoadedSpec(source, spec, effective, plan, sort_problems(advice.collect_advice(source, effective)))
 
 
+def can_install_tool(plan: Plan) -> bool:
+    """Whether the drift check knows from where to install this tool: by the spec, or by this installation."""
+    return bool(plan.drift.requirement or plan.drift.commit)
+
+
 def generate_files(path: Path) -> tuple[Plan, GeneratedFiles]:
     """Read a spec and render everything that follows from it; raises SpecError."""
     plan = load_spec(path).plan
-    if not (plan.drift.requirement or plan.drift.commit):
+    if not can_install_tool(plan):
         words = "generator: the drift check must install this tool, and nobody knows from where it was installed here"
         raise SpecError([Problem("generator", words, path.as_posix(), hint=installed_tool.explain_unknown_source())])
     return plan, render_files(plan)

@@ -74,7 +74,7 @@ services:
   loop: {extends: loop}
 """
     web = read_service(text)
-    assert (web.image, web.attributes["environment"]) == ("a:1", {"A": 1, "B": 2})
+    assert (web.image, web.attributes["environment"]) == ("a:1", {"A": "1", "B": "2"})
     assert "extends" not in web.attributes
     assert list(read_service(text, "far").attributes) == ["extends"]
     assert read_service(text, "loop").image == ""

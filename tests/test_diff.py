@@ -84,6 +84,11 @@ def test_an_empty_folder_gets_all_of_it(tmp_path: Path) -> None:
 def first_comparison(tmp_path: Path, spec: str, **files: str) -> str:
     """The text of the first comparison; `files` are hand-written, by the last part of their paths."""
     paths = {"deploy": ".github/workflows/deploy.yml", "compose": "compose.prod.yml", "example": ".env.example"}
+    return first_comparison_with(tmp_path, spec, {paths[name]: text for name, text in files.items()})
+
+
+def first_comparison_with(tmp_path: Path, spec: str, files: dict[str, str]) -> str:
+    """The text of the first comparison with hand-written files, by their paths."""
     path = tmp_path / "shop.yaml"
     if "pull_requests" not in spec:
         spec = "project: {name: shop, repository: example/shop}\n" + spec
@@ -91,7 +96,7 @@ def first_comparison(tmp_path: Path, spec: str, **files: str) -> str:
         spec = f"hosts: {{vps: {{}}}}\n{spec}"
     path.write_text(spec)
     plan, generated = generator.generate_files(path)
-    before = FileSet("before", {paths[name]: text for name, text in files.items()})
+    before = FileSet("before", files)
     after = {name: file.text for name, file in generated.items()}
     return report.format_diff_text(compare.compare_pipelines(before, plan, after, before), "shop.yaml")
 
@@ -323,6 +328,124 @@ def test_a_container_of_docker_run_is_replaced_only_under_its_name(tmp_path: Pat
     text = first_comparison(tmp_path, WEB % "" + LIVE, deploy=deploy % "shop-web")
     after_the_merge = lines_of_part(text, PART_TITLES["after"])
     assert any("it runs on beside the new ones until you stop it" in line for line in after_the_merge)
+
+
+def test_a_volume_that_stays_the_same_is_not_called_left_behind(tmp_path: Path) -> None:
+    """Its name in Docker counts, and not the key in either file."""
+    spec = """
+services: {web: {port: 80, volumes: ['data:/data'], environment: {PORT: "3000"}}}
+accessories: {db: {image: 'mysql:9', volumes: ['db-data:/var/lib/mysql']}}
+environments: {live: {deploy_on: {push: main}, stack: shop, volumes: {db-data: db-data-dev}}}
+"""
+    compose = """
+name: shop
+services:
+  web: {image: ghcr.io/example/shop-web, volumes: ['data:/data'], environment: {PORT: 3000}}
+  db: {image: 'mysql:9', volumes: ['db-data-dev:/var/lib/mysql']}
+volumes: {data: {driver: local}, db-data-dev: {external: true}}
+"""
+    text = first_comparison(tmp_path, spec, compose=compose, deploy=DEPLOY % "")
+    for words_of_a_change in ("stays behind", "start empty", "created by Compose", "`data`", "db-data", "`PORT`"):
+        assert words_of_a_change not in text
+    text = first_comparison(tmp_path, spec, compose=compose.replace("db-data-dev", "db-data"), deploy=DEPLOY % "")
+    assert "  ! live: volume `db-data` is now `db-data-dev`, which must exist on the server; the data of" in text
+    text = first_comparison(tmp_path, spec, compose=compose.replace("data: {driver: local}", "data: {name: other}"))
+    assert "  ! live: volume `data` is now created by Compose, empty; the data of the former one stays behind" in text
+
+
+def test_a_health_check_of_a_port_is_named_as_a_person_would_try_it(tmp_path: Path) -> None:
+    text = first_comparison(tmp_path, WEB % ", health: {by: tcp}" + LIVE, compose=COMPOSE, deploy=DEPLOY % "")
+    assert "check that these answer, for a new container serves only when it does: `shop-web-live:80` (TCP)\n" in text
+
+
+def test_a_process_of_today_is_followed_by_the_one_that_the_takeover_names(tmp_path: Path) -> None:
+    """The image of today is a variable, and the container has another name."""
+    spec = "services: {web: {port: 80}, worker: {image_of: web, command: [work]}}\n"
+    spec += LIVE.replace("deploy_on", "takeover: {containers: {web: x_web, worker: x_%s}}, deploy_on")
+    service = "  %s: {image: '${REGISTRY}/${NAME}', container_name: x_%s}\n"
+    compose = f"services:\n{service}{service}"
+    for key in ("worker", "queue"):
+        text = first_comparison(tmp_path, spec % key, compose=compose % ("web", "web", key, key))
+        assert f"live (worker): container `x_{key}` renamed `shop-worker-live`" in text
+        assert "is not in the stack" not in text and "keep `compose.prod.yml`" not in text
+
+
+def test_the_compose_file_that_the_deploy_names_is_compared(tmp_path: Path) -> None:
+    """Another file has the same container, in the same folder, whose name is the name of both projects."""
+    database = "db: {image: 'postgres:17', container_name: shop-db%s}"
+    files = {
+        "infra/compose.dev.yml": "services: {%s}\n" % (database % ", ports: ['5432:5432']"),
+        "infra/compose.prod.yml": "services:\n  web: {image: ghcr.io/example/shop-web, container_name: shop-web}\n"
+        f"  {database % ''}\n",
+        ".github/workflows/deploy.yml": DEPLOY % "",
+    }
+    spec = WEB % "" + "accessories: {db: {image: 'postgres:17'}}\n"
+    spec += LIVE.replace("deploy_on", "containers: {web: shop-web, db: shop-db}, deploy_on")
+    text = first_comparison_with(tmp_path, spec, files)
+    assert "5432" not in text and "new container `" not in text and "a second one" not in text
+    assert "these Compose files stay as they are, and no deploy reads them: `infra/compose.dev.yml`" in text
+    text = first_comparison_with(tmp_path, spec.replace(", db: shop-db", ""), files)
+    renamed = (
+        "  ! live (shop-db-live): container `shop-db` renamed `shop-db-live`: a deploy starts a second one beside it"
+    )
+    assert any(line.startswith(renamed) for line in lines_of_part(text, PART_TITLES["before"]))
+
+
+OTHER_IMAGE = """
+on: {push: {branches: [main]}}
+jobs:
+  build:
+    runs-on: ubuntu-latest
+    steps:
+      - run: docker build -t ${{ secrets.REPO }}/spring-app:%s %s && docker push ${{ secrets.REPO }}/spring-app:%s
+  deploy:
+    needs: build%s
+    runs-on: [self-hosted, vps]
+    steps: [{run: %s}]
+"""
+LIVE_BY_NAMED_WORKFLOW = LIVE.replace("deploy_on", "takeover: {workflows: [deploy.yml]}, deploy_on")
+COMPOSE_UP = "cd /srv/x && docker compose up -d"
+
+
+@pytest.mark.parametrize(
+    ("folder", "environment", "command", "live", "words_of_line"),
+    [
+        ("web", "", COMPOSE_UP, LIVE, "would deploy `live`, push the image of `web` a second time"),
+        ("other", "\n    environment: live", COMPOSE_UP, LIVE, "would deploy `live` a second time"),
+        ("other", "", COMPOSE_UP, LIVE_BY_NAMED_WORKFLOW, "would deploy `live` a second time"),
+        ("other", "", "/srv/x/update", LIVE_BY_NAMED_WORKFLOW, "would deploy `live` a second time"),
+        ("other", "", COMPOSE_UP, LIVE, "deploys `x` (on push to `main`), and no file shows whether that is `live`"),
+    ],
+)
+def test_a_workflow_deploys_whatever_the_image_is_called(
+    folder: str, environment: str, command: str, live: str, words_of_line: str, tmp_path: Path
+) -> None:
+    deploy = OTHER_IMAGE % ("v1", folder, "v1", environment, command)
+    text = first_comparison(tmp_path, WEB % "" + live, deploy=deploy)
+    lines = [line for line in lines_of_part(text, PART_TITLES["before"]) if "deploy.yml" in line]
+    assert len(lines) == 1 and lines[0].startswith(f"  ! `.github/workflows/deploy.yml` {words_of_line}")
+
+
+def test_a_workflow_that_deploys_something_else_is_not_suspected(tmp_path: Path) -> None:
+    """The spec names the workflows of each environment, or the deploy reads a file of something else."""
+    grafana = {"monitoring/compose.yml": "services: {grafana: {image: grafana/grafana}}\n"}
+    other_workflow = LIVE.replace("deploy_on", "takeover: {workflows: [cd.yml]}, deploy_on")
+    cases = [(COMPOSE_UP, other_workflow, {}), ("cd /srv/x && docker compose -f compose.yml up -d", LIVE, grafana)]
+    for command, live, files in cases:
+        deploy = OTHER_IMAGE % ("v1", "other", "v1", "", command)
+        text = first_comparison_with(tmp_path, WEB % "" + live, {".github/workflows/deploy.yml": deploy, **files})
+        assert "  !" not in text
+        assert "`.github/workflows/deploy.yml` stays as it is (on push to `main`); it deploys `x`, which is no" in text
+
+
+def test_a_filter_that_becomes_wider_is_one_line(tmp_path: Path) -> None:
+    deploy = DEPLOY.replace("branches: [main]}, pull", "branches: [main], paths: %s}, pull", 1)
+    spec = WEB % ", paths: [web/**, packages/**]" + LIVE
+    text = first_comparison(tmp_path, spec, compose=COMPOSE, deploy=deploy % ("[packages/ui/**, 'web/**']", ""))
+    assert "    web: filter matches all of `packages/**`, no longer only `packages/ui/**`  [" in text
+    assert "no longer matches" not in text and "now also matches `packages" not in text
+    text = first_comparison(tmp_path, spec, compose=COMPOSE, deploy=deploy % ("['**']", ""))
+    assert "    web: filter only matches `web/**`, `packages/**`, " in text and "no longer all of `**`" in text
 
 
 # Later pull requests
@@ -579,8 +702,14 @@ def test_against_a_ref_reads_what_was_committed(checkout: Path) -> None:
     spec = checkout / "specs/kiwari.yaml"
     spec.write_text(spec.read_text().replace("path: /health}", "path: /healthz}"))
     kiwari_ci("generate")
-    assert "nothing changes" in run_diff()
+    printed = run_diff()
+    assert "nothing changes" in printed
+    assert printed.splitlines()[-1] == (
+        "the generated files are already there; to see what they changed, compare with a commit before: kiwari-ci diff "
+        "--against origin/main"
+    )
     printed = run_diff("--against", "HEAD")
+    assert "already there" not in printed
     assert printed.startswith("Comparing HEAD with what specs/kiwari.yaml generates\n")
     assert "health path /health → /healthz" in printed
     git(checkout, "commit", "--quiet", "--all", "--message", "moved")

@@ -840,6 +840,17 @@ def test_what_is_generated_is_not_what_was_read(tmp_path: Path) -> None:
     assert "read: Dockerfiles 1, compose files 0, workflows 0\n" in kiwari_ci("init", tmp_path).out
 
 
+def test_init_asks_for_the_generator_that_diff_and_generate_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody knows from where the tool was installed; it asks nothing where the installation says it."""
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY . .\nEXPOSE 8080\n")
+    asked = "nobody knows from where it was installed here: write generator: "
+    assert not any(asked in text for _, text in build_init_result(tmp_path, "example/shop").decisions)
+    monkeypatch.delenv("KIWARI_CI_SOURCE")
+    assert any(asked in text for _, text in build_init_result(tmp_path, "example/shop").decisions)
+
+
 def test_a_link_to_nowhere_in_specs_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     repository(tmp_path, {"web/Dockerfile": DOCKERFILE, "web/x": ""})
     (tmp_path / "specs").mkdir()

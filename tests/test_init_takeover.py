@@ -5,8 +5,11 @@ from typing import Any
 
 import pytest
 
+from kiwari_ci import generator
+from kiwari_ci.commands.diff import compare
 from kiwari_ci.commands.init import build_init_result, format_init_result
 from kiwari_ci.commands.init.draft_text import InitResult
+from kiwari_ci.readers.file_sets import load_folder
 from kiwari_ci.spec_loading.yaml_source import parse_yaml
 
 DOCKERFILE = "FROM scratch\nCOPY . .\nEXPOSE 8080\n"
@@ -219,6 +222,40 @@ def test_a_second_file_for_one_environment_is_said(tmp_path: Path) -> None:
     files = {f"compose.{name}.prod.yml": f"services:\n  {WEB}}}\n" for name in ("a", "b")}
     _, result = init(tmp_path, files)
     assert "compose.b.prod.yml: not used, because compose.a.prod.yml is for production, too" in say(result)
+
+
+@pytest.mark.parametrize(
+    ("names", "used"),
+    [
+        (("docker-compose.plesk.yml", "docker-compose.prod.yml"), "docker-compose.prod.yml"),
+        (("docker-compose-dev.yml", "docker-compose.yml"), "docker-compose.yml"),
+        (("docker-compose.a.yml", "docker-compose.plesk.yml"), "docker-compose.plesk.yml"),
+        (("compose.a.prod.yml", "compose.b.prod.yml"), "compose.b.prod.yml"),
+    ],
+)
+@pytest.mark.parametrize("is_named", [True, False])
+def test_init_and_diff_take_the_same_compose_file(
+    tmp_path: Path, names: tuple[str, str], used: str, is_named: bool
+) -> None:
+    """The one that the deploy names, although another one has the same container."""
+    files = {
+        name: f"services:\n  {WEB}, container_name: shop-web, volumes: ['data-{number}:/data']}}\n"
+        for number, name in enumerate(names)
+    }
+    if not is_named and used not in ("docker-compose.prod.yml", "docker-compose.yml"):
+        used = names[0]
+    spec, result = init(tmp_path, files, f"docker compose -f {used} up -d" if is_named else "docker compose up -d")
+    assert spec["services"]["web"]["volumes"] == [f"data-{names.index(used)}:/data"]
+    path = tmp_path / result.path
+    path.parent.mkdir()
+    path.write_text(result.text)
+    plan, generated = generator.generate_files(path)
+    side = load_folder(tmp_path)
+    after = {name: file.text for name, file in generated.items()}
+    changes = compare.compare_pipelines(side, plan, after, side).changes
+    assert [change.item for change in changes if "delete these Compose files" in change.summary] == [f"`{used}`"]
+    kept = [change.item for change in changes if change.summary.startswith("these Compose files stay as they are")]
+    assert kept == [f"`{name}`" for name in names if name != used]
 
 
 def test_several_folders_of_one_environment_are_said(tmp_path: Path) -> None:

@@ -230,6 +230,28 @@ def test_what_a_stage_copies_for_those_that_build_on_it(files: dict[str, str], c
     assert rules("spec.yaml") == [("uncovered" if files else "no-source", "web/Dockerfile", 2)]
 
 
+@pytest.mark.parametrize(
+    ("step", "severity"),
+    [
+        ("", "error"),
+        ("{name: Write it, run: './gradlew bootJar'}", "advice"),
+        ("{name: Write it, run: 'printf x >other/web/a.env'}", "advice"),
+        ("{name: Write it, run: 'printf x >web/a.env'}", ""),
+        ("{name: Write it, run: 'printf x >a.env', working_directory: web}", ""),
+    ],
+)
+def test_a_step_before_the_build_may_write_what_the_image_takes(step: str, severity: str, checkout: Path) -> None:
+    steps = f"steps: {{before_build: [{step}]}}, build:" if step else "build:"
+    text = spec().replace("build:", steps)
+    assert text.count("before_build") == bool(step)
+    write_repository(checkout, {"spec.yaml": text, "web/Dockerfile": "FROM a\nCOPY web/a.env /\n"})
+    result = kiwari_ci("lint", "spec.yaml", "--format", "json")
+    problems = json.loads(result.out)["problems"]
+    assert [(problem["rule"], problem["severity"]) for problem in problems] == (
+        [("no-source", severity)] if severity else []
+    )
+
+
 def test_a_pattern_of_files_in_a_submodule(checkout: Path) -> None:
     write_repository(checkout / "other", {"a": ""})
     git(checkout / "other", "commit", "-qm", "a")

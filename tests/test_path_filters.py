@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from kiwari_ci.github_facts.path_filters import (
     build_git_pathspecs,
     build_sparse_patterns,
+    covers_pattern,
     explain_git_mismatch,
     explain_invalid_pattern,
     find_filter_errors,
@@ -27,6 +28,25 @@ def test_every_vector(vector: dict[str, object]) -> None:
     patterns, name = vector["patterns"], vector["name"]
     assert isinstance(patterns, list) and isinstance(name, str)
     assert is_included(patterns, name) is vector["included"]
+
+
+@pytest.mark.parametrize(
+    ("wide", "narrow", "expected"),
+    [
+        ("**", "a/*.md", True),
+        ("a/**", "a/b/**", True),
+        ("a/**", "a/*.md", True),
+        ("a/**", "ab/c", False),
+        ("a/**", "a", False),
+        ("a/**", "!a/b", False),
+        ("a/*", "a/b", False),
+        ("a**", "ab/c", False),
+        ("[ab]/**", "[ab]/c", False),
+        ("!a/**", "!a/b", False),
+    ],
+)
+def test_a_pattern_of_a_whole_folder_covers_what_is_in_it(wide: str, narrow: str, expected: bool) -> None:
+    assert covers_pattern(wide, narrow) is expected
 
 
 @pytest.mark.parametrize(

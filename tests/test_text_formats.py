@@ -69,3 +69,12 @@ def test_only_the_compose_file_takes_a_variable_with_dots_and_hyphens(field: str
     except SpecError as error:
         problems = list(error.problems)
     assert [problem.hint.startswith(hint) for problem in problems] == ([True] if hint else [])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("localhost", True), ("backend", True), ("shop.example.com", True), ("127.0.0.1", True)]
+    + [(text, False) for text in ("", "Shop", "a b", "http://a", "a/b", "a:80", "-a", "a-", "a..b", "*")],
+)
+def test_a_host_header_may_be_a_single_name(text: str, expected: bool) -> None:
+    assert _is_valid(text_formats.HostHeader, text) is expected

@@ -154,6 +154,8 @@ def diff_command(spec: Path | None, out: Path | None, against: str | None, style
         text = report.format_diff_markdown(comparison, spec.as_posix())
     else:
         text = report.format_diff_text(comparison, spec.as_posix())
+        if comparison.is_repeated and not against:
+            text += f"\n{report.format_repetition_note(plan.default_branch)}"
     terminal.print_text(text, nl=bool(text))
     return 0
 

@@ -47,6 +47,14 @@ def is_included(patterns: Sequence[str], name: str) -> bool:
     return result
 
 
+def covers_pattern(wide: str, narrow: str) -> bool:
+    """Whether a pattern for a whole folder matches all that another one does; for other patterns the answer is no."""
+    folder, separator, rest = wide.rpartition("**")
+    is_whole_folder = bool(separator) and not rest and (not folder or folder.endswith("/"))
+    is_literal = not re.search(r"[*?+\[\]\\!]", folder)
+    return is_whole_folder and is_literal and narrow.startswith(folder) and not narrow.startswith("!")
+
+
 def explain_invalid_pattern(pattern: str) -> str | None:
     """Why a path pattern can never match a file, and what to write instead; None when it can."""
     body = pattern.removeprefix("!")

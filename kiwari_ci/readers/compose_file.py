@@ -377,7 +377,7 @@ def collect_stack_images(stack: ComposeProject) -> set[str]:
 def _normalize_attribute(table: YamlMapping, name: str) -> Any:
     """Write an attribute in one way, whichever of several ways the file has; a list without an order is a mapping."""
     if name in _PAIR_ATTRIBUTES:
-        return {key: entry for key, entry, _ in table.iter_key_values(name)}
+        return {key: _normalize_pair_value(entry) for key, entry, _ in table.iter_key_values(name)}
     if name in _REFERENCE_ATTRIBUTES:
         return _normalize_references(name, table[name])
     if name == "ports":
@@ -399,6 +399,11 @@ def _normalize_value(name: str, value: Any) -> Any:
     if name == "healthcheck" and isinstance(value, dict):
         return {key: _normalize_healthcheck_entry(key, entry) for key, entry in value.items()}
     return value
+
+
+def _normalize_pair_value(value: Any) -> Any:
+    """A number or a truth value as the text that a container gets; a key without a value stays as it is."""
+    return format_scalar(value) if isinstance(value, bool | int | float) else value
 
 
 def _normalize_references(name: str, value: Any) -> dict[str, Any]:

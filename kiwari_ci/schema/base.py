@@ -111,7 +111,10 @@ class OneOrMany:
 class Secret(SpecModel):
     """A secret of the repository or of a GitHub environment, by name."""
 
-    secret: SecretName = Field(description="Name of the secret; never its value.")
+    secret: SecretName = Field(
+        description="Name of the secret; never its value. Names that the runner or Docker reads, such as "
+        "`DOCKER_HOST`, are refused."
+    )
 
 
 class Reference(OneOf):

@@ -12,7 +12,7 @@ from kiwari_ci.schema.schedules import Job
 from kiwari_ci.schema.steps import Steps
 from kiwari_ci.schema.tests import Test
 from kiwari_ci.schema.text_formats import (
-    DomainName,
+    HostHeader,
     ImageName,
     ImageReference,
     Omittable,
@@ -46,7 +46,7 @@ class Health(SpecModel):
     status: Annotated[int, Field(ge=200, le=399)] = Field(
         200, description="The HTTP status code of a healthy service; the check does not follow redirects."
     )
-    host: Omittable[DomainName] = Field(
+    host: Omittable[HostHeader] = Field(
         None,
         description="The `Host` header of requests from the server to a container, for a service that answers only to"
         " names that it knows (Django's `ALLOWED_HOSTS`); default: the service's domain.",

@@ -206,6 +206,13 @@ HostFolder = Annotated[str, StringFormat(r"~?(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+", "
 _DOMAIN_PATTERN = r"(?=[^/]{1,253}(/|$))([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
 _ROUTE_PATH_PATTERN = r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+"
 DomainName = Annotated[str, StringFormat(_DOMAIN_PATTERN, "a domain in lower case, without https:// or a path")]
+HostHeader = Annotated[
+    str,
+    StringFormat(
+        r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*",
+        "a host name in lower case, such as localhost or shop.example.com, without https://, a port or a path",
+    ),
+]
 RoutePath = Annotated[
     str,
     StringFormat(_ROUTE_PATH_PATTERN, "a path such as /api: it begins with /, does not end with one, and has no star"),

@@ -19,7 +19,10 @@ _STEP_VARIABLES = {"SEQUENCE"}  # of a deploy step, beside its settings and dige
 _SHAREABLE_SETTINGS = {"token", "user", "port", "jump_address", "jump_user", "jump_port", "jump_known_hosts"}
 RUNNER_VARIABLE_PATTERN = (  # variables of Bash, or of the runner
     r"PATH|HOME|CI|IFS|(E?U|PP)ID|SECONDS|S?RANDOM|GROUPS|SHELLOPTS|LINENO|DIRSTACK|PIPESTATUS|REPLY|OPT(IND|ARG|ERR)"
-    r"|PS[0-4]|PWD|OLDPWD|HOSTNAME|BASH.*|(GITHUB|RUNNER|ACTIONS|LD|DOCKER|COMPOSE)_.*"
+    r"|PS[0-4]|PWD|OLDPWD|HOSTNAME|BASH.*|(GITHUB|RUNNER|ACTIONS|LD|COMPOSE)_.*"
+    # Docker reads these; DOCKER_PASSWORD and DOCKER_TOKEN are usual names of a registry's token.
+    r"|DOCKER_(API_VERSION|AUTH_CONFIG|BUILDKIT|CERT_PATH|CLI_.*|CONFIG|CONTENT_TRUST.*|CONTEXT|CUSTOM_HEADERS"
+    r"|DEFAULT_PLATFORM|HIDE_LEGACY_COMMANDS|HOST|TLS|TLS_VERIFY)"
 )
 _RESERVED_NETWORKS = r"host|none|bridge|default"
 # bin/ itself, and requests of bin/deploy
@@ -232,7 +235,13 @@ class _UniqueNames:
             yield from self._claim(loc, owner, "workflow", environment.workflow)
         hosts, stack_name = environment.host_names, environment.stack_name
         yield from self._claim_stack((*loc, "stack"), owner, hosts, stack_name, environment.source_folder)
-        yield from self._claim((*loc, "tag"), owner, "image tag", environment.image_tag)
+        images = dict.fromkeys(service.image.registry_name for service in environment.services.values())
+        clashes = [
+            problem
+            for image in images
+            for problem in self._claim((*loc, "tag"), owner, "image tag", image, environment.image_tag)
+        ]
+        yield from clashes[:1]
         for name, container in environment.containers.items():
             container_owner = f"{owner}.{name}"
             for replica_name in container.replica_names:
@@ -270,7 +279,7 @@ def _check_duplicates(source: YamlSource, spec: EffectiveSpec) -> Problems:
 
 def _check_reserved_names(source: YamlSource, spec: EffectiveSpec) -> Problems:
     """Find names that the pipeline, or what it runs on, uses itself."""
-    for loc, name, pattern in _iter_name_rules(spec):
+    for loc, name, pattern in dict.fromkeys(_iter_name_rules(spec)):
         if re.fullmatch(pattern, name):
             message = f"{format_yaml_path(loc)}: `{name}` is taken: by the pipeline, the runner, Docker or PostgreSQL"
             report = report_at_key if loc[-1] == name else report_at_value
@@ -284,6 +293,10 @@ def _iter_name_rules(spec: EffectiveSpec) -> Iterator[NameRule]:
         reserved_stacks = rf"{_RESERVED_STACKS}|{_RESERVED_CONTAINERS}"
         proxy_stack_name = find_proxy(host.proxy.kind).stack_name(host.proxy)
         yield ("hosts", name, "proxy", "stack"), proxy_stack_name, reserved_stacks
+    registry = spec.registry
+    for field, token in (("push_token", registry.push_token), ("pull_token", registry.pull_token)):
+        if token and token.secret:
+            yield ("registry", field, "secret"), token.secret, RUNNER_VARIABLE_PATTERN
     for name, server in spec.databases.items():
         yield ("databases", name), name, rf".|{_RESERVED_STACKS}|{_RESERVED_CONTAINERS}"
         yield ("databases", name, "network"), server.network, _RESERVED_NETWORKS
@@ -307,7 +320,7 @@ def _iter_environment_name_rules(environment: EffectiveEnvironment) -> Iterator[
     for name, container in environment.containers.items():
         yield (*loc, "containers", name), container.container_name, _RESERVED_CONTAINERS
     for host in environment.hosts:
-        for setting in environment.deploy_settings(host).values():
+        for setting in host.deploy_settings(environment.model.key).values():
             yield ("hosts", host.name), setting.name, RUNNER_VARIABLE_PATTERN
     database = environment.database
     if database:

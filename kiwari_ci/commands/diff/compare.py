@@ -39,13 +39,15 @@ from kiwari_ci.rendering.render import DRIFT_WORKFLOW_PATH
 class DiffResult:
     """What was compared, every change, and the files that were not read, with the reasons.
 
-    It `is_first` if no generated pipeline is there yet.
+    It `is_first` if no generated pipeline is there yet. `is_repeated`: all generated files were there already, as the
+    spec generates them, so that the comparison shows nothing of what they changed.
     """
 
     before: str
     changes: tuple[PipelineChange, ...]
     skipped: tuple[tuple[str, str], ...]
     is_first: bool = False
+    is_repeated: bool = False
 
 
 def compare_pipelines(before: FileSet, plan: Plan, after: dict[str, str], checkout: FileSet) -> DiffResult:
@@ -63,8 +65,13 @@ def compare_pipelines(before: FileSet, plan: Plan, after: dict[str, str], checko
         (escape_runner_commands(path), escape_runner_commands(reason))
         for path, reason in {**remaining.skipped, **old.skipped}.items()
     )
+    compared_paths = {*new.workflows, *new.stacks, *(after.keys() & before.files.keys())}
     return DiffResult(
-        escape_runner_commands(before.name), tuple(_merge_and_sort(changes)), tuple(skipped), not old.generated
+        escape_runner_commands(before.name),
+        tuple(_merge_and_sort(changes)),
+        tuple(skipped),
+        is_first=not old.generated,
+        is_repeated=old.generated and all(before.files.get(path) == after[path] for path in compared_paths),
     )
 
 
@@ -97,7 +104,10 @@ def _compare_snapshots(
             yield from other_changes.find_other_changes(old_document, workflow.parsed.document, explained)
     yield from _find_unpaired_workflows(old, new, old_roles.involved() | new_roles.involved())
     remaining_roles = _assign_handwritten_responsibilities(remaining, new, planned_names)
-    yield from remaining_files.find_remaining_files(old, new, remaining, old_roles, remaining_roles, names)
+    compared_paths = {pair.before.path for pair in pairs}
+    yield from remaining_files.find_remaining_files(
+        old, new, remaining, old_roles, remaining_roles, names, compared_paths
+    )
 
 
 def _assign_handwritten_responsibilities(
@@ -122,14 +132,18 @@ def _pair_stacks(
     pairs = []
     for after in new.stacks.values():
         subject = planned_names.environment(after.name)
-        candidates = [stack for stack in old.stacks.values() if _is_same_stack(stack, after, subject, names)]
+        is_environment = after.name in planned_names.stacks
+        candidates = [
+            stack for stack in old.stacks.values() if _is_same_stack(stack, after, subject, names, is_environment)
+        ]
         if not candidates:
             continue
         before = next((stack for stack in candidates if stack.path == after.path), candidates[0])
         examples = [example for example in new.examples.values() if example.folder == after.folder]
         keys = frozenset(key for example in examples for key in example.values) | _list_planned_keys(plan, subject)
         project_today = _find_project_today(before, after, old_roles.deploys.get(subject, []), plan)
-        pairs.append(StackPair(subject, before, after, keys, project_today))
+        successors = {} if before.generated else _map_successors(plan, after)
+        pairs.append(StackPair(subject, before, after, keys, project_today, successors))
     return pairs
 
 
@@ -146,6 +160,14 @@ def _describe_new_folder(pair: StackPair) -> PipelineChange:
         summary=COPY_FOLDERS,
         item=as_inline_code(folder),
     )
+
+
+def _map_successors(plan: Plan, after: ComposeProject) -> dict[str, str]:
+    """The containers of a stack by those of today that they follow, as `takeover` in the spec has them."""
+    containers = [
+        container for takeover in plan.takeovers if takeover.stack == after.name for container in takeover.containers
+    ]
+    return {container.today: container.container for container in containers}
 
 
 def _list_planned_keys(plan: Plan, environment: str) -> frozenset[str]:
@@ -183,11 +205,17 @@ def _find_project_today(
     return project if re.fullmatch(r"[a-z0-9][a-z0-9_-]*", project) else ""
 
 
-def _is_same_stack(before: ComposeProject, after: ComposeProject, subject: str, names: NameMatches) -> bool:
+def _is_same_stack(
+    before: ComposeProject, after: ComposeProject, subject: str, names: NameMatches, is_environment: bool
+) -> bool:
+    """Whether a stack becomes another one; the Compose file of an environment is chosen by `match_names`.
+
+    The folder's name is the name of a hand-written stack, so several files of a folder share it.
+    """
     if before.path == after.path:
         return True
-    environment = names.stacks.get(before.path) or names.stacks.get(before.name)
-    return environment == subject if environment else _is_same_database(before, after)
+    environment = names.stacks.get(before.name if before.generated else before.path)
+    return environment == subject if environment or is_environment else _is_same_database(before, after)
 
 
 def _is_same_database(before: ComposeProject, after: ComposeProject) -> bool:

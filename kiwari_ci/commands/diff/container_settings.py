@@ -117,13 +117,11 @@ class ContainerComparison:
         old, new = self.before.container, self.after.container
         if old and new and old != new:
             message = f"container {as_inline_code(old)} renamed {as_inline_code(new)}: {self._describe_old_container()}"
-            where, is_dangerous = self.where("container_name"), not self.after.is_accessory
-            yield PipelineChange("", message, True, where, ((old, new),), stage="after", is_dangerous=is_dangerous)
+            yield self._describe_renamed_container(message, old, new)
         elif new and not old and not re.fullmatch(rf"[a-z0-9][a-z0-9_-]*-{re.escape(self.before.key)}-1", new):
             message = f"its container is called {as_inline_code(new)} now, and no longer by Compose's own name: "
             message += self._describe_old_container()
-            where, is_dangerous = self.where("container_name"), not self.after.is_accessory
-            yield PipelineChange("", message, True, where, (("", new),), stage="after", is_dangerous=is_dangerous)
+            yield self._describe_renamed_container(message, "", new)
         elif old and not new:
             message = f"its container {as_inline_code(old)} has no name of its own any more: "
             message += "the old one must be removed by hand"
@@ -133,10 +131,17 @@ class ContainerComparison:
             message += "others reach it by that name"
             yield PipelineChange("", message, True, self.after.where, ((self.before.key, self.after.key),))
 
+    def _describe_renamed_container(self, message: str, old: str, new: str) -> PipelineChange:
+        """A deploy starts an accessory under its new name at once, and a service's old container serves until then."""
+        stage: Stage = "before" if self.after.is_accessory else "after"
+        return PipelineChange(
+            "", message, True, self.where("container_name"), ((old, new),), stage=stage, is_dangerous=True
+        )
+
     def _describe_old_container(self) -> str:
         """What becomes of the container with the old name."""
         if self.after.is_accessory:
-            return "the old one must be removed by hand"
+            return "a deploy starts a second one beside it: stop the old one first, for two must not use the same data"
         if compose_file.find_service_domains(self.after):
             return "both serve until you stop the old one by hand"
         if self.after.labels.get("deploy.health"):
@@ -255,7 +260,7 @@ class ContainerComparison:
         if old == new:
             return
         if not old:
-            message = f"must answer at {as_inline_code(new)} before it serves"
+            message = f"must answer at {_format_health_label(new)} before it serves"
             yield PipelineChange(
                 "",
                 message,
@@ -264,15 +269,16 @@ class ContainerComparison:
                 ((old, new),),
                 stage="before",
                 summary="check that each of these addresses answers, because a new container serves only then",
-                item=as_inline_code(f"{self.after.container or self.after.key}{new}"),
+                item=_describe_health_check(self.after.container or self.after.key, new),
             )
             return
         if not new:
-            message = f"is no longer asked at {as_inline_code(old)} before it serves"
+            message = f"is no longer asked at {_format_health_label(old)} before it serves"
             yield PipelineChange("", message, True, where, ((old, new),))
             return
         if not old.startswith(":") or not new.startswith(":"):
-            message = f"health {as_inline_code(old)} → {as_inline_code(new)}: it must answer so before it serves"
+            message = f"health: {_format_health_label(old)} → {_format_health_label(new)}: it must answer so before it "
+            message += "serves"
             yield PipelineChange("", message, True, where, ((old, new),))
             return
         parts = zip(("port", "path", "status"), _parse_health_label(old), _parse_health_label(new), strict=True)
@@ -356,7 +362,7 @@ class ContainerComparison:
             before, after = old.get(path), new.get(path)
             shown_path = as_inline_code(path)
             if path not in new:
-                source = _parse_volume_source(before) if before else path
+                source = parse_volume_source(before) if before else path
                 message = f"volume {as_inline_code(source)} is no longer mounted at {shown_path}: "
                 message += "its data is not seen"
                 yield PipelineChange("", message, True, where, ((str(before), ""),), stage="before", is_dangerous=True)
@@ -365,7 +371,7 @@ class ContainerComparison:
                 opens_docker = "docker.sock" in f"{after}{path}"
                 yield PipelineChange("", message, opens_docker, where, (("", str(after)),))
             elif before != after:
-                has_other_source = _parse_volume_source(before) != _parse_volume_source(after)
+                has_other_source = parse_volume_source(before) != parse_volume_source(after)
                 message = f"mounted at {shown_path}: {format_replacement(before, after)}"
                 if has_other_source:
                     message += "; its data stays behind in the old one"
@@ -465,6 +471,23 @@ def _pair_one_side(text: str, is_new: bool) -> tuple[str, str]:
     return ("", text) if is_new else (text, "")
 
 
+def _format_health_label(label: str) -> str:
+    """What is asked of a container: an address of HTTP, a port of TCP, or Docker's health check."""
+    if label.startswith("tcp:"):
+        return f"TCP port `{label.removeprefix('tcp:')}`"
+    return "its `healthcheck`" if label == "healthcheck" else as_inline_code(label)
+
+
+def _describe_health_check(container: str, label: str) -> str:
+    """The container with what is asked of it, as a person would try it."""
+    if label.startswith("tcp:"):
+        port = label.removeprefix("tcp:")
+        return f"{as_inline_code(f'{container}:{port}')} (TCP)"
+    if label == "healthcheck":
+        return f"{as_inline_code(container)} (its `healthcheck`)"
+    return as_inline_code(f"{container}{label}")
+
+
 def _parse_health_label(text: str) -> tuple[str, str, str]:
     address, _, status = text.partition(" ")
     port, slash, path = address.partition("/")
@@ -475,7 +498,8 @@ def _parse_major_version(image: str) -> str:
     return re.split(r"[.\-]", parse_image_tag(image))[0]
 
 
-def _parse_volume_source(volume: Any) -> str:
+def parse_volume_source(volume: Any) -> str:
+    """The volume or folder that is mounted, without its mode and its options."""
     return str(volume).partition(":")[0].partition(" ")[0]
 
 

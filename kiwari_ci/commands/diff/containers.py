@@ -1,7 +1,7 @@
 """Compares stacks: what runs on the server, under which name, with which data."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kiwari_ci.commands.diff.change import PipelineChange, Stage, format_names
@@ -10,6 +10,7 @@ from kiwari_ci.commands.diff.container_settings import (
     ContainerComparison,
     are_identical,
     format_replacement,
+    parse_volume_source,
 )
 from kiwari_ci.commands.diff.matching import NameMatches
 from kiwari_ci.readers.compose_file import ComposeProject, ComposeService, find_one_shots, split_command
@@ -21,7 +22,8 @@ from kiwari_ci.readers.yaml_document import as_dict, as_inline_code
 class StackPair:
     """A stack before and after, what its subject is called, and the keys that its env files have after.
 
-    `project_today` is the Compose project before; it is empty if the files do not show it.
+    `project_today` is the Compose project before; it is empty if the files do not show it. `successors` are the
+    containers after by those of today, as `takeover` in the spec has them.
     """
 
     subject: str
@@ -29,6 +31,12 @@ class StackPair:
     after: ComposeProject
     keys: frozenset[str] = frozenset()
     project_today: str = ""
+    successors: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def has_same_project(self) -> bool:
+        """Whether the files show that the Compose project stays the same."""
+        return self.project_today == self.after.name
 
 
 def compare_stacks(pair: StackPair, old_names: NameMatches, new_names: NameMatches) -> Iterator[PipelineChange]:
@@ -39,6 +47,7 @@ def compare_stacks(pair: StackPair, old_names: NameMatches, new_names: NameMatch
     for old_key, new_key in matches.items():
         before = _name_networks(pair.before, pair.before.services[old_key])
         before = _rename_dependencies(before, matches)
+        before = _rename_mounts(pair, before)
         after = _name_networks(pair.after, pair.after.services[new_key])
         name = new_names.service(pair.after, after)
         part = name if has_several_services or name != pair.subject else ""
@@ -180,11 +189,11 @@ def _compare_project_today(pair: StackPair) -> Iterator[PipelineChange]:
     before, after, today = pair.before, pair.after, pair.project_today
     where = after.document.where("name")
     new_name = as_inline_code(after.name)
-    moved_volumes = []
-    for volume in as_dict(before.rest.get("volumes")):
-        old_name = _get_volume_name(before, volume, today)
-        if _get_volume_name(after, volume, after.name) not in (None, old_name):
-            moved_volumes.append(volume)
+    moved_volumes: list[str] = []
+    if today != after.name:
+        shared_volumes = as_dict(before.rest.get("volumes")).keys() & as_dict(after.rest.get("volumes")).keys()
+        moved_volumes = [key for key in shared_volumes if _has_project_in_name(before, key)]
+        moved_volumes = [key for key in moved_volumes if _has_project_in_name(after, key)]
     volume_names = format_names(sorted(moved_volumes))
     if today and today != after.name:
         message = f"the Compose project {as_inline_code(today)} becomes {new_name}: "
@@ -202,7 +211,7 @@ def _compare_project_today(pair: StackPair) -> Iterator[PipelineChange]:
 
 def _find_moved_folders(pair: StackPair, matches: dict[str, str]) -> Iterator[PipelineChange]:
     """Report folders beside the Compose file that containers write to: the new stack has a folder of its own."""
-    if pair.project_today == pair.after.name or pair.before.path == pair.after.path:
+    if pair.has_same_project or pair.before.path == pair.after.path:
         return
     for old_key, new_key in matches.items():
         before, after = pair.before.services[old_key], pair.after.services[new_key]
@@ -216,15 +225,49 @@ def _find_moved_folders(pair: StackPair, matches: dict[str, str]) -> Iterator[Pi
                 yield PipelineChange(pair.subject, message, True, after.where, stage="before", is_dangerous=True)
 
 
+def _map_same_volumes(pair: StackPair) -> dict[str, str]:
+    """Map the keys of volumes before to those after, where both keys mean one volume of Docker's."""
+    new_keys: dict[str, str] = {}
+    for key in as_dict(pair.after.rest.get("volumes")):
+        if name := _get_volume_name(pair.after, key, pair.after.name):
+            new_keys[name] = key
+    same_volumes: dict[str, str] = {}
+    for key in as_dict(pair.before.rest.get("volumes")):
+        name = _get_volume_name(pair.before, key, pair.project_today)
+        if name in new_keys:
+            same_volumes[key] = new_keys[name]
+    return same_volumes
+
+
+def _rename_mounts(pair: StackPair, service: ComposeService) -> ComposeService:
+    """Call the volumes that a service mounts as the new file does."""
+    mounts = service.attributes.get("volumes")
+    if not isinstance(mounts, dict):
+        return service
+    new_keys = _map_same_volumes(pair)
+    renamed = {path: _rename_mount(str(mount), new_keys) for path, mount in mounts.items()}
+    return replace(service, attributes={**service.attributes, "volumes": renamed})
+
+
+def _rename_mount(mount: str, new_keys: dict[str, str]) -> str:
+    """What is mounted, with its mode or its options, under the key that the volume has in the new file."""
+    key = parse_volume_source(mount)
+    return new_keys.get(key, key) + mount[len(key) :]
+
+
+def _has_project_in_name(stack: ComposeProject, volume: str) -> bool:
+    """Whether Compose gives a declared volume its name, of which the project's name is a part."""
+    settings = as_dict(as_dict(stack.rest.get("volumes")).get(volume))
+    return not settings.get("name") and not settings.get("external")
+
+
 def _get_volume_name(stack: ComposeProject, volume: str, project: str) -> str | None:
-    """The full name of a declared volume; None if the stack does not declare it."""
-    volumes = as_dict(stack.rest.get("volumes"))
-    if volume not in volumes:
-        return None
-    settings = as_dict(volumes[volume])
-    if settings.get("name"):
-        return str(settings["name"])
-    return volume if settings.get("external") else f"{project}_{volume}"
+    """What Docker calls a declared volume; None if a variable says it, or if nothing shows the project."""
+    if _has_project_in_name(stack, volume):
+        return f"{project}_{volume}" if project else None
+    settings = as_dict(as_dict(stack.rest.get("volumes"))[volume])
+    name = str(settings.get("name") or volume)
+    return None if "$" in name else name
 
 
 def list_moved_variables(pair: StackPair, old_names: NameMatches, new_names: NameMatches) -> frozenset[str]:
@@ -272,13 +315,17 @@ def _list_network_names(project: ComposeProject) -> dict[str, str]:
 
 
 def _match_services(pair: StackPair, old_names: NameMatches, new_names: NameMatches) -> dict[str, str]:
-    """Match services that are the same: by container, then by the service's name, then by image.
+    """Match services that are the same: by `takeover` in the spec, by container, by the service's name, then by image.
 
     A service that runs all the time is not the same as one that ends, such as a migration with the same image. Of the
     replicas of a service, only the first is compared.
     """
     old_one_shots = _list_one_shots(pair.before)
     new_one_shots = _list_one_shots(pair.after)
+
+    def is_taken_over(before: ComposeService, after: ComposeService) -> bool:
+        successors = [pair.successors.get(name) for name in _list_names_today(before, pair.project_today)]
+        return bool(after.container) and after.container in successors
 
     def is_same_kind(before: ComposeService, after: ComposeService) -> bool:
         return (before.key in old_one_shots) == (after.key in new_one_shots)
@@ -294,7 +341,7 @@ def _match_services(pair: StackPair, old_names: NameMatches, new_names: NameMatc
 
     matches: dict[str, str] = {}
     unmatched = dict(pair.after.services)
-    for is_match in (_has_same_container, has_same_name, has_same_image):
+    for is_match in (is_taken_over, _has_same_container, has_same_name, has_same_image):
         for old_key, before in pair.before.services.items():
             if old_key in matches:
                 continue
@@ -307,6 +354,13 @@ def _match_services(pair: StackPair, old_names: NameMatches, new_names: NameMatc
 
 def _list_one_shots(project: ComposeProject) -> set[str]:
     return find_one_shots((key, service.table) for key, service in project.services.items())
+
+
+def _list_names_today(service: ComposeService, project: str) -> list[str]:
+    """The names that the container of a service may have today: its own, or one of those that Compose gives."""
+    if service.container:
+        return [service.container]
+    return [f"{project}-{service.key}-1", f"{project}_{service.key}_1"]
 
 
 def _has_same_container(before: ComposeService, after: ComposeService) -> bool:
@@ -344,7 +398,10 @@ def _compare_sections(pair: StackPair) -> Iterator[PipelineChange]:
     old, new = _rename_network_section(pair.before), _rename_network_section(pair.after)
     for section in dict.fromkeys([*old, *new]):
         before, after = old.get(section), new.get(section)
-        if isinstance(before, dict | None) and isinstance(after, dict | None):
+        are_mappings = isinstance(before, dict | None) and isinstance(after, dict | None)
+        if are_mappings and section == "volumes":
+            yield from _compare_volumes(pair)
+        elif are_mappings:
             yield from _compare_section_entries(pair, section.removesuffix("s"), as_dict(before), as_dict(after))
         elif not are_identical(before, after):
             message = f"{as_inline_code(section)}: {format_replacement(before, after)}"
@@ -367,10 +424,7 @@ def _compare_section_entry(
     where = pair.after.document.where(f"{noun}s", name)
     entry = f"{noun} {as_inline_code(name)}"
     if name not in after:
-        message = f"{entry} is no longer declared"
-        if noun == "volume":
-            message += ": its data stays behind"
-        return PipelineChange(pair.subject, message, True, where, ((name, ""),))
+        return PipelineChange(pair.subject, f"{entry} is no longer declared", True, where, ((name, ""),))
     if name not in before:
         message = f"{entry} is declared"
         is_external = bool(as_dict(after[name]).get("external"))
@@ -379,14 +433,72 @@ def _compare_section_entry(
         stage: Stage = "before" if is_external else "change"
         return PipelineChange(pair.subject, message, is_external, where, (("", name),), stage=stage)
     message = f"{entry}: {format_replacement(before[name], after[name])}"
-    if noun == "volume":
-        message = _describe_other_volume(entry, name, as_dict(after[name]))
     return PipelineChange(pair.subject, message, True, where)
 
 
-def _describe_other_volume(entry: str, name: str, after: dict[str, Any]) -> str:
-    """Describe that a name means another volume of Docker's than before."""
-    if after.get("external"):
-        volume = as_inline_code(str(after.get("name") or name))
-        return f"{entry} is now {volume}, which must exist on the server; the data of the former one stays behind"
-    return f"{entry} is now created by Compose, empty; the data of the former one stays behind"
+def _compare_volumes(pair: StackPair) -> Iterator[PipelineChange]:
+    """Compare the declared volumes, each with the one after that is the same volume of Docker's, or has its key."""
+    old, new = as_dict(pair.before.rest.get("volumes")), as_dict(pair.after.rest.get("volumes"))
+    same_volumes = _map_same_volumes(pair)
+    for key, settings in old.items():
+        if key in same_volumes:
+            yield from _compare_volume_settings(pair, same_volumes[key], settings, new[same_volumes[key]])
+        elif key in new:
+            yield from _compare_replaced_volume(pair, key)
+        else:
+            message = f"volume {as_inline_code(key)} is no longer declared: its data stays behind"
+            yield PipelineChange(pair.subject, message, True, pair.after.document.where("volumes"), ((key, ""),))
+    for key, settings in new.items():
+        if key not in old and key not in same_volumes.values():
+            yield _describe_new_volume(pair, key, as_dict(settings))
+
+
+def _compare_volume_settings(pair: StackPair, key: str, before: Any, after: Any) -> Iterator[PipelineChange]:
+    """Compare how one and the same volume is declared."""
+    if are_identical(_strip_volume_settings(before), _strip_volume_settings(after)):
+        return
+    message = f"volume {as_inline_code(key)}: {format_replacement(before, after)}; it stays the same volume, with its "
+    message += "data"
+    yield PipelineChange(pair.subject, message, True, pair.after.document.where("volumes", key))
+
+
+def _strip_volume_settings(settings: Any) -> Any:
+    """What is declared of a volume, without its name and without the driver that Docker takes by default."""
+    if not isinstance(settings, dict | None):
+        return settings
+    stripped = {key: value for key, value in as_dict(settings).items() if key != "name"}
+    if stripped.get("driver") == "local":
+        del stripped["driver"]
+    return stripped
+
+
+def _compare_replaced_volume(pair: StackPair, key: str) -> Iterator[PipelineChange]:
+    """Report a key that means another volume after; for Compose's own names, the projects' comparison does."""
+    before, after = (as_dict(stack.rest.get("volumes"))[key] for stack in (pair.before, pair.after))
+    entry, where = f"volume {as_inline_code(key)}", pair.after.document.where("volumes", key)
+    if _has_project_in_name(pair.before, key) and _has_project_in_name(pair.after, key):
+        if not are_identical(_strip_volume_settings(before), _strip_volume_settings(after)):
+            yield PipelineChange(pair.subject, f"{entry}: {format_replacement(before, after)}", True, where)
+        return
+    if _has_project_in_name(pair.after, key):
+        message = f"{entry} is now created by Compose, empty"
+    else:
+        message = f"{entry} is now {as_inline_code(str(as_dict(after).get('name') or key))}"
+        if as_dict(after).get("external"):
+            message += ", which must exist on the server"
+    if _get_volume_name(pair.before, key, pair.project_today):
+        message += "; the data of the former one stays behind"
+    else:
+        message += "; compare with `docker volume ls` whether it is today's volume"
+    yield PipelineChange(pair.subject, message, True, where, stage="before", is_dangerous=True)
+
+
+def _describe_new_volume(pair: StackPair, key: str, settings: dict[str, Any]) -> PipelineChange:
+    is_external = bool(settings.get("external"))
+    message = f"volume {as_inline_code(key)} is declared"
+    stage: Stage = "change"
+    if is_external:
+        message += f", and {as_inline_code(str(settings.get('name') or key))} must exist on the server"
+        stage = "before"
+    where = pair.after.document.where("volumes", key)
+    return PipelineChange(pair.subject, message, is_external, where, (("", key),), stage=stage)

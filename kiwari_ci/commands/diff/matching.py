@@ -14,11 +14,15 @@ from kiwari_ci.plan_model import Plan
 from kiwari_ci.planning.pull_requests import WORKFLOW_PATH as PULL_REQUESTS_PATH
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.compose_file import ComposeProject, ComposeService
+from kiwari_ci.readers.compose_of_today import (
+    DEFAULT_FILE_NAMES,
+    ComposeFileOfToday,
+    DeployedEnvironment,
+    choose_compose_file,
+)
 from kiwari_ci.readers.image_reference import parse_image_repository
 from kiwari_ci.readers.step_effects import StepEffect
 from kiwari_ci.readers.workflow import ParsedJob
-
-_DEFAULT_COMPOSE_NAMES = ("docker-compose.yml", "docker-compose.yaml", "compose.yml", "compose.yaml")
 
 
 class ResponsibleJob(NamedTuple):
@@ -29,28 +33,19 @@ class ResponsibleJob(NamedTuple):
     effect: StepEffect
 
 
-class _StackCandidate(NamedTuple):
-    """A compose file that may be the stack of an environment, and the signs for it, the strongest first."""
-
-    is_exact_match: bool
-    is_named: bool  # by a deploy
-    stands_alone: bool  # for one kind of environment, and complete without another file
-    is_deployed: bool  # because it has the usual name, too
-    known_services: int
-    stack: ComposeProject
-
-    def rank(self) -> tuple[bool, bool, bool, bool, int]:
-        """The signs, in the order in which candidates are compared."""
-        return self.is_exact_match, self.is_named, self.stands_alone, self.is_deployed, self.known_services
-
-
 @dataclass
 class NameMatches:
-    """Names of the spec: image repository → service, container → service, name of a stack → environment."""
+    """Names of the spec: image repository → service, container → service, name of a stack → environment.
+
+    `taken_over` are the containers of today that `takeover` in the spec names, by environment, and `workflows` the file
+    names of the workflows that deploy the environment today.
+    """
 
     images: dict[str, str] = field(default_factory=dict)
     containers: dict[str, str] = field(default_factory=dict)
     stacks: dict[str, str] = field(default_factory=dict)
+    taken_over: dict[str, set[str]] = field(default_factory=dict)
+    workflows: dict[str, set[str]] = field(default_factory=dict)
 
     def environment(self, stack: str) -> str:
         """The environment of a stack; a stack of none, as a database's, is called by its own name."""
@@ -64,15 +59,17 @@ class NameMatches:
 
 @dataclass
 class Responsibilities:
-    """Who builds and who deploys, by service and by environment; `unknown` deploys to an environment without a name.
+    """Who builds and who deploys, by service and by environment; `others` deploy to no environment of the spec.
 
-    `pull_requests`: by service, the generated workflow that tests it before the merge, and pushes no image.
+    `unclear`: by environment, the jobs that may deploy it, because nothing shows what they deploy. `pull_requests`: by
+    service, the generated workflow that tests it before the merge, and pushes no image.
     """
 
     builds: dict[str, list[ResponsibleJob]] = field(default_factory=dict)
     pull_requests: dict[str, WorkflowWithEffects] = field(default_factory=dict)
     deploys: dict[str, list[ResponsibleJob]] = field(default_factory=dict)
-    unknown: list[ResponsibleJob] = field(default_factory=list)
+    unclear: dict[str, list[ResponsibleJob]] = field(default_factory=dict)
+    others: list[ResponsibleJob] = field(default_factory=list)
 
     def involved(self) -> set[str]:
         """Paths of the workflows with a role."""
@@ -87,6 +84,12 @@ def get_planned_names(plan: Plan) -> NameMatches:
         names.stacks[stack.name] = stack.environment
         for instance in stack.instances:
             names.containers[instance.container] = instance.service
+    for takeover in plan.takeovers:
+        names.taken_over[takeover.environment] = {container.today for container in takeover.containers}
+        if takeover.workflows:
+            names.workflows[takeover.environment] = set(takeover.workflows)
+        for container in takeover.containers:
+            names.containers.setdefault(container.today, container.name)
     built = [*(workflow.images for workflow in plan.workflows), *(promotion.builds for promotion in plan.promotions)]
     for source in (image.source for images in built for image in images):
         names.images.setdefault(parse_image_repository(source.repository), source.service)
@@ -128,7 +131,11 @@ def match_names(before: PipelineSnapshot, after: PipelineSnapshot, planned_names
         service_name = _match_image_exactly(image, planned_names)
         if service_name and image not in names.images:
             names.images[image] = service_name
-    # A suffix is a weak sign: it gives no service a second image.
+    # What an image is built from, and a suffix, are weaker signs: they give no service a second image.
+    claimed_services = set(names.images.values())
+    for image, service_name in _match_images_by_dockerfile(before, after, planned_names).items():
+        if image not in names.images and service_name not in claimed_services:
+            names.images[image] = service_name
     claimed_services = set(names.images.values())
     for image in image_repositories:
         service_name = _match_image_suffix(image, planned_names)
@@ -174,6 +181,31 @@ def _match_image_suffix(image: str, planned_names: NameMatches) -> str:
     return services.pop() if len(services) == 1 else ""
 
 
+def _match_images_by_dockerfile(
+    before: PipelineSnapshot, after: PipelineSnapshot, planned_names: NameMatches
+) -> dict[str, str]:
+    """The images of the first side that are built from the Dockerfile of one service of the second side alone."""
+    services: dict[str, set[str]] = {}
+    for image, dockerfile in _list_built_images(after):
+        if image in planned_names.images:
+            services.setdefault(dockerfile, set()).add(planned_names.images[image])
+    return {
+        image: next(iter(services[dockerfile]))
+        for image, dockerfile in _list_built_images(before)
+        if len(services.get(dockerfile, ())) == 1
+    }
+
+
+def _list_built_images(snapshot: PipelineSnapshot) -> list[tuple[str, str]]:
+    """The repository of each image that workflows build, with its Dockerfile."""
+    effects = [effect for workflow in snapshot.workflows.values() for _, effect in workflow.effects]
+    return [
+        (parse_image_repository(effect.what), effect.note)
+        for effect in effects
+        if effect.kind == "build" and effect.note
+    ]
+
+
 def _match_container(service: ComposeService, names: NameMatches, planned_names: NameMatches) -> None:
     container_name = service.container or service.key
     service_name = planned_names.containers.get(container_name)
@@ -181,7 +213,7 @@ def _match_container(service: ComposeService, names: NameMatches, planned_names:
         service_name = names.images.get(parse_image_repository(service.image))
         if service_name and service.key in planned_names.containers.values():
             service_name = service.key  # one of several services that run the image
-    if not service_name and service.key in planned_names.images.values():
+    if not service_name and service.key in {*planned_names.images.values(), *planned_names.containers.values()}:
         service_name = service.key
     if service_name and container_name not in names.containers:
         names.containers[container_name] = service_name
@@ -191,29 +223,58 @@ def _match_stacks(
     before: PipelineSnapshot, after: PipelineSnapshot, names: NameMatches, planned_names: NameMatches
 ) -> None:
     """For each environment the likeliest compose file: by name or containers, else the one that a deploy names."""
-    candidates: dict[str, list[_StackCandidate]] = {}
+    candidates: dict[str, list[ComposeFileOfToday]] = {}
     for stack in before.stacks.values():
         if stack.generated or stack.name in names.stacks:
             continue
-        exact_match = _match_stack_exactly(stack, after, planned_names)
-        environment = exact_match or _guess_stack_environment(stack, before, names, planned_names)
+        environment = _match_stack_exactly(stack, after, planned_names)
+        if not environment:
+            environment = _guess_stack_environment(stack, before, names, planned_names)
         if environment:
-            service_names = [names.service(stack, service) for service in stack.services.values()]
-            known_services = sum(name in planned_names.images.values() for name in service_names)
-            candidate = _StackCandidate(
-                bool(exact_match),
-                _is_used_by_deploy(stack, before, must_be_named=True),
-                _stands_alone(stack),
-                _is_used_by_deploy(stack, before),
-                known_services,
-                stack,
-            )
-            candidates.setdefault(environment, []).append(candidate)
-    for environment, stacks in candidates.items():
-        stack = max(stacks, key=_StackCandidate.rank).stack
-        names.stacks[stack.path] = environment
-        if stack.folder:
-            names.stacks[stack.name] = environment
+            candidates.setdefault(environment, []).append(_describe_file(stack, names, planned_names))
+    for environment, files in candidates.items():
+        file = choose_compose_file(files, _describe_environment(environment, before, after, planned_names))
+        if file:
+            stack = before.stacks[file.path]
+            names.stacks[stack.path] = environment
+            if stack.folder:
+                names.stacks[stack.name] = environment
+
+
+def _describe_file(stack: ComposeProject, names: NameMatches, planned_names: NameMatches) -> ComposeFileOfToday:
+    service_names = [names.service(stack, service) for service in stack.services.values()]
+    return ComposeFileOfToday(
+        stack.path,
+        is_complete=all({"image", "build"} & service.table.keys() for service in stack.services.values()),
+        containers=frozenset(_collect_container_names([stack])),
+        known_services=sum(name in planned_names.images.values() for name in service_names),
+    )
+
+
+def _describe_environment(
+    environment: str, before: PipelineSnapshot, after: PipelineSnapshot, planned_names: NameMatches
+) -> DeployedEnvironment:
+    """What is known of an environment: which files its deploys name, and the containers that it has and had."""
+    kind = vocabulary.classify_environment(environment)
+    files_of_deploys = [
+        effect.what.split("\n")[1:]
+        for workflow in before.workflows.values()
+        for job, effect in workflow.effects
+        if effect.kind == "deploy" and _may_deploy_to(job, environment, kind)
+    ]
+    stacks = [stack for stack in after.stacks.values() if planned_names.environment(stack.name) == environment]
+    return DeployedEnvironment(
+        kind,
+        named_files=frozenset(file.rpartition("/")[2] for files in files_of_deploys for file in files),
+        takes_default_file=any(not files for files in files_of_deploys),
+        containers=frozenset(_collect_container_names(stacks) | planned_names.taken_over.get(environment, set())),
+    )
+
+
+def _may_deploy_to(job: ParsedJob, environment: str, kind: str) -> bool:
+    """Whether a job that deploys does so to an environment, or does not say to which kind."""
+    job_kind = vocabulary.classify_environment(job.environment) or vocabulary.classify_environment(job.id)
+    return job.environment == environment or job_kind in ("", kind)
 
 
 def _match_stack_exactly(stack: ComposeProject, after: PipelineSnapshot, planned_names: NameMatches) -> str:
@@ -223,8 +284,13 @@ def _match_stack_exactly(stack: ComposeProject, after: PipelineSnapshot, planned
         if new_stack.path == stack.path or (stack.folder and new_stack.name == stack.name):
             return planned_names.environment(new_stack.name)
     containers = _collect_container_names([stack])
-    shared = [new_stack for new_stack in new_stacks if containers & _collect_container_names([new_stack])]
-    return planned_names.environment(shared[0].name) if len(shared) == 1 else ""
+    shared = {
+        planned_names.environment(new_stack.name)
+        for new_stack in new_stacks
+        if containers & _collect_container_names([new_stack])
+    }
+    shared |= {name for name, taken_over in planned_names.taken_over.items() if containers & taken_over}
+    return shared.pop() if len(shared) == 1 else ""
 
 
 def _guess_stack_environment(
@@ -279,26 +345,14 @@ def find_replaced_jobs(workflow: WorkflowWithEffects, roles: Responsibilities, s
 def is_deploy_of_file(effect: StepEffect, file_name: str) -> bool:
     """Whether a deploy reads a Compose file of this name: it names it, or names none and takes the default."""
     files = [path.rpartition("/")[2] for path in effect.what.split("\n")[1:]]
-    return file_name in (files or _DEFAULT_COMPOSE_NAMES)
+    return file_name in (files or DEFAULT_FILE_NAMES)
 
 
-def _is_used_by_deploy(stack: ComposeProject, snapshot: PipelineSnapshot, *, must_be_named: bool = False) -> bool:
-    """Whether a deploy reads a compose file: one that names it or, unless it must be named, one that names none."""
+def _is_used_by_deploy(stack: ComposeProject, snapshot: PipelineSnapshot) -> bool:
+    """Whether a deploy reads a Compose file: one that names it, or one that names none and takes the default."""
     name = stack.path.rpartition("/")[2]
-    for workflow in snapshot.workflows.values():
-        for _, effect in workflow.effects:
-            names_a_file = "\n" in effect.what
-            if effect.kind == "deploy" and is_deploy_of_file(effect, name) and (names_a_file or not must_be_named):
-                return True
-    return False
-
-
-def _stands_alone(stack: ComposeProject) -> bool:
-    """Whether a compose file is for one kind of environment, and each of its services has an image or a build."""
-    kind = vocabulary.classify_environment(stack.path)
-    if kind not in (vocabulary.PRODUCTION, vocabulary.STAGING):
-        return False
-    return all({"image", "build"} & service.table.keys() for service in stack.services.values())
+    effects = [effect for workflow in snapshot.workflows.values() for _, effect in workflow.effects]
+    return any(effect.kind == "deploy" and is_deploy_of_file(effect, name) for effect in effects)
 
 
 def guess_environment(text: str, planned_names: NameMatches) -> str:
@@ -337,15 +391,75 @@ def assign_responsibilities(
                 if service in pushed_services and service:
                     roles.builds.setdefault(service, []).append(role)
             elif effect.kind in ("deploy", "container"):
-                environment = _find_deploy_environment(snapshot, role, names, planned_names, bool(pushed_services))
-                if environment:
-                    roles.deploys.setdefault(environment, []).append(role)
-                else:
-                    roles.unknown.append(role)
+                _assign_deploy(roles, role, snapshot, names, planned_names, pushes_known_images=bool(pushed_services))
+        _assign_named_workflow(roles, workflow, planned_names)
     for roles_by_name in (roles.builds, roles.deploys):
         for name, found_roles in roles_by_name.items():
             roles_by_name[name] = [role for role in found_roles if role.workflow.generated] or found_roles
     return roles
+
+
+def _assign_deploy(
+    roles: Responsibilities,
+    role: ResponsibleJob,
+    snapshot: PipelineSnapshot,
+    names: NameMatches,
+    planned_names: NameMatches,
+    *,
+    pushes_known_images: bool,
+) -> None:
+    """Add a job that deploys to its environment, to those that it may deploy, or to the others."""
+    environment = _find_deploy_environment(snapshot, role, names, planned_names, pushes_known_images)
+    unclear_environments = _list_unclear_environments(role, snapshot, planned_names)
+    if environment:
+        roles.deploys.setdefault(environment, []).append(role)
+    elif unclear_environments:
+        for name in unclear_environments:
+            roles.unclear.setdefault(name, []).append(role)
+    else:
+        roles.others.append(role)
+
+
+def _list_unclear_environments(
+    role: ResponsibleJob, snapshot: PipelineSnapshot, planned_names: NameMatches
+) -> list[str]:
+    """The environments that a job may deploy, because the spec does not say by which workflows they are deployed.
+
+    A Compose file of the repository that is no environment's shows that something else is deployed, and so does a name
+    of another kind of environment.
+    """
+    file_names = {file.rpartition("/")[2] for file in role.effect.what.split("\n")[1:]}
+    is_file_known = any(path.rpartition("/")[2] in file_names for path in snapshot.stacks)
+    if role.workflow.generated or is_file_known:
+        return []
+    kind = vocabulary.classify_environment(f"{role.effect.what} {role.job.environment} {role.job.id}")
+    environments = [name for name in planned_names.stacks.values() if name not in planned_names.workflows]
+    return [
+        name for name in dict.fromkeys(environments) if not kind or vocabulary.classify_environment(name) in ("", kind)
+    ]
+
+
+def _assign_named_workflow(roles: Responsibilities, workflow: WorkflowWithEffects, planned_names: NameMatches) -> None:
+    """Add a workflow that the spec names as one of today's, if nothing in it shows how it deploys."""
+    for environment in _list_named_environments(workflow, planned_names):
+        is_known = any(role.workflow.path == workflow.path for role in roles.deploys.get(environment, []))
+        jobs = _list_jobs_of_server(workflow) or list(workflow.parsed.jobs)
+        for job in jobs if not is_known else ():
+            effect = StepEffect("deploy", "", job.where, "a workflow of today")
+            roles.deploys.setdefault(environment, []).append(ResponsibleJob(workflow, job, effect))
+
+
+def _list_jobs_of_server(workflow: WorkflowWithEffects) -> list[ParsedJob]:
+    """The jobs that log in to a server, or run on one."""
+    return list({job.id: job for job, effect in workflow.effects if effect.kind in ("login", "remote")}.values())
+
+
+def _list_named_environments(workflow: WorkflowWithEffects, planned_names: NameMatches) -> list[str]:
+    """The environments that a hand-written workflow deploys, as `takeover` in the spec says."""
+    file_name = workflow.path.rpartition("/")[2]
+    if workflow.generated:
+        return []
+    return [environment for environment, files in planned_names.workflows.items() if file_name in files]
 
 
 def _find_pushed_services(workflow: WorkflowWithEffects, names: NameMatches) -> set[str]:
@@ -379,6 +493,11 @@ def _find_deploy_environment(
     stack, *files = role.effect.what.split("\n")
     if stack in names.stacks:
         return names.stacks[stack]
+    text = " ".join([stack, *files, role.job.environment, role.job.id, role.workflow.parsed.name])
+    named_environments = _list_named_environments(role.workflow, planned_names)
+    if named_environments:
+        guessed_environment = guess_environment(text, planned_names)
+        return guessed_environment if guessed_environment in named_environments else named_environments[0]
     is_known_container = stack in names.containers or stack in planned_names.containers
     if role.effect.kind == "container" and not is_known_container and not pushes_known_images:
         return ""
@@ -386,9 +505,10 @@ def _find_deploy_environment(
     compose_files = [path for path in snapshot.stacks if path.rpartition("/")[2] in file_names]
     if compose_files:
         return next((names.stacks[path] for path in compose_files if path in names.stacks), "")
+    if role.job.environment in planned_names.stacks.values():
+        return role.job.environment
     if not pushes_known_images and not _contains_known_name(stack, planned_names):
         return ""
-    text = " ".join([stack, *files, role.job.environment, role.job.id, role.workflow.parsed.name])
     return guess_environment(text, planned_names)
 
 

@@ -43,10 +43,12 @@ def find_remaining_files(
     old_roles: Responsibilities,
     remaining_roles: Responsibilities,
     names: NameMatches,
+    compared_paths: set[str],
 ) -> Iterator[PipelineChange]:
     """Report hand-written files that would still build or deploy, and what they did that nothing does any more.
 
     `remaining` are the files that nobody deletes, and `remaining_roles` those of the hand-written ones among them.
+    `compared_paths` are the Compose files that were compared with generated ones.
     """
     is_first_generation = not before.generated
     still_done = collect_effects(after)
@@ -74,6 +76,7 @@ def find_remaining_files(
         elif is_first_generation:
             message = f"{as_inline_code(path)} stays as it is ({triggers})"
             other_deploys = _describe_other_deploys(path, remaining_roles)
+            yield from _warn_unclear_deploys(path, triggers, remaining_roles)
             yield PipelineChange(
                 HANDWRITTEN_FILES,
                 message + other_deploys,
@@ -91,7 +94,7 @@ def find_remaining_files(
                 if not (change.is_dangerous and _has_migrations(after)):
                     yield change
     if is_first_generation:
-        yield from _find_unused_compose_files(before, after, names)
+        yield from _find_unused_compose_files(before, after, compared_paths)
 
 
 def _find_image_cleanups(workflow: WorkflowWithEffects) -> Iterator[PipelineChange]:
@@ -118,11 +121,23 @@ def _has_migrations(after: PipelineSnapshot) -> bool:
 
 def _describe_other_deploys(path: str, roles: Responsibilities) -> str:
     """The places that a workflow deploys to, and that are no environment of the spec."""
-    effects = [effect for workflow, _, effect in roles.unknown if workflow.path == path]
+    effects = [effect for workflow, _, effect in roles.others if workflow.path == path]
     targets = dict.fromkeys(as_inline_code(effect.what.split("\n")[0] or ".") for effect in effects)
     if not targets:
         return ""
     return f"; it deploys {join_with_limit(targets)}, which is no environment of the spec"
+
+
+def _warn_unclear_deploys(path: str, triggers: str, roles: Responsibilities) -> Iterator[PipelineChange]:
+    """Report that a workflow deploys something that may be an environment of the spec."""
+    environments = [name for name, jobs in roles.unclear.items() if _has_job_in(path, jobs)]
+    effects = [role.effect for jobs in roles.unclear.values() for role in jobs if role.workflow.path == path]
+    if environments:
+        targets = dict.fromkeys(as_inline_code(effect.what.split("\n")[0] or ".") for effect in effects)
+        message = f"{as_inline_code(path)} deploys {join_with_limit(targets)} ({triggers}), and no file shows whether "
+        message += f"that is {join_with_limit(map(as_inline_code, environments))}: if it is, write the workflow into "
+        message += "`takeover.workflows`, and delete it in the commit that adds the generated files"
+        yield PipelineChange(HANDWRITTEN_FILES, message, True, path, stage="before", is_dangerous=True)
 
 
 def _has_job_in(path: str, jobs: list[ResponsibleJob]) -> bool:
@@ -183,12 +198,12 @@ def _find_lost_effects(
 
 
 def _find_unused_compose_files(
-    before: PipelineSnapshot, after: PipelineSnapshot, names: NameMatches
+    before: PipelineSnapshot, after: PipelineSnapshot, compared_paths: set[str]
 ) -> Iterator[PipelineChange]:
+    """Report the hand-written Compose files that no generated stack replaces."""
     for path, stack in before.stacks.items():
         is_replaced = stack.generated or path in after.stacks
-        is_matched = stack.path in names.stacks or stack.name in names.stacks
-        if not is_replaced and not is_matched:
+        if not is_replaced and path not in compared_paths:
             message = f"{as_inline_code(path)} stays as it is, and no deploy reads it ({format_names(stack.services)})"
             yield PipelineChange(
                 HANDWRITTEN_FILES,

@@ -9,6 +9,7 @@ from typing import Any
 from kiwari_ci.commands.diff import first_comparison
 from kiwari_ci.commands.diff.change import PipelineChange
 from kiwari_ci.commands.diff.compare import DiffResult
+from kiwari_ci.problems import escape_control_characters
 
 MAX_MARKDOWN_LENGTH = 60_000  # characters of Markdown: GitHub cuts a comment at 65,536
 _MARKDOWN_CHARACTERS = re.compile(r"([\\*_{}\[\]<>()#+!|~@&])")
@@ -34,6 +35,12 @@ def format_diff_text(result: DiffResult, spec: str) -> str:
         lines.append("")
     lines += [f"not read: {path}: {reason}" for path, reason in result.skipped]
     return "\n".join([*lines, summarize_diff(result)])
+
+
+def format_repetition_note(default_branch: str) -> str:
+    """Say that the generated files are compared with themselves, and how to compare them with what was there before."""
+    command = f"kiwari-ci diff --against origin/{escape_control_characters(default_branch)}"
+    return f"the generated files are already there; to see what they changed, compare with a commit before: {command}"
 
 
 def _format_first_comparison(result: DiffResult) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Compares who builds and who deploys, when, from what, and with which permissions."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from enum import Enum
 
 from kiwari_ci.commands.diff import deploy_transport, matching
@@ -16,6 +16,7 @@ from kiwari_ci.commands.diff.change import (
 )
 from kiwari_ci.commands.diff.matching import Responsibilities, ResponsibleJob
 from kiwari_ci.commands.diff.snapshot import WorkflowWithEffects
+from kiwari_ci.github_facts import path_filters
 from kiwari_ci.plan_model import Plan
 from kiwari_ci.problems import join_with_limit
 from kiwari_ci.readers.image_reference import parse_image_repository, parse_image_tag
@@ -258,7 +259,12 @@ def _has_including_pattern(patterns: list[str]) -> bool:
 def _compare_path_patterns(
     service: str, old_patterns: list[str], new_patterns: list[str], where: str, new_workflow_path: str
 ) -> Iterator[PipelineChange]:
+    replaced: set[str] = set()
+    if not any(pattern.startswith("!") for pattern in (*old_patterns, *new_patterns)):
+        replaced = yield from _compare_pattern_widths(service, old_patterns, new_patterns, where)
     for pattern, is_new in iter_added_removed(old_patterns, new_patterns):
+        if pattern in replaced:
+            continue
         excludes = pattern.startswith("!")
         adverb = "now also" if is_new else "no longer"
         verb = "leaves out" if excludes else "matches"
@@ -277,6 +283,42 @@ def _compare_path_patterns(
     is_reordered = old_patterns != new_patterns and sorted(old_patterns) == sorted(new_patterns)
     if is_reordered and any(pattern.startswith("!") for pattern in old_patterns):
         yield PipelineChange(service, f"filter in another order: {format_names(new_patterns)}", True, where)
+
+
+def _compare_pattern_widths(
+    service: str, old_patterns: list[str], new_patterns: list[str], where: str
+) -> Generator[PipelineChange, None, set[str]]:
+    """Report the patterns that became wider or narrower, and return all that need no other words.
+
+    A pattern of the same side that the wider one covers, too, says nothing more.
+    """
+    reported: set[str] = set()
+    added, removed = find_added(old_patterns, new_patterns), find_added(new_patterns, old_patterns)
+    for wide in added:
+        narrow = _find_covered_patterns(wide, removed)
+        if narrow:
+            message = f"filter matches all of {as_inline_code(wide)}, no longer only {format_names(narrow)}"
+            added_patterns = [wide, *_find_covered_patterns(wide, added)]
+            yield PipelineChange(service, message, False, where, _pair_patterns(narrow, added_patterns))
+            reported |= {*narrow, *added_patterns}
+    for wide in removed:
+        narrow = _find_covered_patterns(wide, added)
+        if narrow:
+            message = f"filter only matches {format_names(narrow)}, no longer all of {as_inline_code(wide)}"
+            removed_patterns = [wide, *_find_covered_patterns(wide, removed)]
+            yield PipelineChange(service, message, True, where, _pair_patterns(removed_patterns, narrow))
+            reported |= {*narrow, *removed_patterns}
+    return reported
+
+
+def _pair_patterns(removed: list[str], added: list[str]) -> tuple[tuple[str, str], ...]:
+    pairs = [pair for pattern in removed for pair in _pair_pathspecs(pattern, False)]
+    pairs += [pair for pattern in added for pair in _pair_pathspecs(pattern, True)]
+    return tuple(pairs)
+
+
+def _find_covered_patterns(wide: str, patterns: list[str]) -> list[str]:
+    return [pattern for pattern in patterns if path_filters.covers_pattern(wide, pattern)]
 
 
 def _pair_pathspecs(pattern: str, is_new: bool) -> tuple[tuple[str, str], ...]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from kiwari_ci import generator
 from kiwari_ci.commands.init import draft_text, extend_spec, spec_draft
 from kiwari_ci.commands.init.collect import collect_findings
+from kiwari_ci.commands.init.compose_choice import put_deployed_files_first
 from kiwari_ci.commands.init.compose_files import leave_out_base_files, read_compose_files
 from kiwari_ci.commands.init.dockerfiles import ImageDetection, detect_images
 from kiwari_ci.commands.init.draft_text import CommentedMapping, InitResult
@@ -23,7 +24,7 @@ from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows
 from kiwari_ci.commands.init.workflow_outcomes import WorkflowOutcome, decide_workflow_outcomes
 from kiwari_ci.effective_spec import EffectiveSpec
 from kiwari_ci.problems import SpecError
-from kiwari_ci.readers import vocabulary
+from kiwari_ci.readers import installed_tool, vocabulary
 from kiwari_ci.readers.repository import LocalRepository
 from kiwari_ci.readers.vocabulary import SourcedValue
 from kiwari_ci.schema.text_formats import RepositoryName as Slug
@@ -49,6 +50,7 @@ def build_init_result(folder: Path, slug: str | None = None) -> InitResult:
     workflows = read_workflows(repository)
     repository.written_variables = list_written_variables(workflows)
     compose_files = read_compose_files(repository, list_deployed_development_names(workflows))
+    put_deployed_files_first(compose_files, workflows)
     unused_files = leave_out_base_files(compose_files, workflows.join_texts()) if workflows.deploys else {}
     images = detect_images(repository, compose_files, workflows, has_spec=bool(existing_specs))
     if not images.images:
@@ -206,6 +208,10 @@ def _draft_new_spec(facts: RepositoryFindings, left_out: list[str], file_counts:
         return text
 
     text, dropped = draft_text.drop_until_valid(draft.table, path, render_spec)
+    source = yaml_source.parse_yaml(path, text)
+    if not generator.can_install_tool(generator.validate_and_plan(source).plan):
+        question = "the drift check must install this tool, and nobody knows from where it was installed here: "
+        draft.decide(("project",), question + installed_tool.explain_unknown_source())
     result = InitResult(
         path,
         text,
@@ -215,7 +221,7 @@ def _draft_new_spec(facts: RepositoryFindings, left_out: list[str], file_counts:
         seen=[*notes, *dropped],
         troubles=facts.repository.troubles,
     )
-    result.decisions = draft_text.locate_decisions(yaml_source.parse_yaml(path, text), draft.decisions)
+    result.decisions = draft_text.locate_decisions(source, draft.decisions)
     return result
 
 

@@ -69,9 +69,7 @@ def detect_environments(
             continue
         started_by = SourcedValue(job.started_by.rpartition("/")[2], job.where)
         if name not in environments:
-            kind = _classify_deploy_job(job) or PRODUCTION
-            kind = vocabulary.DEPLOYED_DEVELOPMENT if kind == vocabulary.DEVELOPMENT else kind
-            environments[name] = DetectedEnvironment(name, kind, job.where)
+            environments[name] = DetectedEnvironment(name, classify_environment_of(job), job.where)
         environment = environments[name]
         first_job = first_jobs.setdefault(name, job)
         if first_job.started_by != job.started_by and _differs_from(first_job, job):
@@ -96,7 +94,7 @@ def _differs_from(first_job: DeployJob, job: DeployJob) -> bool:
 
 def name_environment(job: DeployJob) -> str:
     """The name in the spec of what a job deploys; empty for what is only for development."""
-    kind = _classify_deploy_job(job)
+    kind = classify_deploy_job(job)
     if kind == vocabulary.DEVELOPMENT and not job.name:
         return ""
     return vocabulary.slugify(job.name) or _DEFAULT_NAMES.get(kind, PRODUCTION)
@@ -107,14 +105,20 @@ def list_deployed_development_names(workflows: DetectedWorkflows) -> set[str]:
     words: set[str] = set()
     for job in workflows.deploys:
         name = name_environment(job)
-        if name and _classify_deploy_job(job) == vocabulary.DEVELOPMENT:
+        if name and classify_deploy_job(job) == vocabulary.DEVELOPMENT:
             words |= set(vocabulary.split_words(name))
     if words & vocabulary.DEVELOPMENT_NAMES:
         words |= vocabulary.DEVELOPMENT_NAMES
     return words
 
 
-def _classify_deploy_job(job: DeployJob) -> str:
+def classify_environment_of(job: DeployJob) -> str:
+    """The kind of the environment that a job deploys; production if nothing shows it."""
+    kind = classify_deploy_job(job) or PRODUCTION
+    return vocabulary.DEPLOYED_DEVELOPMENT if kind == vocabulary.DEVELOPMENT else kind
+
+
+def classify_deploy_job(job: DeployJob) -> str:
     """The kind of environment that a job deploys, by the environment's name, else by those of the job and its file.
 
     `ci.yml` and `Test and deploy` name what a pipeline does, and not where it deploys; `deploy-test` names a server.

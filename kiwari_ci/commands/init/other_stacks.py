@@ -72,7 +72,7 @@ def _move_jobs(workflows: DetectedWorkflows, explain: Callable[[DeployJob], str]
 
 def _explain_other_files(job: DeployJob, own_files: set[str], other_files: list[str]) -> str:
     """Why a job deploys another stack, by the compose files that its commands name, or by the folder they are in."""
-    names = job.compose_files
+    names = [str(file.value) for file in job.compose_files]
     paths_by_file = {path: path for path in [*own_files, *other_files]}
     if not names:
         names = [str(folder.value) for folder in job.folders]

@@ -70,11 +70,8 @@ _COMPOSE_PROJECT_OPTION = re.compile(
     + UNKNOWN_TEXT
     + "-])"
 )
-_COMPOSE_FILE_OPTION = re.compile(
-    r"docker[ -]compose\b[^\n;&|]{0,200}?\s(?:-f|--file)[ =][\"']?([\w./~-]{1,200}\.ya?ml)(?![\w.$"
-    + UNKNOWN_TEXT
-    + "-])"
-)
+_COMPOSE_COMMAND = re.compile(r"docker[ -]compose\b[^\n;&|]{0,500}")
+_COMPOSE_FILE_OPTION = re.compile(r"\s(?:-f|--file)[ =][\"']?([\w./~-]{1,200}\.ya?ml)(?![\w.$" + UNKNOWN_TEXT + "-])")
 _CHANGE_DIRECTORY = re.compile(r"\bcd\s+[\"']?(~?/[\w./-]+)(?![\w./$" + UNKNOWN_TEXT + "-])")
 
 _FOLDER_IN_HOME = re.compile(r"(?:set [-\w ]+\s+)?cd\s+[\"']?(\w[\w./-]*)(?=[\"']?\s*($|\n|&&|;))")
@@ -151,7 +148,7 @@ class DeployJob:
     settings: dict[str, tuple[str, str]] = field(default_factory=dict)  # role: secret or variable, its name
     folders: list[SourcedValue] = field(default_factory=list)
     projects: list[SourcedValue] = field(default_factory=list)  # that its Compose commands name
-    compose_files: list[str] = field(default_factory=list)  # that its Compose commands name
+    compose_files: list[SourcedValue] = field(default_factory=list)  # that its Compose commands name
     rendered_env: list[RenderedVariable] = field(default_factory=list)  # what it writes into env files
     whole_env_files: list[WholeEnvFile] = field(default_factory=list)
     runner: SourcedValue | None = None  # the labels of a runner of one's own
@@ -534,7 +531,6 @@ class WorkflowJobReader:
             trigger=trigger,
             started_by=self.start.workflow,
         )
-        deploy.compose_files = _COMPOSE_FILE_OPTION.findall(self._substitute_in_script(scripts))
         if is_own_machine(self.runs_on):
             deploy.runner = SourcedValue(self.runs_on, self.job.where("runs-on"))
         deploy.only_copies = self._only_copies_files(scripts)
@@ -549,6 +545,9 @@ class WorkflowJobReader:
             deploy.folders.append(SourcedValue(folder.rstrip("/"), self.where))
         for project in _COMPOSE_PROJECT_OPTION.findall(self._substitute_in_script(scripts)):
             deploy.projects.append(SourcedValue(project, self.where))
+        for command in _COMPOSE_COMMAND.findall(self._substitute_in_script(scripts)):
+            for file in _COMPOSE_FILE_OPTION.findall(command):
+                deploy.compose_files.append(SourcedValue(file, self.where))
         self.workflows.container_options += self._describe_container_options()
         self.workflows.deploys.append(deploy)
 

@@ -14,7 +14,7 @@ from kiwari_ci.readers.build_context import BuildContext
 from kiwari_ci.readers.dockerfile import CopySource, Dockerfile
 from kiwari_ci.readers.dockerfile import parse_dockerfile as read_dockerfile
 from kiwari_ci.readers.tracked_files import SUBMODULE_MODE, Checkout, select_by_prefix
-from kiwari_ci.schema import Build
+from kiwari_ci.schema import Build, Step
 from kiwari_ci.spec_loading.suggestions import suggest_closest
 from kiwari_ci.spec_loading.validation import format_yaml_path, report_at_key, report_at_span, report_at_value
 from kiwari_ci.spec_loading.yaml_source import SourceSpan, YamlPath, YamlSource
@@ -162,6 +162,11 @@ class _ImageBuild:
         return {key: arg.value for key, arg in self.build.args.items()} | dict.fromkeys(self.build.base)
 
     @cached_property
+    def steps_before_build(self) -> list[Step]:
+        """The steps that run in the job before the build, and may write what the image takes."""
+        return list(dict(self.lint_context.spec.services[self.service].steps).get("before_build") or ())
+
+    @cached_property
     def name(self) -> str:
         return self.built.dockerfile_path
 
@@ -210,6 +215,13 @@ def _iter_public_arguments(dockerfile: Dockerfile) -> Iterator[tuple[int, str, s
                 key, _, default = word.partition("=")
                 if PUBLIC_ARGUMENT.match(key):
                     yield instruction.line, key, default.strip("\"'")
+
+
+def _names_path(step: Step, path: str) -> bool:
+    """Whether a step's script has a path of the repository, as it is seen from the step's folder."""
+    path_from_step = posixpath.relpath(path, step.working_directory or ".")
+    word = re.compile(rf"(?<![\w./-])(?:\./)?{re.escape(path_from_step)}(?![\w/-])")
+    return word.search(step.run or "") is not None
 
 
 @dataclass
@@ -349,12 +361,22 @@ class _DockerfileReport:
             message = f"{subject}, and {self.image.ignore_file} leaves out all of it"
             hint = f"at the end of {self.image.ignore_file}: !{copy.path}"
             yield self.report_at_copy(copy, "ignored", message, hint, severity=severity)
+        elif copy.path and self.image.steps_before_build:
+            yield from self.check_written_file(copy)
         elif copy.path:
             context = "the repository" if self.image.folder == "." else f"the context `{self.image.folder}`"
             message = f"{subject}, and {context} has no such file"
             yield self.report_at_copy(
                 copy, "no-source", message, self.suggest_existing_path(copy.path), severity=severity
             )
+
+    def check_written_file(self, copy: CopySource) -> Problems:
+        """Report a copy of what no step before the build names, such as a jar: one of them may still write it."""
+        path = posixpath.normpath(posixpath.join(self.image.folder, copy.path))
+        if not any(_names_path(step, path) for step in self.image.steps_before_build):
+            message = f"{copy.by} takes `{escape_control_characters(copy.written)}`, which the repository lacks: "
+            message += f"a step of services.{self.image.service}.steps.before_build must write it"
+            yield self.report_at_copy(copy, "no-source", message, severity="advice")
 
     def suggest_existing_path(self, path: str) -> str:
         """Suggest a cure for a path that no tracked file has, by what exists."""

@@ -1,0 +1,44 @@
+"""Which Compose file each environment has, where a deploy names one; `diff` decides by the same function."""
+
+from kiwari_ci.commands.init.compose_files import DetectedComposeFile
+from kiwari_ci.commands.init.environments import classify_environment_of, name_environment
+from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows
+from kiwari_ci.readers.compose_of_today import ComposeFileOfToday, DeployedEnvironment, choose_compose_file
+
+
+def put_deployed_files_first(compose_files: list[DetectedComposeFile], workflows: DetectedWorkflows) -> None:
+    """Put the Compose file of each environment before the others, and give it the environment's kind.
+
+    Of several files for one kind of environment, the first is used. A file keeps its kind where its name says one, and
+    where several kinds of environments are deployed from it. Where a deploy names several files, one
+    completes another.
+    """
+    users: dict[str, set[str]] = {}
+    named_paths: set[str] = set()
+    for environment in _list_deployed_environments(workflows):
+        files = [ComposeFileOfToday(file.path, file.is_complete) for file in compose_files]
+        chosen = choose_compose_file(files, environment)
+        if chosen:
+            users.setdefault(chosen.path, set()).add(environment.kind)
+            if len(environment.named_files) == 1 and environment.names(chosen):
+                named_paths.add(chosen.path)
+    for file in compose_files:
+        if file.path in named_paths and len(users[file.path]) == 1 and not file.kind:
+            file.kind = next(iter(users[file.path]))
+            for container in file.containers:
+                container.kind = file.kind
+    compose_files.sort(key=lambda file: file.path not in named_paths)
+
+
+def _list_deployed_environments(workflows: DetectedWorkflows) -> list[DeployedEnvironment]:
+    """The kinds of environments that jobs deploy, each with the file names that its deploys name."""
+    named_files: dict[str, set[str]] = {}
+    default_kinds: set[str] = set()
+    for job in workflows.deploys:
+        if name_environment(job):
+            kind = classify_environment_of(job)
+            names = {str(file.value).rpartition("/")[2] for file in job.compose_files}
+            named_files.setdefault(kind, set()).update(names)
+            if not names:
+                default_kinds.add(kind)
+    return [DeployedEnvironment(kind, frozenset(names), kind in default_kinds) for kind, names in named_files.items()]
