@@ -9,6 +9,7 @@ from typing import Any
 from kiwari_ci.commands.diff.change import (
     EVERY_ADOPTION,
     PipelineChange,
+    Stage,
     format_names,
     iter_added_removed,
 )
