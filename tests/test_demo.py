@@ -23,7 +23,7 @@ SHOWN = (
     "cure: kiwari-ci generate\n$ kiwari-ci generate\n",
     "  changed  deploy/bin/deploy\n",
     "hint: did you mean `paths`?\n",
-    "### 10. First push\n",
+    "### 10. Take over what serves today\n",
     ". is yours: nothing in it needs kiwari-ci\n",
     "15 steps, each did what it shows.",
 )

@@ -355,7 +355,8 @@ volumes: {data: {driver: local}, db-data-dev: {external: true}}
 
 def test_a_health_check_of_a_port_is_named_as_a_person_would_try_it(tmp_path: Path) -> None:
     text = first_comparison(tmp_path, WEB % ", health: {by: tcp}" + LIVE, compose=COMPOSE, deploy=DEPLOY % "")
-    assert "check that these answer, for a new container serves only when it does: `shop-web-live:80` (TCP)\n" in text
+    summary = "check that each of these addresses answers, because a new container serves only then"
+    assert f"{summary}: `shop-web-live:80` (TCP)\n" in text
 
 
 def test_a_process_of_today_is_followed_by_the_one_that_the_takeover_names(tmp_path: Path) -> None:
@@ -414,7 +415,7 @@ COMPOSE_UP = "cd /srv/x && docker compose up -d"
         ("other", "\n    environment: live", COMPOSE_UP, LIVE, "would deploy `live` a second time"),
         ("other", "", COMPOSE_UP, LIVE_BY_NAMED_WORKFLOW, "would deploy `live` a second time"),
         ("other", "", "/srv/x/update", LIVE_BY_NAMED_WORKFLOW, "would deploy `live` a second time"),
-        ("other", "", COMPOSE_UP, LIVE, "deploys `x` (on push to `main`), and no file shows whether that is `live`"),
+        ("other", "", COMPOSE_UP, LIVE, "deploys `x` (it runs on push to `main`), and no file shows whether that is"),
     ],
 )
 def test_a_workflow_deploys_whatever_the_image_is_called(
@@ -435,7 +436,8 @@ def test_a_workflow_that_deploys_something_else_is_not_suspected(tmp_path: Path)
         deploy = OTHER_IMAGE % ("v1", "other", "v1", "", command)
         text = first_comparison_with(tmp_path, WEB % "" + live, {".github/workflows/deploy.yml": deploy, **files})
         assert "  !" not in text
-        assert "`.github/workflows/deploy.yml` stays as it is (on push to `main`); it deploys `x`, which is no" in text
+        assert "`.github/workflows/deploy.yml` stays as it is (it runs on push to `main`)" in text
+        assert "; it deploys `x`, which is no" in text
 
 
 def test_a_filter_that_becomes_wider_is_one_line(tmp_path: Path) -> None:

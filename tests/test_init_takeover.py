@@ -332,7 +332,7 @@ def test_the_prefix_that_traefik_strips(tmp_path: Path) -> None:
 def test_what_a_build_gets_from_elsewhere_is_said(tmp_path: Path) -> None:
     workflow = DEPLOY.replace("push: true,", "push: true, build-contexts: 'spec=./api',")
     _, result = init(tmp_path, {".github/workflows/deploy.yml": workflow.replace("COMMAND", "docker compose up -d")})
-    assert "build build-contexts" in say(result)
+    assert "build context spec (.github/workflows/deploy.yml:6)" in say(result)
 
 
 def test_a_login_in_a_variable_is_no_plain_one(tmp_path: Path) -> None:

@@ -279,6 +279,15 @@ class FakeMachine(deploy_program.Machine):
         if not last or (last.named, last.answering) != (named, answering):
             self.trace.append(Moment(self.state.clock, named, answering))
 
+    def note_end(self, container: Running) -> None:
+        """Note that a running container is told to end.
+
+        Not a set-aside one before the new own container exists: that gets the address at once, as the lowest free one.
+        """
+        own_name = container.name.removesuffix("-previous")
+        if own_name == container.name or self.find(own_name):
+            self.ended.append((self.state.clock, container.name, container.id))
+
     def now(self) -> float:
         return self.state.clock
 
@@ -543,7 +552,7 @@ class FakeMachine(deploy_program.Machine):
         container = self.get(words[-1])
         container.is_stopped_by_hand = True
         if container.is_running:
-            self.ended.append((self.state.clock, container.name, container.id))
+            self.note_end(container)
             self.end(container, 143)
         elif container.status == "restarting":
             container.status = "exited"
@@ -559,7 +568,7 @@ class FakeMachine(deploy_program.Machine):
         if not container:
             return ""  # with -f it is no error
         if container.is_running:
-            self.ended.append((self.state.clock, container.name, container.id))
+            self.note_end(container)
         self.remove(container)
         if "-v" in words:
             self.remove_own_volumes(container)

@@ -29,13 +29,13 @@ def end_of(trace: list[Moment], position: int) -> float:
 
 
 def ended_too_early(machine: FakeMachine, cache_seconds: dict[str, float]) -> list[str]:
-    """Temporary containers that were told to end while a proxy could still lead requests to them.
+    """Temporary and set-aside containers that were told to end while a proxy could still lead requests to them.
 
     Of the others the program takes the place itself, while a temporary one answers.
     """
     ends = []
     for time, container, id in machine.ended:
-        name = container.removesuffix("-next")
+        name = container.removesuffix("-next").removesuffix("-previous")
         if name == container or name not in machine.watched:
             continue
         last = [moment.time for moment in machine.trace if id in moment.named.get(name, ())]

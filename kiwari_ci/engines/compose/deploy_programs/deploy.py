@@ -3704,11 +3704,18 @@ def retire_set_aside_container(stack: "Stack", service: Service) -> None:
     old = set_aside_container(stack, service)
     if not old:
         return
+    names = names_of_set_aside(service, old)
+    if old.is_running and names:
+        # A proxy that still used the address of a stopped container would wait there for long.
+        change_names(stack, service, old.name, {network: [] for network in names})
+        wait_for_name_caches(stack, service)
     stack.set_restart_policy(old.name, "no")
     stack.stop(old.name)
     if stack.owns(old, service):
         stack.remove(old.name)
     else:
+        with cleaning_up():
+            change_names(stack, service, old.name, names)  # a person may start it again
         stack.rename(old.name, service.retained_name)
         progress(
             f"the old container was not made by this stack: it is stopped, and its name is now"
@@ -3917,17 +3924,39 @@ def remove_service_names(stack: "Stack", service: Service) -> None:
 
 
 def rejoin(stack: "Stack", service: Service, has_names: bool) -> None:
-    """Disconnect the temporary container from each network, and connect it with other names.
+    """Let the temporary container join its networks again, with the service's names or without."""
+    names = {
+        stack.network_name(key): service.names_on(key) if has_names else []
+        for key in service.networks
+    }
+    change_names(stack, service, service.temporary_name, names)
+
+
+def names_of_set_aside(service: Service, old: Container) -> Dict[str, List[str]]:
+    """The names of a set-aside container on each network where it has the service's name.
+
+    Compose gives its containers the name of the service, which they keep after they are renamed.
+    A network where it has a fixed address is left out: it would lose the address.
+    """
+    return {
+        network: list(settings["Aliases"])
+        for network, settings in old.networks.items()
+        if service.name in (settings.get("Aliases") or []) and not settings.get("IPAMConfig")
+    }
+
+
+def change_names(
+    stack: "Stack", service: Service, container: str, names: Dict[str, List[str]]
+) -> None:
+    """Disconnect a container from each of these networks, and connect it with these names.
 
     Docker has no other way to change names. The lock of the whole server is held, because for a
     moment another deploy could get the container's address, to which proxies still send requests.
     """
     with locked(ROOT / HOST_LOCK, f"names of {service.name}"):
-        for key in service.networks:
-            network = stack.network_name(key)
-            names = service.names_on(key) if has_names else []
-            aliases = [option for name in names for option in ("--alias", name)]
-            ends = (network, service.temporary_name)
+        for network, names_there in names.items():
+            aliases = [option for name in names_there for option in ("--alias", name)]
+            ends = (network, container)
             stack.machine.docker("network", "disconnect", *ends, seconds=CHANGE_SECONDS)
             output = stack.machine.docker(
                 "network", "connect", *aliases, *ends, seconds=CHANGE_SECONDS
@@ -3935,8 +3964,7 @@ def rejoin(stack: "Stack", service: Service, has_names: bool) -> None:
             if output.code != 0:
                 raise Failed(
                     NOT_SERVING,
-                    f"{service.temporary_name} could not join the network {network}:"
-                    f" {output.last_line}",
+                    f"{container} could not join the network {network}: {output.last_line}",
                 )
 
 
