@@ -159,6 +159,7 @@ class FakeMachine(deploy_program.Machine):
         self.trace: list[Moment] = []
         self.watched: tuple[str, ...] = ()
         self.ended: list[tuple[float, str, str]] = []  # running containers that were told to end: time, name, id
+        self.inherited_addresses: set[str] = set()  # set-aside containers that ended before their successor began
         self.doubles: list[str] = []  # moments at which the worker ran twice
         self.settled_at = -1.0
         self.points = 0
@@ -280,13 +281,11 @@ class FakeMachine(deploy_program.Machine):
             self.trace.append(Moment(self.state.clock, named, answering))
 
     def note_end(self, container: Running) -> None:
-        """Note that a running container is told to end.
-
-        Not a set-aside one before the new own container exists: that gets the address at once, as the lowest free one.
-        """
+        """Note that a running container is told to end, and whether its address is free for the new own container."""
+        self.ended.append((self.state.clock, container.name, container.id))
         own_name = container.name.removesuffix("-previous")
-        if own_name == container.name or self.find(own_name):
-            self.ended.append((self.state.clock, container.name, container.id))
+        if own_name != container.name and not self.find(own_name):
+            self.inherited_addresses.add(container.id)
 
     def now(self) -> float:
         return self.state.clock

@@ -36,7 +36,7 @@ def ended_too_early(machine: FakeMachine, cache_seconds: dict[str, float]) -> li
     ends = []
     for time, container, id in machine.ended:
         name = container.removesuffix("-next").removesuffix("-previous")
-        if name == container or name not in machine.watched:
+        if name == container or name not in machine.watched or id in machine.inherited_addresses:
             continue
         last = [moment.time for moment in machine.trace if id in moment.named.get(name, ())]
         after = [moment.time for moment in machine.trace if last and moment.time > last[-1]]
