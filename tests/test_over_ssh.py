@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from kiwari_ci.engines.compose.deploy_programs import deploy_over_ssh
+from tests import notices
 
 PROGRAM = Path(deploy_over_ssh.__file__)
 ONE, TWO, THREE = (f"sha256:{digit * 64}" for digit in "123")
@@ -516,7 +517,7 @@ def test_a_service_without_a_new_image_is_not_in_the_request(job: Job) -> None:
 
 def test_superseded(job: Job) -> None:
     assert job.run(answers=[answer(SUPERSEDED)]) == 0
-    assert job.commands == [f"::notice::web: superseded by a newer commit; {THREE} serves"]
+    assert job.commands == [f"::notice::web: {notices.SUPERSEDED}; {THREE} serves"]
     assert job.text("output") == "superseded-by=14\n"
     assert f"| web | {THREE} → {THREE} | {'c' * 40} | 24 | superseded |" in job.text("summary")
 

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+import tests.rehearsal.faults  # noqa: F401 (registers them)
 from docs import trial
 from tests.engine.server import Server
 from tests.rehearsal.github import GitHub, Group, NotModelled, Run, git, heard, starts
 from tests.rehearsal.kills import QUICK, choose_quick, kills_of
+from tests.rehearsal.messages import NOTICES, OTHER_PROGRAMS, fixed_characters, is_still_printed
 from tests.rehearsal.rig import DOCKER, GOOD, PROGRAM, WITHIN, WORKS, short
-from tests.rehearsal.trial import FAULTS, unlike
+from tests.rehearsal.trial import FAULTS, Fault, unlike
 from tests.rehearsal.verdict import GREEN_RIGHT, GREEN_WRONG, RED_RIGHT, RED_WRONG, judged
 
 MAIN = "refs/heads/main"
@@ -99,14 +101,47 @@ def test_judgement() -> None:
 
 
 def test_ours_is_never_expected_to_be_wrong() -> None:
-    import tests.rehearsal.faults  # noqa: F401 (registers them)
-
     assert len({fault.name for fault in FAULTS}) == len(FAULTS) > 40
     assert {word for fault in FAULTS for word in fault.ours} == {GREEN_RIGHT, RED_RIGHT}
     assert all(fault.ours for fault in FAULTS), "ours is tried in everything"
     assert all(
         fault.says for fault in FAULTS if fault.quick and fault.ours == (RED_RIGHT,) and fault.group != "outside"
     )
+
+
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault.says], ids=lambda fault: fault.name)
+def test_a_program_prints_what_a_fault_looks_for(fault: Fault) -> None:
+    assert is_still_printed(fault.says), (
+        f"The fault '{fault.name}' looks for {fault.says!r} in the log of its run, which is a part of no message in "
+        "docs/failures.yaml. Write words of the present message into `says`. If another program prints the words, add "
+        "them to OTHER_PROGRAMS in tests/rehearsal/messages.py"
+    )
+
+
+@pytest.mark.parametrize("words", [*NOTICES, *OTHER_PROGRAMS])
+def test_a_fault_looks_for_each_exception(words: str) -> None:
+    """A text that no fault needs any more would only let a mistake pass."""
+    assert any(words in fault.says for fault in FAULTS)
+
+
+@pytest.mark.parametrize("words", ["the token is not why", "trying again", "does not answer 200", "is not", ""])
+def test_words_that_no_program_prints_are_noticed(words: str) -> None:
+    """The first three are of messages that were reworded, and the last two have too little text."""
+    assert not is_still_printed(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "number"),
+    [
+        ("is missing", 10),
+        ("shop/.env is missing. Create it", 22),  # the first part varies
+        ("is missing. Create it from .env.example", 35),  # the last part varies in its beginning only
+        ("is missing. Copy it", 0),
+        ("is gone", 0),
+    ],
+)
+def test_the_fixed_text_of_a_message(words: str, number: int) -> None:
+    assert fixed_characters(words, "… is missing. Create it from ….example") == number
 
 
 def test_the_readmes_table_adds_up() -> None:

@@ -9,6 +9,7 @@ from kiwari_ci.engines.compose.deploy_programs import deploy as deploy_program
 from tests.host.fake_docker import TOKEN, Image, Running
 from tests.host.watching import ended_too_early, unserved
 from tests.host.world import WEB, WORKER, World, compose_labels
+from tests.notices import PULL_AGAIN
 
 CACHE_SECONDS = {"web": 11.0}
 BAD_IMAGES = {
@@ -495,7 +496,7 @@ def test_a_registry_in_trouble_is_asked_again(world: World, words: str) -> None:
     outcome = world.deploy({"web": world.image("web", 1)}, 1)
 
     assert outcome.code == 0, outcome.text
-    assert outcome.says("the pull failed; the next attempt is in 5 seconds: ")
+    assert outcome.says(f"{PULL_AGAIN}5 seconds: ")
 
 
 @pytest.mark.parametrize("words", TROUBLES)

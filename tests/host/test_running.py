@@ -19,6 +19,7 @@ import pytest
 from kiwari_ci.engines.compose.deploy_programs import deploy as deploy_program
 from tests.host.fake_docker import Image
 from tests.host.world import World, captured
+from tests.notices import WAITING
 
 CANCEL = deploy_program.Request("cancel", "shop", run="cancel")
 CANCEL_WITH_KEY = deploy_program.Request("cancel", "shop", run="cancel", is_from_key=True)
@@ -59,7 +60,7 @@ def test_one_deploy_of_a_stack_at_a_time(world: World) -> None:
         outcome = world.deploy({"web": world.image("web", 1)}, 1)
 
     assert outcome.code == 75
-    assert outcome.says("==> waiting for another deploy: deploy shop web, run 41, since 20")
+    assert outcome.says(f"==> {WAITING}deploy shop web, run 41, since 20")
     assert outcome.says(f"==> if it hangs, this ends it, and it undoes what is half replaced: {cancel_command(world)}")
     assert outcome.says("this request waited 0.05 seconds for: deploy shop web, run 41, since 20")
     assert outcome.says(f"To end that one safely: {cancel_command(world)}")
@@ -80,7 +81,7 @@ def test_a_rollback_that_waits_says_how_to_end_what_it_waits_for(world: World) -
         outcome = world.rollback("web")
 
     assert outcome.code == 75
-    assert outcome.says("==> waiting for another deploy: deploy shop web, run 41, since 20")
+    assert outcome.says(f"==> {WAITING}deploy shop web, run 41, since 20")
     assert outcome.says(f"==> if it hangs, this ends it, and it undoes what is half replaced: {cancel_command(world)}")
 
 
@@ -98,7 +99,7 @@ def test_a_lock_of_the_server_that_is_not_released_names_its_holder(root: Path) 
         outcome = captured(wait)
 
     assert outcome.code == 75
-    assert outcome.says("waiting for another deploy: names of api, since 20") and not outcome.says("cancel")
+    assert outcome.says(f"{WAITING}names of api, since 20") and not outcome.says("cancel")
     assert outcome.says(f"kill -9 {process}")
 
 

@@ -21,6 +21,7 @@ class Claim:
 
     `wanted` are the versions that a green run promises, by default those of the last run's commit. A green run is
     wrong if it never should have been (`never`), or while `untrue` finds something else that is not as it says.
+    `by_hand` is what a command printed that the fault has a person type on the server.
     """
 
     runs: Sequence[Run] = ()
@@ -28,11 +29,12 @@ class Claim:
     never: str = ""
     untrue: Callable[[], str] = nothing
     green: bool | None = None
+    by_hand: str = ""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A way to break a pipeline, and what each of the two answers; `says` is what ours has to tell.
+    """A way to break a pipeline, and what each of the two answers; `says` is a part of the message that ours prints.
 
     Where the design has nothing that could break so, it has no answer, and is not tried.
     """
@@ -136,7 +138,7 @@ def unlike(serving: Mapping[Place, str], wanted: Mapping[Place, str]) -> str:
 
 def hold_to(world: World, fault: Fault, claim: Claim, verdict: Verdict) -> None:
     """What must be so after every fault: the words, the pins, the lock, no secret, and no request that failed."""
-    log = "\n".join(run.log for run in claim.runs)
+    log = "\n".join([claim.by_hand, *(run.log for run in claim.runs)])
     tails = "\n".join(run.tail for run in claim.runs)
     assert fault.says in log, f"the log does not say {fault.says!r}:\n{tails}"
     server = world.server

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.engine.server import eventually
+from tests.notices import PULL_AGAIN
 from tests.rehearsal.trial import Claim, fault
 from tests.rehearsal.verdict import GREEN_RIGHT, GREEN_WRONG, RED_RIGHT, RED_WRONG
 from tests.rehearsal.world import World, container
 
 API = ("staging", "api")
+IN_TROUBLE = "could not be pulled; the registry did not reject the token"
 
 
 def deployed(world: World, behaviour: str) -> Claim:
@@ -48,7 +50,7 @@ def tests_fail(world: World) -> Claim:
     return claim
 
 
-@fault("the new image exits at once", RED_RIGHT, RED_WRONG, says="exit code 3")
+@fault("the new image exits at once", RED_RIGHT, RED_WRONG, says="restarts, exit code 3")
 def exits(world: World) -> Claim:
     return deployed(world, "exits")
 
@@ -119,7 +121,7 @@ def registry_gone(world: World) -> Iterator[None]:
         world.server.run("iptables", "-D", *rule)
 
 
-@fault("the registry is gone between build and deploy", RED_RIGHT, RED_RIGHT, says="the token is not why")
+@fault("the registry is gone between build and deploy", RED_RIGHT, RED_RIGHT, says=IN_TROUBLE)
 def registry_gone_before(world: World) -> Claim:
     world.commit("api")
     (run,) = world.push("after-build")
@@ -146,7 +148,7 @@ def registry_answers(world: World, status: int) -> Iterator[None]:
             world.server.run("iptables", "-t", "nat", "-D", *rule)
 
 
-@fault("the registry answers 503 for a moment", GREEN_RIGHT, RED_RIGHT, says="trying again")
+@fault("the registry answers 503 for a moment", GREEN_RIGHT, RED_RIGHT, says=PULL_AGAIN)
 def registry_busy(world: World) -> Claim:
     """Until it was asked once, and the design's run has ended."""
     world.commit("api")
@@ -154,11 +156,11 @@ def registry_busy(world: World) -> Claim:
     run.arrives("after-build")
     with registry_answers(world, 503):
         run.release("after-build")
-        eventually(lambda: run.ended.is_set() or "trying again" in run.log, 60, "the registry was asked")
+        eventually(lambda: run.ended.is_set() or PULL_AGAIN in run.log, 60, "the registry was asked")
     return Claim([run.wait()])
 
 
-@fault("the registry answers 429 to everything", RED_RIGHT, RED_RIGHT, says="the token is not why")
+@fault("the registry answers 429 to everything", RED_RIGHT, RED_RIGHT, says=IN_TROUBLE)
 def registry_limits(world: World) -> Claim:
     world.commit("api")
     (run,) = world.push("after-build")
@@ -175,7 +177,7 @@ def heavy(world: World, megabytes: int) -> None:
     world.version("api", more="COPY api/data /data\n")
 
 
-@fault("a layer arrives broken", RED_RIGHT, RED_RIGHT, says="could not be pulled")
+@fault("a layer arrives broken", RED_RIGHT, RED_RIGHT, says=IN_TROUBLE)
 def registry_gone_halfway(world: World) -> Claim:
     heavy(world, 2)
     world.commit()

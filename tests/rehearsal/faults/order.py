@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
+from tests.notices import SUPERSEDED, WAITING
 from tests.rehearsal.github import Run
 from tests.rehearsal.trial import Claim, fault
 from tests.rehearsal.verdict import GREEN_RIGHT, GREEN_WRONG, RED_RIGHT, RED_WRONG
 from tests.rehearsal.world import World, container
 
 API = ("staging", "api")
-SUPERSEDED = "superseded by a newer commit"
 
 
 def together(runs: Sequence[Run]) -> list[Run]:
@@ -20,7 +20,7 @@ def together(runs: Sequence[Run]) -> list[Run]:
     return list(runs)
 
 
-@fault("two services at once", GREEN_RIGHT, (GREEN_RIGHT, RED_RIGHT, RED_WRONG), says="waiting for another deploy: ")
+@fault("two services at once", GREEN_RIGHT, (GREEN_RIGHT, RED_RIGHT, RED_WRONG), says=WAITING)
 def two_services(world: World) -> Claim:
     world.commit("api", "admin")
     return Claim(together(world.push("after-build")))
@@ -30,7 +30,7 @@ def two_services(world: World) -> Claim:
     "two pushes of one service at once",
     GREEN_RIGHT,
     (GREEN_RIGHT, RED_RIGHT, GREEN_WRONG, RED_WRONG),
-    says="waiting for another deploy: deploy pos-staging ",
+    says=f"{WAITING}deploy pos-staging ",
 )
 def same_service(world: World) -> Claim:
     world.commit("api")

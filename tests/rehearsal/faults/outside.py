@@ -61,7 +61,7 @@ def engine_restarts_before(world: World) -> Claim:
     return Claim([run])
 
 
-@fault("the server has another host key", RED_RIGHT, GREEN_WRONG, says="HOST IDENTIFICATION HAS CHANGED")
+@fault("the server has another host key", RED_RIGHT, GREEN_WRONG, says="Host key verification failed.")
 def other_host_key(world: World) -> Claim:
     """For SSH a server with another key is another server: whoever answers there would get the token."""
     server = world.server
@@ -84,7 +84,7 @@ def other_host_key(world: World) -> Claim:
     return Claim([run], never="a server with a key that nobody knows was trusted")
 
 
-@fault("the deploy key is not the server's", RED_RIGHT, RED_RIGHT, says="Permission denied")
+@fault("the deploy key is not the server's", RED_RIGHT, RED_RIGHT, says="Permission denied (publickey")
 def other_key(world: World) -> Claim:
     secrets = world.github.secrets
     good = secrets["VPS_SSH_KEY"]
@@ -134,11 +134,23 @@ def in_front(world: World, directive: str, never: str = "") -> Claim:
     return Claim([run], never=never)
 
 
-@fault("a CDN answers 403 in its place", RED_RIGHT, RED_RIGHT, says="does not answer 200", outage=True)
+@fault(
+    "a CDN answers 403 in its place",
+    RED_RIGHT,
+    RED_RIGHT,
+    says="/health answered 403, not 200; to go back, on vps: ",
+    outage=True,
+)
 def forbidden(world: World) -> Claim:
     return in_front(world, "return 403;")
 
 
-@fault("the domain answers with a redirect", RED_RIGHT, GREEN_WRONG, says="does not answer 200", outage=True)
+@fault(
+    "the domain answers with a redirect",
+    RED_RIGHT,
+    GREEN_WRONG,
+    says="/health answered 301, not 200; to go back, on vps: ",
+    outage=True,
+)
 def redirected(world: World) -> Claim:
     return in_front(world, "return 301 https://login.example.com/;", never="the domain leads elsewhere")

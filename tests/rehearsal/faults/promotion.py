@@ -1,7 +1,7 @@
 """Tags of commits that were never built, served or reviewed, and tags that exist already."""
 
+from tests.notices import SUPERSEDED
 from tests.rehearsal.faults.images import registry_gone
-from tests.rehearsal.faults.order import SUPERSEDED
 from tests.rehearsal.trial import Claim, fault
 from tests.rehearsal.verdict import GREEN_RIGHT, GREEN_WRONG, RED_RIGHT, RED_WRONG
 from tests.rehearsal.world import PORTS, World
