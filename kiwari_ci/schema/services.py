@@ -107,9 +107,8 @@ class _ServiceFields(SpecModel):
         None,
         min_length=1,
         description="The command that a deploy runs with the new image before it replaces a container: `[./api, "
-        "migrate]`. If it fails, the deploy fails, and the old version continues to serve. If a deploy is"
-        " run again, it is run again, too. The migrations of a deploy come before all its services with `once`, also "
-        "before one that the service waits for.",
+        "migrate]`. If it fails, the deploy fails, and the old version continues to serve. A deploy that is run again "
+        "runs it again. It runs before all services with `once`.",
     )
     once: bool = Field(
         False,

@@ -204,7 +204,9 @@ def test_from_traefik_by_labels(tmp_path: Path) -> None:
 
         with asked(server, SHOP) as answers:
             moves_one(move, digests)
-        expect_no_failure(answers, ["web-by-hand", "web-new"])
+        print(SHOP, answers[SHOP])
+        assert len(answers[SHOP]) > 50
+        assert not answers[SHOP].failed()  # whichever of two equal rules Traefik chooses
         with asked(server, SHOP) as answers:
             assert "requests that it sends there in this time fail" in move.chapter("production")["Switch"].text
             move.stops_old("production")
