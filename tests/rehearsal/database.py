@@ -193,10 +193,19 @@ def deploys(stack: Stack) -> Verdict:
     form = "{{.Id}} {{.State.StartedAt}} {{.RestartCount}}"
     before = stack.server.docker("inspect", "-f", form, "postgres")
     with literally(stack):
+        if stack.ours:
+            fill_in_env_file(stack)
         done = [deploy(stack, version) for version in ("one", "two")]
     after = stack.server.docker("inspect", "-f", form, "postgres")
     words = f"{last(done[-1])}; the database's container is {'the same' if before == after else 'another'}"
     return verdict(not any(result.returncode for result in done), before == after, words)
+
+
+def fill_in_env_file(stack: Stack) -> None:
+    """Fills in the env file of staging, as a person does after the runbook's step 1."""
+    folder = stack.server.docker_folder / "pos-staging"
+    (folder / ".env").write_text((folder / ".env.example").read_text().replace("change-me", "filled-in"))
+    stack.server.give_to_user(folder)
 
 
 @contextlib.contextmanager
