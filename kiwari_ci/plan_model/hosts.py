@@ -253,6 +253,7 @@ class ProxyGuide:
 
     `auth_lists` are the lists of users that a person makes in a proxy without a generated stack. `scheme` is the one
     with which clients reach the domains. `is_serving`: some of the domains lead to containers that run today.
+    `led_later` are the addresses that a takeover leads to the new containers, in a later step.
     """
 
     template: str
@@ -260,10 +261,16 @@ class ProxyGuide:
     scheme: str
     network: str
     is_serving: bool
+    led_later: tuple[str, ...]
     sites: tuple[ProxySite, ...]
     redirects: tuple[ProxyRedirect, ...]
     stack: tuple[ProxyStack, ...]
     auth_lists: tuple[str, ...]
+
+    @property
+    def later_list(self) -> str:
+        """The addresses that are led to the new containers later, for a sentence."""
+        return ", ".join(f"`{address}`" for address in self.led_later)
 
     @property
     def has_https(self) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from kiwari_ci.plan_model import DeployHost, LongRunningAccessories, ProxyGuide, Takeover
+from kiwari_ci.plan_model import DeployHost, LongRunningAccessories, ProxyGuide, ProxySite, Takeover
 from kiwari_ci.proxies.all_proxies import find_planned_proxy
 from kiwari_ci.proxies.base import list_auth_lists
 
@@ -16,7 +16,8 @@ def plan_proxy_guides(hosts: tuple[DeployHost, ...], takeovers: Collection[Takeo
     which the takeovers say what to do are left out where there is nothing more to say.
     """
     serving_environments = [takeover.environment for takeover in takeovers]
-    led = {each.address for takeover in takeovers for each in (*takeover.led_elsewhere, *takeover.led_by_name)}
+    led_later = {each.address for takeover in takeovers for each in takeover.led_elsewhere}
+    led = led_later | {each.address for takeover in takeovers for each in takeover.led_by_name}
     shared_hosts: dict[tuple[str, str], list[DeployHost]] = {}
     own_hosts: list[tuple[str, list[DeployHost]]] = []
     for host in hosts:
@@ -28,17 +29,22 @@ def plan_proxy_guides(hosts: tuple[DeployHost, ...], takeovers: Collection[Takeo
             own_hosts += [(proxy.guide_template, [host])] if proxy.guide_template else []
     guided_hosts = [(template, same_hosts) for (template, _), same_hosts in shared_hosts.items()]
     guides = [
-        _plan_proxy_guide(template, same_hosts, serving_environments, led)
+        _plan_proxy_guide(template, same_hosts, serving_environments, led, led_later)
         for template, same_hosts in (*guided_hosts, *own_hosts)
     ]
     return tuple(guide for guide in guides if guide.sites or guide.redirects or guide.stack)
 
 
 def _plan_proxy_guide(
-    template: str, hosts: list[DeployHost], serving_environments: Collection[str], led_addresses: Collection[str]
+    template: str,
+    hosts: list[DeployHost],
+    serving_environments: Collection[str],
+    led_addresses: Collection[str],
+    led_later: Collection[str],
 ) -> ProxyGuide:
     sites = tuple(site for host in hosts for site in host.sites)
-    if find_planned_proxy(hosts[0].proxy).is_explained_by_takeover:
+    proxy = find_planned_proxy(hosts[0].proxy)
+    if proxy.is_explained_by_takeover:
         sites = tuple(site for site in sites if not all(route.address in led_addresses for route in site.routes))
     return ProxyGuide(
         template=template,
@@ -46,11 +52,16 @@ def _plan_proxy_guide(
         scheme=hosts[0].scheme,
         network=hosts[0].network,
         is_serving=any(stack.environment in serving_environments for host in hosts for stack in host.stacks),
+        led_later=() if proxy.reads_labels else _list_addresses(sites, led_later),
         sites=sites,
         redirects=tuple(redirect for host in hosts for redirect in host.redirects),
         stack=hosts[0].fronts if template == _STACK_GUIDE_TEMPLATE else (),
         auth_lists=() if hosts[0].fronts else list_auth_lists(sites),
     )
+
+
+def _list_addresses(sites: tuple[ProxySite, ...], led_addresses: Collection[str]) -> tuple[str, ...]:
+    return tuple(route.address for site in sites for route in site.routes if route.address in led_addresses)
 
 
 def list_long_running(host: DeployHost) -> tuple[LongRunningAccessories, ...]:

@@ -280,8 +280,9 @@ def _format_copy(folder: str) -> str:
 
 
 def _format_restore(folder: str) -> str:
-    """Put the files of today back; the other file names images of the new pipeline, which the old one would start."""
-    return f"rm -f {folder}/docker-compose.override.yml && cp -a {folder}-before/. {folder}"
+    """Put the files of today back in place of the new ones, which Compose would start beside them or prefer to them."""
+    new_files = f"{folder}/docker-compose.yml {folder}/docker-compose.override.yml"
+    return f"rm -f {new_files} && cp -a {folder}-before/. {folder}"
 
 
 def _plan_restart(

@@ -3662,6 +3662,14 @@ def bring_back_set_aside_container(stack: "Stack", service: Service) -> None:
         stack.remove(new.name)
     stack.rename(old.name, service.container_name)
     resume_old_container(stack, service)
+    wait_until_own_is_healthy(stack, service)
+
+
+def wait_until_own_is_healthy(stack: "Stack", service: Service) -> None:
+    """Wait until the own container is healthy, so that no other one is taken for the only one."""
+    for _ in stack.machine.each_second(service.start_seconds):
+        if is_healthy(stack, service):
+            return
 
 
 def resume_old_container(stack: "Stack", service: Service) -> None:
@@ -3680,11 +3688,15 @@ def resume_old_container(stack: "Stack", service: Service) -> None:
 
 
 def set_unrecorded_container_aside(stack: "Stack", service: Service) -> None:
-    """Set a container aside that could not be created again; it goes on running.
+    """Set a container aside that could not be created again.
 
     It stays until the new container is recorded. It is a foreign one, or Compose made it for this
     service before the first deploy. A container of a recorded image is not set aside here: Compose
     replaces it, while the temporary container serves, and can create it again.
+
+    It goes on running, unless it has to make room for the new container: one that publishes the
+    same port, or that keeps the service's name after it is renamed, as those of Compose do. While
+    the temporary container serves, the new one then gets its address, which proxies still use.
     """
     container = stack.find(service.container_name)
     if not container:
@@ -3693,10 +3705,17 @@ def set_unrecorded_container_aside(stack: "Stack", service: Service) -> None:
     if is_recorded and stack.owns(container, service):
         return
     set_aside(stack, service, container)
-    if service.published:
-        # Two containers cannot publish the same port, also not after a boot.
+    if service.published or keeps_service_name(service, container):
+        # Not after a boot either, beside the new one.
         stack.set_restart_policy(service.set_aside_name, "no")
         stack.stop(service.set_aside_name)
+
+
+def keeps_service_name(service: Service, container: Container) -> bool:
+    """Whether a container has the name of the service on a network, apart from its own name."""
+    return any(
+        service.name in (network.get("Aliases") or []) for network in container.networks.values()
+    )
 
 
 def retire_set_aside_container(stack: "Stack", service: Service) -> None:
@@ -3704,18 +3723,11 @@ def retire_set_aside_container(stack: "Stack", service: Service) -> None:
     old = set_aside_container(stack, service)
     if not old:
         return
-    names = names_of_set_aside(service, old)
-    if old.is_running and names:
-        # A proxy that still used the address of a stopped container would wait there for long.
-        change_names(stack, service, old.name, {network: [] for network in names})
-        wait_for_name_caches(stack, service)
     stack.set_restart_policy(old.name, "no")
     stack.stop(old.name)
     if stack.owns(old, service):
         stack.remove(old.name)
     else:
-        with cleaning_up():
-            change_names(stack, service, old.name, names)  # a person may start it again
         stack.rename(old.name, service.retained_name)
         progress(
             f"the old container was not made by this stack: it is stopped, and its name is now"
@@ -3915,48 +3927,30 @@ def remove_service_names(stack: "Stack", service: Service) -> None:
     is stopped, because it would get requests at its next start.
     """
     for _ in stack.machine.each_second(NEXT_START_SECONDS):
-        with contextlib.suppress(Failed):
+        try:
             rejoin(stack, service, has_names=False)
             return
+        except Cancelled:
+            raise
+        except Failed:
+            continue
     stack.set_restart_policy(service.temporary_name, "no")
     stack.stop(service.temporary_name)
     rejoin(stack, service, has_names=False)
 
 
 def rejoin(stack: "Stack", service: Service, has_names: bool) -> None:
-    """Let the temporary container join its networks again, with the service's names or without."""
-    names = {
-        stack.network_name(key): service.names_on(key) if has_names else []
-        for key in service.networks
-    }
-    change_names(stack, service, service.temporary_name, names)
-
-
-def names_of_set_aside(service: Service, old: Container) -> Dict[str, List[str]]:
-    """The names of a set-aside container on each network where it has the service's name.
-
-    Compose gives its containers the name of the service, which they keep after they are renamed.
-    A network where it has a fixed address is left out: it would lose the address.
-    """
-    return {
-        network: list(settings["Aliases"])
-        for network, settings in old.networks.items()
-        if service.name in (settings.get("Aliases") or []) and not settings.get("IPAMConfig")
-    }
-
-
-def change_names(
-    stack: "Stack", service: Service, container: str, names: Dict[str, List[str]]
-) -> None:
-    """Disconnect a container from each of these networks, and connect it with these names.
+    """Disconnect the temporary container from each network, and connect it with other names.
 
     Docker has no other way to change names. The lock of the whole server is held, because for a
     moment another deploy could get the container's address, to which proxies still send requests.
     """
     with locked(ROOT / HOST_LOCK, f"names of {service.name}"):
-        for network, names_there in names.items():
-            aliases = [option for name in names_there for option in ("--alias", name)]
-            ends = (network, container)
+        for key in service.networks:
+            network = stack.network_name(key)
+            names = service.names_on(key) if has_names else []
+            aliases = [option for name in names for option in ("--alias", name)]
+            ends = (network, service.temporary_name)
             stack.machine.docker("network", "disconnect", *ends, seconds=CHANGE_SECONDS)
             output = stack.machine.docker(
                 "network", "connect", *aliases, *ends, seconds=CHANGE_SECONDS
@@ -3964,7 +3958,8 @@ def change_names(
             if output.code != 0:
                 raise Failed(
                     NOT_SERVING,
-                    f"{container} could not join the network {network}: {output.last_line}",
+                    f"{service.temporary_name} could not join the network {network}:"
+                    f" {output.last_line}",
                 )
 
 
