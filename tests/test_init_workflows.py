@@ -280,3 +280,25 @@ def test_env_files_stay_on_the_host_if_the_deploy_writes_only_a_part(tmp_path: P
     assert "env_from" not in spec["environments"]["production"]
     assert spec["services"]["web"]["env"] == {"A": {"secret": True}, "B": {"secret": True}}
     assert "but not B: keep them on the host, or write `env_from: github`" in say(result)
+
+
+DEVELOPMENT_FILE = """\
+services: {web: {build: web, image: 'ghcr.io/example/shop-web:dev', ports: ['9000:8080'], environment: {MODE: dev}}}
+"""
+BASE_FILE = """\
+services: {web: {image: 'ghcr.io/example/shop-web:latest', ports: ['8000:8080'], environment: {MODE: base}}}
+"""
+
+
+@pytest.mark.parametrize("command", ["docker compose up -d", "docker compose -f compose.dev.yml up -d"])
+def test_production_keeps_the_base_beside_a_complete_file_for_development(tmp_path: Path, command: str) -> None:
+    (tmp_path / "docker-compose.yml").write_text(BASE_FILE)
+    (tmp_path / "compose.dev.yml").write_text(DEVELOPMENT_FILE)
+    before, _, after = write_ssh_jobs(["production", "development"]).rpartition("docker compose up -d")
+    spec, result = draft_deploy(tmp_path, f"{before}{command}{after}")
+    assert "not used" not in say(result)
+    assert spec["services"]["web"]["env"] == {"MODE": "base"}
+    assert spec["services"]["web"]["ports"] == ["8000:8080"]
+    assert "overrides" not in spec["environments"]["production"]
+    assert spec["environments"]["development"]["overrides"]["web"]["env"] == {"MODE": "dev"}
+    assert "whether the server of development runs compose.dev.yml" in say(result)

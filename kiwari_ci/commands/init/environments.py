@@ -112,6 +112,11 @@ def list_deployed_development_names(workflows: DetectedWorkflows) -> set[str]:
     return words
 
 
+def list_deployed_kinds(workflows: DetectedWorkflows) -> set[str]:
+    """The kinds of the environments that a workflow deploys."""
+    return {classify_environment_of(job) for job in workflows.deploys if name_environment(job)}
+
+
 def classify_environment_of(job: DeployJob) -> str:
     """The kind of the environment that a job deploys; production if nothing shows it."""
     kind = classify_deploy_job(job) or PRODUCTION
