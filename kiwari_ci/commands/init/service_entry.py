@@ -603,9 +603,9 @@ def _add_rendered_variables(
     for key, rendered in group_rendered_variables(facts).items():
         known = variables.get(key)
         is_derived = known is not None and known.value != {"secret": True} and isinstance(known.value, dict)
-        is_used = known is not None or _reads_whole_env_file(facts, service)
-        if is_used and not is_derived and key not in written_by_compose:
-            variables[key] = EnvVariable(*classify_rendered_value(rendered))
+        reaching = [variable for variable in rendered if _reaches_service(facts, service, variable, known)]
+        if reaching and not is_derived and key not in written_by_compose:
+            variables[key] = EnvVariable(*classify_rendered_value(reaching))
     return variables
 
 
@@ -619,11 +619,20 @@ def group_rendered_variables(facts: RepositoryFindings) -> dict[str, list[Render
     return by_key
 
 
-def _reads_whole_env_file(facts: RepositoryFindings, service: DetectedService) -> bool:
-    """Whether all keys of an env file reach a service: Compose gives it the file, or nothing shows who reads it."""
-    if service.containers:
-        return any(container.env_files for _, container in service.containers)
-    return len(facts.services) == 1
+def _reaches_service(
+    facts: RepositoryFindings, service: DetectedService, variable: RenderedVariable, known: EnvVariable | None
+) -> bool:
+    """Whether a variable of an env file reaches a service.
+
+    Compose gives the service a file of that name, or fills in from `.env` what the service names, or nothing shows who
+    reads the file.
+    """
+    if not service.containers:
+        return known is not None or len(facts.services) == 1
+    env_files = [str(file.value) for _, container in service.containers for file in container.env_files]
+    if variable.file in {path.rpartition("/")[2] for path in env_files}:
+        return True
+    return variable.file == ".env" and known is not None
 
 
 def _leave_unused_examples(draft: SpecDraft, facts: RepositoryFindings, service: DetectedService) -> None:
