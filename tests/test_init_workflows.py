@@ -41,6 +41,9 @@ def test_a_file_that_names_a_test_server_is_not_production(tmp_path: Path) -> No
     [
         ("prod-runner", True),
         ("[self-hosted, prod]", True),
+        ("prod-linux", True),
+        ("hetzner-arm64", True),
+        ("[linux, x64]", False),
         ("{labels: [prod-runner]}", True),
         ("ubuntu-24.04", False),
         ("blacksmith-4vcpu-ubuntu-2204", False),

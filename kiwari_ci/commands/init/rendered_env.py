@@ -270,7 +270,7 @@ def _find_files_of_groups(lines: list[str]) -> tuple[dict[int, str], set[int]]:
         text = line.strip()
         if text in ("{", "("):
             start = number
-        elif start is not None and text[:1] in ("}", ")"):
+        elif start is not None and text[:1] in ("}", ")") and len(text) <= MAX_LINE_LENGTH:
             pipelines = _split_line(f"true {text[1:]}", []) or []
             for file in filter(None, map(_find_written_file, pipelines)):
                 files.update(dict.fromkeys(range(start + 1, number), file))
