@@ -38,9 +38,11 @@ _DEPENDS_ON_CONDITIONS = {  # Compose's words, and the spec's
 }
 _PROXY_PORT = re.compile(r"traefik\.http\.services\.([^.]+)\.loadbalancer\.server\.port|VIRTUAL_PORT")
 _TRAEFIK_HEALTH_PATH = re.compile(r"traefik\.http\.services\.[^.]+\.loadbalancer\.healthcheck\.path")
-_VERSION_VARIABLE = re.compile(r"(^|_)(IMAGE_VERSION|(IMAGE|DOCKER|RELEASE|GIT)_TAG|TAG|(GIT|COMMIT)_SHA|GIT_COMMIT)$")
+_VERSION_VARIABLE = re.compile(
+    r"TAG|(?:\w+_)?(?:IMAGE_VERSION|(?:IMAGE|DOCKER|RELEASE|GIT)_TAG|(?:GIT|COMMIT)_SHA|GIT_COMMIT)"
+)
 _FOLLOWING_CHECK = re.compile(  # curl follows redirects only with an option; the others do by themselves
-    r"\bcurl\b.*\s(-[a-zA-Z]*L[a-zA-Z]*|--location)\b|\bwget\b|urllib|requests\.get|\bfetch\("
+    r"\bcurl\b.{0,500}?\s(-[a-zA-Z]{0,20}L[a-zA-Z]{0,20}|--location)\b|\bwget\b|urllib|requests\.get|\bfetch\("
 )
 _TRAEFIK_ROUTER_OPTION = re.compile(r"traefik\.http\.routers\.([^.]+)\.(entrypoints|tls\.certresolver|tls)")
 _ROUTER_ROLES = {"entrypoints": "entrypoint", "tls.certresolver": "certresolver", "tls": "tls"}
@@ -454,7 +456,7 @@ def _parse_environment(container: DetectedContainer, tag_variables: set[str]) ->
     """The variables of a container; one that has the version of today's images changes with each deploy."""
     for key, value, place in container.table.iter_pairs("environment"):
         names = vocabulary.list_variables(value)
-        version_names = [name for name in names if name in tag_variables or _VERSION_VARIABLE.search(name)]
+        version_names = [name for name in names if name in tag_variables or _VERSION_VARIABLE.fullmatch(name)]
         if version_names:
             note = f"environment {key} ({place}), the version that a deploy sets as {', '.join(version_names)}"
             container.unsupported.append(note)
