@@ -1,5 +1,6 @@
 """`kiwari-ci init`: what it takes from workflows that build, test and deploy, and what it tells of the rest."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from kiwari_ci.commands.init.draft_text import InitResult
 from kiwari_ci.spec_loading.yaml_source import parse_yaml
 from tests.test_init_takeover import DEPLOY, DOCKERFILE, WEB, init, say
 
+LONGEST_READING = 4  # seconds of processor time; a quadratic search takes a multiple
 SSH_STEP = "{uses: appleboy/ssh-action@v1, with: {host: x, username: y, script: 'cd ~/shop && docker compose up -d'}}"
 
 
@@ -389,3 +391,16 @@ def test_a_variable_of_an_env_file_goes_to_the_services_that_have_the_file(tmp_p
     spec, _ = draft_env_files(tmp_path, lines, compose)
     assert spec["services"]["web"]["env"] == {"MODE": "api"}
     assert spec["services"]["mail"]["env"] == {"MODE": "mail", "LEVEL": "info"}
+
+
+def test_long_lines_and_checks_are_read_in_bounded_time(tmp_path: Path) -> None:
+    """Spaces before a command, and a check that names a program again and again."""
+    check = "curl " * 8_000
+    compose = (
+        f"services: {{web: {{build: web, env_file: [.env], healthcheck: {{test: '{check} http://localhost:8080/up'}}}}}}\n"
+    )
+    lines = ["set -e", *[" " * 4_900 + "x"] * 40, "echo A=one >> .env"]
+    start = time.process_time()
+    spec, _ = draft_env_files(tmp_path, lines, compose)
+    assert time.process_time() - start < LONGEST_READING
+    assert spec["services"]["web"]["env"] == {"A": "one"}
