@@ -404,3 +404,17 @@ def test_long_lines_and_checks_are_read_in_bounded_time(tmp_path: Path) -> None:
     spec, _ = draft_env_files(tmp_path, lines, compose)
     assert time.process_time() - start < LONGEST_READING
     assert spec["services"]["web"]["env"] == {"A": "one"}
+
+
+def test_plain_values_that_differ_by_environment_become_overrides(tmp_path: Path) -> None:
+    (tmp_path / "compose.yml").write_text("services: {web: {build: web, env_file: [.env]}}\n")
+    jobs = ""
+    for name in ("staging", "production"):
+        write = f"{{run: 'echo LEVEL={name} > .env'}}"
+        jobs += f"  {name}:\n    runs-on: ubuntu-latest\n    environment: {name}\n    steps: [{write}, {SSH_STEP}]\n"
+    spec, _ = draft_deploy(tmp_path, jobs)
+    levels = [spec["services"]["web"]["env"]["LEVEL"]]
+    for name, environment in spec["environments"].items():
+        own = environment.get("overrides", {}).get("web", {}).get("env", {})
+        levels.append(own.get("LEVEL", levels[0]))
+        assert levels[-1] == name

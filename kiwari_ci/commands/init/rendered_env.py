@@ -329,13 +329,18 @@ def is_on_github(variable: RenderedVariable, value: Any) -> bool:
     return today == value and (is_setting or isinstance(today, str))
 
 
-def classify_rendered_value(variables: list[RenderedVariable]) -> tuple[Any, str]:
-    """The value of a key in the words of the spec, and a comment; `variables` are all that deploys write for it."""
+def classify_rendered_value(variables: list[RenderedVariable], *, may_differ: bool = False) -> tuple[Any, str]:
+    """The value of a key in the words of the spec, and a comment; `variables` are all that deploys write for it.
+
+    If they may differ, the first of several plain values is that of the service, and `overrides` have the others.
+    """
     values = [_classify_value(variable) for variable in variables]
     where = variables[0].where
     if all(value == values[0] for value in values):
         is_composed = values[0] == {"secret": True} and not _SETTING.fullmatch(variables[0].text)
         return values[0], f"{where}, whose whole value becomes one secret" if is_composed else where
+    if may_differ and all(isinstance(value, str) for value in values):
+        return values[0], where
     places = ", ".join(f"{_describe_source(variable)} in {variable.where}" for variable in variables)
     return {"secret": True}, f"today {places}: here one secret, which GitHub may not have under this name"
 
