@@ -458,6 +458,7 @@ def test_a_check_that_cannot_be_written_loses_no_other_dependency(tmp_path: Path
         ("start_period: 4m", {"path": "/up", "start_period": "4m"}),
         ("start_period: 4m, interval: 5s, retries: 60", {"path": "/up", "start_period": "9m"}),
         ("interval: 5s, retries: 15", {"path": "/up", "start_period": "75s"}),
+        ("interval: 500ms, retries: 15", {"path": "/up"}),
         ("interval: 10s, retries: 3", {"path": "/up"}),
         ("start_period: 2h", {"path": "/up", "start_period": "60m"}),
     ],
@@ -582,3 +583,10 @@ jobs:
     assert not {"port", "health"} & node.keys()
     assert spec["environments"]["production"]["services"] == ["shop-web"]
     assert any("`FROM $NODE AS node`" in question for _, question in first.decisions)
+
+
+@pytest.mark.parametrize("name", ["GTM_TAG", "FEATURE_TAG"])
+def test_a_tag_that_is_no_version_of_an_image_stays(tmp_path: Path, name: str) -> None:
+    compose = f"services: {{web: {{build: ., environment: {{{name}: '${{{name}}}'}}}}}}\n"
+    spec, _ = init(tmp_path, {"compose.yml": compose})
+    assert name in spec["services"]["web"]["env"]

@@ -1,5 +1,6 @@
 """`kiwari-ci init`: what it takes from workflows that build, test and deploy, and what it tells of the rest."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from kiwari_ci.commands.init.draft_text import InitResult
 from kiwari_ci.spec_loading.yaml_source import parse_yaml
 from tests.test_init_takeover import DEPLOY, DOCKERFILE, WEB, init, say
 
+LONGEST_READING = 4  # seconds of processor time; a quadratic search takes a multiple
 SSH_STEP = "{uses: appleboy/ssh-action@v1, with: {host: x, username: y, script: 'cd ~/shop && docker compose up -d'}}"
 
 
@@ -41,6 +43,9 @@ def test_a_file_that_names_a_test_server_is_not_production(tmp_path: Path) -> No
     [
         ("prod-runner", True),
         ("[self-hosted, prod]", True),
+        ("prod-linux", True),
+        ("hetzner-arm64", True),
+        ("[linux, x64]", False),
         ("{labels: [prod-runner]}", True),
         ("ubuntu-24.04", False),
         ("blacksmith-4vcpu-ubuntu-2204", False),
@@ -157,6 +162,7 @@ def test_one_key_from_two_secrets_is_one_name(tmp_path: Path) -> None:
     spec, result = draft_deploy(tmp_path, jobs)
     assert spec["services"]["web"]["env"] == {"KEY": {"secret": True}}
     assert "today KEY_A in .github/workflows/deploy.yml:10, KEY_B in" in result.text
+    assert all("env_from" not in environment for environment in spec["environments"].values())
 
 
 def test_two_runners_that_deploy_one_environment_are_two_servers(tmp_path: Path) -> None:
@@ -280,3 +286,135 @@ def test_env_files_stay_on_the_host_if_the_deploy_writes_only_a_part(tmp_path: P
     assert "env_from" not in spec["environments"]["production"]
     assert spec["services"]["web"]["env"] == {"A": {"secret": True}, "B": {"secret": True}}
     assert "but not B: keep them on the host, or write `env_from: github`" in say(result)
+
+
+DEVELOPMENT_FILE = """\
+services: {web: {build: web, image: 'ghcr.io/example/shop-web:dev', ports: ['9000:8080'], environment: {MODE: dev}}}
+"""
+BASE_FILE = """\
+services: {web: {image: 'ghcr.io/example/shop-web:latest', ports: ['8000:8080'], environment: {MODE: base}}}
+"""
+
+
+@pytest.mark.parametrize("command", ["docker compose up -d", "docker compose -f compose.dev.yml up -d"])
+def test_production_keeps_the_base_beside_a_complete_file_for_development(tmp_path: Path, command: str) -> None:
+    (tmp_path / "docker-compose.yml").write_text(BASE_FILE)
+    (tmp_path / "compose.dev.yml").write_text(DEVELOPMENT_FILE)
+    before, _, after = write_ssh_jobs(["production", "development"]).rpartition("docker compose up -d")
+    spec, result = draft_deploy(tmp_path, f"{before}{command}{after}")
+    assert "not used" not in say(result)
+    assert spec["services"]["web"]["env"] == {"MODE": "base"}
+    assert spec["services"]["web"]["ports"] == ["8000:8080"]
+    assert "overrides" not in spec["environments"]["production"]
+    assert spec["environments"]["development"]["overrides"]["web"]["env"] == {"MODE": "dev"}
+    assert "whether the server of development runs compose.dev.yml" in say(result)
+
+
+def draft_env_files(folder: Path, lines: list[str], compose: str = "") -> tuple[dict[str, Any], InitResult]:
+    """The draft where a deploy runs these lines before it copies the env files to the server."""
+    script = "".join(f"          {line}\n" for line in lines)
+    write = f"      - run: |\n{script}          scp .env d@x:/srv/shop/\n"
+    (folder / "compose.yml").write_text(compose or "services: {web: {build: web, env_file: [.env]}}\n")
+    return draft_deploy(folder, f"  deploy:\n    runs-on: ubuntu-latest\n    steps:\n{write}      - {SSH_STEP}\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "env"),
+    [
+        (
+            """printf 'A=%s\\nB=%s\\n' "${{ secrets.A }}" "${{ secrets.B }}" >> .env""",
+            {"A": {"secret": True}, "B": {"secret": True}},
+        ),
+        ("printf 'A=%s\\n' one >> .env", {"A": "one"}),
+        ("printf '%s\\n' A=one 'B=two%' > .env", {"A": "one", "B": "two%"}),
+        ('echo "MAIL_FROM=Shop <noreply@example.com>" >> .env', {"MAIL_FROM": "Shop <noreply@example.com>"}),
+        ("echo A=one >> .env && echo B=two >> .env", {"A": "one", "B": "two"}),
+        ("echo A=one >> .env; echo B=two | sudo tee -a .env > /dev/null", {"A": "one", "B": "two"}),
+        ("cat <<< A=one > .env", {"A": "one"}),
+        ("ssh d@x \"echo 'A=one' >> /srv/shop/.env\"", {"A": "one"}),
+        ("echo A=one > .env # echo B=two >> .env", {"A": "one"}),
+    ],
+)
+def test_the_lines_that_a_deploy_prints_into_an_env_file_are_read(tmp_path: Path, line: str, env: Any) -> None:
+    spec, result = draft_env_files(tmp_path, [line])
+    assert spec["services"]["web"]["env"] == env
+    assert spec["environments"]["production"]["env_from"] == "github"
+    assert "not replaced" not in format_init_result(result, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "printf 'B=%d\\n' 1 >> .env",
+        "envsubst < env.template > .env",
+        'echo "${{ secrets.ENCODED }}" | base64 -d > .env',
+        "(echo B=1; echo C=2) > .env",
+        "echo B='two >> .env",
+    ],
+)
+def test_a_line_that_writes_an_env_file_and_cannot_be_read_is_told(tmp_path: Path, line: str) -> None:
+    spec, result = draft_env_files(tmp_path, ["echo A=one > .env", line])
+    assert spec["services"]["web"]["env"] == {"A": "one"}
+    assert "env_from" not in spec["environments"]["production"]
+    assert ".github/workflows/deploy.yml:12: writes into .env what init cannot read" in say(result)
+    assert "what writes into .env, which init cannot read" in format_init_result(result, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line", ["# echo A=one >> .env", "echo A=one > .env.example", "echo A=one > .env.test", "true > .env"]
+)
+def test_what_writes_no_variable_of_a_deploy_is_not_taken(tmp_path: Path, line: str) -> None:
+    spec, _ = draft_env_files(tmp_path, [line])
+    assert "env" not in spec["services"]["web"]
+
+
+@pytest.mark.parametrize("value", ["${GITHUB_SHA}", "$SHA", "$VERSION", "`date`", "$(date)"])
+def test_what_only_a_run_knows_is_no_value(tmp_path: Path, value: str) -> None:
+    spec, result = draft_env_files(tmp_path, [f'echo "RELEASE={value}" >> .env'])
+    assert "env" not in spec["services"]["web"]
+    assert "writes into an env file what no `env` here has: RELEASE" in say(result)
+
+
+def test_env_from_github_needs_each_value_on_github(tmp_path: Path) -> None:
+    compose = "services: {web: {build: web, environment: {DB_PASSWORD: '${DB_PASSWORD}', A: '${A}'}}}\n"
+    lines = ["echo A=one >> .env", 'echo "DB_PASSWORD=${{ steps.vault.outputs.pw }}" >> .env']
+    spec, result = draft_env_files(tmp_path, lines, compose)
+    assert "env_from" not in spec["environments"]["production"]
+    assert "but not DB_PASSWORD: keep them on the host" in say(result)
+
+
+def test_a_variable_of_an_env_file_goes_to_the_services_that_have_the_file(tmp_path: Path) -> None:
+    (tmp_path / "mail").mkdir()
+    (tmp_path / "mail/Dockerfile").write_text(DOCKERFILE)
+    compose = "services: {web: {build: web, env_file: api.env}, mail: {build: mail, env_file: deploy/mail.env}}\n"
+    lines = ["echo MODE=api > api.env", "echo MODE=mail > mail.env", "echo LEVEL=info | tee -a mail.env"]
+    spec, _ = draft_env_files(tmp_path, lines, compose)
+    assert spec["services"]["web"]["env"] == {"MODE": "api"}
+    assert spec["services"]["mail"]["env"] == {"MODE": "mail", "LEVEL": "info"}
+
+
+def test_long_lines_and_checks_are_read_in_bounded_time(tmp_path: Path) -> None:
+    """Spaces before a command, and a check that names a program again and again."""
+    check = "curl " * 8_000
+    compose = (
+        f"services: {{web: {{build: web, env_file: [.env], healthcheck: {{test: '{check} http://localhost:8080/up'}}}}}}\n"
+    )
+    lines = ["set -e", *[" " * 4_900 + "x"] * 40, "echo A=one >> .env"]
+    start = time.process_time()
+    spec, _ = draft_env_files(tmp_path, lines, compose)
+    assert time.process_time() - start < LONGEST_READING
+    assert spec["services"]["web"]["env"] == {"A": "one"}
+
+
+def test_plain_values_that_differ_by_environment_become_overrides(tmp_path: Path) -> None:
+    (tmp_path / "compose.yml").write_text("services: {web: {build: web, env_file: [.env]}}\n")
+    jobs = ""
+    for name in ("staging", "production"):
+        write = f"{{run: 'echo LEVEL={name} > .env'}}"
+        jobs += f"  {name}:\n    runs-on: ubuntu-latest\n    environment: {name}\n    steps: [{write}, {SSH_STEP}]\n"
+    spec, _ = draft_deploy(tmp_path, jobs)
+    levels = [spec["services"]["web"]["env"]["LEVEL"]]
+    for name, environment in spec["environments"].items():
+        own = environment.get("overrides", {}).get("web", {}).get("env", {})
+        levels.append(own.get("LEVEL", levels[0]))
+        assert levels[-1] == name

@@ -252,6 +252,37 @@ def test_a_step_before_the_build_may_write_what_the_image_takes(step: str, sever
     )
 
 
+def test_a_file_that_a_step_writes_is_not_in_the_build_if_dockerignore_leaves_it_out(checkout: Path) -> None:
+    text = spec().replace("build:", "steps: {before_build: [{name: Write it, run: 'printf x >web/a.env'}]}, build:")
+    files = {"spec.yaml": text, "web/Dockerfile": "FROM a\nCOPY web/a.env /\n", ".dockerignore": "web/*.env\n"}
+    write_repository(checkout, files)
+    assert rules("spec.yaml") == [("ignored", "web/Dockerfile", 2)]
+
+
+def test_a_wrong_path_keeps_its_hint_beside_steps_before_the_build(checkout: Path) -> None:
+    text = spec().replace("build:", "steps: {before_build: [{name: Write it, run: './gradlew bootJar'}]}, build:")
+    files = {"spec.yaml": text, "web/Dockerfile": "FROM a\nCOPY wbe/main.py /\n", "web/main.py": ""}
+    write_repository(checkout, files)
+    assert "there is `web/main.py`" in kiwari_ci("lint", "spec.yaml").out
+
+
+@pytest.mark.parametrize(("host", "count"), [("proxy: {kind: none}", 1), ("engine: kubernetes", 0)])
+def test_the_address_of_a_service_of_a_cluster_does_not_change(host: str, count: int, checkout: Path) -> None:
+    text = (
+        "project: {name: shop, repository: example/shop}\n"
+        "registry: {host: ghcr.io, pull_token: {secret: PULL_TOKEN}}\n"
+        f"hosts: {{one: {{{host}}}}}\n"
+        "services: {front: {port: 80, paths: [front/**]}, api: {port: 8080, paths: [api/**]}}\n"
+        "environments: {live: {deploy_on: {push: main}}}\n"
+    )
+    configuration = "location /api/ { \n  proxy_pass http://api:8080/;\n}\n"
+    docker = {"front/Dockerfile": "FROM nginx:1.27\nCOPY front/a.conf /etc/\n", "api/Dockerfile": "FROM scratch\n"}
+    write_repository(checkout, {"spec.yaml": text, "front/a.conf": configuration, **docker})
+    result = kiwari_ci("lint", "spec.yaml")
+    assert result.out.count("fixed-upstream") == count
+    assert "set $api" not in result.out
+
+
 def test_a_pattern_of_files_in_a_submodule(checkout: Path) -> None:
     write_repository(checkout / "other", {"a": ""})
     git(checkout / "other", "commit", "-qm", "a")

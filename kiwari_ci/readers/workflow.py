@@ -29,8 +29,9 @@ MAX_CALLS = 500  # of all workflows; each one copies what it calls
 
 # Labels of runners that GitHub or another company starts anew for each job.
 _HOSTED_RUNNER_LABEL = re.compile(
-    r"ubuntu|windows|macos|linux|\bx64\b|arm64|blacksmith|buildjet|buildkite|depot|namespace|nscloud|ubicloud|warp"
-    r"|runs-on|cirun|codebuild|larger?\b|cores?\b|vcpu",
+    r"(?:ubuntu|windows|macos|blacksmith|buildjet|buildkite|depot|namespace|nscloud|ubicloud|warp|runs-on|cirun|codebuild)"
+    r"(?![a-z]).*"
+    r"|linux|x64|arm64|(?:.*[-_])?(?:larger?|\d*-?cores?|\d*vcpu)(?:[-_].*)?",
     re.IGNORECASE,
 )
 
@@ -127,7 +128,7 @@ def is_own_machine(runs_on: Any) -> bool:
     labels = list_runner_labels(runs_on)
     if "self-hosted" in labels:
         return True
-    return bool(labels) and not any("${{" in label or _HOSTED_RUNNER_LABEL.search(label) for label in labels)
+    return bool(labels) and not any("${{" in label or _HOSTED_RUNNER_LABEL.fullmatch(label) for label in labels)
 
 
 def parse_workflow(document: YamlDocument, around: ReferenceContext) -> ParsedWorkflow:

@@ -15,7 +15,7 @@ from kiwari_ci.commands.init.compose_choice import put_deployed_files_first
 from kiwari_ci.commands.init.compose_files import leave_out_base_files, read_compose_files
 from kiwari_ci.commands.init.dockerfiles import ImageDetection, detect_images
 from kiwari_ci.commands.init.draft_text import CommentedMapping, InitResult
-from kiwari_ci.commands.init.environments import list_deployed_development_names
+from kiwari_ci.commands.init.environments import list_deployed_development_names, list_deployed_kinds
 from kiwari_ci.commands.init.errors import build_init_error
 from kiwari_ci.commands.init.findings import RepositoryFindings
 from kiwari_ci.commands.init.services import DetectedService
@@ -51,7 +51,7 @@ def build_init_result(folder: Path, slug: str | None = None) -> InitResult:
     repository.written_variables = list_written_variables(workflows)
     compose_files = read_compose_files(repository, list_deployed_development_names(workflows))
     put_deployed_files_first(compose_files, workflows)
-    unused_files = leave_out_base_files(compose_files, workflows.join_texts()) if workflows.deploys else {}
+    unused_files = leave_out_base_files(compose_files, workflows.join_texts(), list_deployed_kinds(workflows))
     images = detect_images(repository, compose_files, workflows, has_spec=bool(existing_specs))
     if not images.images:
         raise _build_no_image_error(folder, images)

@@ -71,8 +71,7 @@ def collect_findings(
     plain_http = find_plain_http(services, detected_environments, routes, assignment.domains.values())
     name, _, _ = spec_draft.derive_project_names(services, str(slug.value))
     proxy_containers = _detect_proxy_containers(containers)
-    is_taken_over = any(environment.workflows for environment in detected_environments)
-    other_containers = list_other_containers(services, compose_files) if is_taken_over else []
+    other_containers = list_other_containers(services, compose_files) if is_deployed_today else []
     accessories, rejected_images = _detect_accessories(
         [container for container in containers if container not in [*separate_servers, *other_containers]],
         services,

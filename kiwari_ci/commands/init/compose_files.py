@@ -38,9 +38,11 @@ _DEPENDS_ON_CONDITIONS = {  # Compose's words, and the spec's
 }
 _PROXY_PORT = re.compile(r"traefik\.http\.services\.([^.]+)\.loadbalancer\.server\.port|VIRTUAL_PORT")
 _TRAEFIK_HEALTH_PATH = re.compile(r"traefik\.http\.services\.[^.]+\.loadbalancer\.healthcheck\.path")
-_VERSION_VARIABLE = re.compile(r"(^|_)(IMAGE_VERSION|(IMAGE|DOCKER|RELEASE|GIT)_TAG|TAG|(GIT|COMMIT)_SHA|GIT_COMMIT)$")
+_VERSION_VARIABLE = re.compile(
+    r"TAG|(?:\w+_)?(?:IMAGE_VERSION|(?:IMAGE|DOCKER|RELEASE|GIT)_TAG|(?:GIT|COMMIT)_SHA|GIT_COMMIT)"
+)
 _FOLLOWING_CHECK = re.compile(  # curl follows redirects only with an option; the others do by themselves
-    r"\bcurl\b.*\s(-[a-zA-Z]*L[a-zA-Z]*|--location)\b|\bwget\b|urllib|requests\.get|\bfetch\("
+    r"\bcurl\b.{0,500}?\s(-[a-zA-Z]{0,20}L[a-zA-Z]{0,20}|--location)\b|\bwget\b|urllib|requests\.get|\bfetch\("
 )
 _TRAEFIK_ROUTER_OPTION = re.compile(r"traefik\.http\.routers\.([^.]+)\.(entrypoints|tls\.certresolver|tls)")
 _ROUTER_ROLES = {"entrypoints": "entrypoint", "tls.certresolver": "certresolver", "tls": "tls"}
@@ -210,26 +212,35 @@ class _FileKinds:
         return kind
 
 
-def leave_out_base_files(compose_files: list[DetectedComposeFile], scripts: str) -> dict[str, str]:
-    """Take out the files for all environments that the deploy of today does not use, and say why.
+def leave_out_base_files(
+    compose_files: list[DetectedComposeFile], scripts: str, deployed_kinds: Collection[str]
+) -> dict[str, str]:
+    """Take out the files for all environments that no deploy of today uses, and say why.
 
-    A complete file for production beside such a file stands alone, if no command names both files, and if the deploy
-    names the file or copies it: after `git pull` on the server, Compose would read the file with the usual name.
+    Such a file is left out only if each kind of environment that a workflow deploys has a file beside it that the
+    deploys use alone: without `-f`, Compose reads the file with the usual name.
     """
     unused: dict[str, str] = {}
     for base in compose_files:
-        for own in compose_files:
-            is_beside = get_parent_folder(own.path) == get_parent_folder(base.path)
-            is_for_environment = own.kind in _DEPLOYED_KINDS
-            if base.kind or not is_beside or not is_for_environment or not own.is_complete:
-                continue
-            base_name, own_name = (re.escape(file.path.rpartition("/")[2]) for file in (base, own))
-            names_both = re.search(rf"-f[ =]\S*{base_name}\s+(-f|--file)[ =]\S*{own_name}", scripts)
-            names_own = re.search(rf"(?<![\w.-]){own_name}", scripts)
-            if not names_both and (names_own or not re.search(r"\bgit (pull|reset|checkout|clone)\b", scripts)):
-                unused[base.path] = f"{own.path} is complete without it"
+        if base.kind:
+            continue
+        folder = get_parent_folder(base.path)
+        own_files = [file for file in compose_files if file.kind and get_parent_folder(file.path) == folder]
+        lone_files = [file for file in own_files if _is_used_alone(file, base, scripts)]
+        if deployed_kinds and set(deployed_kinds) <= {file.kind for file in lone_files}:
+            deployed_paths = [file.path for file in lone_files if file.kind in deployed_kinds]
+            verb = "is" if len(deployed_paths) == 1 else "are"
+            unused[base.path] = f"{', '.join(deployed_paths)} {verb} complete without it"
     compose_files[:] = [file for file in compose_files if file.path not in unused]
     return unused
+
+
+def _is_used_alone(own: DetectedComposeFile, base: DetectedComposeFile, scripts: str) -> bool:
+    """Whether the deploys name a complete file for one kind of environment, and no command reads the base before it."""
+    base_name, own_name = (re.escape(file.path.rpartition("/")[2]) for file in (base, own))
+    names_both = re.search(rf"-f[ =]\S*{base_name}\s+(-f|--file)[ =]\S*{own_name}", scripts)
+    names_own = re.search(rf"(?<![\w.-]){own_name}", scripts)
+    return own.is_complete and names_own is not None and names_both is None
 
 
 def _is_complete(document: YamlDocument) -> bool:
@@ -445,7 +456,7 @@ def _parse_environment(container: DetectedContainer, tag_variables: set[str]) ->
     """The variables of a container; one that has the version of today's images changes with each deploy."""
     for key, value, place in container.table.iter_pairs("environment"):
         names = vocabulary.list_variables(value)
-        version_names = [name for name in names if name in tag_variables or _VERSION_VARIABLE.search(name)]
+        version_names = [name for name in names if name in tag_variables or _VERSION_VARIABLE.fullmatch(name)]
         if version_names:
             note = f"environment {key} ({place}), the version that a deploy sets as {', '.join(version_names)}"
             container.unsupported.append(note)

@@ -354,7 +354,10 @@ def describe_healthcheck_wait(container: DetectedContainer) -> tuple[str, str]:
     Empty where that is no longer than a deploy waits by itself, or where the check does not say it.
     """
     check = container.table.get_mapping("healthcheck")
-    interval = _parse_seconds(check.get_text("interval")) or _DEFAULT_CHECK_INTERVAL
+    written_interval = check.get_text("interval")
+    interval = _parse_seconds(written_interval) if written_interval else _DEFAULT_CHECK_INTERVAL
+    if not interval:
+        return "", ""
     start_seconds = _parse_seconds(check.get_text("start_period"))
     written_retries = check.get("retries")
     retries = written_retries if isinstance(written_retries, int) else 0

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 
 from kiwari_ci.commands.init.compose_files import DetectedComposeFile
-from kiwari_ci.commands.init.rendered_env import RenderedVariable, WholeEnvFile
+from kiwari_ci.commands.init.rendered_env import RenderedVariable, UnreadEnvLine, WholeEnvFile
 from kiwari_ci.commands.init.workflow_jobs import DeployJob, DetectedWorkflows
 from kiwari_ci.github_facts.path_filters import is_included
 from kiwari_ci.readers import vocabulary
@@ -40,6 +40,7 @@ class DetectedEnvironment:
     workflows: list[SourcedValue] = field(default_factory=list)  # file names of the workflows that deploy it
     rendered_env: list[RenderedVariable] = field(default_factory=list)  # what its deploys write into env files
     whole_env_files: list[WholeEnvFile] = field(default_factory=list)
+    unread_env_lines: list[UnreadEnvLine] = field(default_factory=list)
     addresses: list[str] = field(default_factory=list)  # of its server, in plain text
     runner: SourcedValue | None = None  # the labels of a runner of one's own on which its deploys run
     guess: bool = False
@@ -112,6 +113,11 @@ def list_deployed_development_names(workflows: DetectedWorkflows) -> set[str]:
     return words
 
 
+def list_deployed_kinds(workflows: DetectedWorkflows) -> set[str]:
+    """The kinds of the environments that a workflow deploys."""
+    return {classify_environment_of(job) for job in workflows.deploys if name_environment(job)}
+
+
 def classify_environment_of(job: DeployJob) -> str:
     """The kind of the environment that a job deploys; production if nothing shows it."""
     kind = classify_deploy_job(job) or PRODUCTION
@@ -160,6 +166,7 @@ def _add_deploy_job(environment: DetectedEnvironment, job: DeployJob, default_br
     environment.projects += job.projects
     environment.rendered_env += job.rendered_env
     environment.whole_env_files += job.whole_env_files
+    environment.unread_env_lines += job.unread_env_lines
     _add_login_settings(environment, job)
     _add_runner(environment, job)
 

@@ -603,27 +603,58 @@ def _add_rendered_variables(
     for key, rendered in group_rendered_variables(facts).items():
         known = variables.get(key)
         is_derived = known is not None and known.value != {"secret": True} and isinstance(known.value, dict)
-        is_used = known is not None or _reads_whole_env_file(facts, service)
-        if is_used and not is_derived and key not in written_by_compose:
-            variables[key] = EnvVariable(*classify_rendered_value(rendered))
+        reaching = [variable for variable in rendered if _reaches_service(facts, service, variable, known)]
+        if reaching and not is_derived and key not in written_by_compose:
+            variables[key] = EnvVariable(*classify_rendered_value(reaching, may_differ=_have_own_kinds(facts)))
     return variables
 
 
-def group_rendered_variables(facts: RepositoryFindings) -> dict[str, list[RenderedVariable]]:
-    """What the deploys of all environments write into env files, by key."""
+def _have_own_kinds(facts: RepositoryFindings) -> bool:
+    """Whether no two environments are of one kind, so that `overrides` of each can say what differs."""
+    return len(facts.environment_kinds) == len(facts.environments)
+
+
+def _detect_differing_rendered_variables(
+    facts: RepositoryFindings, service: DetectedService, kind: str, variables: dict[str, EnvVariable]
+) -> dict[str, EnvVariable]:
+    """The plain values that deploys of one kind of environment write, and that the service has otherwise."""
+    differing: dict[str, EnvVariable] = {}
+    for key, rendered in group_rendered_variables(facts, kind).items():
+        usual = variables.get(key)
+        reaching = [variable for variable in rendered if _reaches_service(facts, service, variable, usual)]
+        if not reaching or not usual or not isinstance(usual.value, str):
+            continue
+        own = EnvVariable(*classify_rendered_value(reaching))
+        is_written = usual.note in {variable.where for variable in group_rendered_variables(facts)[key]}
+        if is_written and isinstance(own.value, str) and own.value != usual.value:
+            differing[key] = own
+    return differing
+
+
+def group_rendered_variables(facts: RepositoryFindings, kind: str = "") -> dict[str, list[RenderedVariable]]:
+    """What the deploys of all environments, or of those of one kind, write into env files, by key."""
     by_key: dict[str, list[RenderedVariable]] = {}
     for environment in facts.environments:
-        for variable in environment.rendered_env:
+        for variable in environment.rendered_env if kind in ("", environment.kind) else ():
             if is_known_before_a_run(variable):
                 by_key.setdefault(variable.key, []).append(variable)
     return by_key
 
 
-def _reads_whole_env_file(facts: RepositoryFindings, service: DetectedService) -> bool:
-    """Whether all keys of an env file reach a service: Compose gives it the file, or nothing shows who reads it."""
-    if service.containers:
-        return any(container.env_files for _, container in service.containers)
-    return len(facts.services) == 1
+def _reaches_service(
+    facts: RepositoryFindings, service: DetectedService, variable: RenderedVariable, known: EnvVariable | None
+) -> bool:
+    """Whether a variable of an env file reaches a service.
+
+    Compose gives the service a file of that name, or fills in from `.env` what the service names, or nothing shows who
+    reads the file.
+    """
+    if not service.containers:
+        return known is not None or len(facts.services) == 1
+    env_files = [str(file.value) for _, container in service.containers for file in container.env_files]
+    if variable.file in {path.rpartition("/")[2] for path in env_files}:
+        return True
+    return variable.file == ".env" and known is not None
 
 
 def _leave_unused_examples(draft: SpecDraft, facts: RepositoryFindings, service: DetectedService) -> None:
@@ -642,6 +673,7 @@ def build_environment_overrides(draft: SpecDraft, facts: RepositoryFindings, kin
     for service in facts.services:
         variables = detect_service_variables(facts, service)
         differing = detect_differing_variables(service, kind, facts.environment_kinds, variables, facts.services)
+        differing |= _detect_differing_rendered_variables(facts, service, kind, variables)
         entry = CommentedMapping()
         _put_variables(draft, entry, service, differing)
         _add_differing_ports(facts, entry, service, kind)

@@ -217,6 +217,8 @@ def _detect_service(
         pulling = [pair for pair in all_containers if _pulls_image_of(pair[1], name, repository)]
         image_names += _list_pulled_names(pulling)
     deployed = [(file, container) for file, container in [*building, *pulling] if file.kind != vocabulary.DEVELOPMENT]
+    # What a service has in every environment comes from the other files, and this one says what differs.
+    deployed.sort(key=lambda pair: pair[0].kind == vocabulary.DEPLOYED_DEVELOPMENT)
     service = DetectedService(
         name,
         image,

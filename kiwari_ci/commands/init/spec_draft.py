@@ -16,6 +16,7 @@ from kiwari_ci.commands.init.draft_text import CommentedMapping, CommentedValue
 from kiwari_ci.commands.init.environments import DetectedEnvironment, DetectedHost
 from kiwari_ci.commands.init.findings import RepositoryFindings, SpecDraft
 from kiwari_ci.commands.init.registry_logins import UnnamedPush
+from kiwari_ci.commands.init.rendered_env import is_on_github
 from kiwari_ci.commands.init.service_entry import format_source_note
 from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.commands.init.takeover_entry import (
@@ -138,6 +139,10 @@ def _note_rendered_env(draft: SpecDraft, facts: RepositoryFindings) -> None:
                 f"{file.where}: {file.setting} is a whole env file, whose keys no file shows: write them under `env`, "
                 "or keep the file on the host"
             )
+        for line in environment.unread_env_lines:
+            draft.seen.append(
+                f"{line.where}: writes into {line.file} what init cannot read: write its keys under `env`"
+            )
         for variable in environment.rendered_env:
             if variable.key not in given and not _names_image(facts, variable.key):
                 left.setdefault(variable.where.rpartition(":")[0], {})[variable.key] = None
@@ -157,13 +162,15 @@ def _add_env_source(
     """Let deploys write the env files from GitHub's secrets and variables, where they do so today."""
     variables = [service_entry.detect_service_variables(facts, service) for service in facts.services]
     given = {key: variable.value for by_key in variables for key, variable in by_key.items()}
-    written = {variable.key for variable in environment.rendered_env}
+    written = {
+        variable.key for variable in environment.rendered_env if is_on_github(variable, given.get(variable.key))
+    }
     places = [variable.where for variable in environment.rendered_env if variable.key in given]
     if not places:
         return
     others = [key for key, value in given.items() if isinstance(value, dict) and "secret" in value]
     others = [key for key in others if key not in written]
-    if others or environment.whole_env_files:
+    if others or environment.whole_env_files or environment.unread_env_lines:
         not_written = f", but not {', '.join(others[:3])}" if others else ""
         question = (
             f"today a deploy writes into the env files ({places[0]}){not_written}: keep them on the host, or write "

@@ -16,7 +16,7 @@ from kiwari_ci.commands.init.docker_commands import (
     parse_image_name,
 )
 from kiwari_ci.commands.init.registry_logins import UnnamedPush, build_unnamed_push, find_registry_logins
-from kiwari_ci.commands.init.rendered_env import RenderedVariable, WholeEnvFile, read_rendered_env
+from kiwari_ci.commands.init.rendered_env import RenderedVariable, UnreadEnvLine, WholeEnvFile, read_rendered_env
 from kiwari_ci.readers.bounded_text import fill_in_values
 from kiwari_ci.readers.docker_build import parse_docker_build
 from kiwari_ci.readers.repository import LocalRepository, join_path
@@ -151,6 +151,7 @@ class DeployJob:
     compose_files: list[SourcedValue] = field(default_factory=list)  # that its Compose commands name
     rendered_env: list[RenderedVariable] = field(default_factory=list)  # what it writes into env files
     whole_env_files: list[WholeEnvFile] = field(default_factory=list)
+    unread_env_lines: list[UnreadEnvLine] = field(default_factory=list)
     runner: SourcedValue | None = None  # the labels of a runner of one's own
     addresses: list[str] = field(default_factory=list)  # of its server, in plain text
     is_other_server: bool = False  # than the one that another job deploys the same environment to
@@ -589,6 +590,8 @@ class WorkflowJobReader:
             for written in read_rendered_env(step, outer_env):
                 if isinstance(written, WholeEnvFile):
                     deploy.whole_env_files.append(written)
+                elif isinstance(written, UnreadEnvLine):
+                    deploy.unread_env_lines.append(written)
                 else:
                     deploy.rendered_env.append(replace(written, text=self._substitute_known(written.text)))
 

@@ -253,6 +253,9 @@ def _decide_job(
         _record(outcome, coverage.find_environments(deploy), f"the deploy of {name_environment(deploy) or deploy.job}")
         if deploy.is_other_server:
             outcome.not_replaced.append("the deploy of a second server")
+        outcome.not_replaced += [
+            f"what writes into {line.file}, which init cannot read ({line.where})" for line in deploy.unread_env_lines
+        ]
     test_steps = {place for steps in tests for place in steps.steps}
     titles = {step.where: step.title for step in job.steps}
     other_effects = [effect for effect in effects if effect.where not in test_steps | told_places]

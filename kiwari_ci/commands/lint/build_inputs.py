@@ -357,7 +357,7 @@ class _DockerfileReport:
             return
         severity: Severity = "advice" if copy.is_pattern else "error"
         subject = f"{copy.by} takes `{escape_control_characters(copy.written)}`"
-        if ignored:
+        if ignored or self.leaves_out_written_file(copy):
             message = f"{subject}, and {self.image.ignore_file} leaves out all of it"
             hint = f"at the end of {self.image.ignore_file}: !{copy.path}"
             yield self.report_at_copy(copy, "ignored", message, hint, severity=severity)
@@ -370,13 +370,21 @@ class _DockerfileReport:
                 copy, "no-source", message, self.suggest_existing_path(copy.path), severity=severity
             )
 
+    def leaves_out_written_file(self, copy: CopySource) -> bool:
+        """Whether .dockerignore leaves out a path that a step before the build may write."""
+        if not copy.path or not self.image.steps_before_build:
+            return False
+        context = self.image.lint_context.find_context(self.image.folder, self.image.ignore_file)
+        return context.is_ignored(posixpath.normpath(copy.path))
+
     def check_written_file(self, copy: CopySource) -> Problems:
         """Report a copy of what no step before the build names, such as a jar: one of them may still write it."""
         path = posixpath.normpath(posixpath.join(self.image.folder, copy.path))
         if not any(_names_path(step, path) for step in self.image.steps_before_build):
             message = f"{copy.by} takes `{escape_control_characters(copy.written)}`, which the repository lacks: "
             message += f"a step of services.{self.image.service}.steps.before_build must write it"
-            yield self.report_at_copy(copy, "no-source", message, severity="advice")
+            hint = self.suggest_existing_path(copy.path)
+            yield self.report_at_copy(copy, "no-source", message, hint, severity="advice")
 
     def suggest_existing_path(self, path: str) -> str:
         """Suggest a cure for a path that no tracked file has, by what exists."""

@@ -9,6 +9,7 @@ from kiwari_ci.problems import Problem
 Problems = Iterator[Problem]
 
 _CONFIGURATION_FILE = re.compile(r".*\.(?:conf|conf\.template|nginx|template)|(?:.*/)?nginx[^/]*")
+_DOCUMENTATION = 'docs/proxies.md, "A web server of your own in front of other services"'
 # With a variable, nginx looks up the name for each request; without one, only when it starts.
 _PASS_TO_NAME = re.compile(
     r"(?P<before>[ \t]*(?P<directive>(?:proxy|fastcgi|grpc|uwsgi|scgi)_pass)[ \t]+(?P<scheme>\w+://)?)"
@@ -29,9 +30,12 @@ def check_web_server_files(lint_context: LintContext) -> Problems:
 
 
 def _list_service_names(lint_context: LintContext) -> frozenset[str]:
-    """The names under which other containers reach a service that deploys replace."""
+    """The names under which other containers reach a service that deploys replace.
+
+    The address of a Service on a Kubernetes cluster does not change with its pods.
+    """
     names = set[str]()
-    for environment in lint_context.spec.environments.values():
+    for environment in lint_context.spec.environments_on("compose"):
         for service in environment.services.values():
             if service.options.port:
                 names |= {service.name, service.container_name}
@@ -49,12 +53,25 @@ def _list_configuration_files(lint_context: LintContext) -> list[str]:
 def _describe_fixed_name(path: str, line_number: int, match: re.Match[str]) -> Problem:
     name = match["name"]
     message = f"nginx looks up `{name}` only when it starts, and each deploy of it may change its address"
-    groups = match.groupdict()
-    directive = groups.get("directive") or "proxy_pass"
-    scheme = groups.get("scheme") or ("http://" if directive == "proxy_pass" else "")
-    variable = "$" + re.sub(r"\W", "_", name)
-    hint = f"resolver 127.0.0.11 valid=10s; set {variable} {name}; {directive} {scheme}{variable}{match['rest']};"
+    hint = _suggest_variable(match)
     column = len(match["before"]) + 1
     return Problem(
         "fixed-upstream", message, path, line_number, column, len(name), hint, severity="advice", excerpt=match[0]
     )
+
+
+def _suggest_variable(match: re.Match[str]) -> str:
+    """The lines to write, where they only replace the name.
+
+    With a variable and a path, nginx sends the path as it is written for every request, so there it takes a `rewrite`.
+    Which directives name the servers of an `upstream` is not in its line.
+    """
+    directive = match.groupdict().get("directive")
+    if not directive:
+        return f"use a variable where the name of the upstream is now: {_DOCUMENTATION}"
+    if "/" in match["rest"]:
+        return f"use a variable, and `rewrite` in place of the path behind the name: {_DOCUMENTATION}"
+    name = match["name"]
+    variable = "$" + re.sub(r"\W", "_", name)
+    address = f"{match['scheme'] or ''}{variable}{match['rest']}"
+    return f"resolver 127.0.0.11 valid=10s; set {variable} {name}; {directive} {address};"
