@@ -149,7 +149,7 @@ class ContainerOptions(SpecModel):
     environment: Annotated[dict[ContainerEnvKey, EnvValue], WritesComposeKey("environment")] = Field(
         {},
         description="Environment variables that are in the Compose file, where a pull request shows them: plain text "
-        "or derived values, never a secret. A name may have `.` and `-`: `{discovery.type: single-node}`.",
+        "or derived values, no secret. Names may have `.`, `-`.",
     )
     volumes: Annotated[Omittable[list[VolumeMount]], WritesComposeKey("volumes")] = Field(
         None,
@@ -180,7 +180,7 @@ class ContainerOptions(SpecModel):
         min_length=1,
         description="More Docker networks to join: `[backend, {external: monitoring}]`. It joins the proxy's network "
         "if it has a domain, or if it has a port and the environment has no `domains`; otherwise only the stack's "
-        "own, where the others reach it by its name in the spec.",
+        "own.",
     )
     mem_limit: Annotated[Omittable[MemorySize], WritesComposeKey("mem_limit", copied=True)] = Field(
         None, description="The most memory that it may use. If it uses more, it is killed."
