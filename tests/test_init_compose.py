@@ -531,14 +531,14 @@ def test_a_second_router_of_a_service_is_told(tmp_path: Path) -> None:
     spec, first = init(tmp_path, {"compose.yml": TWO_ROUTERS})
     assert spec["services"]["web"]["port"] == 8080
     assert spec["environments"]["production"]["domains"] == {"web": "shop.example.com"}
-    said = "\n".join(first.seen)
+    notes = "\n".join(first.seen)
     for words in (
         "the router admin (admin.example.com), which leads to another port, 9001",
         "the router admin, with other options (internal)",
         "label traefik.http.routers.admin.priority",
         "the middlewares of the router web, login@file",
     ):
-        assert words in said
+        assert words in notes
 
 
 def test_a_name_of_a_variable_with_dots_and_hyphens(tmp_path: Path) -> None:

@@ -254,8 +254,9 @@ def test_init_and_diff_take_the_same_compose_file(
     after = {name: file.text for name, file in generated.items()}
     changes = compare.compare_pipelines(side, plan, after, side).changes
     assert [change.item for change in changes if "delete these Compose files" in change.summary] == [f"`{used}`"]
-    kept = [change.item for change in changes if change.summary.startswith("these Compose files stay as they are")]
-    assert kept == [f"`{name}`" for name in names if name != used]
+    summary = "these Compose files stay as they are"
+    kept_files = [change.item for change in changes if change.summary.startswith(summary)]
+    assert kept_files == [f"`{name}`" for name in names if name != used]
 
 
 def test_several_folders_of_one_environment_are_said(tmp_path: Path) -> None:

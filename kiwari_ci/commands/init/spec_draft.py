@@ -131,7 +131,7 @@ def _unname_settings_without_source(services: CommentedMapping, environments: Co
 
 def _note_rendered_env(draft: SpecDraft, facts: RepositoryFindings) -> None:
     """Note what deploys of today write into env files, and what no service of the spec gets."""
-    given = {key for service in facts.services for key in service_entry.detect_service_variables(facts, service)}
+    service_keys = {key for service in facts.services for key in service_entry.detect_service_variables(facts, service)}
     left: dict[str, dict[str, None]] = {}
     for environment in facts.environments:
         for file in environment.whole_env_files:
@@ -144,7 +144,7 @@ def _note_rendered_env(draft: SpecDraft, facts: RepositoryFindings) -> None:
                 f"{line.where}: writes into {line.file} what init cannot read: write its keys under `env`"
             )
         for variable in environment.rendered_env:
-            if variable.key not in given and not _names_image(facts, variable.key):
+            if variable.key not in service_keys and not _names_image(facts, variable.key):
                 left.setdefault(variable.where.rpartition(":")[0], {})[variable.key] = None
     for path, keys in left.items():
         draft.leave(f"{path} writes into an env file what no `env` here has", list(keys))
@@ -161,14 +161,14 @@ def _add_env_source(
 ) -> None:
     """Let deploys write the env files from GitHub's secrets and variables, where they do so today."""
     variables = [service_entry.detect_service_variables(facts, service) for service in facts.services]
-    given = {key: variable.value for by_key in variables for key, variable in by_key.items()}
+    values_by_key = {key: variable.value for by_key in variables for key, variable in by_key.items()}
     written = {
-        variable.key for variable in environment.rendered_env if is_on_github(variable, given.get(variable.key))
+        variable.key for variable in environment.rendered_env if is_on_github(variable, values_by_key.get(variable.key))
     }
-    places = [variable.where for variable in environment.rendered_env if variable.key in given]
+    places = [variable.where for variable in environment.rendered_env if variable.key in values_by_key]
     if not places:
         return
-    others = [key for key, value in given.items() if isinstance(value, dict) and "secret" in value]
+    others = [key for key, value in values_by_key.items() if isinstance(value, dict) and "secret" in value]
     others = [key for key in others if key not in written]
     if others or environment.whole_env_files or environment.unread_env_lines:
         not_written = f", but not {', '.join(others[:3])}" if others else ""
