@@ -78,7 +78,7 @@ def test_a_worker_has_worked_when_its_log_shows_it_and_no_address_is_asked(tmp_p
     runbook = read_runbook(tmp_path, WORKER)
     assert "ssh \"$VPS\" 'docker logs --tail 20 shop-worker-production'" in runbook
     assert "address still answers" not in runbook
-    assert "Undo the change of the proxy" not in runbook
+    assert "Give the proxy its old settings again" not in runbook
 
 
 def test_a_proxy_that_finds_a_name_that_stays_is_changed_before_the_first_deploy(tmp_path: Path) -> None:

@@ -191,7 +191,7 @@ class Move:
 
     def reads_traffic(self, environment: str) -> dict[str, str]:
         """What each container has received, as the chapter's command prints it."""
-        shown = self.types(self.chapter(environment)["Switch"].find("each new container has grown")).stdout
+        shown = self.types(self.chapter(environment)["Switch"].find("the bytes that it has received")).stdout
         return {line.split()[0]: line.split()[1] for line in shown.splitlines()}
 
     def stops_old(self, environment: str) -> None:
