@@ -1194,8 +1194,14 @@ def cancel(stack: "Stack", request: Request) -> int:
             f" On the server: {cancel_command(stack.name)}",
         )
     process = int(holder.get("pid") or 0)
+    if not process:
+        # A full disk does not stop a deploy from taking the lock, only from writing this down.
+        raise Failed(
+            LOCKED,
+            f"the lock does not name the process that holds it: {way_to_free_lock(stack.lock_file)}",
+        )
     print(f"cancelling: {holder_of(stack.lock_file)}")
-    if process and is_this_program(process):
+    if is_this_program(process):
         os.kill(process, signal.SIGTERM)
     else:
         print("the deploy itself was killed, and a command that it started goes on: waiting for it")
