@@ -96,7 +96,7 @@ NEVER = {
     "each.commands": {"none"},
     "pull_requests.services": {"none"},
     "service.builds": {"many"},
-    "service.job_names": {"none"},
+    "pull_requests.checked_jobs": {"none", "one"},
     "promotion.builds": {"none"},
     "promotion.sources": {"none"},
     "workflow.targets": {"none"},
