@@ -79,6 +79,20 @@ UNSUPPORTED_FEATURES = (
         "`env_from: github`, with secrets that the vault copies to GitHub; or env files on the host",
     ),
     UnsupportedFeature(
+        "dotenv|dotenv_secret|env_files?_(secret|content)|env_(blob|secret)",
+        "a whole `.env` in one secret",
+        "nobody could see in a pull request which keys a service reads, and a deploy could not name the one that is "
+        "missing",
+        "`env_from: github` with a secret for each key; or the `.env`, copied once to the host",
+    ),
+    UnsupportedFeature(
+        "commit_variable|release_variable|version_variable|image_tag_variable|git_sha",
+        "the commit or the tag as a variable of a container",
+        "production runs the image that staging has tested, with the commit that it was built from; a tag comes later",
+        "a step in `steps.before_build` that writes the commit into a file of the image: "
+        '`echo "$GITHUB_SHA" >api/COMMIT`',
+    ),
+    UnsupportedFeature(
         "tailscale|wireguard|vpn|tunnel|cloudflared?",
         "a private network joined by the job",
         "its key would give everybody who can change a workflow access to more than one host",
