@@ -1656,7 +1656,10 @@ def read_archive(length: int, checksum: str) -> IO[bytes]:
         digest.update(block)
         missing -= len(block)
     if digest.hexdigest() != checksum:
-        raise Failed(BAD_REQUEST, "the files that arrived have another checksum. Run the job again")
+        raise Failed(
+            BAD_REQUEST,
+            "the files that arrived do not have the checksum that the job announced. Run the job again",
+        )
     archive.seek(0)
     return archive
 
@@ -1778,12 +1781,15 @@ def refuse_names_not_allowed(request: Request, files: "Files") -> None:
         is_env = is_env_file(name) or name in env_files
         if is_env and not request.may_send_env_files:
             raise Failed(
-                BAD_REQUEST, f"this key may send no env file: its line has no {request.stack}:env"
+                BAD_REQUEST,
+                "this key may not send env files: its line in authorized_keys has no"
+                f" {request.stack}:env",
             )
         if not is_env and not request.may_send_files:
             raise Failed(
                 BAD_REQUEST,
-                f"this key may send env files only: its line has no {request.stack}:push",
+                "this key may send env files only: its line in authorized_keys has no"
+                f" {request.stack}:push",
             )
         if name not in names:
             raise Failed(BAD_REQUEST, f"{name} was sent, but the compose file does not name it")
@@ -4771,8 +4777,8 @@ class Stack:
             if not self.ends_in_time(name):
                 raise Failed(
                     NOT_READY,
-                    f"{name} does not end, although it was stopped and killed: {failure.message}. It"
-                    " may still end later, and then nothing starts it again. To see what serves:"
+                    f"{name} does not end, although it was stopped and killed: {failure.message}. If"
+                    " it ends later, nothing starts it again. To see what serves:"
                     f" {ROOT}/bin/deploy status {self.name}",
                 ) from failure
             progress(f"note: {name} has ended, although Docker reported: {failure.message}")
