@@ -254,7 +254,7 @@ def test_a_timer_that_was_never_installed(world: World, capsys: pytest.CaptureFi
     assert world.run("status") == FAILED
     printed = capsys.readouterr().out
     assert "FAILURE: no timer has called yet. Install it: " in printed
-    assert "backup pos_production: the timer has never called for it" in printed
+    assert "backup pos_production: the timer has not run since this backup was added" in printed
 
 
 def test_a_timer_that_stopped_is_seen_at_once_and_what_it_missed_later(

@@ -361,7 +361,9 @@ def swap(stack: "Stack", request: Request) -> int:
         if not server.has_database(name):
             raise Failed(BAD_REQUEST, f"there is no database {name} on {stack.name}")
     if not is_timed_name(request.kept, request.database):
-        raise Failed(BAD_REQUEST, f"{request.kept} was not kept by a restore of {request.database}")
+        raise Failed(
+            BAD_REQUEST, f"{request.kept} is not a copy that a restore of {request.database} kept"
+        )
     earlier_name = free_name(server, request.database, "before")
     exchange(server, request.database, request.kept, earlier_name)
     stack.add_record(
@@ -1267,7 +1269,7 @@ def problems_of(stack: "Stack", job: Job) -> Iterator[str]:
         yield "the last run began and never ended"
     due_lines = [line for line in stack.record() if line["job"] == job.title and line.get("due")]
     if not due_lines or not job.schedule:
-        yield "the timer has never called for it"
+        yield f"the timer has not run since this {job.kind} was added"
         return
     first = min(seconds_of_stamp(line["due"]) for line in due_lines)
     due = latest(job.schedule, first, now - LATE_SECONDS)

@@ -418,7 +418,7 @@ class Health:
             return f"a connection to port {self.port}"
         if self.kind == "docker":
             return "Docker's health check"
-        return f"{self.path} on port {self.port} with {self.status}"
+        return f"{self.path} on port {self.port} should answer {self.status}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -2446,14 +2446,14 @@ def check_second_writer(service: Service, container: Container, shared: str) -> 
     cure = f"docker update --restart no {container.name} && docker stop {container.name}"
     if container.has_processes:
         yield Finding(
-            f"{container.name} runs on {shared}, and {service.name} would use that too",
+            f"{container.name} runs on {shared}, which {service.name} would use, too",
             f"To let this stack take it over, stop that container, then run the job again: {cure}",
         )
     elif container.starts_at_boot:
         yield Finding(
             f"{container.name} is stopped, but Docker starts it again when the server boots, on"
-            f" {shared}, and {service.name} would use that too",
-            f"To let this stack take it over, type this, then run the job again: {cure}",
+            f" {shared}, which {service.name} would use, too",
+            f"To let this stack take it over, run this, then run the job again: {cure}",
         )
 
 
