@@ -369,7 +369,7 @@ def test_bad_usage(line: str, words: str) -> None:
 )  # fmt: skip
 def test_an_empty_word_is_no_answer(line: str, empty: str) -> None:
     output = expect_refusal(kiwari_ci(*line.split(), empty))
-    assert "it is empty: the variable that should hold it is not set" in output and "Usage: " in output
+    assert "the value is empty: the variable from which it comes is not set" in output and "Usage: " in output
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"], *([command, "--help"] for command in COMMANDS)], ids=str)
