@@ -299,7 +299,7 @@ def test_graph_writes_a_file_and_says_why_not(tmp_path: Path) -> None:
 def test_a_page_overwrites_pages_only(tmp_path: Path) -> None:
     spec, html = tmp_path / "shop.yaml", tmp_path / "graph.html"
     spec.write_bytes(SPEC.read_bytes())
-    assert "is there, and is no page" in kiwari_ci("graph", spec, "--html", spec).err
+    assert "exists, and is not an HTML page" in kiwari_ci("graph", spec, "--html", spec).err
     assert spec.read_bytes() == SPEC.read_bytes()
     assert kiwari_ci("graph", spec, "--html", html).code == kiwari_ci("graph", spec, "--html", html).code == 0
 

@@ -183,7 +183,7 @@ def test_frozen_stays_and_the_rest_is_taken() -> None:
     assert ".: " not in run_command("pins", "pull")  # nothing is taken, and what is frozen is put back
     run_command("check")
     update_pin(BUILD, FILE)
-    assert "is frozen at v7.3.0, and here is v7.4.0 [pin-frozen]" in run_command("check", code=2)
+    assert "is frozen at v7.3.0, but this line has v7.4.0 [pin-frozen]" in run_command("check", code=2)
 
 
 @pytest.mark.parametrize("mark", ["", "\ufeff"])

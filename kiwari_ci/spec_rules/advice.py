@@ -47,7 +47,7 @@ def _check_self_hosted_runners(spec: EffectiveSpec) -> Advice:
     for loc, labels in _list_runners(spec):
         if "self-hosted" in labels:
             message = "on a runner of your own, each job finds what earlier jobs left there"
-            hint = "runner: ubuntu-24.04; or use such a runner in a private repository only, and a new one for each job"
+            hint = "runner: ubuntu-24.04; or, in a private repository only, start a new runner of your own for each job"
             yield loc, "kept-runner", message, hint
 
 

@@ -684,7 +684,7 @@ def test_a_password_that_no_service_has_is_refused(database: World) -> None:
 
     outcome = database.rotate(DATABASE_WORDS, "newPass1")
 
-    assert outcome.code == 69 and outcome.says("no env file of shop has the password that pg/.env has for shop_live")
+    assert outcome.code == 69 and outcome.says("the password of shop_live in pg/.env is in no env file of shop")
     assert database.machine.state.passwords[ROLE] == "old/pass"
 
 

@@ -578,7 +578,7 @@ def _add_trigger(draft: SpecDraft, table: CommentedMapping, environment: Detecte
     if environment.promote:
         table.put("promote", environment.promote, "re-tagged, never rebuilt")
     if environment.guess or environment.notes:
-        question = "; ".join([f"what deploys {environment.name}", *environment.notes])
+        question = "; ".join([f"choose what deploys {environment.name}", *environment.notes])
         draft.decide(("environments", environment.name, "deploy_on"), question)
 
 

@@ -124,7 +124,7 @@ def _check_image(lint_context: LintContext, built: EffectiveImage) -> Problems:
         image, YamlSource(lint_context.format_path(image.name), text.replace("\r\n", "\n"), None, {}, {})
     )
     for line, message in dockerfile.faults:
-        yield report.report_at_line(line, "dockerfile", f"no build gets past this: {message}")
+        yield report.report_at_line(line, "dockerfile", f"every build fails here: {message}")
     if dockerfile.target is None and dockerfile.stages:
         loc: YamlPath = ("services", image.service, "build", "target")
         message = f"{format_yaml_path(loc)}: {image.name} has no stage `{image.build.target}`"
@@ -437,7 +437,7 @@ class _DockerfileReport:
             message = f"{copy.by} takes the whole repository, and the build sees {seen_count}"
             omitted = format_first_names(sorted(top_entries, key=_rank_repository_path), 6)
             message += f": the paths of services.{service} leave out {omitted}"
-            hint = f"what the image needs of these goes into services.{service}.paths; the rest is left out rightly"
+            hint = f"add those that the image needs to services.{service}.paths, and leave out the others"
             yield self.report_at_copy(copy, "whole-repository", message, hint, severity="advice")
 
     def report_uncovered_file(self, message: str, name: str) -> Problem:

@@ -52,7 +52,7 @@ def _list_configuration_files(lint_context: LintContext) -> list[str]:
 
 def _describe_fixed_name(path: str, line_number: int, match: re.Match[str]) -> Problem:
     name = match["name"]
-    message = f"nginx looks up `{name}` only when it starts, and each deploy of it may change its address"
+    message = f"nginx looks up `{name}` only when it starts, but each deploy may change the address behind this name"
     hint = _suggest_variable(match)
     column = len(match["before"]) + 1
     return Problem(
