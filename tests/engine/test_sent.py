@@ -79,7 +79,7 @@ def test_a_changed_setting_makes_a_new_container_of_the_same_image(
     allow(server, "sender", ALL)
     one = images.api("uno")
     shop.write(rollout=rollout)
-    succeeds(shop.by_key(shop.words(one), archive_of(shop, *shop.files)))
+    shop.bring_into_service(one)
     before = server.container_id(WEB)
     unlimited = (shop.folder / "docker-compose.yml").read_text()
     shop.write("    mem_limit: 64m\n", rollout=rollout)
