@@ -226,6 +226,9 @@ def test_environments_that_one_push_deploys_are_taken_over_one_at_a_time(tmp_pat
     assert "**First change the spec**, because a push to `main` also deploys production." in read_runbook(
         tmp_path, one_push
     )
+    assert "`deploy_on: {dispatch: true}` for production" in read_runbook(tmp_path, one_push)
+    on_develop = TWO_BRANCHES.replace("push: main", "push: develop")
+    assert "`deploy_on: {dispatch: true, branches: [develop]}` for production" in read_runbook(tmp_path, on_develop)
     changed = one_push.replace(
         "production:\n    deploy_on: {push: main}", "production:\n    deploy_on: {dispatch: true}"
     )
@@ -286,7 +289,7 @@ def test_a_service_has_its_name_in_the_spec_unless_its_container_may_have_anothe
         instance.service: [alias for attachment in instance.aliased for alias in attachment.aliases]
         for instance in stack.instances
     }
-    assert aliases == {"web": [], "api": [], "search": []}
+    assert aliases == {"web": ["web"], "api": [], "search": []}
     assert "use a name of the spec (`api`) still go to the old containers" in read_runbook(tmp_path, SAME_PROJECT)
 
 

@@ -206,8 +206,9 @@ class OldPipeline:
     `workflows` are those that deploy this environment. Until the deploy they are disabled; `enabled_again` are those
     of them that are needed right after it: `still_deploying` pairs a workflow with the environments that it deploys
     from other branches, and `same_names` are files that the new pipeline has, too.
-    `deployed_together` are the later environments that the same push deploys, `deployed_later` those for which the
-    pull request removes the old pipeline, and that a tag or a person deploys. `new_workflow` is what such a tag or
+    `deployed_together` are the later environments that the same push deploys, unless the spec has `by_hand` as their
+    `deploy_on` for a time. `deployed_later` are those for which the pull request removes the old pipeline, and that a
+    tag or a person deploys. `new_workflow` is what such a tag or
     person starts; it is empty if a push deploys the environment.
     """
 
@@ -219,12 +220,15 @@ class OldPipeline:
     still_deploying: tuple[KeyValue, ...]
     same_names: tuple[str, ...]
     deployed_together: tuple[str, ...]
+    by_hand: str
     deployed_later: tuple[str, ...]
     new_workflow: str
 
     @property
     def words_removed(self) -> str:
-        """The files that the pull request deletes, for a sentence."""
+        """The files that the pull request deletes, for a sentence; empty if the new pipeline has all their names."""
+        if not self.workflows and not self.removed:
+            return "those that you have disabled"
         return ", ".join(f"`.github/workflows/{name}`" for name in self.removed)
 
     @property

@@ -95,6 +95,7 @@ def _plan_old_pipeline(
     needed = {*same_names, *(pair.key for pair in still_deploying)}
     removed = [name for name in list_old_workflows([environment, *on_same_branch]) if name not in new_files]
     is_pushed = environment.model.deploy_on.push is not None
+    is_default_branch = branch == environment.spec.project.default_branch
     return OldPipeline(
         branch=branch,
         comes_with_new=branch not in branches_before,
@@ -104,6 +105,7 @@ def _plan_old_pipeline(
         still_deploying=tuple(still_deploying),
         same_names=tuple(same_names),
         deployed_together=tuple(each.name for each in on_same_branch if is_pushed and each.model.deploy_on.push),
+        by_hand="{dispatch: true}" if is_default_branch else f"{{dispatch: true, branches: [{branch}]}}",
         deployed_later=tuple(each.name for each in on_same_branch if not each.model.deploy_on.push),
         new_workflow="" if is_pushed else f"{environment.workflow}.yml",
     )

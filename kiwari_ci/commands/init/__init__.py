@@ -165,7 +165,7 @@ def _list_next_commands(result: InitResult, folder: Path) -> list[str]:
         if workflow.replaced_jobs and not workflow.is_removable:
             jobs = draft_text.to_single_line(", ".join(workflow.replaced_jobs))
             path = draft_text.to_single_line(workflow.path)
-            commands.append(f"# in the pull request that brings the new ones, remove from {path} what is replaced: {jobs}")
+            commands.append(f"# in the same pull request, remove from {path} what is replaced: {jobs}")
         for outcome in workflow.jobs:
             if outcome.deploys_in_part:
                 place = draft_text.to_single_line(f"{workflow.path}: {outcome.job}")
