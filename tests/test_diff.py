@@ -233,18 +233,18 @@ def test_tests_that_run_on_pull_requests_are_not_called_lost(tmp_path: Path) -> 
     spec = WEB % ", test: {run: make test}" + LIVE
     with_test = first_comparison(tmp_path, project + spec, compose=COMPOSE, deploy=DEPLOY % "")
     assert "its tests no longer run" not in with_test
-    assert "delete it in the commit that adds the generated files" in with_test
+    assert "delete it in the pull request that brings the new ones" in with_test
     pushes_only = first_comparison(tmp_path, spec, compose=COMPOSE, deploy=DEPLOY % "")
     assert "web: its tests no longer run on pull request to `main`" in pushes_only
     without_test = first_comparison(tmp_path, WEB % "" + LIVE, compose=COMPOSE, deploy=DEPLOY % "")
     assert "its tests no longer run" not in without_test and "no longer done: `make test`" not in without_test
-    assert "take its jobs `build`, `deploy` out in the commit that adds the generated files" in without_test
+    assert "take its jobs `build`, `deploy` out in the pull request that brings the new ones" in without_test
     only_builds = DEPLOY.replace("run: make test", "uses: docker/build-push-action@v6, with: {tags: %s}")
     image = "ghcr.io/example/shop-web:pr"
     text = first_comparison(tmp_path, WEB % "" + LIVE, compose=COMPOSE, deploy=only_builds % (image, ""))
-    assert "delete it in the commit that adds the generated files" in text
+    assert "delete it in the pull request that brings the new ones" in text
     text = first_comparison(tmp_path, WEB % "" + LIVE, compose=COMPOSE, deploy=only_builds % ("other:pr", ""))
-    assert "take its jobs `build`, `deploy` out in the commit that adds the generated files" in text
+    assert "take its jobs `build`, `deploy` out in the pull request that brings the new ones" in text
 
 
 def test_migrations_that_each_deploy_runs_are_not_called_lost(tmp_path: Path) -> None:
@@ -317,7 +317,7 @@ jobs:
     steps: [{uses: docker/build-push-action@v6, with: {push: true, tags: ghcr.io/example/shop-web}}]
 """
     text = first_comparison(tmp_path, WEB % "" + LIVE, deploy=workflow)
-    assert "take its jobs `push` out in the commit that adds the generated files" in text
+    assert "take its jobs `push` out in the pull request that brings the new ones" in text
 
 
 def test_a_container_of_docker_run_is_replaced_only_under_its_name(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ NEVER = {
     "plan.takeovers": {"none"},  # asked before
     "takeover.containers": {"none"},
     "takeover.host_variables": {"none"},
-    "takeover.workflows": {"none"},  # asked before
+    "old.workflows": {"none"},  # asked before
     "addresses": {"none", "many"},  # asked before
     "targets": {"none"},  # asked before
     "takeover.called_beside": {"many"},
@@ -75,7 +75,9 @@ NEVER = {
     "takeover.commands.copy_folder": {"none"},
     "takeover.commands.place_files": {"none"},
     "takeover.commands.restore_folder": {"none"},
-    "takeover.commands.deploy": {"none", "many"},
+    "takeover.commands.deploy": {"none"},
+    "takeover.commands.merge": {"none"},
+    "takeover.commands.stop_accessories": {"none"},
     "takeover.commands.restart_from_old_files": {"none", "one"},
     "takeover.commands.stop_workers": {"none", "many"},
     "takeover.commands.show_work": {"none", "many"},
@@ -89,7 +91,7 @@ NEVER = {
     "plan.standing": {"none"},  # asked before
     "way.settings": {"none", "one"},
     "deploy.values": {"none", "one"},
-    "plan.first_tags": {"none"},  # asked where there are some
+    "plan.tags_after_takeovers": {"none"},  # asked where there are some
     "plan.by_hand": {"none"},
     "plan.pushed": {"none"},
     "pushed.workflows": {"none"},

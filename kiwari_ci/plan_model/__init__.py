@@ -217,6 +217,7 @@ class Plan:
     pulls_with_job_token: bool
     needs: tuple[RequiredSetting, ...]
     first_tags: tuple[str, ...]
+    tags_after_takeovers: tuple[str, ...]
     tagged_branches: str
     by_hand: tuple[EnvironmentWorkflow, ...]
     released: bool
@@ -225,6 +226,7 @@ class Plan:
     answering: tuple[PlannedService, ...]
     takeovers: tuple[Takeover, ...]
     pushed_before_takeovers: tuple[BuiltBranch, ...]
+    removed_before_takeovers: tuple[str, ...]
     runbook: Runbook
     migrated: bool
     standing: tuple[LongRunningAccessories, ...]
@@ -237,6 +239,11 @@ class Plan:
     pins: PinsFile
     dependabot: tuple[DependabotConfig, ...]
     ejected: bool = False
+
+    @property
+    def words_removed_before_takeovers(self) -> str:
+        """The old workflows that the first push of the new ones removes, for a sentence."""
+        return ", ".join(f"`.github/workflows/{name}`" for name in self.removed_before_takeovers)
 
     @property
     def leaves_proxies_alone(self) -> bool:

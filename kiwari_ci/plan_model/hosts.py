@@ -252,7 +252,8 @@ class ProxyGuide:
     """What the runbook says of the domains of a host's proxy, or of all hosts with this kind of proxy.
 
     `auth_lists` are the lists of users that a person makes in a proxy without a generated stack. `scheme` is the one
-    with which clients reach the domains. `is_serving`: some of the domains lead to containers that run today.
+    with which clients reach the domains. `is_serving`: some of the domains lead to containers that run today, and
+    `serving_domains` are these.
     `led_later` are the addresses that a takeover leads to the new containers, in a later step.
     """
 
@@ -261,6 +262,7 @@ class ProxyGuide:
     scheme: str
     network: str
     is_serving: bool
+    serving_domains: tuple[str, ...]
     led_later: tuple[str, ...]
     sites: tuple[ProxySite, ...]
     redirects: tuple[ProxyRedirect, ...]
@@ -271,6 +273,11 @@ class ProxyGuide:
     def later_list(self) -> str:
         """The addresses that are led to the new containers later, for a sentence."""
         return ", ".join(f"`{address}`" for address in self.led_later)
+
+    @property
+    def serving_list(self) -> str:
+        """The domains that serve today, for a sentence."""
+        return ", ".join(f"`{domain}`" for domain in self.serving_domains)
 
     @property
     def has_https(self) -> bool:
@@ -302,7 +309,7 @@ class ProxyGuide:
         """What to add to a sentence about domains that nothing serves yet."""
         if not self.is_serving:
             return ""
-        return " A domain that serves today keeps answering as before, and the takeover changes where it leads."
+        return " Only a domain that serves today answers as before, until the takeover changes where it leads."
 
     @property
     def protected_sites(self) -> tuple[ProxySite, ...]:
@@ -310,14 +317,19 @@ class ProxyGuide:
         return tuple(site for site in self.sites if site.auth_list)
 
     @property
+    def new_sites(self) -> tuple[ProxySite, ...]:
+        """The domains that serve nothing today."""
+        return tuple(site for site in self.sites if site.domain not in self.serving_domains)
+
+    @property
     def root_domains(self) -> tuple[str, ...]:
-        """The domains on which something answers to every path."""
-        return tuple(site.domain for site in self.sites if site.has_root)
+        """The domains that serve nothing today, and on which something answers to every path."""
+        return tuple(site.domain for site in self.new_sites if site.has_root)
 
     @property
     def path_domains(self) -> tuple[str, ...]:
-        """The domains of which only some paths lead somewhere: the proxy answers to the others itself."""
-        return tuple(site.domain for site in self.sites if not site.has_root)
+        """The other domains that serve nothing today: the proxy itself answers to the paths that lead nowhere."""
+        return tuple(site.domain for site in self.new_sites if not site.has_root)
 
     @property
     def split_sites(self) -> tuple[ProxySite, ...]:

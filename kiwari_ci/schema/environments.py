@@ -343,7 +343,7 @@ class Takeover(SpecModel):
     workflows: Omittable[list[WorkflowFileName]] = Field(
         None,
         min_length=1,
-        description="The workflows that deploy the environment today, and that you disable: `[deploy.yml]`.",
+        description="The workflows that deploy the environment today, and that the new ones replace: `[deploy.yml]`.",
     )
     ports: Omittable[ExistingName] = Field(
         None, description="The container that uses ports 80 and 443; default: none, or a program of the host itself."

@@ -86,8 +86,8 @@ def get_planned_names(plan: Plan) -> NameMatches:
             names.containers[instance.container] = instance.service
     for takeover in plan.takeovers:
         names.taken_over[takeover.environment] = {container.today for container in takeover.containers}
-        if takeover.workflows:
-            names.workflows[takeover.environment] = set(takeover.workflows)
+        if takeover.old_pipeline.workflows:
+            names.workflows[takeover.environment] = set(takeover.old_pipeline.workflows)
         for container in takeover.containers:
             names.containers.setdefault(container.today, container.name)
     built = [*(workflow.images for workflow in plan.workflows), *(promotion.builds for promotion in plan.promotions)]

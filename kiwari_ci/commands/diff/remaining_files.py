@@ -136,7 +136,7 @@ def _warn_unclear_deploys(path: str, triggers: str, roles: Responsibilities) -> 
         targets = dict.fromkeys(as_inline_code(effect.what.split("\n")[0] or ".") for effect in effects)
         message = f"{as_inline_code(path)} deploys {join_with_limit(targets)} ({triggers}), and no file shows whether "
         message += f"that is {join_with_limit(map(as_inline_code, environments))}: if it is, write the workflow into "
-        message += "`takeover.workflows`, and delete it in the commit that adds the generated files"
+        message += "`takeover.workflows`, and delete it in the pull request that brings the new ones"
         yield PipelineChange(HANDWRITTEN_FILES, message, True, path, stage="before", is_dangerous=True)
 
 
@@ -148,8 +148,8 @@ def _suggest_removal(workflow: WorkflowWithEffects, roles: Responsibilities, sti
     """A file of which nothing else is left goes; of another one, the jobs that build and deploy."""
     replaced_jobs = find_replaced_jobs(workflow, roles, still_done)
     if replaced_jobs is None:
-        return "delete it in the commit that adds the generated files"
-    return f"take its jobs {format_names(sorted(replaced_jobs))} out in the commit that adds the generated files"
+        return "delete it in the pull request that brings the new ones"
+    return f"take its jobs {format_names(sorted(replaced_jobs))} out in the pull request that brings the new ones"
 
 
 def _describe_duplicates(path: str, roles: Responsibilities) -> list[str]:

@@ -160,12 +160,12 @@ def _list_next_commands(result: InitResult, folder: Path) -> list[str]:
     removable = [workflow.path for workflow in result.workflows if workflow.is_removable]
     if removable:
         files = shlex.join(map(draft_text.to_single_line, removable))
-        commands.append(f"rm {files} # every job is replaced, and would go on beside the new ones")
+        commands.append(f"rm {files} # in the pull request that brings the new ones: every job is replaced")
     for workflow in result.workflows:
         if workflow.replaced_jobs and not workflow.is_removable:
             jobs = draft_text.to_single_line(", ".join(workflow.replaced_jobs))
             path = draft_text.to_single_line(workflow.path)
-            commands.append(f"# remove from {path} what is replaced, which would go on beside the new ones: {jobs}")
+            commands.append(f"# in the same pull request, remove from {path} what is replaced: {jobs}")
         for outcome in workflow.jobs:
             if outcome.deploys_in_part:
                 place = draft_text.to_single_line(f"{workflow.path}: {outcome.job}")
