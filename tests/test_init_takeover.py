@@ -218,6 +218,43 @@ def test_a_complete_file_for_production_stands_alone(tmp_path: Path, command: st
     assert list(spec.get("accessories", {})) == accessories
 
 
+def test_a_demonstration_that_no_deploy_names_is_not_mixed_in(tmp_path: Path) -> None:
+    """Two environments are deployed from one file; the other file would give them its data of the demonstration."""
+    command = "docker compose -f docker-compose.prod.yml up -d"
+    other = DEPLOY.replace("environment: production", "environment: dev").replace("COMMAND", command)
+    showcase = "services:\n  web: {build: web, environment: {PROFILE: demonstration}}\n  mailbox: {image: 'mailpit:1'}\n"
+    files = {
+        ".github/workflows/dev.yml": other,
+        "docker-compose.prod.yml": f"services:\n  {WEB}}}\n",
+        "docker-compose.showcase.yml": showcase,
+    }
+    spec, result = init(tmp_path, files, command)
+    assert "accessories" not in spec
+    assert set(spec["services"]["web"]["env"]) == {"PORT"}
+    assert (
+        "docker-compose.showcase.yml: not used, because each deploy names another file, docker-compose.prod.yml"
+        in say(result)
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "prod"),
+    [
+        ("docker compose up -d", f"services:\n  {WEB}}}\n"),  # the deploy names no file
+        ("docker compose -f docker-compose.prod.yml up -d", "services:\n  web: {environment: {PORT: '8080'}}\n"),
+    ],
+)
+def test_a_file_that_a_deploy_may_read_is_used(tmp_path: Path, command: str, prod: str) -> None:
+    other = DEPLOY.replace("environment: production", "environment: dev").replace("COMMAND", command)
+    files = {
+        ".github/workflows/dev.yml": other,
+        "docker-compose.prod.yml": prod,
+        "docker-compose.yml": "services:\n  web: {build: web}\n  cache: {image: 'redis:7'}\n",
+    }
+    spec, _ = init(tmp_path, files, command)
+    assert list(spec["accessories"]) == ["cache"]
+
+
 def test_a_second_file_for_one_environment_is_said(tmp_path: Path) -> None:
     files = {f"compose.{name}.prod.yml": f"services:\n  {WEB}}}\n" for name in ("a", "b")}
     _, result = init(tmp_path, files)
