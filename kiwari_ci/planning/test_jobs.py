@@ -56,9 +56,7 @@ def name_test_job(job: str, service: str) -> str:
     return f"test-{service}{job.removeprefix('test').replace('-', '_', 1)}"
 
 
-def _plan_test_job(
-    job: str, test: schema.Test, own_steps: schema.Steps, pins: ActionPins, may_deploy: bool
-) -> TestJob:
+def _plan_test_job(job: str, test: schema.Test, own_steps: schema.Steps, pins: ActionPins, may_deploy: bool) -> TestJob:
     lock_files = [] if may_deploy else test.cache or []
     containers = tuple(_plan_test_container(name, service) for name, service in test.services.items())
     matrix_variables = [KeyValue(key, f"${{{{ matrix.{key} }}}}") for key in test.matrix]
