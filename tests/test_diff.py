@@ -199,6 +199,26 @@ def test_a_secret_that_the_spec_has_is_not_called_lost(source: str, tmp_path: Pa
     assert not [line for line in text.splitlines() if "API_TOKEN" in line and ("lost" in line or "!" in line)]
 
 
+def test_no_person_brings_what_each_deploy_writes(tmp_path: Path) -> None:
+    """With `env_from`, the deploy writes the env file: nothing of it is to be done on the server."""
+    live = LIVE.replace("}}\n", ", env_from: github}}\n")
+    text = first_comparison(tmp_path, WEB % "" + live, compose=COMPOSE, deploy=DEPLOY % "")
+    by_hand = lines_of_part(text, PART_TITLES["before"])
+    assert not [line for line in by_hand if "env file" in line]
+    assert [line.partition(": ")[0].strip() for line in by_hand if "API_TOKEN" in line] == [
+        "set these secrets on GitHub with `gh secret set NAME` (runbook, step 5)"
+    ]
+    changes = "\n".join(lines_of_part(text, PART_TITLES["change"]))
+    summary = "each deploy writes these variables into the env files; the compose file no longer sets them"
+    assert f"{summary}: `API_TOKEN`" in changes
+    assert "env file `shop-web-live.env` is read, which each deploy writes" in changes
+
+
+def test_a_dependabot_file_of_ones_own_stays(tmp_path: Path) -> None:
+    files = {".github/dependabot.yml": "version: 2\nupdates: []\n", ".github/workflows/deploy.yml": DEPLOY % ""}
+    assert "Dependabot" not in first_comparison_with(tmp_path, WEB % "" + LIVE, files)
+
+
 def test_a_key_of_another_env_file_is_not_called_lost(tmp_path: Path) -> None:
     spec = "services:\n  web: {port: 80, env: {API_TOKEN: {secret: true}}}\n"
     spec += "  api: {port: 81, env: {DATABASE_URL: {secret: true}}, environment: {MODE: live}}\n"

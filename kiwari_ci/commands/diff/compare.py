@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from kiwari_ci.commands.diff import (
@@ -26,7 +26,7 @@ from kiwari_ci.commands.diff.change import (
 from kiwari_ci.commands.diff.containers import StackPair
 from kiwari_ci.commands.diff.matching import NameMatches, Responsibilities, ResponsibleJob
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot
-from kiwari_ci.plan_model import Plan
+from kiwari_ci.plan_model import EnvFile, Plan
 from kiwari_ci.readers.compose_file import ComposeProject, ComposeService
 from kiwari_ci.readers.env_file import EnvExample
 from kiwari_ci.readers.file_sets import FileSet
@@ -143,7 +143,10 @@ def _pair_stacks(
         keys = frozenset(key for example in examples for key in example.values) | _list_planned_keys(plan, subject)
         project_today = _find_project_today(before, after, old_roles.deploys.get(subject, []), plan)
         successors = {} if before.generated else _map_successors(plan, after)
-        pairs.append(StackPair(subject, before, after, keys, project_today, successors))
+        sent = [env_file for stack in plan.stacks if stack.environment == subject for env_file in stack.sent]
+        sent_files = frozenset(env_file.name for env_file in sent)
+        pair = StackPair(subject, before, after, keys, sent_files, _list_keys(sent), project_today, successors)
+        pairs.append(pair)
     return pairs
 
 
@@ -173,8 +176,11 @@ def _map_successors(plan: Plan, after: ComposeProject) -> dict[str, str]:
 def _list_planned_keys(plan: Plan, environment: str) -> frozenset[str]:
     """The keys of the env files of an environment; a deploy may write them, and then they have no example."""
     stacks = [stack for stack in plan.stacks if stack.environment == environment]
-    env_files_of_stacks = [env_file for stack in stacks for env_file in (*stack.env_files, *stack.sent)]
-    sections = [section for env_file in env_files_of_stacks for section in env_file.groups]
+    return _list_keys(env_file for stack in stacks for env_file in (*stack.env_files, *stack.sent))
+
+
+def _list_keys(env_files: Iterable[EnvFile]) -> frozenset[str]:
+    sections = [section for env_file in env_files for section in env_file.groups]
     return frozenset(line.key for section in sections for line in section.lines)
 
 
