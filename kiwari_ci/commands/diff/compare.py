@@ -22,11 +22,13 @@ from kiwari_ci.commands.diff.change import (
     HANDWRITTEN_FILES,
     PipelineChange,
     escape_runner_commands,
+    format_names,
 )
 from kiwari_ci.commands.diff.containers import StackPair
 from kiwari_ci.commands.diff.matching import NameMatches, Responsibilities, ResponsibleJob
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot
 from kiwari_ci.plan_model import EnvFile, Plan
+from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.compose_file import ComposeProject, ComposeService
 from kiwari_ci.readers.env_file import EnvExample
 from kiwari_ci.readers.file_sets import FileSet
@@ -95,6 +97,7 @@ def _compare_snapshots(
         if pair.before.path != pair.after.path and not pair.before.generated:
             changes.append(_describe_new_folder(pair))
     changes += _find_unpaired_stacks(old, new, pairs, names, planned_names, plan)
+    changes += _find_uncompared_containers(old, pairs, plan)
     changes += _compare_env_files(old, new, pairs, names, planned_names)
     yield from changes
     explained = [pair for change in changes for pair in change.pairs]
@@ -108,6 +111,37 @@ def _compare_snapshots(
     yield from remaining_files.find_remaining_files(
         old, new, remaining, old_roles, remaining_roles, names, compared_paths
     )
+
+
+def _find_uncompared_containers(old: PipelineSnapshot, pairs: list[StackPair], plan: Plan) -> Iterator[PipelineChange]:
+    """Report the containers of a takeover of which no Compose file was compared with their environment.
+
+    An environment may be two stacks today, or share its Compose file with another environment; one file is compared.
+    """
+    for takeover in plan.takeovers:
+        compared_paths = [pair.before.path for pair in pairs if pair.subject == takeover.environment]
+        compared_names = {name for path in compared_paths for name in _list_container_names(old.stacks[path])}
+        missing_names = {container.today for container in takeover.containers} - compared_names
+        files = [
+            stack
+            for stack in old.stacks.values()
+            if missing_names & _list_container_names(stack)
+            and not stack.generated
+            and vocabulary.classify_environment(stack.path) != vocabulary.DEVELOPMENT
+        ]
+        if files:
+            known_names = {name for stack in files for name in missing_names & _list_container_names(stack)}
+            paths = " or ".join(as_inline_code(stack.path) for stack in files)
+            message = (
+                f"not compared: {format_names(sorted(known_names), 20)} of today, whose Compose file may be {paths}; "
+            )
+            message += "compare their volumes, networks, ports and labels yourself"
+            yield PipelineChange(takeover.environment, message, True, files[0].path, stage="before", is_dangerous=True)
+
+
+def _list_container_names(stack: ComposeProject) -> set[str]:
+    """The names that a Compose file gives its containers."""
+    return {service.container for service in stack.services.values() if service.container}
 
 
 def _assign_handwritten_responsibilities(
