@@ -199,6 +199,66 @@ def test_a_secret_that_the_spec_has_is_not_called_lost(source: str, tmp_path: Pa
     assert not [line for line in text.splitlines() if "API_TOKEN" in line and ("lost" in line or "!" in line)]
 
 
+TWO_STACKS = """\
+services: {web: {port: 80}, api: {port: 81}}
+environments:
+  live: {deploy_on: {push: main}, takeover: {containers: {web: shop-web, api: shop-api}, workflows: [deploy.yml]}}
+"""
+
+
+@pytest.mark.parametrize("is_other_stack", [True, False])
+def test_containers_of_a_file_that_is_not_compared_are_told(tmp_path: Path, is_other_stack: bool) -> None:
+    """An environment has two Compose files today, of which one is compared: volumes of the other one may be lost."""
+    api = "api: {image: ghcr.io/example/shop-api, container_name: shop-api, volumes: ['data:/data']}"
+    web = "web: {image: ghcr.io/example/shop-web, container_name: shop-web}"
+    files = {
+        ".github/workflows/deploy.yml": DEPLOY % "",
+        "compose.prod.yml": f"services:\n  {web}\n" + ("" if is_other_stack else f"  {api}\n"),
+        "compose.dev.yml": f"services:\n  {api}\n",
+        "api/compose.yml": f"services:\n  {api}\n",
+    }
+    text = first_comparison_with(tmp_path, TWO_STACKS, files)
+    told = (
+        "  ! live: not compared: `shop-api` of today, whose Compose file may be `api/compose.yml`; "
+        "compare their volumes, networks, ports and labels yourself"
+    )
+    assert (told in lines_of_part(text, PART_TITLES["before"])) is is_other_stack
+
+
+def test_two_environments_of_one_compose_file_are_told(tmp_path: Path) -> None:
+    """The file is compared with one of them."""
+    containers = "containers: {web: shop-web}"
+    environment = f"  %s: {{host: %s, deploy_on: {{push: %s}}, {containers}, takeover: {{{containers}}}}}\n"
+    spec = "hosts: {one: {}, two: {}}\nservices: {web: {port: 80}}\nenvironments:\n"
+    spec += environment % ("dev", "one", "develop") + environment % ("live", "two", "main")
+    web = "web: {image: ghcr.io/example/shop-web, container_name: shop-web, volumes: ['data:/data']}"
+    text = first_comparison_with(tmp_path, spec, {"compose.prod.yml": f"services:\n  {web}\n"})
+    told = [line for line in lines_of_part(text, PART_TITLES["before"]) if "not compared" in line]
+    assert [line.partition(";")[0] for line in told] == [
+        "  ! dev: not compared: `shop-web` of today, whose Compose file may be `compose.prod.yml`"
+    ]
+
+
+def test_no_person_brings_what_each_deploy_writes(tmp_path: Path) -> None:
+    """With `env_from`, the deploy writes the env file: nothing of it is to be done on the server."""
+    live = LIVE.replace("}}\n", ", env_from: github}}\n")
+    text = first_comparison(tmp_path, WEB % "" + live, compose=COMPOSE, deploy=DEPLOY % "")
+    by_hand = lines_of_part(text, PART_TITLES["before"])
+    assert not [line for line in by_hand if "env file" in line]
+    assert [line.partition(": ")[0].strip() for line in by_hand if "API_TOKEN" in line] == [
+        "set these secrets on GitHub with `gh secret set NAME` (runbook, step 5)"
+    ]
+    changes = "\n".join(lines_of_part(text, PART_TITLES["change"]))
+    summary = "each deploy writes these variables into the env files; the compose file no longer sets them"
+    assert f"{summary}: `API_TOKEN`" in changes
+    assert "env file `shop-web-live.env` is read, which each deploy writes" in changes
+
+
+def test_a_dependabot_file_of_ones_own_stays(tmp_path: Path) -> None:
+    files = {".github/dependabot.yml": "version: 2\nupdates: []\n", ".github/workflows/deploy.yml": DEPLOY % ""}
+    assert "Dependabot" not in first_comparison_with(tmp_path, WEB % "" + LIVE, files)
+
+
 def test_a_key_of_another_env_file_is_not_called_lost(tmp_path: Path) -> None:
     spec = "services:\n  web: {port: 80, env: {API_TOKEN: {secret: true}}}\n"
     spec += "  api: {port: 81, env: {DATABASE_URL: {secret: true}}, environment: {MODE: live}}\n"

@@ -590,3 +590,10 @@ def test_a_tag_that_is_no_version_of_an_image_stays(tmp_path: Path, name: str) -
     compose = f"services: {{web: {{build: ., environment: {{{name}: '${{{name}}}'}}}}}}\n"
     spec, _ = init(tmp_path, {"compose.yml": compose})
     assert name in spec["services"]["web"]["env"]
+
+
+def test_a_dockerfile_that_copies_the_git_history_is_told_what_to_copy(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    _, first = init(tmp_path, {"Dockerfile": f"{DOCKERFILE}COPY .git /git\n"})
+    reason = "which no build has: let a step of `steps.before_build` write $GITHUB_SHA into a file"
+    assert f"Dockerfile:4: copies .git, {reason}" in first.troubles

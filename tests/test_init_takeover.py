@@ -218,6 +218,45 @@ def test_a_complete_file_for_production_stands_alone(tmp_path: Path, command: st
     assert list(spec.get("accessories", {})) == accessories
 
 
+def test_a_demonstration_that_no_deploy_names_is_not_mixed_in(tmp_path: Path) -> None:
+    """Two environments are deployed from one file; the other file would give them its data of the demonstration."""
+    command = "docker compose -f docker-compose.prod.yml up -d"
+    other = DEPLOY.replace("environment: production", "environment: dev").replace("COMMAND", command)
+    showcase = (
+        "services:\n  web: {build: web, environment: {PROFILE: demonstration}}\n  mailbox: {image: 'mailpit:1'}\n"
+    )
+    files = {
+        ".github/workflows/dev.yml": other,
+        "docker-compose.prod.yml": f"services:\n  {WEB}}}\n",
+        "docker-compose.showcase.yml": showcase,
+    }
+    spec, result = init(tmp_path, files, command)
+    assert "accessories" not in spec
+    assert set(spec["services"]["web"]["env"]) == {"PORT"}
+    assert (
+        "docker-compose.showcase.yml: not used, because each deploy names another file, docker-compose.prod.yml"
+        in say(result)
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "prod"),
+    [
+        ("docker compose up -d", f"services:\n  {WEB}}}\n"),  # the deploy names no file
+        ("docker compose -f docker-compose.prod.yml up -d", "services:\n  web: {environment: {PORT: '8080'}}\n"),
+    ],
+)
+def test_a_file_that_a_deploy_may_read_is_used(tmp_path: Path, command: str, prod: str) -> None:
+    other = DEPLOY.replace("environment: production", "environment: dev").replace("COMMAND", command)
+    files = {
+        ".github/workflows/dev.yml": other,
+        "docker-compose.prod.yml": prod,
+        "docker-compose.yml": "services:\n  web: {build: web}\n  cache: {image: 'redis:7'}\n",
+    }
+    spec, _ = init(tmp_path, files, command)
+    assert list(spec["accessories"]) == ["cache"]
+
+
 def test_a_second_file_for_one_environment_is_said(tmp_path: Path) -> None:
     files = {f"compose.{name}.prod.yml": f"services:\n  {WEB}}}\n" for name in ("a", "b")}
     _, result = init(tmp_path, files)
@@ -270,6 +309,28 @@ def test_what_ends_is_no_worker(tmp_path: Path) -> None:
     spec, _ = init(tmp_path, {"docker-compose.yml": compose})
     assert list(spec["services"]) == ["web"]
     assert spec["services"]["web"]["migrate"] == ["migrate", "up"]
+
+
+MIGRATIONS = "migrations: {{image: 'ghcr.io/example/shop-web:latest', restart: 'no', command: {command}}}"
+
+
+def test_the_script_of_a_migration_is_one_line(tmp_path: Path) -> None:
+    """A script of several lines that each continue is the same script on one line."""
+    migrations = MIGRATIONS.format(command='"sh -c \\"\\n  ./migrate up &&\\n  echo done\\n\\""')
+    spec, _ = init(tmp_path, {"docker-compose.yml": f"services:\n  {WEB}}}\n  {migrations}\n"})
+    assert spec["services"]["web"]["migrate"] == ["sh", "-c", "./migrate up && echo done"]
+
+
+@pytest.mark.parametrize("command", ["'migrate --to ${VERSION}'", "\"sh -c 'a\\n b'\""])
+def test_a_migration_that_init_cannot_write_is_asked_about(tmp_path: Path, command: str) -> None:
+    compose = f"services:\n  {WEB}}}\n  {MIGRATIONS.format(command=command)}\n"
+    spec, result = init(tmp_path, {"docker-compose.yml": compose})
+    assert "migrate" not in spec["services"]["web"]
+    question = (
+        "today migrations (docker-compose.yml:3) runs a command with the image of web, and ends: write the command as "
+        "`migrate`, or no deploy runs it"
+    )
+    assert question in [asked for _, asked in result.decisions]
 
 
 def test_the_port_of_the_server_comes_from_a_secret(tmp_path: Path) -> None:

@@ -137,6 +137,60 @@ def test_the_env_file_that_a_deploy_writes_becomes_env(tmp_path: Path, script: s
     assert "not replaced" not in format_init_result(result, tmp_path)
 
 
+@pytest.mark.parametrize("option", ["--env-file=.env.prod", "--env-file .env.prod", "--env-file /srv/.env.prod"])
+def test_the_env_file_that_compose_is_told_to_read_becomes_env(tmp_path: Path, option: str) -> None:
+    """It has another name than `.env`, and the values of the SSH step reach the script as variables."""
+    step = (
+        "      - uses: appleboy/ssh-action@v1\n        env: {API: '${{ vars.API }}'}\n"
+        "        with:\n          envs: API\n          script: |\n"
+        "            cat > .env.prod << EOF\n            API_URL=${API}\n            EOF\n"
+        f"            docker compose {option} up -d\n"
+    )
+    job = f"  deploy:\n    runs-on: ubuntu-latest\n    steps:\n{step}"
+    (tmp_path / "compose.yml").write_text("services: {web: {build: web, environment: [API_URL]}}\n")
+    spec, _ = draft_deploy(tmp_path, job)
+    assert spec["services"]["web"]["env"] == {"API_URL": {"variable": "API"}}
+
+
+def test_a_jump_host_of_an_ssh_action_is_that_of_the_host(tmp_path: Path) -> None:
+    """Its key is a new one, as that of the host is."""
+    login = "host: '${{ vars.HOST }}', proxy_host: '${{ vars.GATE }}', proxy_username: '${{ secrets.GATE_USER }}'"
+    login += ", proxy_port: '${{ vars.GATE_PORT }}', proxy_key: '${{ secrets.GATE_KEY }}'"
+    step = f"{{uses: appleboy/ssh-action@v1, with: {{{login}, script: docker compose up -d}}}}"
+    spec, result = draft_deploy(tmp_path, f"  deploy: {{runs-on: ubuntu-latest, steps: [{step}, {step}]}}\n")
+    (host,) = spec["hosts"].values()
+    assert host["jump"] == {
+        "address": {"variable": "GATE"},
+        "user": {"secret": "GATE_USER"},
+        "port": {"variable": "GATE_PORT"},
+    }
+    assert "through another machine" not in result.text
+
+
+def test_a_jump_host_without_a_setting_is_told_once(tmp_path: Path) -> None:
+    step = f"{SSH_STEP[:-2]}, proxy_host: gate.example.com}}}}"
+    _, result = draft_deploy(tmp_path, f"  deploy: {{runs-on: ubuntu-latest, steps: [{step}, {step}]}}\n")
+    assert result.text.count("through another machine") == 1
+
+
+def test_a_folder_of_the_registry_is_no_part_of_the_projects_name(tmp_path: Path) -> None:
+    names = ("web", "api")
+    builds = ", ".join(
+        "{uses: docker/build-push-action@v6, "
+        f"with: {{context: {name}, push: true, tags: 'ghcr.io/example/shop/shop-{name}:latest'}}}}"
+        for name in names
+    )
+    workflow = f"on: {{push: {{branches: [main]}}}}\njobs:\n  a: {{runs-on: ubuntu-latest, steps: [{builds}]}}\n"
+    files = {".github/workflows/a.yml": workflow} | {f"{name}/Dockerfile": DOCKERFILE for name in names}
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    result = build_init_result(tmp_path, "example/shop")
+    spec = parse_yaml(result.path, result.text).data
+    assert spec["project"]["name"] == "shop"
+    assert {service["image"] for service in spec["services"].values()} == {"shop/shop-web", "shop/shop-api"}
+
+
 def test_a_whole_env_file_in_one_secret_is_said(tmp_path: Path) -> None:
     write = '      - run: echo "${{ secrets.ENV_FILE }}" > .env\n      - run: scp .env d@x:/srv/shop/\n'
     _, result = draft_deploy(
@@ -396,9 +450,7 @@ def test_a_variable_of_an_env_file_goes_to_the_services_that_have_the_file(tmp_p
 def test_long_lines_and_checks_are_read_in_bounded_time(tmp_path: Path) -> None:
     """Spaces before a command, and a check that names a program again and again."""
     check = "curl " * 8_000
-    compose = (
-        f"services: {{web: {{build: web, env_file: [.env], healthcheck: {{test: '{check} http://localhost:8080/up'}}}}}}\n"
-    )
+    compose = f"services: {{web: {{build: web, env_file: [.env], healthcheck: {{test: '{check} http://localhost:8080/up'}}}}}}\n"
     lines = ["set -e", *[" " * 4_900 + "x"] * 40, "echo A=one >> .env"]
     start = time.process_time()
     spec, _ = draft_env_files(tmp_path, lines, compose)

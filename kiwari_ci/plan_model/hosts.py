@@ -253,7 +253,7 @@ class ProxyGuide:
 
     `auth_lists` are the lists of users that a person makes in a proxy without a generated stack. `scheme` is the one
     with which clients reach the domains. `is_serving`: some of the domains lead to containers that run today, and
-    `serving_domains` are these.
+    `serving_domains` are these. `is_generated`: the proxy runs in a generated stack.
     `led_later` are the addresses that a takeover leads to the new containers, in a later step.
     """
 
@@ -268,6 +268,7 @@ class ProxyGuide:
     redirects: tuple[ProxyRedirect, ...]
     stack: tuple[ProxyStack, ...]
     auth_lists: tuple[str, ...]
+    is_generated: bool
 
     @property
     def later_list(self) -> str:

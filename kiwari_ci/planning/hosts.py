@@ -58,6 +58,7 @@ def _plan_proxy_guide(
         redirects=tuple(redirect for host in hosts for redirect in host.redirects),
         stack=hosts[0].fronts if template == _STACK_GUIDE_TEMPLATE else (),
         auth_lists=() if hosts[0].fronts else list_auth_lists(sites),
+        is_generated=bool(hosts[0].fronts),
     )
 
 

@@ -92,9 +92,7 @@ def _name_shared_job(workflow: str) -> str:
     return f"call-{PurePosixPath(workflow).stem.replace('.', '_')}"
 
 
-def _plan_test_job(
-    job: str, test: schema.Test, own_steps: schema.Steps, pins: ActionPins, may_deploy: bool
-) -> TestJob:
+def _plan_test_job(job: str, test: schema.Test, own_steps: schema.Steps, pins: ActionPins, may_deploy: bool) -> TestJob:
     lock_files = [] if may_deploy else test.cache or []
     containers = tuple(_plan_test_container(name, service) for name, service in test.services.items())
     matrix_variables = [KeyValue(key, f"${{{{ matrix.{key} }}}}") for key in test.matrix]

@@ -35,6 +35,7 @@ from kiwari_ci.schema.text_formats import (
     SecretName,
     ShellScript,
     Slug,
+    StackFile,
     TagPattern,
     TraefikName,
     VolumeName,
@@ -386,7 +387,7 @@ class Environment(SpecModel):
         "these files is deployed, too. Whoever has the deploy key is then root on the host. Default: you "
         "copy these files by hand, and a deploy of a commit with other files is refused.",
     )
-    files: Omittable[list[RepositoryFile]] = Field(
+    files: Omittable[list[StackFile]] = Field(
         None,
         min_length=1,
         description="Files in `deploy/<stack>/` that the stack needs beside the Compose file: `[Caddyfile, "

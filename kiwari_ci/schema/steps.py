@@ -62,6 +62,8 @@ class Steps(SpecModel):
         "runs them also if the tests failed. They get no secrets.",
     )
     before_build: list[Step] = Field(
-        [], description="Steps before the image is built, after the checkout. The build sees the files that they write."
+        [],
+        description="Steps before the image is built, after the checkout. The build sees the files that they write, "
+        "and no `.git`: to put the commit into the image, write `$GITHUB_SHA` into a file here.",
     )
     after_deploy: list[Step] = Field([], description="Steps after each deploy and its health check.")

@@ -198,6 +198,7 @@ _PATH_PATTERN = r"(?!-)(?!(.*/)?(\.|\.\.|\.git)(/|$))[A-Za-z0-9_.@-]+(/[A-Za-z0-
 RepositoryFile = Annotated[
     str, StringFormat(_PATH_PATTERN, "a file's path from the repository's root, without spaces, ./ or ../")
 ]
+StackFile = Annotated[str, StringFormat(_PATH_PATTERN, "a file's path in deploy/<stack>/, without spaces, ./ or ../")]
 RepositoryFolder = Annotated[
     str, StringFormat(rf"\.|{_PATH_PATTERN}", "a folder's path from the repository's root, without spaces, ./ or ../")
 ]

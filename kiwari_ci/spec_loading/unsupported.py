@@ -124,6 +124,13 @@ UNSUPPORTED_FEATURES = (
         "On GitHub: Settings, Environments, required reviewers. The deploy job then waits for the approval",
     ),
     UnsupportedFeature(
+        "skip_tests?|without_tests?|emergency",
+        "a deploy that skips the tests",
+        "a green run means that the tests of this commit passed",
+        "`kiwari-ci rollback`, which builds and tests nothing; or `deploy_on: {dispatch: true}`, with which a person "
+        "deploys a commit again that has served",
+    ),
+    UnsupportedFeature(
         "sign|signing|cosign|sbom|provenance",
         "signatures with a key of your own",
         "the key would be one more secret that the job has",

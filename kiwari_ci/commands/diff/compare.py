@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from kiwari_ci.commands.diff import (
@@ -22,11 +22,13 @@ from kiwari_ci.commands.diff.change import (
     HANDWRITTEN_FILES,
     PipelineChange,
     escape_runner_commands,
+    format_names,
 )
 from kiwari_ci.commands.diff.containers import StackPair
 from kiwari_ci.commands.diff.matching import NameMatches, Responsibilities, ResponsibleJob
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot
-from kiwari_ci.plan_model import Plan
+from kiwari_ci.plan_model import EnvFile, Plan
+from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.compose_file import ComposeProject, ComposeService
 from kiwari_ci.readers.env_file import EnvExample
 from kiwari_ci.readers.file_sets import FileSet
@@ -95,6 +97,7 @@ def _compare_snapshots(
         if pair.before.path != pair.after.path and not pair.before.generated:
             changes.append(_describe_new_folder(pair))
     changes += _find_unpaired_stacks(old, new, pairs, names, planned_names, plan)
+    changes += _find_uncompared_containers(old, pairs, plan)
     changes += _compare_env_files(old, new, pairs, names, planned_names)
     yield from changes
     explained = [pair for change in changes for pair in change.pairs]
@@ -108,6 +111,37 @@ def _compare_snapshots(
     yield from remaining_files.find_remaining_files(
         old, new, remaining, old_roles, remaining_roles, names, compared_paths
     )
+
+
+def _find_uncompared_containers(old: PipelineSnapshot, pairs: list[StackPair], plan: Plan) -> Iterator[PipelineChange]:
+    """Report the containers of a takeover of which no Compose file was compared with their environment.
+
+    An environment may be two stacks today, or share its Compose file with another environment; one file is compared.
+    """
+    for takeover in plan.takeovers:
+        compared_paths = [pair.before.path for pair in pairs if pair.subject == takeover.environment]
+        compared_names = {name for path in compared_paths for name in _list_container_names(old.stacks[path])}
+        missing_names = {container.today for container in takeover.containers} - compared_names
+        files = [
+            stack
+            for stack in old.stacks.values()
+            if missing_names & _list_container_names(stack)
+            and not stack.generated
+            and vocabulary.classify_environment(stack.path) != vocabulary.DEVELOPMENT
+        ]
+        if files:
+            known_names = {name for stack in files for name in missing_names & _list_container_names(stack)}
+            paths = " or ".join(as_inline_code(stack.path) for stack in files)
+            message = (
+                f"not compared: {format_names(sorted(known_names), 20)} of today, whose Compose file may be {paths}; "
+            )
+            message += "compare their volumes, networks, ports and labels yourself"
+            yield PipelineChange(takeover.environment, message, True, files[0].path, stage="before", is_dangerous=True)
+
+
+def _list_container_names(stack: ComposeProject) -> set[str]:
+    """The names that a Compose file gives its containers."""
+    return {service.container for service in stack.services.values() if service.container}
 
 
 def _assign_handwritten_responsibilities(
@@ -143,7 +177,10 @@ def _pair_stacks(
         keys = frozenset(key for example in examples for key in example.values) | _list_planned_keys(plan, subject)
         project_today = _find_project_today(before, after, old_roles.deploys.get(subject, []), plan)
         successors = {} if before.generated else _map_successors(plan, after)
-        pairs.append(StackPair(subject, before, after, keys, project_today, successors))
+        sent = [env_file for stack in plan.stacks if stack.environment == subject for env_file in stack.sent]
+        sent_files = frozenset(env_file.name for env_file in sent)
+        pair = StackPair(subject, before, after, keys, sent_files, _list_keys(sent), project_today, successors)
+        pairs.append(pair)
     return pairs
 
 
@@ -173,8 +210,11 @@ def _map_successors(plan: Plan, after: ComposeProject) -> dict[str, str]:
 def _list_planned_keys(plan: Plan, environment: str) -> frozenset[str]:
     """The keys of the env files of an environment; a deploy may write them, and then they have no example."""
     stacks = [stack for stack in plan.stacks if stack.environment == environment]
-    env_files_of_stacks = [env_file for stack in stacks for env_file in (*stack.env_files, *stack.sent)]
-    sections = [section for env_file in env_files_of_stacks for section in env_file.groups]
+    return _list_keys(env_file for stack in stacks for env_file in (*stack.env_files, *stack.sent))
+
+
+def _list_keys(env_files: Iterable[EnvFile]) -> frozenset[str]:
+    sections = [section for env_file in env_files for section in env_file.groups]
     return frozenset(line.key for section in sections for line in section.lines)
 
 

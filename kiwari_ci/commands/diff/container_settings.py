@@ -91,12 +91,17 @@ DATABASE_IMAGE = re.compile(
 
 @dataclass(frozen=True)
 class ContainerComparison:
-    """A container before and after; `keys` are the variables of its env file after."""
+    """A container before and after; `keys` are the variables of its env files after.
+
+    `sent_files` are the names of the env files that each deploy writes, and `sent_keys` their variables.
+    """
 
     before: ComposeService
     after: ComposeService
     document: YamlDocument
     keys: frozenset[str] = frozenset()
+    sent_files: frozenset[str] = frozenset()
+    sent_keys: frozenset[str] = frozenset()
 
     def changes(self) -> Iterator[PipelineChange]:
         """All differences; the caller sets their subject."""
@@ -334,6 +339,10 @@ class ContainerComparison:
         where = self.where(name)
         for entry, is_new in iter_added_removed(old, new):
             message = f"{noun} {as_inline_code(entry)} is {added_message if is_new else removed_message}".strip()
+            if is_new and name == "env_file" and entry in self.sent_files:
+                message = f"{noun} {as_inline_code(entry)} is read, which each deploy writes"
+                yield PipelineChange("", message, False, where, (_pair_one_side(entry, is_new),))
+                continue
             is_risky = _is_risky_list_change(name, is_new)
             is_cut_off = not is_new and name in ("ports", "networks")
             needs_file = is_new and name == "env_file"
@@ -398,12 +407,22 @@ class ContainerComparison:
                 yield self._describe_changed_variable(key, old[key], new[key])
 
     def _describe_removed_variable(self, key: str) -> PipelineChange:
+        where = self.where("environment")
+        if key in self.sent_keys:
+            return PipelineChange(
+                "",
+                f"the compose file no longer sets {as_inline_code(key)}: each deploy writes it into the env file",
+                False,
+                where,
+                ((key, ""),),
+                summary="each deploy writes these variables into the env files; the compose file no longer sets them",
+                item=as_inline_code(key),
+            )
         is_lost = key not in self.keys
         consequence = "put it into the env file on the server; no deploy starts until it is there"
         if is_lost:
             consequence = "it is lost"
         message = f"the compose file no longer sets {as_inline_code(key)}: {consequence}"
-        where = self.where("environment")
         return PipelineChange("", message, True, where, ((key, ""),), stage="before", is_dangerous=is_lost)
 
     def _describe_new_variable(self, key: str, value: Any) -> PipelineChange:

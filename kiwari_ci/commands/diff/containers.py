@@ -22,14 +22,17 @@ from kiwari_ci.readers.yaml_document import as_dict, as_inline_code
 class StackPair:
     """A stack before and after, what its subject is called, and the keys that its env files have after.
 
-    `project_today` is the Compose project before; it is empty if the files do not show it. `successors` are the
-    containers after by those of today, as `takeover` in the spec has them.
+    `sent_files` are the names of the env files that each deploy writes from what GitHub keeps, and `sent_keys` their
+    variables. `project_today` is the Compose project before; it is empty if the files do not show it. `successors` are
+    the containers after by those of today, as `takeover` in the spec has them.
     """
 
     subject: str
     before: ComposeProject
     after: ComposeProject
     keys: frozenset[str] = frozenset()
+    sent_files: frozenset[str] = frozenset()
+    sent_keys: frozenset[str] = frozenset()
     project_today: str = ""
     successors: dict[str, str] = field(default_factory=dict)
 
@@ -51,7 +54,8 @@ def compare_stacks(pair: StackPair, old_names: NameMatches, new_names: NameMatch
         after = _name_networks(pair.after, pair.after.services[new_key])
         name = new_names.service(pair.after, after)
         part = name if has_several_services or name != pair.subject else ""
-        changes = list(ContainerComparison(before, after, pair.after.document, pair.keys).changes())
+        comparison = ContainerComparison(before, after, pair.after.document, pair.keys, pair.sent_files, pair.sent_keys)
+        changes = list(comparison.changes())
         for change in [*changes, *_warn_running_accessory(after, changes, pair.before.generated)]:
             yield replace(change, subject=pair.subject, where=change.where or after.where, part=part)
     if not pair.before.generated:

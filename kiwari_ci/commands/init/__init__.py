@@ -11,7 +11,7 @@ from pathlib import Path
 from kiwari_ci import generator
 from kiwari_ci.commands.init import draft_text, extend_spec, spec_draft
 from kiwari_ci.commands.init.collect import collect_findings
-from kiwari_ci.commands.init.compose_choice import put_deployed_files_first
+from kiwari_ci.commands.init.compose_choice import leave_out_unnamed_files, put_deployed_files_first
 from kiwari_ci.commands.init.compose_files import leave_out_base_files, read_compose_files
 from kiwari_ci.commands.init.dockerfiles import ImageDetection, detect_images
 from kiwari_ci.commands.init.draft_text import CommentedMapping, InitResult
@@ -52,6 +52,7 @@ def build_init_result(folder: Path, slug: str | None = None) -> InitResult:
     compose_files = read_compose_files(repository, list_deployed_development_names(workflows))
     put_deployed_files_first(compose_files, workflows)
     unused_files = leave_out_base_files(compose_files, workflows.join_texts(), list_deployed_kinds(workflows))
+    unused_files |= leave_out_unnamed_files(compose_files, workflows)
     images = detect_images(repository, compose_files, workflows, has_spec=bool(existing_specs))
     if not images.images:
         raise _build_no_image_error(folder, images)

@@ -266,4 +266,4 @@ def _explain_rejected_image(image: str, owner: str) -> str:
         return "which only a variable names: give it a value in an .env.example beside the file, and run init again"
     if has_variable_version(image):
         return ""
-    return "" if has_version_or_digest(image) else "which names no version: `accessories` wants one"
+    return "" if has_version_or_digest(image) else "which names no version: `accessories` wants one, or a digest"

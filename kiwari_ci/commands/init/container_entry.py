@@ -249,11 +249,20 @@ def _interpolate_arguments(texts: list[str], container: DetectedContainer) -> li
     """The words of a command with their variables replaced; none when one is not known, or may be a secret."""
     words = []
     for text in texts:
-        word = vocabulary.interpolate_variables(text, container.variables)
+        word = vocabulary.interpolate_variables(_join_continued_lines(text), container.variables)
         if word is None or not _IS_ARGUMENT(word):
             return []
         words.append(vocabulary.escape_dollar_signs(word))
     return [] if may_contain_secret(" ".join(words)) else words
+
+
+def _join_continued_lines(text: str) -> str:
+    """A script whose lines each continue on the next one, written as one line: it means the same to the shell."""
+    if "\n" not in text:
+        return text
+    lines = [line.strip() for line in text.strip().split("\n")]
+    is_continued = all(line.endswith(("&&", "||", "|")) for line in lines[:-1])
+    return " ".join(lines) if is_continued else text
 
 
 def list_portable_volumes(container: DetectedContainer) -> list[str]:

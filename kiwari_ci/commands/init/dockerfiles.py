@@ -358,7 +358,10 @@ def _build_path_filters(
         if source.unknown or path is None:
             continue
         pattern = _convert_to_path_filter(repository, path, source.is_pattern)
-        if not _path_exists(repository, path):
+        if path.partition("/")[0] == ".git":
+            reason = "which no build has: let a step of `steps.before_build` write $GITHUB_SHA into a file"
+            repository.troubles.append(f"{where}: copies {path}, {reason}")
+        elif not _path_exists(repository, path):
             repository.troubles.append(f"{where}: copies {path}, which is not there")
         elif not find_filter_errors([pattern]):
             filters.setdefault(pattern, SourcedValue(pattern, where))

@@ -37,6 +37,7 @@ class RenderedVariable:
     text: str
     where: str
     file: str  # the name of the env file, without its folder
+    fills_compose_file: bool = False  # Compose replaces `${KEY}` in the Compose file by it
 
 
 @dataclass(frozen=True)

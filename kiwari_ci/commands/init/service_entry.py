@@ -113,13 +113,7 @@ def _add_container_options(
     draft: SpecDraft, facts: RepositoryFindings, table: CommentedMapping, service: DetectedService
 ) -> None:
     """Add how the service runs, by the container that production has."""
-    one_shot = _find_one_shot_processes(service)
-    for _, container in service.other_containers:
-        command = container_entry.parse_command(container) if container.name in one_shot else []
-        if command:
-            table.put("migrate", command, container.where)
-        elif container.name in one_shot:
-            draft.leave(f"{container.name} ({container.where})", ["it ends: `migrate` of the service runs its command"])
+    _add_migration(draft, table, service)
     for number, (compose_file, container) in enumerate(service.containers):
         if compose_file.kind == vocabulary.DEVELOPMENT:
             continue
@@ -137,6 +131,22 @@ def _add_container_options(
             unsupported.append(f"env_file {env_file}, of whose keys there is no example")
         draft.leave(f"{service.name} ({container.where})", unsupported)
     draft.seen += [f"{service.name}: {note}" for note in service.unsupported]
+
+
+def _add_migration(draft: SpecDraft, table: CommentedMapping, service: DetectedService) -> None:
+    """Add the command that a container of the service's image runs to its end; ask if no field can have it."""
+    one_shot = _find_one_shot_processes(service)
+    migrations = [container for _, container in service.other_containers if container.name in one_shot]
+    for container in migrations:
+        command = container_entry.parse_command(container)
+        if command and "migrate" not in table:
+            table.put("migrate", command, container.where)
+    if migrations and "migrate" not in table:
+        question = (
+            f"today {migrations[0].name} ({migrations[0].where}) runs a command with the image of {service.name}, and "
+            "ends: write the command as `migrate`, or no deploy runs it"
+        )
+        draft.decide(("services", service.name), question)
 
 
 def _find_one_shot_processes(service: DetectedService) -> set[str]:
@@ -646,15 +656,15 @@ def _reaches_service(
 ) -> bool:
     """Whether a variable of an env file reaches a service.
 
-    Compose gives the service a file of that name, or fills in from `.env` what the service names, or nothing shows who
-    reads the file.
+    Compose gives the service a file of that name, or fills in from the file what the service names, or nothing shows
+    who reads the file.
     """
     if not service.containers:
         return known is not None or len(facts.services) == 1
     env_files = [str(file.value) for _, container in service.containers for file in container.env_files]
     if variable.file in {path.rpartition("/")[2] for path in env_files}:
         return True
-    return variable.file == ".env" and known is not None
+    return variable.fills_compose_file and known is not None
 
 
 def _leave_unused_examples(draft: SpecDraft, facts: RepositoryFindings, service: DetectedService) -> None:

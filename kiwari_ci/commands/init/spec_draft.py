@@ -74,8 +74,12 @@ def derive_project_names(services: list[DetectedService], slug: str) -> tuple[st
 
 
 def _derive_project_name(images: dict[str, str], slug: str) -> str:
-    """What the images of several services have before the services' names; else the repository's name."""
-    prefixes = {image.removesuffix(f"-{name}") for name, image in images.items() if image.endswith(f"-{name}")}
+    """What the images of several services have before the services' names; else the repository's name.
+
+    A folder of the registry in which the images are is no part of it.
+    """
+    names = {name: image.rpartition("/")[2] for name, image in images.items()}
+    prefixes = {image.removesuffix(f"-{name}") for name, image in names.items() if image.endswith(f"-{name}")}
     repository_name = re.sub(r"[-_.](mono-?repo|mono)$", "", slug.rpartition("/")[2], flags=re.IGNORECASE)
     common_prefix = prefixes.pop() if len(prefixes) == 1 and len(images) > 1 else ""
     return vocabulary.slugify(common_prefix) or vocabulary.slugify(repository_name) or "project"
@@ -325,6 +329,14 @@ def _add_login_settings(table: CommentedMapping, host: DetectedHost) -> None:
     if key_of_today:
         note = f"a new key, which can only deploy; today's workflows keep {key_of_today} ({host.where})"
         table.put("key", {"secret": _choose_key_name(host.name, key_of_today)}, note)
+    jump = {
+        role: {kind: name}
+        for role in ("address", "user", "port")
+        for kind, name in [host.settings.get(f"jump {role}", ("", ""))]
+        if name
+    }
+    if "address" in jump:
+        table.put("jump", jump, f"{host.where}; its key is a new one, too")
 
 
 def _choose_key_name(host_name: str, key_of_today: str) -> str:

@@ -63,6 +63,7 @@ _UNRELATED_SETTING = re.compile(
 )
 _ACTION_INPUT_ROLES = {"host": "address", "username": "user", "user": "user", "key": "key", "ssh_private_key": "key"}
 _ACTION_INPUT_ROLES |= {"ssh-private-key": "key", "ssh_key": "key", "port": "port"}
+_ACTION_INPUT_ROLES |= {"proxy_host": "jump address", "proxy_username": "jump user", "proxy_port": "jump port"}
 _SETTING_KINDS = {"secrets": "secret", "vars": "variable"}
 _SECRET_OR_VARIABLE = re.compile(r"\b(secrets|vars)\.([A-Za-z_]\w*)")
 _COMPOSE_PROJECT_OPTION = re.compile(
@@ -71,6 +72,7 @@ _COMPOSE_PROJECT_OPTION = re.compile(
     + "-])"
 )
 _COMPOSE_COMMAND = re.compile(r"docker[ -]compose\b[^\n;&|]{0,500}")
+_ENV_FILE_OPTION = re.compile(r"\s--env-file[ =][\"']?(?:[\w.~-]{0,200}/){0,20}([\w.-]{1,100})")
 _COMPOSE_FILE_OPTION = re.compile(r"\s(?:-f|--file)[ =][\"']?([\w./~-]{1,200}\.ya?ml)(?![\w.$" + UNKNOWN_TEXT + "-])")
 _CHANGE_DIRECTORY = re.compile(r"\bcd\s+[\"']?(~?/[\w./-]+)(?![\w./$" + UNKNOWN_TEXT + "-])")
 
@@ -535,7 +537,7 @@ class WorkflowJobReader:
         if is_own_machine(self.runs_on):
             deploy.runner = SourcedValue(self.runs_on, self.job.where("runs-on"))
         deploy.only_copies = self._only_copies_files(scripts)
-        self._collect_rendered_env(deploy)
+        self._collect_rendered_env(deploy, scripts)
         if "inputs." in written_name:
             deploy.notes.append(
                 f"{self.where}: who starts it names the environment; here each one has an entry of its own"
@@ -582,8 +584,9 @@ class WorkflowJobReader:
             return True
         return (is_own_machine(self.runs_on) or has_environment) and _COMPOSE_UP_COMMAND.search(scripts) is not None
 
-    def _collect_rendered_env(self, deploy: DeployJob) -> None:
+    def _collect_rendered_env(self, deploy: DeployJob, scripts: str) -> None:
         """Collect the variables of the env files that the steps write."""
+        files_of_compose = self._list_files_that_fill_compose_files(scripts)
         outer_env = {name: format_scalar(value) for name, value in self.document.get_mapping("env").items()}
         outer_env |= {name: format_scalar(value) for name, value in self.job.get_mapping("env").items()}
         for step in self.steps:
@@ -593,7 +596,20 @@ class WorkflowJobReader:
                 elif isinstance(written, UnreadEnvLine):
                     deploy.unread_env_lines.append(written)
                 else:
-                    deploy.rendered_env.append(replace(written, text=self._substitute_known(written.text)))
+                    text = self._substitute_known(written.text)
+                    fills_compose_file = written.file in files_of_compose
+                    deploy.rendered_env.append(replace(written, text=text, fills_compose_file=fills_compose_file))
+
+    def _list_files_that_fill_compose_files(self, scripts: str) -> set[str]:
+        """The names of the env files whose variables Compose replaces in the Compose file.
+
+        These are the files that the option `--env-file` names; `.env`, which Compose reads without the option, always
+        counts, because not every command of a job has to have it.
+        """
+        files = {".env"}
+        for command in _COMPOSE_COMMAND.findall(self._substitute_in_script(scripts)):
+            files.update(_ENV_FILE_OPTION.findall(command))
+        return files
 
     def _only_copies_files(self, scripts: str) -> bool:
         """Whether the job copies files to a server, and no command of it starts anything there."""
@@ -620,9 +636,10 @@ class WorkflowJobReader:
             if not uses_command and not _SSH_ACTION.search(get_action_name(step.get_text("uses"))):
                 continue
             login_options = _describe_login_options(step)
-            if login_options:
-                fields = "write this into `user`, `port` or `jump` of the host"
-                deploy.notes.append(f"{self.where} logs in {', '.join(login_options)}: {fields}")
+            fields = "write this into `user`, `port` or `jump` of the host"
+            note = f"{self.where} logs in {', '.join(login_options)}: {fields}"
+            if login_options and note not in deploy.notes:
+                deploy.notes.append(note)
             deploy.addresses += _list_plain_addresses(step, self._substitute_in_script(step.get_text("run")))
             texts = [text for text, _ in collect_strings(step)]
             if uses_command:
@@ -664,12 +681,18 @@ def _describe_login_options(step: YamlMapping) -> list[str]:
     script_without_jump = re.sub(r"-J\s*\S+", "", script)
     users = [inputs.get_text("username"), *_PLAIN_LOGIN.findall(script_without_jump)]
     ports = [inputs.get_text("port"), *re.findall(r"\b(?:ssh|scp)\s[^\n]{0,200}?-[pP]\s*(\d+)", script)]
-    jumps = [inputs.get_text("proxy_host"), *re.findall(r"\bssh\s[^\n]{0,200}?-J\s*(\S+)", script)]
+    jump_of_action = "" if _names_setting(inputs.get_text("proxy_host")) else inputs.get_text("proxy_host")
+    jumps = [jump_of_action, *re.findall(r"\bssh\s[^\n]{0,200}?-J\s*(\S+)", script)]
     options = [f"as {user}" for user in dict.fromkeys(users) if user and "${{" not in user]
     options += [f"by port {port}" for port in ports if port.isdecimal() and port != "22"]
     if any(jumps):
         options.append("through another machine")
     return options
+
+
+def _names_setting(text: str) -> bool:
+    """Whether a text is a secret or variable of GitHub."""
+    return _SECRET_OR_VARIABLE.search(text) is not None
 
 
 def _collect_login_settings(settings: dict[str, tuple[str, str]], step: YamlMapping, text: str) -> None:

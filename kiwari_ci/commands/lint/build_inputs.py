@@ -357,7 +357,14 @@ class _DockerfileReport:
             return
         severity: Severity = "advice" if copy.is_pattern else "error"
         subject = f"{copy.by} takes `{escape_control_characters(copy.written)}`"
-        if ignored or self.leaves_out_written_file(copy):
+        if self.takes_git_history(copy):
+            message = f"{subject}, and the build has no Git history: its job removes `.git` first"
+            hint = (
+                f"take the commit from a file that a step of services.{self.image.service}.steps.before_build writes: "
+                "printf '%s' \"$GITHUB_SHA\" >FILE"
+            )
+            yield self.report_at_copy(copy, "no-source", message, hint, severity=severity)
+        elif ignored or self.leaves_out_written_file(copy):
             message = f"{subject}, and {self.image.ignore_file} leaves out all of it"
             hint = f"at the end of {self.image.ignore_file}: !{copy.path}"
             yield self.report_at_copy(copy, "ignored", message, hint, severity=severity)
@@ -369,6 +376,12 @@ class _DockerfileReport:
             yield self.report_at_copy(
                 copy, "no-source", message, self.suggest_existing_path(copy.path), severity=severity
             )
+
+    def takes_git_history(self, copy: CopySource) -> bool:
+        """Whether a path is in the folder `.git`, and no step before the build makes another one."""
+        path = posixpath.normpath(copy.path.lstrip("/"))
+        names_it = any(_names_path(step, ".git") for step in self.image.steps_before_build)
+        return path.partition("/")[0] == ".git" and not names_it
 
     def leaves_out_written_file(self, copy: CopySource) -> bool:
         """Whether .dockerignore leaves out a path that a step before the build may write."""
