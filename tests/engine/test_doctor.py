@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests import fake_services
+from tests.engine.conftest import bring_into_service
 from tests.engine.images import Images
 from tests.engine.person import Person, person_who_logs_in
 from tests.engine.server import (
@@ -26,10 +27,8 @@ from tests.engine.server import (
     Result,
     Server,
     eventually,
-    files_checksum,
     generated,
     throw_away,
-    without_waits,
 )
 from tests.rehearsal import stand_ins
 from tests.rehearsal.front import Front
@@ -121,8 +120,9 @@ def world(engine: None) -> Iterator[World]:
         place(server)
         server.by_hand("cd docker/postgres && docker compose up -d --wait", check=True)
         own = Images(server)
-        for stack in STACKS:
-            deploy(server, stack, own)
+        for suffix in STACKS.values():
+            bring_into_service(server, own, f"pos-api{suffix}", [own.api("one")])
+            bring_into_service(server, own, f"pos-admin{suffix}", [own.admin("one")])
         server.run("ip", "address", "add", f"{ADDRESS}/32", "dev", "lo")
         front = Front(server, own, "-p", f"{ADDRESS}:443:443")
         hosts = server.folder / "etc/hosts"
@@ -134,18 +134,6 @@ def world(engine: None) -> Iterator[World]:
         eventually(lambda: server.run("bash", "-c", answers, check=False).returncode == 0, 30, "the front answers")
         yield world
     front.nginx.wait(timeout=10)
-
-
-def deploy(server: Server, stack: str, images: Images) -> None:
-    """Both services of a stack serve, and its files are the generated ones; no proxy is waited for meanwhile."""
-    compose_file = server.docker_folder / stack / "docker-compose.yml"
-    generated_text = compose_file.read_text()
-    without_waits(compose_file)
-    api, admin = (f"pos-{service}{STACKS[stack]}" for service in ("api", "admin"))
-    request = f"deploy 1 {stack} {server.commit()} {files_checksum(compose_file.parent)} 1"
-    result = server.key(f"{request} {api}={images.api('one')} {admin}={images.admin('one')}")
-    assert result.returncode == 0, result.stdout
-    compose_file.write_text(generated_text)
 
 
 def place(server: Server) -> None:

@@ -17,8 +17,9 @@ import pytest
 from kiwari_ci.plan_model import ProxyStack
 from tests.engine import fronts
 from tests.engine.fronts import API, DOMAIN, NEW, STACK, asked, talked, url
-from tests.engine.images import Images
+from tests.engine.images import REGISTRY, Images
 from tests.engine.proxy import Answers, Proxy
+from tests.engine.served import leave_served
 from tests.engine.server import Result, Server, eventually, files_checksum
 
 PORTS = {"traefik": 8001, "caddy": 8002, "nginx": 8003}
@@ -65,8 +66,8 @@ def deploy(server: Server, digest: str) -> Result:
 def bring_into_service(server: Server, images: Images, kind: str) -> None:
     """The first version serves, with the labels of that kind; what does so already is left alone."""
     place(server, kind)
-    result = deploy(server, images.api("one"))
-    assert result.returncode == 0, result.stdout
+    served = (f"{REGISTRY}/kiwari-api@{images.api('one')}", server.commit())
+    leave_served(server, images, server.docker_folder / STACK, {API: [served]})
 
 
 def status(server: Server, address: str) -> str:
