@@ -87,6 +87,11 @@ class World:
         findings = self.findings(*words, **ways)
         return {name: finding["saw"] for name, finding in findings.items() if finding["state"] == "wrong"}
 
+    def all_answer(self) -> bool:
+        """Whether every domain answers by the certificate, as before a test; the next one sees whether all is well."""
+        words = ("curl", "-sf", "-m", "5", "-o", "/dev/null", "--cacert", f"{self.server.folder}/tls.crt")
+        return all(self.server.run(*words, f"https://{name}/", check=False).returncode == 0 for name in DOMAINS)
+
     def github(self, **changes: Any) -> None:
         """What gh says from now on; without changes, that all is well."""
         known = f"127.0.0.1 {(self.server.folder / 'keys/host.pub').read_text()}"
@@ -130,8 +135,7 @@ def world(engine: None) -> Iterator[World]:
         hosts.write_text("\n".join(lines) + "\n")
         world = World(server, person, front)
         world.github()
-        answers = f"curl -sf --cacert {server.folder}/tls.crt https://{API}/health"
-        eventually(lambda: server.run("bash", "-c", answers, check=False).returncode == 0, 30, "the front answers")
+        eventually(world.all_answer, 30, "the front answers")
         yield world
     front.nginx.wait(timeout=10)
 
@@ -188,7 +192,7 @@ def test_before_the_first_deploy(world: World) -> None:
     assert "nothing was deployed yet" in findings["environment production: pos-api"]["saw"]
     assert "nothing was deployed yet" in findings["environment production: api.nasibakarkiwari.com/health"]["saw"]
     world.server.docker("restart", "pos-api", "pos-admin")
-    eventually(lambda: not world.wrong(), 30, "all is well again")
+    eventually(world.all_answer, 30, "all is well again")
 
 
 # A file below the server's docker folder, and what in it is another; the finding, and what the doctor saw.
@@ -250,7 +254,7 @@ def test_a_container_is_down(world: World) -> None:
         wrong = world.wrong()
     finally:
         world.server.docker("start", "pos-api-staging")
-        eventually(lambda: not world.wrong(), 30, "it serves again")
+        eventually(world.all_answer, 30, "it serves again")
     assert set(wrong) == {f"environment staging: {name}" for name in ("pos-api-staging", f"{API}/health")}
     assert "exited, exit code" in wrong["environment staging: pos-api-staging"]
     saw = wrong[f"environment staging: {API}/health"]
@@ -386,7 +390,7 @@ def test_the_certificate(world: World) -> None:
     certificate.write_text(text)
     (world.server.folder / "tls.key").write_text(key)
     world.front.answer({})
-    eventually(lambda: not world.wrong(), 15, "nginx shows the first certificate")
+    eventually(world.all_answer, 15, "nginx shows the first certificate")
 
 
 def test_the_proxy_leaves_its_network(world: World) -> None:
@@ -399,5 +403,5 @@ def test_the_proxy_leaves_its_network(world: World) -> None:
         world.server.docker("network", "connect", "proxy", "front")
         world.server.docker("network", "disconnect", "elsewhere", "front")
         world.server.docker("network", "rm", "elsewhere")
-        eventually(lambda: not world.wrong(), 30, "the proxy leads to the services again")
+        eventually(world.all_answer, 30, "the proxy leads to the services again")
     assert wrong["host vps: proxy"] == "the container front is on elsewhere"
