@@ -275,7 +275,7 @@ def test_validate_in_json() -> None:
 
 
 def test_show_prints_the_plan() -> None:
-    plan = yaml.safe_load(expect_success(kiwari_ci("show")))
+    plan = yaml.load(expect_success(kiwari_ci("show")), yaml.CSafeLoader)
     assert plan["stacks"][0]["instances"][0]["container"] == "shop-web-production"
     assert plan == json.loads(expect_success(kiwari_ci("show", "--format", "json")))
 

@@ -582,7 +582,7 @@ def test_a_deploy_beside_a_rotation_that_does_not_end(shop: World, monkeypatch: 
     assert outcome.code == 75 and outcome.says("a rotation of shop is still running")
 
 
-@pytest.mark.parametrize("one_of", sample_or_all(7, 3), ids=["few points", "some points"])
+@pytest.mark.parametrize("one_of", sample_or_all(13, 3), ids=["few points", "some points"])
 @pytest.mark.parametrize("fails", [False, True])
 def test_killed_at_any_moment_the_next_request_finds_one_value_everywhere(
     database: World, fails: bool, one_of: int
