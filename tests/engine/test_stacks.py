@@ -52,7 +52,7 @@ def test_each_stack_has_a_lock_of_its_own(shop: Shop, live: Shop, server: Server
     """Staging's long migration does not hold up production."""
     digest = images.api("uno")
     shop.bring_into_service(digest)
-    shop.write(labels='      deploy.migrate: "ends 0 20s"\n')
+    shop.write(labels='      deploy.migrate: "ends 0 300s"\n')
     migrating = shop.begin(shop.words(images.api("due")))
     try:
         shop.wait_for_container(f"{WEB}-next-migrate")
