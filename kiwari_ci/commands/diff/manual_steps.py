@@ -213,6 +213,9 @@ def _strip_comments(text: str) -> list[str]:
 def _compare_dependabot(old: str, new: str) -> Iterator[PipelineChange]:
     if _strip_comments(old) == _strip_comments(new):
         return
+    is_of_ones_own = not generated_files.is_generated_file(generated_files.DEPENDABOT_PATH, old)
+    if not new and is_of_ones_own:
+        return  # nothing removes it
     if not new:
         message = "Dependabot is told no more to bump the actions"
     elif old:
