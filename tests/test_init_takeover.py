@@ -573,3 +573,51 @@ def test_the_summary_names_only_what_the_draft_has(tmp_path: Path) -> None:
     _, result = init(tmp_path, {"compose.yml": f"services: {{{WEB}}}, worker: {{{image}, command: work}}, {migrate}}}"})
     assert result.services == {"web": "web/Dockerfile, port 8080, worker"}
     assert "migrations (compose.yml:1)" in say(result)
+
+
+TWO_SERVERS = """\
+on: {push: {branches: [dev], tags: ['v*']}}
+jobs:
+  build:
+    runs-on: ubuntu-latest
+    steps:
+      - {uses: docker/build-push-action@v6, with: {context: web, push: true, tags: "ghcr.io/example/shop-web:latest"}}
+  staging:
+    if: github.ref == 'refs/heads/dev'
+    needs: build
+    runs-on: ubuntu-latest
+    environment: staging
+    steps: [{uses: appleboy/ssh-action@v1, with: {host: "${{ secrets.A_HOST }}", script: "COMMAND"}}]
+  production:
+    if: startsWith(github.ref, 'refs/tags/v')
+    needs: build
+    runs-on: ubuntu-latest
+    environment: production
+    steps: [{uses: appleboy/ssh-action@v1, with: {host: "${{ secrets.B_HOST }}", script: "COMMAND"}}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("override", "second_host", "production"),
+    [
+        ("web: {environment: {LEVEL: info}}", "B_HOST", {"web": "shop_web", "cache": "shop_cache"}),
+        ("web: {container_name: shop_other}", "B_HOST", {"web": "shop_other", "cache": "shop_cache"}),
+        # One server cannot have two containers of one name, so nobody knows whose they are.
+        ("web: {environment: {LEVEL: info}}", "A_HOST", {"web": "shop_web"}),
+        # A complete file stands alone.
+        ("web: {image: 'ghcr.io/example/shop-web:latest', container_name: own}", "B_HOST", {"web": "own"}),
+    ],
+)
+def test_the_base_of_an_override_file_names_the_containers_of_each_server(
+    tmp_path: Path, override: str, second_host: str, production: dict[str, str]
+) -> None:
+    base = """\
+services:
+  web: {image: 'ghcr.io/example/shop-web:latest', container_name: shop_web, expose: [8080]}
+  cache: {image: 'redis:7', container_name: shop_cache}
+"""
+    command = "docker compose -f compose.yml -f compose.prod.yml up -d"
+    workflow = TWO_SERVERS.replace("COMMAND", command).replace("B_HOST", second_host)
+    files = {"compose.yml": base, "compose.prod.yml": f"services:\n  {override}\n", ".github/workflows/deploy.yml": workflow}
+    data, _ = init(tmp_path, files)
+    assert data["environments"]["production"]["takeover"]["containers"] == production

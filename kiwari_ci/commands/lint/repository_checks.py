@@ -312,8 +312,8 @@ def _check_mounted_files(lint_context: LintContext) -> Problems:
                 if not source.startswith("./") or not is_file or is_there or file in known_files:
                     continue
                 loc = (*container.yaml_path("volumes"), index)
-                message = f"{container.name} mounts `{source}` in {name}, and there is no {path}: Docker makes an empty "
-                message += "folder if the server does not have it either"
+                message = f"{container.name} mounts `{source}` in {name}, and there is no {path}: Docker makes an "
+                message += "empty folder if the server does not have it either"
                 hint = f"git add {path}; or, if it holds secrets, copy it to the folder of the stack by hand"
                 yield report_at_value(lint_context.source, loc, "not-there", message, hint, severity="advice")
 
