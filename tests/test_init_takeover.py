@@ -618,6 +618,6 @@ services:
 """
     command = "docker compose -f compose.yml -f compose.prod.yml up -d"
     workflow = TWO_SERVERS.replace("COMMAND", command).replace("B_HOST", second_host)
-    files = {"compose.yml": base, "compose.prod.yml": f"services:\n  {override}\n", ".github/workflows/deploy.yml": workflow}
-    data, _ = init(tmp_path, files)
+    compose_files = {"compose.yml": base, "compose.prod.yml": f"services:\n  {override}\n"}
+    data, _ = init(tmp_path, {**compose_files, ".github/workflows/deploy.yml": workflow})
     assert data["environments"]["production"]["takeover"]["containers"] == production
