@@ -621,3 +621,19 @@ services:
     compose_files = {"compose.yml": base, "compose.prod.yml": f"services:\n  {override}\n"}
     data, _ = init(tmp_path, {**compose_files, ".github/workflows/deploy.yml": workflow})
     assert data["environments"]["production"]["takeover"]["containers"] == production
+
+
+@pytest.mark.parametrize("more", ["", "location / { fastcgi_pass app:9000; }"])
+def test_a_web_server_that_the_repository_builds_keeps_its_ports(tmp_path: Path, more: str) -> None:
+    """It is a service, which a deploy replaces, and no proxy that stays."""
+    deploy = DEPLOY.replace("COMMAND", "docker compose up -d").replace(
+        "ghcr.io/example/shop-web:latest", "ghcr.io/example/shop-nginx:latest"
+    )
+    compose = "services: {nginx: {image: 'ghcr.io/example/shop-nginx:latest', ports: ['80:80', '443:443']}}\n"
+    files = {"docker-compose.yml": compose, ".github/workflows/deploy.yml": deploy, "web/site.conf": more}
+    data, result = init(tmp_path, files)
+    assert data["hosts"]["vps"]["proxy"] == {"kind": "none"}
+    (service,) = data["services"].values()
+    assert service["ports"] == ["80:80", "443:443"]
+    assert "stands in front today" not in say(result)
+    assert "in front of the services" not in say(result)
