@@ -97,6 +97,7 @@ RuleName = Literal[
     "step-pin",
     "submodule",
     "tag",
+    "takeover-name",
     "too-deep",
     "too-large",
     "too-long",

@@ -311,8 +311,21 @@ def test_migrations_that_each_deploy_runs_are_not_called_lost(tmp_path: Path) ->
     deploy = DEPLOY.replace("up -d", "run --rm web ./migrate up && docker compose -f compose.prod.yml up -d") % ""
     lost = first_comparison(tmp_path, WEB % "" + LIVE, compose=COMPOSE, deploy=deploy)
     assert any("migrations are no longer run" in line for line in lost.splitlines() if line.startswith("  !"))
-    spec = WEB % ", migrate: [./migrate, up]" + LIVE
-    assert "migrations are no longer run" not in first_comparison(tmp_path, spec, compose=COMPOSE, deploy=deploy)
+    for spec, is_lost in (
+        (WEB % ", migrate: [./migrate, up]" + LIVE, False),
+        (WEB.replace("services: {", "services: {migrations: {once: true}, ") % "" + LIVE, False),
+        (WEB.replace("services: {", "services: {one: {once: true, command: [alembic, upgrade]}, ") % "" + LIVE, False),
+        (WEB.replace("services: {", "services: {bucket: {once: true, command: [mc, mb]}, ") % "" + LIVE, True),
+    ):
+        told = first_comparison(tmp_path, spec, compose=COMPOSE, deploy=deploy)
+        assert ("migrations are no longer run" in told) == is_lost, spec
+
+
+def test_a_dependabot_file_of_ones_own_stays(tmp_path: Path) -> None:
+    text = "version: 2\nupdates: []\n"
+    own, generated = ({".github/dependabot.yml": head + text} for head in ("", MARK))
+    assert "Dependabot" not in first_comparison_with(tmp_path, WEB % "" + LIVE, own)
+    assert "Dependabot is told no more" in first_comparison_with(tmp_path, WEB % "" + LIVE, generated)
 
 
 DJANGO = """

@@ -634,3 +634,67 @@ def test_the_summary_names_only_what_the_draft_has(tmp_path: Path) -> None:
     _, result = init(tmp_path, {"compose.yml": f"services: {{{WEB}}}, worker: {{{image}, command: work}}, {migrate}}}"})
     assert result.services == {"web": "web/Dockerfile, port 8080, worker"}
     assert "migrations (compose.yml:1)" in say(result)
+
+
+TWO_SERVERS = """\
+on: {push: {branches: [dev], tags: ['v*']}}
+jobs:
+  build:
+    runs-on: ubuntu-latest
+    steps:
+      - {uses: docker/build-push-action@v6, with: {context: web, push: true, tags: "ghcr.io/example/shop-web:latest"}}
+  staging:
+    if: github.ref == 'refs/heads/dev'
+    needs: build
+    runs-on: ubuntu-latest
+    environment: staging
+    steps: [{uses: appleboy/ssh-action@v1, with: {host: "${{ secrets.A_HOST }}", script: "COMMAND"}}]
+  production:
+    if: startsWith(github.ref, 'refs/tags/v')
+    needs: build
+    runs-on: ubuntu-latest
+    environment: production
+    steps: [{uses: appleboy/ssh-action@v1, with: {host: "${{ secrets.B_HOST }}", script: "COMMAND"}}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("override", "second_host", "production"),
+    [
+        ("web: {environment: {LEVEL: info}}", "B_HOST", {"web": "shop_web", "cache": "shop_cache"}),
+        ("web: {container_name: shop_other}", "B_HOST", {"web": "shop_other", "cache": "shop_cache"}),
+        # One server cannot have two containers of one name, so nobody knows whose they are.
+        ("web: {environment: {LEVEL: info}}", "A_HOST", {"web": "shop_web"}),
+        # A complete file stands alone.
+        ("web: {image: 'ghcr.io/example/shop-web:latest', container_name: own}", "B_HOST", {"web": "own"}),
+    ],
+)
+def test_the_base_of_an_override_file_names_the_containers_of_each_server(
+    tmp_path: Path, override: str, second_host: str, production: dict[str, str]
+) -> None:
+    base = """\
+services:
+  web: {image: 'ghcr.io/example/shop-web:latest', container_name: shop_web, expose: [8080]}
+  cache: {image: 'redis:7', container_name: shop_cache}
+"""
+    command = "docker compose -f compose.yml -f compose.prod.yml up -d"
+    workflow = TWO_SERVERS.replace("COMMAND", command).replace("B_HOST", second_host)
+    compose_files = {"compose.yml": base, "compose.prod.yml": f"services:\n  {override}\n"}
+    data, _ = init(tmp_path, {**compose_files, ".github/workflows/deploy.yml": workflow})
+    assert data["environments"]["production"]["takeover"]["containers"] == production
+
+
+@pytest.mark.parametrize("more", ["", "location / { fastcgi_pass app:9000; }"])
+def test_a_web_server_that_the_repository_builds_keeps_its_ports(tmp_path: Path, more: str) -> None:
+    """It is a service, which a deploy replaces, and no proxy that stays."""
+    deploy = DEPLOY.replace("COMMAND", "docker compose up -d").replace(
+        "ghcr.io/example/shop-web:latest", "ghcr.io/example/shop-nginx:latest"
+    )
+    compose = "services: {nginx: {image: 'ghcr.io/example/shop-nginx:latest', ports: ['80:80', '443:443']}}\n"
+    files = {"docker-compose.yml": compose, ".github/workflows/deploy.yml": deploy, "web/site.conf": more}
+    data, result = init(tmp_path, files)
+    assert data["hosts"]["vps"]["proxy"] == {"kind": "none"}
+    (service,) = data["services"].values()
+    assert service["ports"] == ["80:80", "443:443"]
+    assert "stands in front today" not in say(result)
+    assert "in front of the services" not in say(result)

@@ -51,6 +51,8 @@ NEVER = {
     "front.auth_commands": {"none"},
     "front.redirects": {"many"},  # they are all alike
     "guide.redirects": {"many"},
+    "guide.redirects_of_proxy": {"many"},
+    "guide.routes_of_proxy": {"none"},  # asked before
     "deploy.redirects": {"many"},
     "plan.servers": {"none"},  # asked where some have migrations, or where there are some
     "host.stacks": {"none"},

@@ -301,3 +301,41 @@ def test_no_command_has_a_name_to_fill_in_where_the_spec_has_it(tmp_path: Path) 
     assert not [
         line for block in commands for line in block.splitlines() if re.search(r"\b(NAME|SERVICE|PROXY)\b", line)
     ]
+
+
+OWN_WEB_SERVER = """\
+hosts: {vps: {proxy: {kind: none}}}
+services:
+  front: {port: 80, ports: ["80:80"]}
+accessories:
+  nginx: {image: "nginx:1.27", port: 443, ports: ["443:443"]}
+environments:
+  production:
+    deploy_on: {push: main}
+    stack: shop
+    containers: {front: shop_front, nginx: shop_nginx}
+    takeover: {project: old, folder: /srv/old, ports: %s, containers: {front: shop_front, nginx: shop_nginx}}
+"""
+
+
+def test_an_accessory_that_has_the_ports_is_named_once(tmp_path: Path) -> None:
+    takeover = plan_only_takeover(tmp_path, OWN_WEB_SERVER % "shop_nginx")
+    assert takeover.staying == ("shop_nginx",)
+    assert len(set(takeover.commands.connect)) == len(takeover.commands.connect)
+
+
+def test_a_service_that_has_the_ports_does_not_stay(tmp_path: Path) -> None:
+    runbook = read_runbook(tmp_path, OWN_WEB_SERVER % "shop_front")
+    assert "`shop_front` stays on" not in runbook
+    assert "network connect proxy shop_front" not in runbook
+    assert "network connect --alias nginx shop_default shop_nginx" in runbook
+
+
+def test_a_value_of_today_is_not_replaced_because_no_command_prints_it(tmp_path: Path) -> None:
+    """Laravel reads a mounted `.env`: `docker inspect` prints nothing, and a new APP_KEY loses what is encrypted."""
+    body = WORKER.replace("command: [./worker]", "env: {APP_KEY: {secret: true}}").replace(
+        "takeover: {", "takeover: {folder: /srv/old, "
+    )
+    runbook = read_runbook(tmp_path, body)
+    assert "Fill in each `change-me` and each empty value with the value of today" in runbook
+    assert "`/srv/old`" in runbook.partition("### 2.")[2].partition("### 3.")[0]

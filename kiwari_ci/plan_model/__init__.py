@@ -252,6 +252,12 @@ class Plan:
         return bool(self.takeovers) and not is_changed
 
     @property
+    def folders_today(self) -> str:
+        """The folders of the Compose files of today, in brackets behind a word; empty if the spec names none."""
+        folders = dict.fromkeys(takeover.folder for takeover in self.takeovers if takeover.folder)
+        return f" ({', '.join(f'`{folder}`' for folder in folders)})" if folders else ""
+
+    @property
     def hosts(self) -> tuple[DeployHost, ...]:
         """The hosts that are reached over SSH."""
         return tuple(host for host in self.every_host if isinstance(host, DeployHost))

@@ -94,6 +94,7 @@ class ProxyRoute:
     """A path of a domain, and where it leads to: a container's port, or the address at which the host publishes it.
 
     `path` is empty for what no longer path takes; `published_address` is empty for a port that is not published.
+    `has_web_port`: the container itself publishes port 80 or 443 of the server, so clients reach it without a proxy.
     `auth_list` names the users whom the proxy lets in; empty where it lets everybody in.
     """
 
@@ -104,6 +105,7 @@ class ProxyRoute:
     port: int
     websocket: bool
     published_address: str
+    has_web_port: bool
     auth_list: str
 
     @property
@@ -304,6 +306,21 @@ class ProxyGuide:
     def routes(self) -> tuple[ProxyRoute, ...]:
         """The routes of all domains."""
         return tuple(route for site in self.sites for route in site.routes)
+
+    @property
+    def routes_without_proxy(self) -> tuple[ProxyRoute, ...]:
+        """The routes that lead to containers which publish a web port of the server themselves."""
+        return tuple(route for route in self.routes if route.has_web_port)
+
+    @property
+    def routes_of_proxy(self) -> tuple[ProxyRoute, ...]:
+        """The routes for which a proxy must be set up."""
+        return tuple(route for route in self.routes if not route.has_web_port)
+
+    @property
+    def redirects_of_proxy(self) -> tuple[ProxyRedirect, ...]:
+        """The redirects for which a proxy must be set up; a web server that clients reach itself has its own."""
+        return () if self.routes_without_proxy else self.redirects
 
     @property
     def exception_today(self) -> str:

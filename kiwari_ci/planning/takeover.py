@@ -146,7 +146,7 @@ def _plan_takeover(
     assert today
     project = today.project or ""
     folder = today.folder or ""
-    ports = today.ports or ""
+    ports = _find_staying_proxy(environment)
     has_same_folder = folder == f"{environment.first_host.directory}/{stack.name}"
     proxy_options = environment.first_host.proxy
     proxy = find_proxy(proxy_options.kind)
@@ -162,6 +162,7 @@ def _plan_takeover(
     servers_beside = tuple(container for container in beside if container.called_at)
     staying = [accessory.container for accessory in _list_staying_accessories(environment, stack)]
     staying += [ports] if ports else []
+    staying = _list_names(staying)
     branch = environment.model.deploy_on.push or ""
     return Takeover(
         environment=environment.name,
@@ -221,6 +222,14 @@ def _plan_takeover(
             mark_old_files=_plan_mark_old_files(variables, folder, has_same_folder, bool(staying)),
         ),
     )
+
+
+def _find_staying_proxy(environment: EffectiveEnvironment) -> str:
+    """Find the container that keeps ports 80 and 443; empty if a service of the spec takes its place."""
+    today = environment.model.takeover
+    assert today
+    replaced = {name for service in environment.services for name in today.containers.get(service, [])}
+    return today.ports if today.ports and today.ports not in replaced else ""
 
 
 def _format_doctor_command(environment: EffectiveEnvironment) -> str:
@@ -297,7 +306,7 @@ def _plan_deploy_commands(environment: EffectiveEnvironment, own_workflow: Envir
 
 
 def _list_names(names: Iterable[str]) -> list[str]:
-    """List each name once: a new container may take the place of several containers of today."""
+    """List each name once: a container may be there for several reasons."""
     return list(dict.fromkeys(names))
 
 
@@ -442,8 +451,6 @@ def _list_connect_commands(environment: EffectiveEnvironment, stack: ComposeStac
 
     A network of the stack's own is created first, with the labels by which Compose knows it as its own.
     """
-    today = environment.model.takeover
-    assert today
     scripts = []
     for accessory in _list_staying_accessories(environment, stack):
         attachments = accessory.aliased
@@ -453,10 +460,11 @@ def _list_connect_commands(environment: EffectiveEnvironment, stack: ComposeStac
             if name not in stack.networks:
                 scripts.append(_format_create_network(stack, name, docker_name))
             scripts.append(_format_connect(docker_name, accessory.container, other_names))
-    if today.ports:
-        scripts.append(_format_connect(environment.first_host.proxy.network, today.ports))
+    staying_proxy = _find_staying_proxy(environment)
+    if staying_proxy:
+        scripts.append(_format_connect(environment.first_host.proxy.network, staying_proxy))
     for host in environment.hosts:
-        for script in scripts:
+        for script in dict.fromkeys(scripts):
             yield f"ssh \"${host.variable}\" '{script}'"
 
 

@@ -196,18 +196,22 @@ _REPLACED_LISTS = ("command", "entrypoint", "test")  # a file that comes later r
 def apply_override_file(base: YamlDocument, override: YamlDocument) -> None:
     """Complete the services of an override file by those of the file that `docker compose -f` names before it.
 
-    Only what has neither image nor build of its own is completed. A service that the override resets is taken out of
-    both files.
+    They are completed if one of them has neither image nor build of its own, because Compose cannot read such a file
+    alone. A service that the override resets is taken out of both files.
     """
     base_services = base.data.get_mapping("services")
     override_services = override.data.get_mapping("services")
+    needs_base = any(
+        key in base_services and not {"image", "build"} & table.keys()
+        for key, table in override_services.iter_mappings()
+    )
     for key, table in list(override_services.items()):
         base_table = base_services.get(key)
         if not isinstance(base_table, YamlMapping):
             continue
         if table is None:
             del base_services[key], override_services[key]
-        elif isinstance(table, YamlMapping) and not {"image", "build"} & table.keys():
+        elif isinstance(table, YamlMapping) and needs_base:
             override_services[key] = _override_mapping(merge_extends(base_services, base_table), table)
 
 

@@ -42,6 +42,11 @@ _SSH_ARGUMENT_OPTION = re.compile(r"-[BbcDEeFIiJLlmOopQRSWw]$")
 _SCRIPT_INPUTS = ("script", "command", "run", "args", "remote_command")
 
 
+def is_migration_command(line: str) -> bool:
+    """Whether a command, or a name, has the word of a program that migrates databases."""
+    return _MIGRATION_COMMAND.search(line) is not None
+
+
 @dataclass(frozen=True)
 class StepEffect:
     """One thing that a step does: `what` is an image, a stack's folder, a URL or a command; `note` says more of it.

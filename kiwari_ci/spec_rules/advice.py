@@ -104,7 +104,8 @@ def _check_unsent_mounts(environment: EffectiveEnvironment) -> Advice:
             if volume.startswith("./") and mount.endswith(":ro") and not _is_covered_path(path, sent_files):
                 message = f"{environment.name} sends its files, and not `{path}`, which {container.name} mounts"
                 loc = (*container.yaml_path("volumes"), index)
-                yield loc, "unsent-file", message, f"environments.{environment.name}.files: [{path}]"
+                hint = f"environments.{environment.name}.files: [{path}]; or, if it holds secrets, copy it by hand"
+                yield loc, "unsent-file", message, hint
 
 
 def _is_covered_path(path: str, files: list[str]) -> bool:

@@ -13,7 +13,9 @@ from kiwari_ci.commands.diff.matching import (
 )
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot, WorkflowWithEffects
 from kiwari_ci.problems import join_with_limit
+from kiwari_ci.readers.compose_file import ComposeService
 from kiwari_ci.readers.image_reference import parse_image_repository
+from kiwari_ci.readers.step_effects import is_migration_command
 from kiwari_ci.readers.workflow import ParsedStep, get_action_name
 from kiwari_ci.readers.yaml_document import as_inline_code
 
@@ -90,7 +92,7 @@ def find_remaining_files(
             is_overwritten = path in after.workflows
             removed_jobs = None if is_overwritten else find_replaced_jobs(workflow, old_roles, still_done)
             for change in _find_lost_effects(workflow, still_done, removed_jobs, names):
-                # A service with `migrate` runs its migrations in each deploy.
+                # A service with `migrate`, or a migration with `once`, runs in each deploy.
                 if not (change.is_dangerous and _has_migrations(after)):
                     yield change
     if is_first_generation:
@@ -116,7 +118,14 @@ def _deletes_images(step: ParsedStep) -> bool:
 
 def _has_migrations(after: PipelineSnapshot) -> bool:
     services = [service for stack in after.stacks.values() for service in stack.services.values()]
-    return any("deploy.migrate" in service.labels for service in services)
+    return any("deploy.migrate" in service.labels or _is_migration(service) for service in services)
+
+
+def _is_migration(service: ComposeService) -> bool:
+    """Whether a container that runs to its end in each deploy migrates a database, by its name or its command."""
+    commands = [service.attributes.get(key) for key in ("entrypoint", "command")]
+    words = [service.key, *(str(command) for command in commands)]
+    return "deploy.once" in service.labels and any(map(is_migration_command, words))
 
 
 def _describe_other_deploys(path: str, roles: Responsibilities) -> str:

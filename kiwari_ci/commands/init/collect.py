@@ -70,7 +70,7 @@ def collect_findings(
     assignment = assign_domains(services, detected_environments, routes)
     plain_http = find_plain_http(services, detected_environments, routes, assignment.domains.values())
     name, _, _ = spec_draft.derive_project_names(services, str(slug.value))
-    proxy_containers = _detect_proxy_containers(containers)
+    proxy_containers = _detect_proxy_containers(containers, services)
     other_containers = list_other_containers(services, compose_files) if is_deployed_today else []
     accessories, rejected_images = _detect_accessories(
         [container for container in containers if container not in [*separate_servers, *other_containers]],
@@ -200,11 +200,18 @@ def _find_shared_network(services: list[DetectedService]) -> SourcedValue | None
     return None
 
 
-def _detect_proxy_containers(containers: list[DetectedContainer]) -> list[SourcedValue]:
-    """The proxies that are containers here, known by their images."""
+def _detect_proxy_containers(
+    containers: list[DetectedContainer], services: list[DetectedService]
+) -> list[SourcedValue]:
+    """The proxies that are containers here, known by their images.
+
+    A web server that the repository builds is a service, which a deploy replaces.
+    """
+    places_of_services = {container.where for service in services for _, container in service.containers}
     proxies = []
     for container in containers:
-        proxy = "" if container.builds else detect_proxy(container.image)
+        is_service = container.builds or container.where in places_of_services
+        proxy = "" if is_service else detect_proxy(container.image)
         if proxy:
             proxies.append(SourcedValue(proxy, container.where))
     return proxies

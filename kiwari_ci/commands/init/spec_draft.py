@@ -312,7 +312,7 @@ def _add_hosts(draft: SpecDraft, facts: RepositoryFindings) -> None:
         draft.decide(("hosts", first_host, "proxy"), question)
     if facts.proxies and "kind" in proxy_entry:
         draft.decide(("hosts", first_host, "proxy"), _describe_proxy_change(facts.proxies[0], proxy_entry))
-    elif not facts.proxies and facts.is_taken_over and not facts.host_proxy:
+    elif not (facts.proxies or facts.host_proxy or proxy_choice.has_web_port(facts)) and facts.is_taken_over:
         place: YamlPath = ("hosts", first_host, "proxy") if proxy_entry else ("hosts", first_host)
         kind = proxy_choice.choose_proxy_kind(facts)
         question = f"what stands in front of the services: no file says it, and `proxy: {{kind: {kind}}}` is a guess"

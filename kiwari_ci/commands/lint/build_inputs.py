@@ -278,9 +278,14 @@ class _DockerfileReport:
             loc = image.locate_argument(key)
             message = f"{format_yaml_path(loc)}: {image.name} has no `ARG {key}`"
             hint = f"ARG {key}, or leave it out"
-            if dockerfile.arguments:
+            base = (image.build.base or {}).get(key)
+            if base:
+                message += f", so it is not built from the image of {base}"
+                hint = f"write `ARG {key}` first, and `FROM ${key} AS {base}`, from which `COPY --from={base}` copies"
+            elif dockerfile.arguments:
                 hint = suggest_closest(key, sorted(dockerfile.arguments))
-            yield report_at_key(image.lint_context.source, loc, "build-argument", message, hint, severity="advice")
+            severity: Severity = "error" if base else "advice"
+            yield report_at_key(image.lint_context.source, loc, "build-argument", message, hint, severity=severity)
 
     def check_public_arguments(self, dockerfile: Dockerfile) -> Problems:
         """Report what a Dockerfile itself builds into the code of a browser: nothing, or one address for all."""

@@ -239,7 +239,7 @@ def _plan_network_attachments(container: EffectiveContainer, common_name: str) -
     """
     environment, options = container.environment, container.options
     is_service = isinstance(options, schema.Service)
-    short_name = container.name if _is_reached_by_spec_name(container) else ""
+    short_name = container.name if is_reached_by_spec_name(container) else ""
     extra_networks = options.networks or []
     own_names = {DEFAULT_NETWORK}
     own_names |= {str(network.name or network.internal) for network in extra_networks if not network.external}
@@ -261,7 +261,7 @@ def _plan_network_attachments(container: EffectiveContainer, common_name: str) -
     return tuple(attachments)
 
 
-def _is_reached_by_spec_name(container: EffectiveContainer) -> bool:
+def is_reached_by_spec_name(container: EffectiveContainer) -> bool:
     """Whether the others of its stack reach a container by the name that it has in the spec.
 
     During a takeover of the stack's own Compose project, an old container answers to the name that Compose gave it
