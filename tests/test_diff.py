@@ -957,6 +957,8 @@ def test_a_spec_with_faults_is_told_as_ever(tmp_path: Path) -> None:
         ("build \\\n  -t x .", [["build", "-t", "x", "."]]),
         ("# no\nyes # no\n", [["yes"]]),
         ("ssh h <<'E'\ncd x\nup -d\nE\nnext", [["ssh", "h", "cd x\nup -d"], ["next"]]),
+        ("ssh h <<E\ngrep 'a b|c' log\nE\nnext", [["ssh", "h", "grep 'a b|c' log"], ["next"]]),
+        ("for i in $(list | cut -d= -f2); do get $i; done", [["get", "$i"], ["done"]]),
         ("v=$(a | b; c)\nd", [["d"]]),
         ("if a; then sudo b; fi", [["a"], ["b"], ["fi"]]),
         ("echo 'open", [["echo", "open"]]),
