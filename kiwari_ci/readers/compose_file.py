@@ -90,7 +90,10 @@ class ComposeService:
 
 @dataclass(frozen=True)
 class ComposeProject:
-    """A Compose project; its name is its folder's when the file gives none."""
+    """A Compose project; its name is its folder's when the file gives none.
+
+    `base_paths` are the files that `docker compose -f` names before this one, and that it completes.
+    """
 
     path: str
     name: str
@@ -100,6 +103,7 @@ class ComposeProject:
     rest: dict[str, Any]
     schedule: dict[str, dict[str, Any]]  # what runs on a schedule, by kind and name: `backup pos_production`
     document: YamlDocument = field(repr=False)
+    base_paths: tuple[str, ...] = ()
 
 
 def parse_compose_file(document: YamlDocument) -> ComposeProject | None:
@@ -191,6 +195,19 @@ def _merge_values(base: Any, own: Any) -> Any:
 _LISTS_OF_PAIRS = {"environment", "labels", "args", "annotations", "sysctls"}
 _PAIRS = {*_LISTS_OF_PAIRS, "depends_on", "networks"}
 _REPLACED_LISTS = ("command", "entrypoint", "test")  # a file that comes later replaces these, and adds to the others
+
+
+def merge_documents(base: YamlDocument, overlay: YamlDocument) -> YamlDocument:
+    """Two files as Compose reads them with `-f base -f overlay`: each service stands where the first file has it.
+
+    Relative paths are from the base's folder.
+    """
+    data = _override_mapping(base.data, overlay.data)
+    services, base_services = data.get_mapping("services"), base.data.get_mapping("services")
+    for key in services.keys() & base_services.keys():
+        services.key_lines[key] = base_services.key_lines[key]
+        services.key_paths[key] = base_services.path_of(key)
+    return YamlDocument(base.path, data, base.generated)
 
 
 def apply_override_file(base: YamlDocument, override: YamlDocument) -> None:

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from kiwari_ci.readers.compose_of_today import list_files_of_variable
 from kiwari_ci.readers.docker_build import parse_docker_build
 from kiwari_ci.readers.image_reference import parse_image_repository
 from kiwari_ci.readers.shell import parse_shell_commands
@@ -60,10 +61,11 @@ class StepEffect:
 
 @dataclass
 class _ScriptContext:
-    """Where a script is while it is read: its folder, and whether on a server."""
+    """Where a script is while it is read: its folder, whether on a server, and the files of Compose without `-f`."""
 
     folder: str = ""
     remote: bool = False
+    compose_files: list[str] = field(default_factory=list)
 
 
 def find_workflow_effects(workflow: ParsedWorkflow) -> Iterator[tuple[ParsedJob, StepEffect]]:
@@ -126,6 +128,7 @@ def resolve_dockerfile_path(context: str, file: str) -> str:
 def _find_script_effects(script: str, step: ParsedStep, place: _ScriptContext) -> Iterator[StepEffect]:
     variables = {key: (value,) for key, value in step.env.items() if len(value) < 300} | _RUNNER_VARIABLES
     yield from _find_generated_effects(script, step.where)
+    place.compose_files = list_files_of_variable(script)
     promoted: list[str] = []
     functions = set(_FUNCTION_DEFINITION.findall(script))
     for words in parse_shell_commands(script, variables):
@@ -244,7 +247,7 @@ def _find_docker_run_effects(arguments: list[str], line: str) -> Iterator[StepEf
 
 
 def _find_compose_effects(arguments: list[str], line: str, place: _ScriptContext) -> Iterator[StepEffect]:
-    files = _parse_options(arguments, "-f", "--file")
+    files = _parse_options(arguments, "-f", "--file") or place.compose_files
     verb = next(
         (
             word

@@ -154,10 +154,12 @@ def _compare_stack_names(pair: StackPair, remaining_services: list[str]) -> Iter
     before, after = pair.before, pair.after
     if before.path != after.path and remaining_services and not before.generated:
         names = format_names(remaining_services)
-        message = f"keep {as_inline_code(before.path)}, from which other containers are started ({names})"
+        files = format_names([*before.base_paths, before.path])
+        message = f"keep {files}, from which other containers are started ({names})"
         replaced_services = [key for key in before.services if key not in remaining_services]
         if replaced_services:
-            message += f": when you no longer want to go back, delete {format_names(replaced_services)} from it"
+            message += f": when you no longer want to go back, delete {format_names(replaced_services)} from "
+            message += "them" if before.base_paths else "it"
         yield PipelineChange(pair.subject, message, True, before.path, ((before.path, after.path),), stage="after")
     elif before.path != after.path:
         message = f"its compose file is {as_inline_code(after.path)} now; "
@@ -170,7 +172,7 @@ def _compare_stack_names(pair: StackPair, remaining_services: list[str]) -> Iter
             ((before.path, after.path),),
             stage="after",
             summary="when you no longer want to go back, delete these Compose files, which generated ones replace",
-            item=as_inline_code(before.path),
+            item=format_names([*before.base_paths, before.path]),
         )
     if not before.generated:
         yield from _compare_project_today(pair)

@@ -18,6 +18,7 @@ from kiwari_ci.commands.init.docker_commands import (
 from kiwari_ci.commands.init.registry_logins import UnnamedPush, build_unnamed_push, find_registry_logins
 from kiwari_ci.commands.init.rendered_env import RenderedVariable, UnreadEnvLine, WholeEnvFile, read_rendered_env
 from kiwari_ci.readers.bounded_text import fill_in_values
+from kiwari_ci.readers.compose_of_today import list_files_of_variable
 from kiwari_ci.readers.docker_build import parse_docker_build
 from kiwari_ci.readers.repository import LocalRepository, join_path
 from kiwari_ci.readers.vocabulary import SourcedValue
@@ -149,6 +150,7 @@ class DeployJob:
     folders: list[SourcedValue] = field(default_factory=list)
     projects: list[SourcedValue] = field(default_factory=list)  # that its Compose commands name
     compose_files: list[SourcedValue] = field(default_factory=list)  # that its Compose commands name
+    compose_file_groups: list[tuple[str, ...]] = field(default_factory=list)  # the same, by command
     rendered_env: list[RenderedVariable] = field(default_factory=list)  # what it writes into env files
     whole_env_files: list[WholeEnvFile] = field(default_factory=list)
     unread_env_lines: list[UnreadEnvLine] = field(default_factory=list)
@@ -546,9 +548,9 @@ class WorkflowJobReader:
             deploy.folders.append(SourcedValue(folder.rstrip("/"), self.where))
         for project in _COMPOSE_PROJECT_OPTION.findall(self._substitute_in_script(scripts)):
             deploy.projects.append(SourcedValue(project, self.where))
-        for command in _COMPOSE_COMMAND.findall(self._substitute_in_script(scripts)):
-            for file in _COMPOSE_FILE_OPTION.findall(command):
-                deploy.compose_files.append(SourcedValue(file, self.where))
+        deploy.compose_file_groups = _list_compose_file_groups(self._substitute_in_script(scripts))
+        for file in (file for group in deploy.compose_file_groups for file in group):
+            deploy.compose_files.append(SourcedValue(file, self.where))
         self.workflows.container_options += self._describe_container_options()
         self.workflows.deploys.append(deploy)
 
@@ -628,6 +630,13 @@ class WorkflowJobReader:
             if uses_command:
                 texts = [*job_env, *texts]
             _collect_login_settings(deploy.settings, step, "\n".join(texts))
+
+
+def _list_compose_file_groups(scripts: str) -> list[tuple[str, ...]]:
+    """The files that each Compose command of a script names, and those of the variable that stands for all others."""
+    commands = [_COMPOSE_FILE_OPTION.findall(command) for command in _COMPOSE_COMMAND.findall(scripts)]
+    groups = [*commands, list_files_of_variable(scripts)]
+    return [tuple(files) for files in groups if files]
 
 
 def _list_empty_values(combination: dict[str, Any], matrix: YamlMapping) -> list[str]:
