@@ -945,6 +945,39 @@ def test_a_spec_with_faults_is_told_as_ever(tmp_path: Path) -> None:
         assert result.code == 2 and "Traceback" not in result.err
 
 
+# Routes
+
+
+ROUTE = "labels: {{traefik.enable: 'true', traefik.http.routers.web.rule: 'Host(`{}`)', {}}}"
+OPTION = "traefik.http.routers.web.tls.certresolver: le"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected", "is_dangerous"),
+    [
+        (ROUTE.format("${WEB_HOST}", OPTION), "", "domain `${WEB_HOST}` no longer leads to it by a label", True),
+        (ROUTE.format("${WEB_HOST:?set it, please}", OPTION), "", "domain `${WEB_HOST}` no longer leads to it", True),
+        ("labels: {caddy: 'a.example.com, b.example.com'}", "", "domain `a.example.com` no longer leads to it", True),
+        ("labels: {caddy: '${DOMAINS:?(e.g. \"a.example\")}'}", "", "domain `${DOMAINS}` no longer leads to it", True),
+        ("environment: {VIRTUAL_HOST: '${HOST:-x}'}", "", "domain `${HOST}` no longer leads to it", True),
+        (
+            ROUTE.format("${WEB_HOST}", OPTION),
+            ROUTE.format("www.example.com", OPTION),
+            "the domain was `${WEB_HOST}`, and is `www.example.com`: compare them",
+            False,
+        ),
+    ],
+)
+def test_a_domain_that_a_label_has_as_a_variable(before: str, after: str, expected: str, is_dangerous: bool) -> None:
+    path = "deploy/kiwari/docker-compose.yml"
+    old, new = (f"services: {{web: {{image: a, container_name: web, {text}}}}}\n" for text in (before, after))
+    changes = between(FileSet("before", {path: old}), {path: new}).changes
+    routes = [change for change in changes if "domain" in change.words]
+    assert expected in routes[0].words
+    assert all(change.is_dangerous is is_dangerous for change in routes)
+    assert not any("label `traefik" in change.words and "is gone" in change.words for change in changes)
+
+
 # Scripts
 
 

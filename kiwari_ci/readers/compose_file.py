@@ -29,6 +29,7 @@ COMPOSE_FILE_PATH = (
 COMPLETED = "service_completed_successfully"  # the condition of a service that waits for the end of another one
 MAX_EXTENDS_DEPTH = 10  # services that extend one another
 _TRAEFIK_HOSTS = re.compile(r"Host(?:SNI)?\(([^)]*)\)")
+_VARIABLE_WITH_OPTIONS = re.compile(r"\$\{(\w+)[^{}]*\}")
 _COLON_OUTSIDE_VARIABLE = re.compile(r":(?![^{}]*\})")
 _HEALTHCHECK_DURATIONS = ("interval", "timeout", "start_period", "start_interval")
 _PAIR_ATTRIBUTES = ("environment", "labels", "annotations", "extra_hosts", "sysctls")
@@ -376,14 +377,19 @@ def find_rule_hosts(rule: str) -> list[str]:
 
 
 def find_service_domains(service: ComposeService) -> set[str]:
-    """Domains that labels or well-known variables of a proxy lead to a service."""
-    labels = service.labels
+    """Domains that labels or well-known variables of a proxy lead to a service; one may be a variable: `${DOMAIN}`."""
     environment = as_dict(service.attributes.get("environment"))
+    labels = {key: strip_variable_options(str(value)) for key, value in service.labels.items()}
     names = {host for key, value in labels.items() for host in find_rule_hosts(f"{key} {value}")}
-    for key in ("VIRTUAL_HOST", "LETSENCRYPT_HOST"):
-        names |= {name.strip() for name in str(environment.get(key) or "").split(",")}
-    names |= set(str(labels.get("caddy") or "").split())
-    return {name for name in names if "." in name}
+    listed = [strip_variable_options(str(environment.get(key) or "")) for key in ("VIRTUAL_HOST", "LETSENCRYPT_HOST")]
+    for value in [*listed, labels.get("caddy", "")]:
+        names |= set(re.split(r"[\s,]+", value))
+    return {name for name in names if "." in name or name.startswith("$")}
+
+
+def strip_variable_options(text: str) -> str:
+    """A text whose variables have only their names: `${DOMAIN:?set it}` is `${DOMAIN}`."""
+    return _VARIABLE_WITH_OPTIONS.sub(r"${\1}", text)
 
 
 def collect_stack_images(stack: ComposeProject) -> set[str]:

@@ -31,6 +31,7 @@ _PRIVILEGE_ATTRIBUTES = {
     "cgroup",
     "userns_mode",
 }
+_PROXY_LABEL = re.compile(r"traefik\.|caddy")
 _SEPARATE_ATTRIBUTES = {"container_name", "image", "build"}
 _LIST_MESSAGES = {
     "ports": ("port", "published on the server", "no longer published on the server"),
@@ -180,6 +181,8 @@ class ContainerComparison:
             recipe = old_build if isinstance(old_build, str) else resolve_dockerfile_path(".", "")
             message = f"pulled as {as_inline_code(self.after.image)}; "
             message += f"before, built on the server from {as_inline_code(recipe)}"
+            if self.before.image:
+                message += f" or pulled as {as_inline_code(self.before.image)}"
             yield PipelineChange("", message, False, self.where("image"))
         elif not are_identical(old_build, new_build):
             yield PipelineChange("", "built in another way on the server", True, self.where("build"))
@@ -211,17 +214,19 @@ class ContainerComparison:
         )
 
     def _compare_other_labels(self, old: dict[str, Any], new: dict[str, Any]) -> Iterator[PipelineChange]:
-        domains = {*compose_file.find_service_domains(self.before), *compose_file.find_service_domains(self.after)}
         renamed_labels = _find_renamed_labels(old, new)
+        has_routes = bool(compose_file.find_service_domains(self.after))
+        removed_proxy_labels = []
         for key in dict.fromkeys([*old, *new]):
             if key in ("deploy.health", "deploy.from", *_LABEL_MESSAGES, *renamed_labels):
                 continue
             is_on_both_sides = (key in old) == (key in new)
             if is_on_both_sides and are_identical(old.get(key), new.get(key)):
                 continue
-            # A label that comes or goes with a domain is reported with the domain.
-            has_domain = any(domain in f"{old.get(key)} {new.get(key)}" for domain in domains)
-            if has_domain and not is_on_both_sides:
+            if not is_on_both_sides and self._is_label_of_domain(f"{old.get(key)} {new.get(key)}"):
+                continue
+            if key not in new and _PROXY_LABEL.match(key) and not has_routes:
+                removed_proxy_labels.append(key)
                 continue
             if key not in old:
                 state = "new"
@@ -231,6 +236,14 @@ class ContainerComparison:
                 state = "changed"
             message = f"label {as_inline_code(key)} is {state}: {format_replacement(old.get(key), new.get(key))}"
             yield PipelineChange("", message, key not in new, self.where("labels", key))
+        if removed_proxy_labels:
+            message = f"these labels for the proxy are gone: {format_names(removed_proxy_labels)}"
+            yield PipelineChange("", message, True, self.where("labels"))
+
+    def _is_label_of_domain(self, values: str) -> bool:
+        """Whether a label that comes or goes is reported with the domain that it has."""
+        domains = {*compose_file.find_service_domains(self.before), *compose_file.find_service_domains(self.after)}
+        return any(domain in compose_file.strip_variable_options(values) for domain in domains)
 
     def _compare_deploy_labels(self, old: dict[str, Any], new: dict[str, Any]) -> Iterator[PipelineChange]:
         """Compare the labels that the host program reads."""
@@ -291,6 +304,11 @@ class ContainerComparison:
     def _compare_domains(self) -> Iterator[PipelineChange]:
         old = sorted(compose_file.find_service_domains(self.before))
         new = sorted(compose_file.find_service_domains(self.after))
+        variables = [domain for domain in old if domain.startswith("$") and domain not in new]
+        if variables and new:
+            message = f"the domain was {format_names(variables)}, and is {format_names(new)}: compare them"
+            yield PipelineChange("", message, True, self.where("labels"), stage="before")
+            return
         for domain, is_new in iter_added_removed(old, new):
             if is_new:
                 message = f"domain {as_inline_code(domain)} leads to it"
