@@ -215,7 +215,8 @@ class ContainerComparison:
 
     def _compare_other_labels(self, old: dict[str, Any], new: dict[str, Any]) -> Iterator[PipelineChange]:
         renamed_labels = _find_renamed_labels(old, new)
-        has_routes = bool(compose_file.find_service_domains(self.after))
+        domains_before, domains_after = map(compose_file.find_service_domains, (self.before, self.after))
+        loses_routes = bool(domains_before) and not domains_after
         removed_proxy_labels = []
         for key in dict.fromkeys([*old, *new]):
             if key in ("deploy.health", "deploy.from", *_LABEL_MESSAGES, *renamed_labels):
@@ -225,7 +226,7 @@ class ContainerComparison:
                 continue
             if not is_on_both_sides and self._is_label_of_domain(f"{old.get(key)} {new.get(key)}"):
                 continue
-            if key not in new and _PROXY_LABEL.match(key) and not has_routes:
+            if loses_routes and _PROXY_LABEL.match(key):
                 removed_proxy_labels.append(key)
                 continue
             if key not in old:
