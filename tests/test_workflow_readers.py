@@ -83,6 +83,26 @@ def test_a_called_workflow_has_the_inputs_of_its_caller(expression: str, environ
 @pytest.mark.parametrize(
     ("condition", "expected"),
     [
+        ("matrix.app != 'web'", ["api"]),
+        ("${{ matrix.app == 'web' }}", ["web"]),
+        ("matrix.app == 'web' || matrix.app == 'docs'", ["web"]),
+        ("matrix.app != 'web' && matrix.app != 'docs'", ["api"]),
+        ("(matrix.app == 'web' || github.ref == 'refs/heads/main') && matrix.app != 'api'", ["web"]),
+        ("matrix.app == 'web' || github.ref == 'refs/heads/main'", ["api", "web"]),
+        ("github.ref == 'refs/heads/main'", ["api", "web"]),
+    ],
+)
+def test_a_step_of_some_combinations_of_a_matrix(condition: str, expected: list[str]) -> None:
+    step = {"run": "make ${{ matrix.app }}", "if": condition}
+    job = {"runs-on": "ubuntu-latest", "strategy": {"matrix": {"app": ["api", "web"]}}, "steps": [step]}
+    document = parse_yaml_document(".github/workflows/a.yml", yaml.safe_dump({"on": "push", "jobs": {"a": job}}))
+    workflow = parse_workflow(document, ReferenceContext({document.path: document}, "example/shop"))
+    assert [step.run for job in workflow.jobs for step in job.steps] == [f"make {name}" for name in expected]
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
         ("github.ref == 'refs/heads/main'", ("on push to `main`", "by hand")),
         (
             "!failure() && (needs.a == 'true' || b == 'x && y') && github.ref == 'refs/heads/main'",

@@ -23,7 +23,7 @@ from kiwari_ci.readers.docker_build import parse_docker_build
 from kiwari_ci.readers.repository import LocalRepository, join_path
 from kiwari_ci.readers.vocabulary import SourcedValue
 from kiwari_ci.readers.workflow import get_action_name, is_own_machine, list_runner_labels
-from kiwari_ci.readers.workflow_calls import EXPRESSION_PATTERN
+from kiwari_ci.readers.workflow_calls import EXPRESSION_PATTERN, is_excluded_by_matrix
 from kiwari_ci.readers.workflow_triggers import split_alternatives, split_conjunction
 from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, as_inline_code, collect_strings, format_scalar
 
@@ -219,8 +219,9 @@ class WorkflowJobReader:
         self.steps: list[YamlMapping] = []
         self.step_places: dict[int, str] = {}
         self.preparations: dict[int, list[SourcedValue]] = {}  # by step, what it writes before a build
+        combination = {f"matrix.{name}": format_scalar(value) for name, value in matrix.items()}
         for step, place in self.job.list_items("steps"):
-            if isinstance(step, YamlMapping):
+            if isinstance(step, YamlMapping) and not is_excluded_by_matrix(step, combination):
                 self.steps.append(step)
                 self.step_places[id(step)] = place
         axes = self.job.get_mapping("strategy").get_mapping("matrix")
