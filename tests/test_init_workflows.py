@@ -70,6 +70,19 @@ def test_a_push_deploys_only_the_environment_that_it_chooses(tmp_path: Path) -> 
     assert triggers == {"production": {"push": "main"}, "development": {"dispatch": True}}
 
 
+@pytest.mark.parametrize(("tag", "is_told"), [("main-cluster", True), ("main-other", False)])
+def test_a_tag_that_another_workflow_deploys_is_not_replaced(tmp_path: Path, tag: str, is_told: bool) -> None:
+    build = DEPLOY.replace("shop-web:latest", "shop-web:main-cluster")
+    helm = f"helm upgrade shop ./chart --set image.tag={tag}"
+    cluster = f"on: push\njobs: {{helm: {{runs-on: ubuntu-latest, steps: [{{run: '{helm}'}}]}}}}\n"
+    files = {".github/workflows/deploy.yml": build, ".github/workflows/cluster.yml": cluster}
+    _, result = init(tmp_path, files)
+    jobs = {outcome.job: outcome for workflow in result.workflows for outcome in workflow.jobs}
+    told = "the tag main-cluster of its images, which .github/workflows/cluster.yml names"
+    assert (told in jobs["build"].not_replaced) is is_told
+    assert jobs["build"].is_replaced is not is_told
+
+
 TRAEFIK_STACK = {
     "docker-compose.yml": f"services:\n  {WEB}}}\n",
     "deploy/traefik/docker-compose.yml": "services:\n  traefik: {image: 'traefik:v3.6', ports: ['80:80']}\n"
@@ -396,9 +409,7 @@ def test_a_variable_of_an_env_file_goes_to_the_services_that_have_the_file(tmp_p
 def test_long_lines_and_checks_are_read_in_bounded_time(tmp_path: Path) -> None:
     """Spaces before a command, and a check that names a program again and again."""
     check = "curl " * 8_000
-    compose = (
-        f"services: {{web: {{build: web, env_file: [.env], healthcheck: {{test: '{check} http://localhost:8080/up'}}}}}}\n"
-    )
+    compose = f"services: {{web: {{build: web, env_file: [.env], healthcheck: {{test: '{check} http://localhost:8080/up'}}}}}}\n"
     lines = ["set -e", *[" " * 4_900 + "x"] * 40, "echo A=one >> .env"]
     start = time.process_time()
     spec, _ = draft_env_files(tmp_path, lines, compose)
