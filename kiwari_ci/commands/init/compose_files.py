@@ -28,7 +28,7 @@ COVERED_COMPOSE_KEYS = {  # keys of a service that the spec says, or that the ge
     "platform", "stdin_open", "tty",
 }  # fmt: skip
 _SECRET_WORDS = re.compile(  # words, and options of clients that take a password
-    r"pass|secret|token|(?<!all)key|bearer|authorization|(mysql|maria)\w{0,20}\b.{0,200}\s-p[^\s-]|redis-cli\b.{0,200}\s-a\s"
+    r"pass|secret|token|(?<!all)(?<!val)(?<!mon)key(?!cloak|db|space|word)|bearer|authorization|(mysql|maria)\w{0,20}\b.{0,200}\s-p[^\s-]|redis-cli\b.{0,200}\s-a\s"
     r"|alias set\b",
     re.IGNORECASE,
 )
@@ -678,6 +678,11 @@ def _parse_router_rule(container: DetectedContainer, written: str, rule: str, pl
         hosts = written.partition("Host(")[2].partition(")")[0]
         container.unsupported.append(f"the domain of its rule, {hosts}")
     return [SourcedValue(f"{domain}{path}", place) for domain in domains]
+
+
+def list_secret_file_variables(container: DetectedContainer) -> list[str]:
+    """The variables that say where one of Compose's `secrets` is, which no deploy of the spec puts there."""
+    return [key for key, value, _ in container.env if (value or "").startswith("/run/secrets/")]
 
 
 def may_contain_secret(text: str) -> bool:

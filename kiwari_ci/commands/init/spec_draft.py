@@ -434,14 +434,19 @@ def _add_accessories(draft: SpecDraft, facts: RepositoryFindings) -> None:
     one_shot = find_one_shot_services(facts.containers)
     for name, container in facts.accessories.items():
         runs_once = container.name in one_shot
-        table[name], unsupported = container_entry.build_accessory_entry(
+        entry, unsupported = container_entry.build_accessory_entry(
             container, accessory_names, facts.shared_network, runs_once
         )
+        table[name] = entry
         draft.leave(f"{name} ({container.where})", unsupported)
         if has_variable_version(container.image):
             question = f"the version of {container.image}: no default and no env example has it"
             draft.decide(("accessories", name, "image"), question)
         container_entry.add_volume_decision(draft, facts, ("accessories", name), container)
+        container_entry.ask_about_secret_files(draft, ("accessories", name), container)
+        container_entry.ask_about_port_variables(
+            draft, ("accessories", name), container, entry, facts.repository.written_variables
+        )
     if table:
         draft.table["accessories"] = table
 

@@ -66,6 +66,7 @@ _ACTION_INPUT_ROLES = {"host": "address", "username": "user", "user": "user", "k
 _ACTION_INPUT_ROLES |= {"ssh-private-key": "key", "ssh_key": "key", "port": "port"}
 _SETTING_KINDS = {"secrets": "secret", "vars": "variable"}
 _SECRET_OR_VARIABLE = re.compile(r"\b(secrets|vars)\.([A-Za-z_]\w*)")
+_SETTING_WITH_DEFAULT = re.compile(r"\b(?:secrets|vars)\.([A-Za-z_]\w*)\s*\|\|\s*'([\w.-]+)'")
 _COMPOSE_PROJECT_OPTION = re.compile(
     r"docker[ -]compose\b[^\n;&|]{0,200}?\s(?:-p|--project-name)[ =][\"']?([a-z0-9][a-z0-9_-]*)(?![\w.$"
     + UNKNOWN_TEXT
@@ -631,6 +632,17 @@ class WorkflowJobReader:
             if uses_command:
                 texts = [*job_env, *texts]
             _collect_login_settings(deploy.settings, step, "\n".join(texts))
+            deploy.notes += [note for note in self._describe_defaults(deploy, texts) if note not in deploy.notes]
+
+    def _describe_defaults(self, deploy: DeployJob, texts: list[str]) -> list[str]:
+        """In words, the values that count today where a setting of the login is not set on GitHub."""
+        defaults = {name: value for text in texts for name, value in _SETTING_WITH_DEFAULT.findall(text)}
+        return [
+            f"{self.where} takes {defaults[name]} where {name} is not set: set it, or write {defaults[name]} into "
+            f"`{role}` of the host"
+            for role, (_, name) in deploy.settings.items()
+            if name in defaults
+        ]
 
 
 def _list_compose_file_groups(scripts: str) -> list[tuple[str, ...]]:

@@ -18,15 +18,26 @@ _PASS_TO_NAME = re.compile(
 _UPSTREAM_SERVER = re.compile(r"(?P<before>[ \t]*server[ \t]+)(?P<name>[A-Za-z0-9][\w.-]*)(?P<rest>:\d+)[^;{]*;.*")
 
 
+_UPSTREAM = re.compile(r"^[ \t]*upstream[ \t]+([\w.-]+)\s*\{", re.MULTILINE)
+_LOOKS_UP_AGAIN = re.compile(r"\sresolve\b")  # an option of a server of an upstream: nginx asks the resolver again
+
+
 def check_web_server_files(lint_context: LintContext) -> Problems:
-    """Advise against each line of an image's nginx configuration that sends requests to a fixed service name."""
+    """Advise against each line of an image's nginx configuration that sends requests to a fixed service name.
+
+    A name of an `upstream` is none of a service: the servers of the upstream are looked at.
+    """
     names = _list_service_names(lint_context)
-    for path in _list_configuration_files(lint_context):
-        text = lint_context.checkout.text(path) or ""
+    texts = {path: lint_context.checkout.text(path) or "" for path in _list_configuration_files(lint_context)}
+    upstreams = {name for text in texts.values() for name in _UPSTREAM.findall(text)}
+    for path, text in texts.items():
         for number, line in enumerate(text.splitlines(), 1):
-            match = _PASS_TO_NAME.fullmatch(line) or _UPSTREAM_SERVER.fullmatch(line)
-            if match and match["name"] in names:
-                yield _describe_fixed_name(path, number, match)
+            passed_name = _PASS_TO_NAME.fullmatch(line)
+            server = _UPSTREAM_SERVER.fullmatch(line)
+            if passed_name and passed_name["name"] in names - upstreams:
+                yield _describe_fixed_name(path, number, passed_name)
+            elif server and server["name"] in names and not _LOOKS_UP_AGAIN.search(line):
+                yield _describe_fixed_name(path, number, server)
 
 
 def _list_service_names(lint_context: LintContext) -> frozenset[str]:
