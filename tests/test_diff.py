@@ -978,6 +978,22 @@ def test_a_domain_that_a_label_has_as_a_variable(before: str, after: str, expect
     assert not any("label `traefik" in change.words and "is gone" in change.words for change in changes)
 
 
+@pytest.mark.parametrize(
+    ("key", "is_told"),
+    [("web", False), ("site", False), ("www", False), ("web-blue", True)],
+)
+def test_a_name_by_which_others_reach_a_container_today(key: str, is_told: bool) -> None:
+    path = "deploy/kiwari/docker-compose.yml"
+    proxy = f"proxy: {{image: 'nginx:1', environment: {{UPSTREAM: '${{SLOT:-{key}}}', OTHER: {key}-2}}}}"
+    old = f"services: {{{key}: {{image: 'shop-web:1', container_name: web}}, {proxy}}}\n"
+    networks = "networks: {default: {aliases: [site, www]}}"
+    new = f"{MARK}services: {{web: {{image: 'shop-web:2', container_name: web, {networks}}}, {proxy}}}\n"
+    changes = between(FileSet("before", {path: old}), {path: new}).changes
+    told = [change for change in changes if "`proxy` no longer reaches it as `web-blue`" in change.words]
+    assert bool(told) is is_told
+    assert all(change.is_dangerous and "write `site`, `web`, `www` there" in change.words for change in told)
+
+
 # Scripts
 
 

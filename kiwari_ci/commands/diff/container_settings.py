@@ -408,22 +408,30 @@ class ContainerComparison:
 
     def _compare_environment(self, old: dict[str, Any], new: dict[str, Any]) -> Iterator[PipelineChange]:
         """Compare environment variables by name; no value is shown, for it may be a secret."""
+        moved_keys = [key for key in old if key not in new and key in self.keys]
+        if moved_keys:
+            yield self._describe_moved_variables(moved_keys)
         for key in dict.fromkeys([*old, *new]):
+            if key in moved_keys:
+                continue
             if key not in new:
-                yield self._describe_removed_variable(key)
+                yield self._describe_lost_variable(key)
             elif key not in old:
                 yield self._describe_new_variable(key, new[key])
             elif not are_identical(old[key], new[key]):
                 yield self._describe_changed_variable(key, old[key], new[key])
 
-    def _describe_removed_variable(self, key: str) -> PipelineChange:
-        is_lost = key not in self.keys
-        consequence = "put it into the env file on the server; no deploy starts until it is there"
-        if is_lost:
-            consequence = "it is lost"
-        message = f"the compose file no longer sets {as_inline_code(key)}: {consequence}"
+    def _describe_moved_variables(self, keys: list[str]) -> PipelineChange:
+        names = ", ".join(map(as_inline_code, keys))
+        message = f"the compose file no longer sets {names}: "
+        message += "put it into the env file on the server; no deploy starts until it is there"
+        pairs = tuple((key, "") for key in keys)
+        return PipelineChange("", message, True, self.where("environment"), pairs, stage="before")
+
+    def _describe_lost_variable(self, key: str) -> PipelineChange:
+        message = f"the compose file no longer sets {as_inline_code(key)}: it is lost"
         where = self.where("environment")
-        return PipelineChange("", message, True, where, ((key, ""),), stage="before", is_dangerous=is_lost)
+        return PipelineChange("", message, True, where, ((key, ""),), stage="before", is_dangerous=True)
 
     def _describe_new_variable(self, key: str, value: Any) -> PipelineChange:
         message = f"the compose file sets {as_inline_code(key)}"
