@@ -164,11 +164,13 @@ def _list_lost_waits(facts: RepositoryFindings, name: str, container: DetectedCo
     """In words, what a container waits for today and what the spec cannot say: the end or the health of others."""
     names = map_container_names(facts)
     services = {service.name for service in facts.services}
-    processes = {other.name for service in facts.services for _, other in service.other_containers}
+    known = {other.name for service in facts.services for _, other in service.other_containers}
+    if facts.database_server:
+        known |= facts.database_server.containers
     lost = []
     for today, condition in iter_dependencies(container):
         new_name = names.get(today, "")
-        if new_name == name or today in processes:
+        if new_name == name or today in known:
             continue
         if not new_name:
             lost.append(f"depends_on {today} ({condition}), which is not in the spec")
