@@ -172,7 +172,7 @@ def _list_lost_waits(facts: RepositoryFindings, name: str, container: DetectedCo
         new_name = names.get(today, "")
         if new_name == name or today in known:
             continue
-        if not new_name:
+        if not new_name and condition != "started":
             lost.append(f"depends_on {today} ({condition}), which is not in the spec")
         elif condition == "healthy" and new_name in services:
             lost.append(f"depends_on {today} (healthy): here until it is started")
