@@ -289,6 +289,15 @@ def test_files_that_a_deploy_names_together_are_one(tmp_path: Path, command: str
     assert kept == ["`other/docker-compose.yml`"]
 
 
+def test_a_file_may_complete_one_and_be_completed_by_another(tmp_path: Path) -> None:
+    names = ["docker-compose.yml", "docker-compose.edge.yml", "docker-compose.logs.yml"]
+    files = dict(zip(names, (BASE, OVERLAY, "services: {web: {labels: {logs: 'on'}}}\n"), strict=True))
+    commands = [f"docker compose -f {base} -f {overlay} up -d" for base, overlay in (names[:2], names[1:])]
+    spec, result = init(tmp_path, files, " && ".join(commands))
+    assert spec["services"]["web"]["ports"] == ["8080:8080"]
+    assert compare_with_draft(tmp_path, result)
+
+
 @pytest.mark.parametrize("command", ["docker compose up -d", "docker compose -f docker-compose.yml up -d"])
 def test_a_file_that_no_deploy_names_completes_none(tmp_path: Path, command: str) -> None:
     files = {"docker-compose.yml": BASE, "docker-compose.edge.yml": OVERLAY}

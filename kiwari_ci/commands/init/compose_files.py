@@ -281,7 +281,8 @@ def _merge_overlays(
         groups_of_base = [group[1:] for group in groups if group[:1] == (base_path,)]
         for path in groups_of_base[0]:
             is_always_named = all(path in group for group in groups_of_base)
-            if is_always_named and path in documents and not kinds.classify(path):
+            is_there = base_path in documents and path in documents
+            if is_always_named and is_there and not kinds.classify(path):
                 documents[base_path] = compose_file.merge_documents(documents[base_path], documents.pop(path))
 
 
