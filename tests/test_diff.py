@@ -254,11 +254,6 @@ def test_no_person_brings_what_each_deploy_writes(tmp_path: Path) -> None:
     assert "env file `shop-web-live.env` is read, which each deploy writes" in changes
 
 
-def test_a_dependabot_file_of_ones_own_stays(tmp_path: Path) -> None:
-    files = {".github/dependabot.yml": "version: 2\nupdates: []\n", ".github/workflows/deploy.yml": DEPLOY % ""}
-    assert "Dependabot" not in first_comparison_with(tmp_path, WEB % "" + LIVE, files)
-
-
 def test_a_key_of_another_env_file_is_not_called_lost(tmp_path: Path) -> None:
     spec = "services:\n  web: {port: 80, env: {API_TOKEN: {secret: true}}}\n"
     spec += "  api: {port: 81, env: {DATABASE_URL: {secret: true}}, environment: {MODE: live}}\n"
@@ -1018,6 +1013,55 @@ def test_a_spec_with_faults_is_told_as_ever(tmp_path: Path) -> None:
         assert result.code == 2 and "Traceback" not in result.err
 
 
+# Routes
+
+
+ROUTE = "labels: {{traefik.enable: 'true', traefik.http.routers.web.rule: 'Host(`{}`)', {}}}"
+OPTION = "traefik.http.routers.web.tls.certresolver: le"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected", "is_dangerous"),
+    [
+        (ROUTE.format("${WEB_HOST}", OPTION), "", "domain `${WEB_HOST}` no longer leads to it by a label", True),
+        (ROUTE.format("${WEB_HOST:?set it, please}", OPTION), "", "domain `${WEB_HOST}` no longer leads to it", True),
+        ("labels: {caddy: 'a.example.com, b.example.com'}", "", "domain `a.example.com` no longer leads to it", True),
+        ("labels: {caddy: '${DOMAINS:?(e.g. \"a.example\")}'}", "", "domain `${DOMAINS}` no longer leads to it", True),
+        ("environment: {VIRTUAL_HOST: '${HOST:-x}'}", "", "domain `${HOST}` no longer leads to it", True),
+        (
+            ROUTE.format("${WEB_HOST}", OPTION),
+            ROUTE.format("www.example.com", OPTION),
+            "the domain was `${WEB_HOST}`, and is `www.example.com`: compare them",
+            False,
+        ),
+    ],
+)
+def test_a_domain_that_a_label_has_as_a_variable(before: str, after: str, expected: str, is_dangerous: bool) -> None:
+    path = "deploy/kiwari/docker-compose.yml"
+    old, new = (f"services: {{web: {{image: a, container_name: web, {text}}}}}\n" for text in (before, after))
+    changes = between(FileSet("before", {path: old}), {path: new}).changes
+    routes = [change for change in changes if "domain" in change.words]
+    assert expected in routes[0].words
+    assert all(change.is_dangerous is is_dangerous for change in routes)
+    assert not any("label `traefik" in change.words and "is gone" in change.words for change in changes)
+
+
+@pytest.mark.parametrize(
+    ("key", "is_told"),
+    [("web", False), ("site", False), ("www", False), ("web-blue", True)],
+)
+def test_a_name_by_which_others_reach_a_container_today(key: str, is_told: bool) -> None:
+    path = "deploy/kiwari/docker-compose.yml"
+    proxy = f"proxy: {{image: 'nginx:1', environment: {{UPSTREAM: '${{SLOT:-{key}}}', OTHER: {key}-2}}}}"
+    old = f"services: {{{key}: {{image: 'shop-web:1', container_name: web}}, {proxy}}}\n"
+    networks = "networks: {default: {aliases: [site, www]}}"
+    new = f"{MARK}services: {{web: {{image: 'shop-web:2', container_name: web, {networks}}}, {proxy}}}\n"
+    changes = between(FileSet("before", {path: old}), {path: new}).changes
+    told = [change for change in changes if "`proxy` no longer reaches it as `web-blue`" in change.words]
+    assert bool(told) is is_told
+    assert all(change.is_dangerous and "write `site`, `web`, `www` there" in change.words for change in told)
+
+
 # Scripts
 
 
@@ -1030,6 +1074,8 @@ def test_a_spec_with_faults_is_told_as_ever(tmp_path: Path) -> None:
         ("build \\\n  -t x .", [["build", "-t", "x", "."]]),
         ("# no\nyes # no\n", [["yes"]]),
         ("ssh h <<'E'\ncd x\nup -d\nE\nnext", [["ssh", "h", "cd x\nup -d"], ["next"]]),
+        ("ssh h <<E\ngrep 'a b|c' log\nE\nnext", [["ssh", "h", "grep 'a b|c' log"], ["next"]]),
+        ("for i in $(list | cut -d= -f2); do get $i; done", [["get", "$i"], ["done"]]),
         ("v=$(a | b; c)\nd", [["d"]]),
         ("if a; then sudo b; fi", [["a"], ["b"], ["fi"]]),
         ("echo 'open", [["echo", "open"]]),

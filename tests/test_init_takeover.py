@@ -7,6 +7,7 @@ import pytest
 
 from kiwari_ci import generator
 from kiwari_ci.commands.diff import compare
+from kiwari_ci.commands.diff.change import PipelineChange
 from kiwari_ci.commands.init import build_init_result, format_init_result
 from kiwari_ci.commands.init.draft_text import InitResult
 from kiwari_ci.readers.file_sets import load_folder
@@ -285,17 +286,125 @@ def test_init_and_diff_take_the_same_compose_file(
         used = names[0]
     spec, result = init(tmp_path, files, f"docker compose -f {used} up -d" if is_named else "docker compose up -d")
     assert spec["services"]["web"]["volumes"] == [f"data-{names.index(used)}:/data"]
-    path = tmp_path / result.path
-    path.parent.mkdir()
-    path.write_text(result.text)
-    plan, generated = generator.generate_files(path)
-    side = load_folder(tmp_path)
-    after = {name: file.text for name, file in generated.items()}
-    changes = compare.compare_pipelines(side, plan, after, side).changes
+    changes = compare_with_draft(tmp_path, result)
     assert [change.item for change in changes if "delete these Compose files" in change.summary] == [f"`{used}`"]
     summary = "these Compose files stay as they are"
     kept_files = [change.item for change in changes if change.summary.startswith(summary)]
     assert kept_files == [f"`{name}`" for name in names if name != used]
+
+
+BASE = f"services:\n  {WEB}}}\n  db: {{image: 'postgres:16', volumes: ['data:/var/lib/postgresql/data']}}\n"
+BASE += "volumes: {data: }\n"
+OVERLAY = (
+    "services: {web: {ports: ['8080:8080'], labels: {caddy: '${DOMAINS}', caddy.reverse_proxy: '{{upstreams}}'}}}\n"
+)
+
+
+@pytest.mark.parametrize("overlay", ["docker-compose.edge.yml", "docker-compose.prod.yml"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "docker compose -f docker-compose.yml -f OVERLAY up -d",
+        "COMPOSE_FILE=docker-compose.yml:OVERLAY docker compose up -d",
+        "export COMPOSE_FILE=./docker-compose.yml:./OVERLAY\n            docker compose up -d",
+    ],
+)
+def test_files_that_a_deploy_names_together_are_one(tmp_path: Path, command: str, overlay: str) -> None:
+    files = {
+        "docker-compose.yml": BASE,
+        overlay: OVERLAY,
+        "other/docker-compose.yml": "services: {a: {image: 'a:1'}}\n",
+    }
+    spec, result = init(tmp_path, files, command.replace("OVERLAY", overlay))
+    assert spec["services"]["web"]["ports"] == ["8080:8080"]
+    assert list(spec["accessories"]) == ["db"]
+    assert "the domain of its caddy, ${DOMAINS}" in say(result)
+    assert "the domains of web, which today's labels have as variables" in say(result)
+    changes = compare_with_draft(tmp_path, result)
+    words = "\n".join(change.words for change in changes)
+    assert "new container" not in words and "is declared" not in words.replace("network `proxy` is declared", "")
+    assert f"keep `docker-compose.yml`, `{overlay}`, from which other containers are started (`db`)" in words
+    kept = [change.item for change in changes if change.summary.startswith("these Compose files stay as they are")]
+    assert kept == ["`other/docker-compose.yml`"]
+
+
+def test_a_file_may_complete_one_and_be_completed_by_another(tmp_path: Path) -> None:
+    names = ["docker-compose.yml", "docker-compose.edge.yml", "docker-compose.logs.yml"]
+    files = dict(zip(names, (BASE, OVERLAY, "services: {web: {labels: {logs: 'on'}}}\n"), strict=True))
+    commands = [f"docker compose -f {base} -f {overlay} up -d" for base, overlay in (names[:2], names[1:])]
+    spec, result = init(tmp_path, files, " && ".join(commands))
+    assert spec["services"]["web"]["ports"] == ["8080:8080"]
+    assert compare_with_draft(tmp_path, result)
+
+
+@pytest.mark.parametrize("command", ["docker compose up -d", "docker compose -f docker-compose.yml up -d"])
+def test_a_file_that_no_deploy_names_completes_none(tmp_path: Path, command: str) -> None:
+    files = {"docker-compose.yml": BASE, "docker-compose.edge.yml": OVERLAY}
+    _, result = init(tmp_path, files, command)
+    changes = compare_with_draft(tmp_path, result)
+    kept = [change.item for change in changes if change.summary.startswith("these Compose files stay as they are")]
+    assert kept == ["`docker-compose.edge.yml`"]
+
+
+def compare_with_draft(folder: Path, result: InitResult) -> list[PipelineChange]:
+    """What `diff` reports for a draft that is written into its repository."""
+    path = folder / result.path
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(result.text)
+    plan, generated = generator.generate_files(path)
+    side = load_folder(folder)
+    after = {name: file.text for name, file in generated.items()}
+    return list(compare.compare_pipelines(side, plan, after, side).changes)
+
+
+TWO_ENVIRONMENTS = """\
+on: {push: {branches: [dev, main]}}
+jobs:
+  build:
+    runs-on: ubuntu-latest
+    steps:
+      - {uses: docker/build-push-action@v6, with: {context: web, push: true, tags: "ghcr.io/example/shop-web:latest"}}
+  staging:
+    if: github.ref == 'refs/heads/dev'
+    uses: ./.github/workflows/_deploy.yml
+    secrets: {HOST: '${{ secrets.STAGING_HOST }}', KEY: '${{ secrets.STAGING_KEY }}'}
+  production:
+    if: github.ref == 'refs/heads/main'
+    uses: ./.github/workflows/_deploy.yml
+    secrets: {HOST: '${{ secrets.PROD_HOST }}', KEY: '${{ secrets.PROD_KEY }}'}
+"""
+CALLED_DEPLOY = """\
+on: {workflow_call: {secrets: {HOST: {required: true}, KEY: {required: true}}}}
+jobs:
+  deploy:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: appleboy/ssh-action@v1
+        with: {host: '${{ secrets.HOST }}', username: deploy, key: '${{ secrets.KEY }}', script: docker compose up -d}
+"""
+
+
+def test_one_compose_file_of_two_environments(tmp_path: Path) -> None:
+    """The project is that of the env file of each, which counts before the file's `name`."""
+    files = {
+        ".github/workflows/deploy.yml": TWO_ENVIRONMENTS,
+        ".github/workflows/_deploy.yml": CALLED_DEPLOY,
+        "docker-compose.yml": f"name: shop\n{BASE}",
+        ".env.staging.example": "COMPOSE_PROJECT_NAME=shop-staging\n",
+        ".env.prod.example": "COMPOSE_PROJECT_NAME=shop-prod\n",
+    }
+    spec, result = init(tmp_path, files)
+    environments = spec["environments"]
+    assert {name: table["stack"] for name, table in environments.items()} == {
+        "staging": "shop-staging",
+        "production": "shop-prod",
+    }
+    assert environments["staging"]["takeover"]["project"] == "shop-staging"
+    changes = compare_with_draft(tmp_path, result)
+    words = [f"{change.subject}: {change.words}" for change in changes]
+    for name in ("staging", "production"):
+        assert any(line.startswith(f"{name}: keep `docker-compose.yml`, from which") for line in words), words
+    assert not any("start empty" in line or "no environment of the spec" in line for line in words), words
 
 
 def test_several_folders_of_one_environment_are_said(tmp_path: Path) -> None:

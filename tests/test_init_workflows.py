@@ -70,6 +70,25 @@ def test_a_push_deploys_only_the_environment_that_it_chooses(tmp_path: Path) -> 
     assert triggers == {"production": {"push": "main"}, "development": {"dispatch": True}}
 
 
+def test_a_default_of_a_login_is_said(tmp_path: Path) -> None:
+    workflow = DEPLOY.replace("secrets.VPS_USER", "secrets.VPS_USER || 'root'")
+    _, result = init(tmp_path, {".github/workflows/deploy.yml": workflow.replace("COMMAND", "docker compose up -d")})
+    assert "takes root where VPS_USER is not set: set it, or write root into `user` of the host" in say(result)
+
+
+@pytest.mark.parametrize(("tag", "is_told"), [("main-cluster", True), ("main-other", False)])
+def test_a_tag_that_another_workflow_deploys_is_not_replaced(tmp_path: Path, tag: str, is_told: bool) -> None:
+    build = DEPLOY.replace("shop-web:latest", "shop-web:main-cluster")
+    helm = f"helm upgrade shop ./chart --set image.tag={tag}"
+    cluster = f"on: push\njobs: {{helm: {{runs-on: ubuntu-latest, steps: [{{run: '{helm}'}}]}}}}\n"
+    files = {".github/workflows/deploy.yml": build, ".github/workflows/cluster.yml": cluster}
+    _, result = init(tmp_path, files)
+    jobs = {outcome.job: outcome for workflow in result.workflows for outcome in workflow.jobs}
+    told = "the tag main-cluster of its images, which .github/workflows/cluster.yml names"
+    assert (told in jobs["build"].not_replaced) is is_told
+    assert jobs["build"].is_replaced is not is_told
+
+
 TRAEFIK_STACK = {
     "docker-compose.yml": f"services:\n  {WEB}}}\n",
     "deploy/traefik/docker-compose.yml": "services:\n  traefik: {image: 'traefik:v3.6', ports: ['80:80']}\n"

@@ -12,6 +12,7 @@ from kiwari_ci.readers.workflow_calls import (
     EXPRESSION_PATTERN,
     fill_in_call_values,
     fill_in_called_document,
+    is_excluded_by_matrix,
     never_runs,
 )
 from kiwari_ci.readers.workflow_matrix import list_matrix_values
@@ -245,6 +246,8 @@ def _parse_steps(
     defaults = as_dict(as_dict(job.get("defaults")).get("run"))
     for index, step in enumerate(as_list(job.get("steps"))):
         if not isinstance(step, YamlMapping) or (around.depth and never_runs(step)):
+            continue
+        if is_excluded_by_matrix(step, values):
             continue
         parsed_step = _parse_step(
             step,

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from kiwari_ci.readers.bounded_text import fill_in_values
+from kiwari_ci.readers.workflow_triggers import split_alternatives, split_conjunction
 from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, YamlSequence, as_dict, format_scalar
 
 EXPRESSION_PATTERN = re.compile(r"\$\{\{((?:(?!\$\{\{).){0,500}?)\}\}", re.DOTALL)
@@ -53,6 +54,12 @@ def fill_in_call_values(value: YamlMapping, values: CallValues) -> YamlMapping:
 def never_runs(job_or_step: Mapping[str, Any]) -> bool:
     """Whether the `if` of a job or step is false, as it is for some callers."""
     return format_scalar(job_or_step.get("if")) == "false"
+
+
+def is_excluded_by_matrix(step: Mapping[str, Any], combination: Mapping[str, str]) -> bool:
+    """Whether the `if` of a step is false in a combination of the matrix, whose keys are as `matrix.name`."""
+    condition = format_scalar(step.get("if"))
+    return "matrix." in condition and _fill_in_condition(condition, combination) == "false"
 
 
 def _fill_in(value: Any, values: CallValues, copies: dict[int, Any]) -> Any:
@@ -126,10 +133,19 @@ def _fill_in_condition(condition: str, values: CallValues) -> str:
         return condition
     braces = EXPRESSION_PATTERN.fullmatch(condition.strip())
     expression = braces[1] if braces else condition
-    parts = [_evaluate_comparison(part) for part in _fill_in_operands(expression, values).split("&&")]
-    if "false" in parts and "||" not in condition:
+    filled_in = _fill_in_operands(expression, values)
+    if _is_false(filled_in):
         return "false"
+    parts = [_evaluate_comparison(part) for part in filled_in.split("&&")]
     return "&&".join(parts) if any(part != "true" for part in parts) else "true"
+
+
+def _is_false(expression: str) -> bool:
+    """Whether each alternative of an expression has a term that is false."""
+    return all(
+        any(_evaluate_comparison(term) == "false" for term in split_conjunction(alternative))
+        for alternative in split_alternatives(expression)
+    )
 
 
 def _evaluate_comparison(expression: str) -> str:

@@ -10,7 +10,8 @@ from kiwari_ci.readers.yaml_document import YamlDocument, as_dict, as_inline_cod
 # A job whose `if` calls one of these runs also when a job that it needs was skipped.
 STATUS_FUNCTION = re.compile(r"\b(always|failure|cancelled)\(\)")
 _BRACKET_DEPTHS = {"(": 1, ")": -1}
-_EVENT_DESCRIPTIONS = {"workflow_dispatch": "by hand", "workflow_call": "when another workflow calls it"}
+CALLED = "when another workflow calls it"
+_EVENT_DESCRIPTIONS = {"workflow_dispatch": "by hand", "workflow_call": CALLED}
 
 
 def parse_triggers(document: YamlDocument, on: Any) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:

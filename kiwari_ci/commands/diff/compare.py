@@ -30,6 +30,7 @@ from kiwari_ci.commands.diff.snapshot import PipelineSnapshot
 from kiwari_ci.plan_model import EnvFile, Plan
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.compose_file import ComposeProject, ComposeService
+from kiwari_ci.readers.compose_of_today import PROJECT_VARIABLE
 from kiwari_ci.readers.env_file import EnvExample
 from kiwari_ci.readers.file_sets import FileSet
 from kiwari_ci.readers.image_reference import parse_image_reference
@@ -175,7 +176,8 @@ def _pair_stacks(
         before = next((stack for stack in candidates if stack.path == after.path), candidates[0])
         examples = [example for example in new.examples.values() if example.folder == after.folder]
         keys = frozenset(key for example in examples for key in example.values) | _list_planned_keys(plan, subject)
-        project_today = _find_project_today(before, after, old_roles.deploys.get(subject, []), plan)
+        project_variable = _find_project_variable(old, subject)
+        project_today = _find_project_today(before, after, old_roles.deploys.get(subject, []), plan, project_variable)
         successors = {} if before.generated else _map_successors(plan, after)
         sent = [env_file for stack in plan.stacks if stack.environment == subject for env_file in stack.sent]
         sent_files = frozenset(env_file.name for env_file in sent)
@@ -218,13 +220,26 @@ def _list_keys(env_files: Iterable[EnvFile]) -> frozenset[str]:
     return frozenset(line.key for section in sections for line in section.lines)
 
 
+def _find_project_variable(snapshot: PipelineSnapshot, environment: str) -> str:
+    """The Compose project that the example of an env file for an environment names; empty if none does."""
+    kind = vocabulary.classify_environment(environment)
+    names = {
+        example.values.get(PROJECT_VARIABLE, "")
+        for example in snapshot.examples.values()
+        if not example.generated and vocabulary.classify_environment(example.path) == kind
+    }
+    names.discard("")
+    return names.pop() if len(names) == 1 else ""
+
+
 def _find_project_today(
-    before: ComposeProject, after: ComposeProject, deploys: list[ResponsibleJob], plan: Plan
+    before: ComposeProject, after: ComposeProject, deploys: list[ResponsibleJob], plan: Plan, project_variable: str
 ) -> str:
     """The Compose project of a hand-written stack; empty if neither the spec nor the files show one.
 
-    The spec knows best. A deploy with `-p`, the file's `name` and the folder of the deploy on the server follow, in the
-    order in which Compose takes them. A file that stays where it is belongs to a stack that stays where it is.
+    The spec knows best. A deploy with `-p`, COMPOSE_PROJECT_NAME, the file's `name` and the folder of the deploy on the
+    server follow, in the order in which Compose takes them. A file that stays where it is belongs to a stack that stays
+    where it is.
     """
     if before.generated:
         return before.name
@@ -235,7 +250,7 @@ def _find_project_today(
     effects = [
         effect for _, _, effect in deploys if effect.kind == "deploy" and matching.is_deploy_of_file(effect, file_name)
     ]
-    named_projects = {effect.project for effect in effects if effect.project}
+    named_projects = {effect.project for effect in effects if effect.project} or set(filter(None, [project_variable]))
     folders = {effect.what.partition("\n")[0] for effect in effects}
     stays_in_place = not folders and before.path == after.path
     if before.document.data.get("name") or stays_in_place:
@@ -252,7 +267,7 @@ def _is_same_stack(
 
     The folder's name is the name of a hand-written stack, so several files of a folder share it.
     """
-    if before.path == after.path:
+    if before.path in (after.path, names.shared_files.get(subject)):
         return True
     environment = names.stacks.get(before.name if before.generated else before.path)
     return environment == subject if environment or is_environment else _is_same_database(before, after)

@@ -38,7 +38,8 @@ class NameMatches:
     """Names of the spec: image repository → service, container → service, name of a stack → environment.
 
     `taken_over` are the containers of today that `takeover` in the spec names, by environment, and `workflows` the file
-    names of the workflows that deploy the environment today.
+    names of the workflows that deploy the environment today. `shared_files` are the Compose files, by environment, from
+    which several environments are started.
     """
 
     images: dict[str, str] = field(default_factory=dict)
@@ -46,6 +47,7 @@ class NameMatches:
     stacks: dict[str, str] = field(default_factory=dict)
     taken_over: dict[str, set[str]] = field(default_factory=dict)
     workflows: dict[str, set[str]] = field(default_factory=dict)
+    shared_files: dict[str, str] = field(default_factory=dict)
 
     def environment(self, stack: str) -> str:
         """The environment of a stack; a stack of none, as a database's, is called by its own name."""
@@ -239,6 +241,23 @@ def _match_stacks(
             names.stacks[stack.path] = environment
             if stack.folder:
                 names.stacks[stack.name] = environment
+    _match_shared_files(before, after, names, planned_names)
+
+
+def _match_shared_files(
+    before: PipelineSnapshot, after: PipelineSnapshot, names: NameMatches, planned_names: NameMatches
+) -> None:
+    """For each environment without a Compose file of its own, the file that deploys of several environments read."""
+    files = [
+        _describe_file(stack, names, planned_names)
+        for stack in before.stacks.values()
+        if not stack.generated and stack.path not in names.stacks and _is_used_by_deploy(stack, before)
+    ]
+    files = [file for file in files if file.known_services and not file.kind]
+    for environment in dict.fromkeys(planned_names.stacks.values()):
+        file = choose_compose_file(files, _describe_environment(environment, before, after, planned_names))
+        if file and environment not in names.stacks.values():
+            names.shared_files[environment] = file.path
 
 
 def _describe_file(stack: ComposeProject, names: NameMatches, planned_names: NameMatches) -> ComposeFileOfToday:
@@ -503,7 +522,7 @@ def _find_deploy_environment(
         return ""
     file_names = {file.rpartition("/")[2] for file in files}
     compose_files = [path for path in snapshot.stacks if path.rpartition("/")[2] in file_names]
-    if compose_files:
+    if compose_files and not set(compose_files) & set(names.shared_files.values()):
         return next((names.stacks[path] for path in compose_files if path in names.stacks), "")
     if role.job.environment in planned_names.stacks.values():
         return role.job.environment

@@ -71,13 +71,15 @@ def find_remaining_files(
         yield from _find_image_cleanups(workflow)
         triggers = _summarize_triggers(workflow)
         duplicates = _describe_duplicates(path, remaining_roles)
-        if duplicates:
+        other_deploys = _describe_other_deploys(path, remaining_roles)
+        if workflow.is_only_called and (duplicates or other_deploys):
+            yield _describe_called_workflow(path)
+        elif duplicates:
             message = f"{as_inline_code(path)} would {join_with_limit(duplicates)} a second time ({triggers})"
             message += f": {_suggest_removal(workflow, remaining_roles, still_done)}"
             yield PipelineChange(HANDWRITTEN_FILES, message, True, path, stage="before", is_dangerous=True)
         elif is_first_generation:
             message = f"{as_inline_code(path)} stays as it is ({triggers})"
-            other_deploys = _describe_other_deploys(path, remaining_roles)
             yield from _warn_unclear_deploys(path, triggers, remaining_roles)
             yield PipelineChange(
                 HANDWRITTEN_FILES,
@@ -97,6 +99,19 @@ def find_remaining_files(
                     yield change
     if is_first_generation:
         yield from _find_unused_compose_files(before, after, compared_paths)
+
+
+def _describe_called_workflow(path: str) -> PipelineChange:
+    """A workflow that builds or deploys only for the jobs of others: what they do is reported of them."""
+    return PipelineChange(
+        HANDWRITTEN_FILES,
+        f"{as_inline_code(path)} builds or deploys for other workflows: delete it with the last job that calls it",
+        False,
+        path,
+        stage="before",
+        summary="delete these workflows, too, with the last jobs that call them",
+        item=as_inline_code(path),
+    )
 
 
 def _find_image_cleanups(workflow: WorkflowWithEffects) -> Iterator[PipelineChange]:

@@ -49,9 +49,12 @@ def build_init_result(folder: Path, slug: str | None = None) -> InitResult:
         identity = _detect_slug_and_branch(folder, repository, slug_of_spec)
     workflows = read_workflows(repository)
     repository.written_variables = list_written_variables(workflows)
-    compose_files = read_compose_files(repository, list_deployed_development_names(workflows))
+    named_groups = {group for deploy in workflows.deploys for group in deploy.compose_file_groups}
+    compose_files = read_compose_files(repository, list_deployed_development_names(workflows), sorted(named_groups))
     put_deployed_files_first(compose_files, workflows)
-    unused_files = leave_out_base_files(compose_files, workflows.join_texts(), list_deployed_kinds(workflows))
+    unused_files = leave_out_base_files(
+        compose_files, workflows.join_texts(), list_deployed_kinds(workflows), named_groups
+    )
     unused_files |= leave_out_unnamed_files(compose_files, workflows)
     images = detect_images(repository, compose_files, workflows, has_spec=bool(existing_specs))
     if not images.images:

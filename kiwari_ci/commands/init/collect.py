@@ -21,6 +21,8 @@ from kiwari_ci.commands.init.workflow_files import describe_inputs
 from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows
 from kiwari_ci.effective_spec.values import has_version_or_digest
 from kiwari_ci.readers import vocabulary
+from kiwari_ci.readers.compose_of_today import PROJECT_VARIABLE
+from kiwari_ci.readers.env_file import ENV_EXAMPLE_PATH, list_effective_assignments
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.proxy_config import ProxyRoute, read_proxy_routes
 from kiwari_ci.readers.repository import LocalRepository, get_parent_folder
@@ -52,7 +54,7 @@ def collect_findings(
         for container in compose_file.containers
     ]
     hosts = environments.detect_hosts(detected_environments)
-    project_names = _find_project_names(detected_environments, compose_files)
+    project_names = _find_project_names(repository, detected_environments, compose_files)
     network = _find_shared_network(services)
     own_files = {file.path for service in services for file, _ in service.containers}
     separate_servers: list[DetectedContainer] = []
@@ -180,15 +182,29 @@ def _find_unused_files(
 
 
 def _find_project_names(
-    detected_environments: list[DetectedEnvironment], compose_files: list[DetectedComposeFile]
+    repository: LocalRepository,
+    detected_environments: list[DetectedEnvironment],
+    compose_files: list[DetectedComposeFile],
 ) -> dict[str, SourcedValue]:
-    """The name that each environment's own compose file gives the project."""
+    """The Compose project of each environment: by the example of its env file, else by its own Compose file."""
     names = {}
     for environment in detected_environments:
         for compose_file in compose_files:
             if compose_file.kind == environment.kind and compose_file.name:
                 names[environment.name] = compose_file.name
+        if variable := _find_project_variable(repository, environment.kind):
+            names[environment.name] = variable
     return names
+
+
+def _find_project_variable(repository: LocalRepository, kind: str) -> SourcedValue | None:
+    """The project that the example of an env file for one kind of environment names, before any Compose file."""
+    for path in repository.matching(ENV_EXAMPLE_PATH):
+        for assignment in list_effective_assignments(repository.read(path)):
+            is_name = assignment.key == PROJECT_VARIABLE and "$" not in assignment.value
+            if is_name and assignment.value and vocabulary.classify_environment(path) == kind:
+                return SourcedValue(assignment.value, f"{path}:{assignment.line}")
+    return None
 
 
 def _find_shared_network(services: list[DetectedService]) -> SourcedValue | None:

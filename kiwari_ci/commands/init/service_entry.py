@@ -6,7 +6,7 @@ from typing import Any
 
 from kiwari_ci.commands.init import container_entry, proxy_choice
 from kiwari_ci.commands.init.callable_workflows import Callability
-from kiwari_ci.commands.init.compose_files import DetectedContainer, find_one_shot_services
+from kiwari_ci.commands.init.compose_files import DetectedContainer, find_one_shot_services, iter_dependencies
 from kiwari_ci.commands.init.draft_text import MAX_FLOW_WIDTH, CommentedMapping, CommentedValue, render_flow_style
 from kiwari_ci.commands.init.env_variables import (
     EnvVariable,
@@ -126,6 +126,11 @@ def _add_container_options(
         if number == 0:
             table.update(_simplify_depends_on(draft, facts, service.name, options))
             container_entry.add_volume_decision(draft, facts, ("services", service.name), container)
+            container_entry.ask_about_secret_files(draft, ("services", service.name), container)
+            container_entry.ask_about_port_variables(
+                draft, ("services", service.name), container, table, facts.repository.written_variables
+            )
+            unsupported += _list_lost_waits(facts, service.name, container)
         is_rendered = any(environment.rendered_env for environment in facts.environments)
         for env_file in [] if is_rendered else find_unlisted_env_files(facts.repository, service, container):
             unsupported.append(f"env_file {env_file}, of whose keys there is no example")
@@ -147,6 +152,41 @@ def _add_migration(draft: SpecDraft, table: CommentedMapping, service: DetectedS
             "ends: write the command as `migrate`, or no deploy runs it"
         )
         draft.decide(("services", service.name), question)
+
+
+def _ask_about_renamed_services(
+    draft: SpecDraft, facts: RepositoryFindings, name: str, variables: dict[str, EnvVariable]
+) -> None:
+    """Ask about values that name a service as Compose calls it today, where the spec calls it otherwise."""
+    renamed = {today: new_name for today, new_name in map_container_names(facts).items() if today != new_name}
+    for key, variable in variables.items():
+        value = variable.value if isinstance(variable.value, str) else ""
+        for today, new_name in renamed.items():
+            if re.search(rf"(?<![\w.-]){re.escape(today)}(?![\w.-])", value):
+                question = (
+                    f"{key} of {name} names {today} ({variable.note}), which is called {new_name} here, and which "
+                    "others reach by that name: write the new one, or rename the service"
+                )
+                draft.decide(("services", name), question)
+
+
+def _list_lost_waits(facts: RepositoryFindings, name: str, container: DetectedContainer) -> list[str]:
+    """In words, what a container waits for today and what the spec cannot say: the end or the health of others."""
+    names = map_container_names(facts)
+    services = {service.name for service in facts.services}
+    known = {other.name for service in facts.services for _, other in service.other_containers}
+    if facts.database_server:
+        known |= facts.database_server.containers
+    lost = []
+    for today, condition in iter_dependencies(container):
+        new_name = names.get(today, "")
+        if new_name == name or today in known:
+            continue
+        if not new_name and condition != "started":
+            lost.append(f"depends_on {today} ({condition}), which is not in the spec")
+        elif condition == "healthy" and new_name in services:
+            lost.append(f"depends_on {today} (healthy): here until it is started")
+    return lost
 
 
 def _find_one_shot_processes(service: DetectedService) -> set[str]:
@@ -567,6 +607,7 @@ def _add_env_variables(
             note = f"{variable.note}, its own address: not every environment has a domain for it"
             variable = EnvVariable({"secret": True}, note)
         variables[key] = variable
+    _ask_about_renamed_services(draft, facts, service.name, variables)
     _put_variables(draft, table, service, variables)
 
 

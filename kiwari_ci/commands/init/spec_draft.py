@@ -446,14 +446,19 @@ def _add_accessories(draft: SpecDraft, facts: RepositoryFindings) -> None:
     one_shot = find_one_shot_services(facts.containers)
     for name, container in facts.accessories.items():
         runs_once = container.name in one_shot
-        table[name], unsupported = container_entry.build_accessory_entry(
+        entry, unsupported = container_entry.build_accessory_entry(
             container, accessory_names, facts.shared_network, runs_once
         )
+        table[name] = entry
         draft.leave(f"{name} ({container.where})", unsupported)
         if has_variable_version(container.image):
             question = f"the version of {container.image}: no default and no env example has it"
             draft.decide(("accessories", name, "image"), question)
         container_entry.add_volume_decision(draft, facts, ("accessories", name), container)
+        container_entry.ask_about_secret_files(draft, ("accessories", name), container)
+        container_entry.ask_about_port_variables(
+            draft, ("accessories", name), container, entry, facts.repository.written_variables
+        )
     if table:
         draft.table["accessories"] = table
 
@@ -504,7 +509,7 @@ def _build_environment_entry(
     if len(accessories) < len(facts.accessories):
         table.put("accessories", accessories, "by the compose files")
     _add_container_names(draft, facts, environment, table)
-    _add_domains(facts, environment, table)
+    _add_domains(draft, facts, environment, table)
     _add_existing_volumes(draft, facts, environment, table)
     if facts.database_server:
         _add_database(table, facts.database_server.databases[environment.name])
@@ -669,7 +674,10 @@ def _add_container_names(
         table["containers"] = containers
 
 
-def _add_domains(facts: RepositoryFindings, environment: DetectedEnvironment, table: CommentedMapping) -> None:
+def _add_domains(
+    draft: SpecDraft, facts: RepositoryFindings, environment: DetectedEnvironment, table: CommentedMapping
+) -> None:
+    """Add the domains of an environment, and ask for those of services that today's proxy finds by their labels."""
     domains = CommentedMapping()
     for service in facts.services:
         domain = facts.domains.get((environment.name, service.name))
@@ -684,6 +692,19 @@ def _add_domains(facts: RepositoryFindings, environment: DetectedEnvironment, ta
         table["domains"] = domains
     else:
         table.above.append(f"could not tell the domains; write: domains: {{{facts.services[0].name}: …}}")
+    routed_services = [service.name for service in facts.services if _is_routed_by_labels(service)]
+    unknown = [name for name in routed_services if name not in domains]
+    if unknown and environment.workflows:
+        question = f"the domains of {', '.join(unknown)}, which today's labels have as variables: without `domains` "
+        draft.decide(("environments", environment.name), question + "the proxy sends these services no requests")
+
+
+def _is_routed_by_labels(service: DetectedService) -> bool:
+    """Whether labels of a service make today's proxy send requests to it, and no file shows the domain."""
+    containers = [container for _, container in service.containers]
+    return any(container.proxy or container.routers for container in containers) and not any(
+        container.domains for container in containers
+    )
 
 
 def _format_address(address: str, strips_path: bool) -> str | dict[str, Any]:

@@ -18,11 +18,12 @@ from kiwari_ci.commands.init.docker_commands import (
 from kiwari_ci.commands.init.registry_logins import UnnamedPush, build_unnamed_push, find_registry_logins
 from kiwari_ci.commands.init.rendered_env import RenderedVariable, UnreadEnvLine, WholeEnvFile, read_rendered_env
 from kiwari_ci.readers.bounded_text import fill_in_values
+from kiwari_ci.readers.compose_of_today import list_files_of_variable
 from kiwari_ci.readers.docker_build import parse_docker_build
 from kiwari_ci.readers.repository import LocalRepository, join_path
 from kiwari_ci.readers.vocabulary import SourcedValue
 from kiwari_ci.readers.workflow import get_action_name, is_own_machine, list_runner_labels
-from kiwari_ci.readers.workflow_calls import EXPRESSION_PATTERN
+from kiwari_ci.readers.workflow_calls import EXPRESSION_PATTERN, is_excluded_by_matrix
 from kiwari_ci.readers.workflow_triggers import split_alternatives, split_conjunction
 from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, as_inline_code, collect_strings, format_scalar
 
@@ -66,6 +67,7 @@ _ACTION_INPUT_ROLES |= {"ssh-private-key": "key", "ssh_key": "key", "port": "por
 _ACTION_INPUT_ROLES |= {"proxy_host": "jump address", "proxy_username": "jump user", "proxy_port": "jump port"}
 _SETTING_KINDS = {"secrets": "secret", "vars": "variable"}
 _SECRET_OR_VARIABLE = re.compile(r"\b(secrets|vars)\.([A-Za-z_]\w*)")
+_SETTING_WITH_DEFAULT = re.compile(r"\b(?:secrets|vars)\.([A-Za-z_]\w*)\s*\|\|\s*'([\w.-]+)'")
 _COMPOSE_PROJECT_OPTION = re.compile(
     r"docker[ -]compose\b[^\n;&|]{0,200}?\s(?:-p|--project-name)[ =][\"']?([a-z0-9][a-z0-9_-]*)(?![\w.$"
     + UNKNOWN_TEXT
@@ -151,6 +153,7 @@ class DeployJob:
     folders: list[SourcedValue] = field(default_factory=list)
     projects: list[SourcedValue] = field(default_factory=list)  # that its Compose commands name
     compose_files: list[SourcedValue] = field(default_factory=list)  # that its Compose commands name
+    compose_file_groups: list[tuple[str, ...]] = field(default_factory=list)  # the same, by command
     rendered_env: list[RenderedVariable] = field(default_factory=list)  # what it writes into env files
     whole_env_files: list[WholeEnvFile] = field(default_factory=list)
     unread_env_lines: list[UnreadEnvLine] = field(default_factory=list)
@@ -219,8 +222,9 @@ class WorkflowJobReader:
         self.steps: list[YamlMapping] = []
         self.step_places: dict[int, str] = {}
         self.preparations: dict[int, list[SourcedValue]] = {}  # by step, what it writes before a build
+        combination = {f"matrix.{name}": format_scalar(value) for name, value in matrix.items()}
         for step, place in self.job.list_items("steps"):
-            if isinstance(step, YamlMapping):
+            if isinstance(step, YamlMapping) and not is_excluded_by_matrix(step, combination):
                 self.steps.append(step)
                 self.step_places[id(step)] = place
         axes = self.job.get_mapping("strategy").get_mapping("matrix")
@@ -548,9 +552,9 @@ class WorkflowJobReader:
             deploy.folders.append(SourcedValue(folder.rstrip("/"), self.where))
         for project in _COMPOSE_PROJECT_OPTION.findall(self._substitute_in_script(scripts)):
             deploy.projects.append(SourcedValue(project, self.where))
-        for command in _COMPOSE_COMMAND.findall(self._substitute_in_script(scripts)):
-            for file in _COMPOSE_FILE_OPTION.findall(command):
-                deploy.compose_files.append(SourcedValue(file, self.where))
+        deploy.compose_file_groups = _list_compose_file_groups(self._substitute_in_script(scripts))
+        for file in (file for group in deploy.compose_file_groups for file in group):
+            deploy.compose_files.append(SourcedValue(file, self.where))
         self.workflows.container_options += self._describe_container_options()
         self.workflows.deploys.append(deploy)
 
@@ -645,6 +649,24 @@ class WorkflowJobReader:
             if uses_command:
                 texts = [*job_env, *texts]
             _collect_login_settings(deploy.settings, step, "\n".join(texts))
+            deploy.notes += [note for note in self._describe_defaults(deploy, texts) if note not in deploy.notes]
+
+    def _describe_defaults(self, deploy: DeployJob, texts: list[str]) -> list[str]:
+        """In words, the values that count today where a setting of the login is not set on GitHub."""
+        defaults = {name: value for text in texts for name, value in _SETTING_WITH_DEFAULT.findall(text)}
+        return [
+            f"{self.where} takes {defaults[name]} where {name} is not set: set it, or write {defaults[name]} into "
+            f"`{role}` of the host"
+            for role, (_, name) in deploy.settings.items()
+            if name in defaults
+        ]
+
+
+def _list_compose_file_groups(scripts: str) -> list[tuple[str, ...]]:
+    """The files that each Compose command of a script names, and those of the variable that stands for all others."""
+    commands = [_COMPOSE_FILE_OPTION.findall(command) for command in _COMPOSE_COMMAND.findall(scripts)]
+    groups = [*commands, list_files_of_variable(scripts)]
+    return [tuple(files) for files in groups if files]
 
 
 def _list_empty_values(combination: dict[str, Any], matrix: YamlMapping) -> list[str]:

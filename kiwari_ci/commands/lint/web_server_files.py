@@ -2,7 +2,7 @@
 
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from kiwari_ci.commands.lint.build_inputs import LintContext
 from kiwari_ci.engines.compose.containers import is_reached_by_spec_name
@@ -21,6 +21,8 @@ _PASS_TO_NAME = re.compile(
     r"(?P<name>[A-Za-z0-9][\w.-]*)(?P<rest>[^\s;]*)[ \t]*;.*"
 )
 _UPSTREAM_SERVER = re.compile(r"(?P<before>[ \t]*server[ \t]+)(?P<name>[A-Za-z0-9][\w.-]*)(?P<rest>:\d+)[^;{]*;.*")
+_UPSTREAM = re.compile(r"^[ \t]*upstream[ \t]+([\w.-]+)\s*\{", re.MULTILINE)
+_LOOKS_UP_AGAIN = re.compile(r"\sresolve\b")  # an option of a server of an upstream: nginx asks the resolver again
 _SET_VARIABLE = re.compile(
     r"(?P<before>[ \t]*set[ \t]+\$\w+[ \t]+[\"']?(?:\w+://)?)(?P<name>[A-Za-z0-9][\w.-]*)[^\s;]*[ \t]*;.*"
 )
@@ -37,21 +39,34 @@ class _UnknownName:
 def check_web_server_files(lint_context: LintContext) -> Problems:
     """Advise against lines of nginx's configuration that lead nowhere when a deploy has replaced a service.
 
-    Either nginx keeps the address that the service had at its own start, or the new container has another name.
+    Either nginx keeps the address that the service had at its own start, or the new container has another name. The
+    name of an `upstream` is none of a service: the servers of the upstream are looked at.
     """
     names = _list_service_names(lint_context)
     unknown_names = _find_unknown_names(lint_context)
-    for path in _list_configuration_files(lint_context):
-        text = lint_context.checkout.text(path) or ""
+    texts = {path: lint_context.checkout.text(path) or "" for path in _list_configuration_files(lint_context)}
+    upstreams = {name for text in texts.values() for name in _UPSTREAM.findall(text)}
+    for path, text in texts.items():
         for number, line in enumerate(text.splitlines(), 1):
-            match = _PASS_TO_NAME.fullmatch(line) or _UPSTREAM_SERVER.fullmatch(line)
-            if match and match["name"] in names:
-                unknown = unknown_names.get(match["name"])
-                name_to_write = unknown.container_name if unknown else match["name"]
-                yield _describe_fixed_name(path, number, match, name_to_write)
+            fixed = _match_fixed_name(line, names, upstreams)
+            if fixed:
+                unknown = unknown_names.get(fixed["name"])
+                name_to_write = unknown.container_name if unknown else fixed["name"]
+                yield _describe_fixed_name(path, number, fixed, name_to_write)
             variable = _SET_VARIABLE.fullmatch(line)
             if variable and variable["name"] in unknown_names:
                 yield _describe_unknown_name(path, number, variable, unknown_names[variable["name"]])
+
+
+def _match_fixed_name(line: str, names: Collection[str], upstreams: Collection[str]) -> re.Match[str] | None:
+    """Match a line with the name of a service that nginx looks up only when it starts."""
+    passed_name = _PASS_TO_NAME.fullmatch(line)
+    if passed_name:
+        return passed_name if passed_name["name"] in names and passed_name["name"] not in upstreams else None
+    server = _UPSTREAM_SERVER.fullmatch(line)
+    if server and server["name"] in names and not _LOOKS_UP_AGAIN.search(line):
+        return server
+    return None
 
 
 def _list_service_names(lint_context: LintContext) -> frozenset[str]:
