@@ -211,8 +211,9 @@ def _strip_comments(text: str) -> list[str]:
 
 
 def _compare_dependabot(old: str, new: str) -> Iterator[PipelineChange]:
-    if _strip_comments(old) == _strip_comments(new):
-        return
+    is_handwritten = bool(old) and not generated_files.is_generated_file(generated_files.DEPENDABOT_PATH, old)
+    if _strip_comments(old) == _strip_comments(new) or (is_handwritten and not new):
+        return  # a file that somebody has written stays where none is generated
     if not new:
         message = "Dependabot is told no more to bump the actions"
     elif old:
