@@ -64,7 +64,8 @@ class _SharedServiceFields(SpecModel):
         "start-first",
         description="`start-first`: the old container stops only after the new one answers, so there must be memory "
         "for both; `recreate`: the old one stops first, with a gap, for a service of which two must not "
-        "run at once.",
+        "run at once. On a server, a worker is always stopped first, unless it has `health: {by: healthcheck}` and "
+        "`rollout: start-first`; default: start-first, and recreate for a worker.",
     )
     replicas: Annotated[ReplicaCount, WritesComposeKey("scale")] = Field(
         1,
@@ -78,13 +79,15 @@ class _ServiceFields(SpecModel):
     """What one service has, which tells it from the others; its fields come first."""
 
     image: Annotated[Omittable[ImageName], WritesComposeKey("image")] = Field(
-        None, description="The name of its image; default: `<project>-<service>`."
+        None,
+        description="The name of its image, which is a repository of its own in the registry; default: "
+        "`<project>-<service>`.",
     )
     image_of: Omittable[Slug] = Field(
         None,
         description="The service whose image it runs, with another process: `{image_of: api, command: [./worker]}`. "
         "It is deployed after that service, with the same image, and uses its env file if it has no `env`"
-        " of its own.",
+        " of its own. It takes nothing else from that service: no `environment`, `volumes` or `networks`.",
     )
     paths: Omittable[list[PathPattern]] = Field(
         None,
