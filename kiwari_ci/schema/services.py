@@ -63,9 +63,8 @@ class _SharedServiceFields(SpecModel):
     rollout: Literal["start-first", "recreate"] = Field(
         "start-first",
         description="`start-first`: the old container stops only after the new one answers, so there must be memory "
-        "for both; `recreate`: the old one stops first, with a gap, for a service of which two must not "
-        "run at once. On a server, a worker is always stopped first, unless it has `health: {by: healthcheck}` and "
-        "`rollout: start-first`; default: start-first, and recreate for a worker.",
+        "for both; `recreate`: it stops first, with a gap, because two must not run at once. On a server, a worker "
+        "without `health: {by: healthcheck}` always stops first.",
     )
     replicas: Annotated[ReplicaCount, WritesComposeKey("scale")] = Field(
         1,
@@ -87,7 +86,7 @@ class _ServiceFields(SpecModel):
         None,
         description="The service whose image it runs, with another process: `{image_of: api, command: [./worker]}`. "
         "It is deployed after that service, with the same image, and uses its env file if it has no `env`"
-        " of its own. It takes nothing else from that service: no `environment`, `volumes` or `networks`.",
+        " of its own; it takes no `environment`, `volumes` or `networks` of it.",
     )
     paths: Omittable[list[PathPattern]] = Field(
         None,
