@@ -14,6 +14,7 @@ Severity = Literal["error", "advice"]
 RuleName = Literal[
     "alias",
     "anchor",
+    "artifact-name",
     "baked-address",
     "base",
     "branches",

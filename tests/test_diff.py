@@ -265,6 +265,27 @@ def test_a_key_of_another_env_file_is_not_called_lost(tmp_path: Path) -> None:
     ]
 
 
+def test_jobs_that_build_into_one_repository_are_replaced(tmp_path: Path) -> None:
+    """Only the tags tell the images apart; the Dockerfiles tell whose they are. A check of a build pushes nothing."""
+    steps = {
+        name: f"{{uses: docker/build-push-action@v6, with: {{file: {name}/Dockerfile, push: {push}, tags: '{tag}'}}}}"
+        for name, push, tag in (
+            ("web", "true", "example/shop:web-1"),
+            ("api", "true", "example/shop:api-1"),
+        )
+    }
+    check = "{uses: docker/build-push-action@v6, with: {file: web/Dockerfile, push: false, tags: 'shop-web:ci'}}"
+    workflow = "on: {push: {branches: [main]}}\njobs:\n  check: {steps: [CHECK]}\n  images: {steps: [WEB, API]}\n"
+    workflow += "  lint: {steps: [{run: make lint}]}\n"
+    for mark, step in (("CHECK", check), ("WEB", steps["web"]), ("API", steps["api"])):
+        workflow = workflow.replace(mark, step)
+    spec = "services: {web: {port: 80}, api: {port: 81}}\n" + LIVE
+    text = first_comparison_with(tmp_path, spec, {".github/workflows/ci.yml": workflow})
+    line = next(line for line in text.splitlines() if "ci.yml` would" in line)
+    assert "push the image of `web`, `api` a second time" in line
+    assert "take its jobs `check`, `images` out" in line
+
+
 def test_secrets_that_other_workflows_read_are_not_to_be_deleted(tmp_path: Path) -> None:
     deploy = DEPLOY % "" + "    env: {OLD: '${{ secrets.OLD }}', SHARED: '${{ secrets.SHARED }}'}\n"
     path = tmp_path / "shop.yaml"

@@ -419,3 +419,12 @@ def test_a_folder_that_is_gone(checkout: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir("gone")
     (checkout / "gone").rmdir()
     assert " [no-files]" in kiwari_ci("lint", checkout / "spec.yaml").err
+
+
+def test_a_file_of_the_stack_that_is_in_the_root_is_to_be_copied(checkout: Path) -> None:
+    """`files` names it from the folder of the stack, where the repository does not have it."""
+    with_files = spec().replace("deploy_on: {push: main}", "deploy_on: {push: main}, files: [nginx.conf]")
+    write_repository(checkout, {"spec.yaml": with_files, "web/Dockerfile": "FROM a\n", "nginx.conf": ""})
+    path = "deploy/shop-live/nginx.conf"
+    copy = f"mkdir -p deploy/shop-live && cp nginx.conf {path} && git add {path}"
+    assert copy in kiwari_ci("lint", "spec.yaml").out

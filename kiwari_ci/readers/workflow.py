@@ -199,7 +199,8 @@ def _parse_job_steps(
     """The steps of a job, once for each combination of its matrix."""
     env = {**_substitute_env(document.data.get("env"), context, {}), **as_dict(job.get("env"))}
     for values in list_matrix_values(job):
-        yield from _parse_steps(document, ("jobs", name), job, env, values, context)
+        known_values = {key: value for key, value in values.items() if "${{" not in value}  # a run chooses the others
+        yield from _parse_steps(document, ("jobs", name), job, env, known_values, context)
 
 
 def _apply_needs(jobs: list[ParsedJob], data: dict[str, Any]) -> tuple[ParsedJob, ...]:

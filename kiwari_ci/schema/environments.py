@@ -391,7 +391,8 @@ class Environment(SpecModel):
         None,
         min_length=1,
         description="Files in `deploy/<stack>/` that the stack needs beside the Compose file: `[Caddyfile, "
-        "conf/site.conf]`. A deploy compares them with the commit, as it does with the Compose file.",
+        "conf/site.conf]`; each stack has copies of its own. A deploy compares them with the commit, as it does with "
+        "the Compose file.",
     )
     host: Omittable[Annotated[list[Slug], _OneOrManySlugs()]] = Field(
         None,

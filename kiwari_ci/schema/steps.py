@@ -58,8 +58,8 @@ class Steps(SpecModel):
     before_test: list[Step] = Field([], description="Steps in each test job, before the tests. They get no secrets.")
     after_test: list[Step] = Field(
         [],
-        description="Steps in each test job, after the tests, for example to keep coverage or traces; `when: always` "
-        "runs them also if the tests failed. They get no secrets.",
+        description="Steps in each test job (of `tests` and `matrix`), after the tests, for example to keep coverage; "
+        "`when: always` runs them also if the tests failed. They get no secrets.",
     )
     before_build: list[Step] = Field(
         [],

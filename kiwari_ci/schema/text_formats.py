@@ -121,7 +121,7 @@ ImageName = Annotated[
     str,
     StringFormat(
         r"[a-z0-9]+([._-][a-z0-9]+)*(/[a-z0-9]+([._-][a-z0-9]+)*)*",
-        "an image's name: lower-case letters, digits, and . _ - / between them",
+        "an image's name without a tag: lower-case letters, digits, and . _ - / between them",
     ),
 ]
 ImageTag = Annotated[

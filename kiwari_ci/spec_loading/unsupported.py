@@ -109,7 +109,15 @@ UNSUPPORTED_FEATURES = (
         "notify|notifications?|slack|discord|telegram|teams|webhooks?|alerts?",
         "messages to a chat",
         "GitHub already notifies the person who started a run that fails",
-        "`steps.after_deploy` of a service, with `when: failure`",
+        "`steps.after_deploy` of a service, with `when: failure`, for a deploy that fails; for tests and builds that "
+        "fail, a workflow of your own with the trigger `workflow_run`",
+    ),
+    UnsupportedFeature(
+        "image_tag|tag_prefix|tag_suffix|repository_name|single_repository",
+        "several images in one repository of a registry",
+        "the pipeline writes the tags, and finds an image of a commit or a version by them",
+        "a repository for each image, `<namespace>/<image>`; if the registry has no room for more private ones, as on "
+        "Docker Hub's plan for free, ghcr.io",
     ),
     UnsupportedFeature(
         "releases?|changelog|semver|semantic_release|version_bump|bump",

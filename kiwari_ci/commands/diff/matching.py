@@ -39,10 +39,12 @@ class NameMatches:
 
     `taken_over` are the containers of today that `takeover` in the spec names, by environment, and `workflows` the file
     names of the workflows that deploy the environment today. `shared_files` are the Compose files, by environment, from
-    which several environments are started.
+    which several environments are started. `shared_builds` are the places of steps that build an image in a repository
+    that several services share, each with the service of its Dockerfile.
     """
 
     images: dict[str, str] = field(default_factory=dict)
+    shared_builds: dict[str, str] = field(default_factory=dict)
     containers: dict[str, str] = field(default_factory=dict)
     stacks: dict[str, str] = field(default_factory=dict)
     taken_over: dict[str, set[str]] = field(default_factory=dict)
@@ -52,6 +54,10 @@ class NameMatches:
     def environment(self, stack: str) -> str:
         """The environment of a stack; a stack of none, as a database's, is called by its own name."""
         return self.stacks.get(stack, stack)
+
+    def find_built_service(self, effect: StepEffect) -> str:
+        """The service whose image a step builds or pushes; empty for none."""
+        return self.shared_builds.get(effect.where) or self.images.get(parse_image_repository(effect.what), "")
 
     def service(self, stack: ComposeProject, service: ComposeService) -> str:
         """The name of a container's service."""
@@ -135,7 +141,9 @@ def match_names(before: PipelineSnapshot, after: PipelineSnapshot, planned_names
             names.images[image] = service_name
     # What an image is built from, and a suffix, are weaker signs: they give no service a second image.
     claimed_services = set(names.images.values())
-    for image, service_name in _match_images_by_dockerfile(before, after, planned_names).items():
+    services_by_dockerfile = _list_services_by_dockerfile(after, planned_names)
+    names.shared_builds = _match_shared_builds(before, services_by_dockerfile)
+    for image, service_name in _match_images_by_dockerfile(before, services_by_dockerfile).items():
         if image not in names.images and service_name not in claimed_services:
             names.images[image] = service_name
     claimed_services = set(names.images.values())
@@ -183,26 +191,38 @@ def _match_image_suffix(image: str, planned_names: NameMatches) -> str:
     return services.pop() if len(services) == 1 else ""
 
 
-def _match_images_by_dockerfile(
-    before: PipelineSnapshot, after: PipelineSnapshot, planned_names: NameMatches
-) -> dict[str, str]:
-    """The images of the first side that are built from the Dockerfile of one service of the second side alone."""
+def _list_services_by_dockerfile(after: PipelineSnapshot, planned_names: NameMatches) -> dict[str, str]:
+    """The Dockerfiles of the second side from which one service alone is built, each with this service."""
     services: dict[str, set[str]] = {}
-    for image, dockerfile in _list_built_images(after):
+    for image, dockerfile, _ in _list_built_images(after):
         if image in planned_names.images:
             services.setdefault(dockerfile, set()).add(planned_names.images[image])
+    return {dockerfile: next(iter(names)) for dockerfile, names in services.items() if len(names) == 1}
+
+
+def _match_images_by_dockerfile(before: PipelineSnapshot, services_by_dockerfile: dict[str, str]) -> dict[str, str]:
+    """The images of the first side that are built from the Dockerfile of one service of the second side alone."""
     return {
-        image: next(iter(services[dockerfile]))
-        for image, dockerfile in _list_built_images(before)
-        if len(services.get(dockerfile, ())) == 1
+        image: services_by_dockerfile[dockerfile]
+        for image, dockerfile, _ in _list_built_images(before)
+        if dockerfile in services_by_dockerfile
     }
 
 
-def _list_built_images(snapshot: PipelineSnapshot) -> list[tuple[str, str]]:
-    """The repository of each image that workflows build, with its Dockerfile."""
+def _match_shared_builds(before: PipelineSnapshot, services_by_dockerfile: dict[str, str]) -> dict[str, str]:
+    """The places of the steps that build into a repository of several services, where only tags tell images apart."""
+    services: dict[str, set[str]] = {}
+    builds = [build for build in _list_built_images(before) if build[1] in services_by_dockerfile]
+    for image, dockerfile, _ in builds:
+        services.setdefault(image, set()).add(services_by_dockerfile[dockerfile])
+    return {place: services_by_dockerfile[file] for image, file, place in builds if len(services[image]) > 1}
+
+
+def _list_built_images(snapshot: PipelineSnapshot) -> list[tuple[str, str, str]]:
+    """The repository of each image that workflows build, with its Dockerfile and the place of the step."""
     effects = [effect for workflow in snapshot.workflows.values() for _, effect in workflow.effects]
     return [
-        (parse_image_repository(effect.what), effect.note)
+        (parse_image_repository(effect.what), effect.note, effect.where)
         for effect in effects
         if effect.kind == "build" and effect.note
     ]
@@ -406,7 +426,7 @@ def assign_responsibilities(
         for job, effect in workflow.effects:
             role = ResponsibleJob(workflow, job, effect)
             if effect.kind in ("push", "build"):
-                service = names.images.get(parse_image_repository(effect.what))
+                service = names.find_built_service(effect)
                 if service in pushed_services and service:
                     roles.builds.setdefault(service, []).append(role)
             elif effect.kind in ("deploy", "container"):
@@ -483,8 +503,8 @@ def _list_named_environments(workflow: WorkflowWithEffects, planned_names: NameM
 
 def _find_pushed_services(workflow: WorkflowWithEffects, names: NameMatches) -> set[str]:
     """The services whose images a workflow pushes."""
-    images = [parse_image_repository(effect.what) for _, effect in workflow.effects if effect.kind == "push"]
-    return {names.images[image] for image in images if image in names.images}
+    pushes = [effect for _, effect in workflow.effects if effect.kind == "push"]
+    return {service for service in map(names.find_built_service, pushes) if service}
 
 
 def _find_services_of_pull_requests(workflow: WorkflowWithEffects, names: NameMatches) -> Iterator[str]:

@@ -182,7 +182,11 @@ def _describe_duplicates(path: str, roles: Responsibilities) -> list[str]:
     deploys = [environment for environment, jobs in roles.deploys.items() if _has_job_in(path, jobs)]
     if deploys:
         duplicates.append(f"deploy {format_names(deploys)}")
-    builds = [service for service, jobs in roles.builds.items() if _has_job_in(path, jobs)]
+    builds = [
+        service
+        for service, jobs in roles.builds.items()
+        if _has_job_in(path, [role for role in jobs if role.effect.kind == "push"])
+    ]
     if builds:
         duplicates.append(f"push the image of {format_names(builds)}")
     return duplicates

@@ -19,6 +19,7 @@ from kiwari_ci.commands.init.environments import list_deployed_development_names
 from kiwari_ci.commands.init.errors import build_init_error
 from kiwari_ci.commands.init.findings import RepositoryFindings
 from kiwari_ci.commands.init.services import DetectedService
+from kiwari_ci.commands.init.shared_repositories import name_images_of_shared_repositories
 from kiwari_ci.commands.init.workflow_files import list_written_variables, read_workflows
 from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows
 from kiwari_ci.commands.init.workflow_outcomes import WorkflowOutcome, decide_workflow_outcomes
@@ -51,6 +52,7 @@ def build_init_result(folder: Path, slug: str | None = None) -> InitResult:
     repository.written_variables = list_written_variables(workflows)
     named_groups = {group for deploy in workflows.deploys for group in deploy.compose_file_groups}
     compose_files = read_compose_files(repository, list_deployed_development_names(workflows), sorted(named_groups))
+    name_images_of_shared_repositories(repository, workflows, compose_files)
     put_deployed_files_first(compose_files, workflows)
     unused_files = leave_out_base_files(
         compose_files, workflows.join_texts(), list_deployed_kinds(workflows), named_groups

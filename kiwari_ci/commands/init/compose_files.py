@@ -74,6 +74,7 @@ class DetectedContainer:
     context: str | None = None
     dockerfile: str = ""
     settings: BuildSettings = field(default_factory=BuildSettings)  # of the build
+    passed_on: dict[str, str] = field(default_factory=dict)  # values of mere names, as deploys write them
     ports: list[SourcedValue] = field(default_factory=list)  # that it listens on
     published: list[int] = field(default_factory=list)  # ports of the machine that lead to it
     health: SourcedValue | None = None
@@ -347,7 +348,7 @@ def _parse_containers(repository: LocalRepository, document: YamlDocument, kind:
     for service in services:
         container = DetectedContainer(path, service.key, service.where, kind)
         _parse_container(container, service.table, variables, external_networks)
-        _parse_environment(container, tag_variables)
+        _parse_environment(container, tag_variables, repository.written_variables)
         container.example_env = _read_example_env(repository, container)
         containers.append(container)
     for key, options in document.data.get_mapping("volumes").iter_mappings():
@@ -477,16 +478,24 @@ def _parse_container(
     return container
 
 
-def _parse_environment(container: DetectedContainer, tag_variables: set[str]) -> None:
-    """The variables of a container; one that has the version of today's images changes with each deploy."""
-    for key, value, place in container.table.iter_pairs("environment"):
-        names = vocabulary.list_variables(value)
+def _parse_environment(
+    container: DetectedContainer, tag_variables: set[str], written_variables: dict[str, str]
+) -> None:
+    """The variables of a container; one that has the version of today's images changes with each deploy.
+
+    A mere name, such as `- POSTGRES_USER`, passes on what a deploy writes into the env file under this name.
+    """
+    for key, value, place in container.table.iter_key_values("environment"):
+        text = format_scalar(value)
+        names = vocabulary.list_variables(text)
         version_names = [name for name in names if name in tag_variables or _VERSION_VARIABLE.fullmatch(name)]
         if version_names:
             note = f"environment {key} ({place}), the version that a deploy sets as {', '.join(version_names)}"
             container.unsupported.append(note)
         elif key:
-            container.env.append((key, _resolve_literal(value), place))
+            container.env.append((key, None if value is None else _resolve_literal(text), place))
+            if value is None and key in written_variables:
+                container.passed_on[key] = written_variables[key]
 
 
 def _list_tag_variables(image: str) -> list[str]:

@@ -456,7 +456,8 @@ def _add_environment_keys(container: DetectedContainer, table: CommentedMapping)
     env = CommentedMapping()
     environment = CommentedMapping()
     unsupported = []
-    for key, value, where in container.env:
+    for key, written_value, where in container.env:
+        value = container.passed_on.get(key, written_value)
         is_plain = value is not None and not vocabulary.is_secret(key, value) and _IS_PLAIN_TEXT(value)
         if not _IS_CONTAINER_ENV_KEY(key) or not (is_plain or _IS_ENV_KEY(key)):
             unsupported.append(f"environment {key} ({where})")

@@ -334,9 +334,15 @@ def _add_ports_of_options(image: DetectedImage, stage: dockerfile.Stage, place: 
             continue
         is_old_form = instruction.name == "ENV" and "=" not in instruction.rest  # ENV KEY VALUE
         text = instruction.rest.replace(" ", "=", 1) if is_old_form else instruction.rest
-        port_option = _PORT_OPTION.search(text)
-        if port_option:
-            image.ports.append(SourcedValue(int(port_option[1]), f"{place}{instruction.line}"))
+        port = find_port_option(text)
+        if port:
+            image.ports.append(SourcedValue(port, f"{place}{instruction.line}"))
+
+
+def find_port_option(text: str) -> int | None:
+    """The port that an option or a variable of a command names; None if none does."""
+    option = _PORT_OPTION.search(text)
+    return int(option[1]) if option else None
 
 
 def _add_usual_ports(image: DetectedImage, where: str) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,9 +18,11 @@ from kiwari_ci.commands.init.docker_commands import (
 )
 from kiwari_ci.commands.init.registry_logins import UnnamedPush, build_unnamed_push, find_registry_logins
 from kiwari_ci.commands.init.rendered_env import RenderedVariable, UnreadEnvLine, WholeEnvFile, read_rendered_env
+from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.bounded_text import fill_in_values
 from kiwari_ci.readers.compose_of_today import list_files_of_variable
 from kiwari_ci.readers.docker_build import parse_docker_build
+from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.repository import LocalRepository, join_path
 from kiwari_ci.readers.vocabulary import SourcedValue
 from kiwari_ci.readers.workflow import get_action_name, is_own_machine, list_runner_labels
@@ -79,6 +82,9 @@ _COMPOSE_FILE_OPTION = re.compile(r"\s(?:-f|--file)[ =][\"']?([\w./~-]{1,200}\.y
 _CHANGE_DIRECTORY = re.compile(r"\bcd\s+[\"']?(~?/[\w./-]+)(?![\w./$" + UNKNOWN_TEXT + "-])")
 
 _FOLDER_IN_HOME = re.compile(r"(?:set [-\w ]+\s+)?cd\s+[\"']?(\w[\w./-]*)(?=[\"']?\s*($|\n|&&|;))")
+_EXPORTED_VARIABLE = re.compile(
+    r"""^\s*echo\s+(["']?)([A-Za-z_]\w*)=([^"'\n]*)\1\s*>>\s*["']?\$\{?GITHUB_ENV\}?["']?\s*$""", re.MULTILINE
+)
 _PLAIN_ADDRESS = re.compile(r"\b(?:ssh|scp|rsync)\s[^\n]{0,200}?@([\w.-]{1,200})(?![\w.$" + UNKNOWN_TEXT + "-])")
 _PLAIN_LOGIN = re.compile(r"\bssh\s[^\n@]{0,200}?(?<![\w$}])([a-z_][\w-]*)@")
 _NAMES_REF = re.compile(r"refs/|ref_name|ref_type|github\.ref\b|event_name\s*==\s*'(release|workflow_dispatch)'")
@@ -113,6 +119,7 @@ class BuildStep:
     workflow: str
     job: str
     image: str
+    tag: str  # the first one, as far as it is known
     context: str
     dockerfile: str
     settings: BuildSettings
@@ -252,7 +259,17 @@ class WorkflowJobReader:
         for mapping in (document, self.job):
             for name, value in mapping.get_mapping("env").items():
                 self.expression_values[f"env.{name}"] = self._substitute(value)
+        for name, value in self._list_exported_variables():
+            self.expression_values[f"env.{name}"] = value
         return self.expression_values
+
+    def _list_exported_variables(self) -> Iterator[tuple[str, str]]:
+        """The variables that steps set for the steps after them with `echo NAME=… >> $GITHUB_ENV`, as plain text."""
+        for step in self.steps:
+            for _, name, value in _EXPORTED_VARIABLE.findall(step.get_text("run")):
+                text = self._substitute(value)
+                if UNKNOWN_TEXT not in text and "$" not in text:
+                    yield name, text
 
     def read(self) -> None:
         """Add the builds, the tests and the deploy of the job to `workflows`."""
@@ -328,10 +345,11 @@ class WorkflowJobReader:
             context = "."
         dockerfile = self._substitute(inputs.get_text("file")) or f"{context}/Dockerfile"
         settings = build_settings.parse_action_inputs(inputs, self._substitute_known)
-        self._add_build(step, inputs.where(), self._find_image_name(inputs), context, dockerfile, settings)
+        image, tag = self._find_image_name(inputs)
+        self._add_build(step, inputs.where(), image, tag, context, dockerfile, settings)
 
-    def _find_image_name(self, inputs: YamlMapping) -> str:
-        """The image's name in a step's tags, or in those of the metadata step that they come from."""
+    def _find_image_name(self, inputs: YamlMapping) -> tuple[str, str]:
+        """The image's name and tag in a step's tags, or in those of the metadata step that they come from."""
         tags = inputs.get_text("tags")
         reference = re.search(r"steps\.([\w-]+)\.outputs\.tags", tags)
         if reference:
@@ -342,8 +360,8 @@ class WorkflowJobReader:
         for line in re.split(r"[\n,]", self._substitute(tags)):
             name = parse_image_name(line)
             if name:
-                return name
-        return ""
+                return name, parse_image_reference(line.strip()).tag
+        return "", ""
 
     def _add_command_build(self, step: YamlMapping, folder_change: str, command: list[str]) -> None:
         """Add the build of a `docker build` or `docker buildx build`."""
@@ -358,8 +376,9 @@ class WorkflowJobReader:
         context = join_path(folder, build.context) or "."
         dockerfile = join_path(folder, build.files[0]) if build.files else f"{context}/Dockerfile"
         image = parse_image_name(build.tags[0]) if build.tags else ""
+        tag = parse_image_reference(build.tags[0]).tag if build.tags else ""
         settings = build_settings.parse_command_options(build)
-        self._add_build(step, step.where("run"), image, context, dockerfile or "", settings)
+        self._add_build(step, step.where("run"), image, tag, context, dockerfile or "", settings)
 
     def _list_preparations(self, build: YamlMapping) -> list[SourcedValue]:
         """In words, the steps before a build that write files, which the build may read."""
@@ -383,7 +402,14 @@ class WorkflowJobReader:
         return []
 
     def _add_build(
-        self, step: YamlMapping, where: str, image: str, context: str, file: str, settings: BuildSettings
+        self,
+        step: YamlMapping,
+        where: str,
+        image: str,
+        tag: str,
+        context: str,
+        file: str,
+        settings: BuildSettings,
     ) -> None:
         """Add a build whose context and Dockerfile are known and inside of the repository."""
         unnamed_push = build_unnamed_push(image, find_registry_logins(self.steps, self._substitute), where)
@@ -399,6 +425,7 @@ class WorkflowJobReader:
                 self.path,
                 self.job_name,
                 image,
+                tag,
                 folder,
                 dockerfile,
                 settings,
@@ -555,6 +582,7 @@ class WorkflowJobReader:
         deploy.compose_file_groups = _list_compose_file_groups(self._substitute_in_script(scripts))
         for file in (file for group in deploy.compose_file_groups for file in group):
             deploy.compose_files.append(SourcedValue(file, self.where))
+        _set_borrowed_environment_apart(deploy)
         self.workflows.container_options += self._describe_container_options()
         self.workflows.deploys.append(deploy)
 
@@ -644,7 +672,8 @@ class WorkflowJobReader:
             note = f"{self.where} logs in {', '.join(login_options)}: {fields}"
             if login_options and note not in deploy.notes:
                 deploy.notes.append(note)
-            deploy.addresses += _list_plain_addresses(step, self._substitute_in_script(step.get_text("run")))
+            host = self._substitute(step.get_mapping("with").get_text("host"))
+            deploy.addresses += _list_plain_addresses(host, self._substitute_in_script(step.get_text("run")))
             texts = [text for text, _ in collect_strings(step)]
             if uses_command:
                 texts = [*job_env, *texts]
@@ -669,6 +698,28 @@ def _list_compose_file_groups(scripts: str) -> list[tuple[str, ...]]:
     return [tuple(files) for files in groups if files]
 
 
+def _set_borrowed_environment_apart(deploy: DeployJob) -> None:
+    """Name a deploy staging if it deploys staging's Compose file, and only uses the secrets of production on GitHub.
+
+    A job can deploy `compose.staging.yml` with `environment: production`, because both are on one server, whose login
+    this environment has. Its own name then says staging, or nothing. The other way round, staging often has the
+    Compose file of production.
+    """
+    file_kinds = {vocabulary.classify_environment(str(file.value)) for file in deploy.compose_files}
+    own_names = deploy.names[1:]
+    own_kind = vocabulary.classify_environment(" ".join(own_names))
+    uses_production = vocabulary.classify_environment(deploy.name) == vocabulary.PRODUCTION
+    if not uses_production or file_kinds != {vocabulary.STAGING} or own_kind not in ("", vocabulary.STAGING):
+        return
+    files = ", ".join(dict.fromkeys(str(file.value) for file in deploy.compose_files))
+    deploy.notes.append(
+        f"{deploy.where} deploys {files} with the secrets of the environment {deploy.name} on GitHub: "
+        "here it has an environment of its own there"
+    )
+    deploy.name = ""
+    deploy.names = [*own_names, *(str(file.value) for file in deploy.compose_files)]
+
+
 def _list_empty_values(combination: dict[str, Any], matrix: YamlMapping) -> list[str]:
     """The keys of a matrix that are empty in one combination of it: written so, or only those of other entries."""
     if not combination:
@@ -689,9 +740,11 @@ def _wrap_in_subshell(script: str, folder: str, step_count: int) -> list[str]:
     return ["(", *(f"  {line}" for line in lines), ")"]
 
 
-def _list_plain_addresses(step: YamlMapping, script: str) -> list[str]:
-    """The servers that a step reaches, as far as their addresses are no secrets or variables."""
-    host = step.get_mapping("with").get_text("host")
+def _list_plain_addresses(host: str, script: str) -> list[str]:
+    """The servers that a step reaches, as far as their addresses are no secrets or variables.
+
+    `host` is the input of an action that logs in.
+    """
     addresses = _PLAIN_ADDRESS.findall(re.sub(r"-J\s*\S+", "", script))
     return [address for address in (host, *addresses) if re.fullmatch(r"[\w.-]*\.[\w.-]+", address)]
 
@@ -745,6 +798,14 @@ def narrow_trigger(trigger: WorkflowTrigger, condition: str) -> WorkflowTrigger:
     for term in split_conjunction(condition.removeprefix("${{").removesuffix("}}").strip()):
         trigger = _narrow_by_term(trigger, term)
     return trigger
+
+
+def exclude_from_trigger(trigger: WorkflowTrigger, condition: str) -> WorkflowTrigger:
+    """Return the part of a trigger that does not satisfy a condition of the branch or tag."""
+    excluded = narrow_trigger(trigger, condition)
+    branches = [pattern for pattern in trigger.branches if pattern not in excluded.branches]
+    tags = [pattern for pattern in trigger.tags if pattern not in excluded.tags]
+    return replace(trigger, branches=branches, tags=tags)
 
 
 def _narrow_by_term(trigger: WorkflowTrigger, condition: str) -> WorkflowTrigger:

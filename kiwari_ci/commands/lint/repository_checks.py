@@ -4,7 +4,7 @@ import difflib
 import json
 import posixpath
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -293,7 +293,8 @@ def _check_stack_files(lint_context: LintContext) -> Problems:
             if path not in lint_context.checkout.files:
                 loc: YamlPath = ("environments", name, "files", index)
                 message = f"{format_yaml_path(loc)}: there is no {path}"
-                hint = _suggest_path(path, lint_context.checkout.names) or f"git add {path}"
+                hint = _suggest_copy(file, path, lint_context.checkout.names)
+                hint = hint or _suggest_path(path, lint_context.checkout.names) or f"git add {path}"
                 yield report_at_value(lint_context.source, loc, "not-there", message, hint)
 
 
@@ -316,6 +317,14 @@ def _check_mounted_files(lint_context: LintContext) -> Problems:
                 message += "empty folder if the server does not have it either"
                 hint = f"git add {path}; or, if it holds secrets, copy it to the folder of the stack by hand"
                 yield report_at_value(lint_context.source, loc, "not-there", message, hint, severity="advice")
+
+
+def _suggest_copy(file: str, path: str, names: Collection[str]) -> str:
+    """The commands that put a file of the repository's root where the stack has it; empty if the root lacks it."""
+    if file not in names:
+        return ""
+    folder = path.rpartition("/")[0]
+    return f"`files` are in the folder of the stack: mkdir -p {folder} && cp {file} {path} && git add {path}"
 
 
 def _check_unused_dockerfiles(lint_context: LintContext) -> Problems:
