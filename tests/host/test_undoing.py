@@ -605,6 +605,31 @@ def test_a_container_that_somebody_replaces_meanwhile_is_not_what_was_deployed(r
     assert outcome.says(f"web does not run ghcr.io/acme/web@{images['web']} any more")
 
 
+@pytest.mark.parametrize("call", ["update", "stop", "rm"])
+@pytest.mark.parametrize("failures", [1, 2])
+def test_a_docker_command_that_is_killed_during_the_clean_up_is_run_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, call: str, failures: int
+) -> None:
+    """The temporary container would use memory beside the new one until the next deploy."""
+    assert world.deploy({"web": world.image("web", 1)}, 1).code == 0
+    command = getattr(world.machine, f"do_{call}")
+    killed: list[str] = []
+
+    def kill_first_calls(words: list[str]) -> str:
+        is_clean_up = words[-1] == "web-next" and (call != "update" or "no" in words)
+        if is_clean_up and len(killed) < failures:
+            killed.append(words[-1])
+            raise Refused("exit code -9")
+        return str(command(words))
+
+    monkeypatch.setattr(world.machine, f"do_{call}", kill_first_calls)
+    outcome = world.deploy({"web": world.image("web", 2)}, 2)
+
+    assert outcome.code == 0 and len(killed) == failures
+    assert outcome.says("the clean-up failed") is (failures == 2)
+    assert ("web-next" in world.names()) is (failures == 2)
+
+
 def test_a_mistake_in_a_clean_up_does_not_turn_a_deploy_red(
     worker_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3491,9 +3491,22 @@ def remove_what_was_replaced(stack: "Stack", services: List[Service]) -> None:
         for service in services:
             if service.result == "serving":
                 with cleaning_up():
-                    remove_temporary_container(stack, service)
+                    try_twice(remove_temporary_container, stack, service)
                 with cleaning_up():
-                    retire_set_aside_container(stack, service)
+                    try_twice(retire_set_aside_container, stack, service)
+
+
+def try_twice(step: "Callable[[Stack, Service], None]", stack: "Stack", service: Service) -> None:
+    """Run a step of a clean-up again if it fails: a container that is left would use memory.
+
+    The docker command may have been killed, for example because the server had too little memory.
+    """
+    try:
+        step(stack, service)
+    except Cancelled:
+        raise
+    except Exception:
+        step(stack, service)
 
 
 @contextlib.contextmanager
