@@ -77,7 +77,7 @@ def test_a_password_in_a_file_is_not_told() -> None:
 
 def test_an_empty_folder_gets_all_of_it(tmp_path: Path) -> None:
     printed = run_diff(KIWARI, "--against", tmp_path)
-    assert "    api: now built by `.github/workflows/api-ci.yml`" in printed
+    assert "    api: `.github/workflows/api-ci.yml` now builds the image `" in printed
     assert "set these secrets on GitHub with `gh secret set NAME` (runbook, step 5): `VPS_HOST`, " in printed
 
 

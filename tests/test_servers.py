@@ -269,7 +269,7 @@ def test_rollback_goes_from_host_to_host_until_one_fails(vps: Host) -> None:
     [
         (("status", "live"), "no environment live: the spec has staging, production"),
         (("status", "production", "web"), "production has no service or container web: it has api, admin, postgres"),
-        (("status", "production", "--host", "two"), "production is not on a host two: it is on vps"),
+        (("status", "production", "--host", "two"), "nothing of production runs on the host two: use --host vps"),
         (("status", "production", "--ssh", "two=x"), "no host two: the spec has vps"),
         (("rollback", "production", "postgres"), "postgres is not a service: only services can be rolled back"),
         (("rollback", "production", "api", "v1"), "v1 is no digest (sha256: and 64 digits)"),

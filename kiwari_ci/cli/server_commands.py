@@ -367,9 +367,7 @@ def _plan_rotations(
     stack = next(stack for stack in plan.stacks if stack.environment == environment)
     _refuse_secret_elsewhere(plan, environment, stack, name)
     stacks = rotate.list_stacks(plan, environment)
-    if host and host not in [stack_host.name for stack_host, _ in stacks]:
-        names = ", ".join(stack_host.name for stack_host, _ in stacks)
-        raise click.UsageError(f"{environment} is not on a host {escape_control_characters(host)}: it is on {names}")
+    _require_own_host(environment, host, [stack_host.name for stack_host, _ in stacks])
     password = rotate.find_database(plan, environment, name)
     if password:
         ((database_host, database_stack),) = stacks  # a rule: both are on one host
@@ -484,6 +482,14 @@ def _require_environment(plan: "Plan", environment: str) -> None:
         )
 
 
+def _require_own_host(environment: str, host: str | None, own_hosts: list[str]) -> None:
+    """Raise UsageError if `--host` names a host on which nothing of the environment runs."""
+    if host and host not in own_hosts:
+        shown_host = escape_control_characters(host)
+        options = " or ".join(f"--host {name}" for name in own_hosts)
+        raise click.UsageError(f"nothing of {environment} runs on the host {shown_host}: use {options}")
+
+
 def _select_containers(plan: "Plan", environment: str, service: str | None, host: str | None) -> "list[PlannedPlace]":
     """The containers that the arguments name, in the order of the plan; raises UsageError when there are none."""
     from kiwari_ci.commands import operate
@@ -491,9 +497,7 @@ def _select_containers(plan: "Plan", environment: str, service: str | None, host
     _require_environment(plan, environment)
     containers = operate.list_containers(plan, environment)
     hosts = list(dict.fromkeys(container.host.name for container in containers))
-    if host and host not in hosts:
-        shown_host = escape_control_characters(host)
-        raise click.UsageError(f"{environment} is not on a host {shown_host}: it is on {', '.join(hosts)}")
+    _require_own_host(environment, host, hosts)
     if host:
         containers = [container for container in containers if container.host.name == host]
     if service is None:

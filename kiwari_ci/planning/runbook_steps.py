@@ -278,7 +278,8 @@ def _plan_env_files(host: DeployHost, has_takeovers: bool) -> tuple[RunbookComma
     create = format_create_env_files(host.variable, host.folder, host.env_files)
     edit = format_edit_env_files(host.variable, host.folder, host.env_files)
     if not has_takeovers:  # else some values are those of today, and the step says which
-        edit += " # for each change-me and '': openssl rand -hex 32"
+        # No `;`, quote or parenthesis: zsh, as it is set up by default, does not ignore what is typed after `#`.
+        edit += " # fill in each change-me and each empty value. This makes a password: openssl rand -hex 32"
     return RunbookCommand(CREATE_ENV_FILES, create), RunbookCommand(EDIT_ENV_FILES, edit)
 
 

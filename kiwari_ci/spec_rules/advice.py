@@ -146,9 +146,12 @@ def _check_pushed_files(spec: EffectiveSpec) -> Advice:
         if environment.sends_files:
             host = environment.hosts_with("compose")[0]
             key = environment.deploy_settings(host)["key"].name
-            owner = f"whoever has the key `{key}`, or may push what is deployed, owns {host.name}"
+            message = (
+                f"a deploy sends the compose file to {host.name}, so whoever has the key `{key}`, or may push what is "
+                "deployed, is root there"
+            )
             hint = "leave out `sync`: a person copies the files, with the command that a refused deploy prints"
-            yield ("environments", name, "sync"), "pushed-files", f"{owner}: a compose file is sent", hint
+            yield ("environments", name, "sync"), "pushed-files", message, hint
             yield from _check_unsent_mounts(environment)
 
 
@@ -159,7 +162,7 @@ def _check_unsent_mounts(environment: EffectiveEnvironment) -> Advice:
         for index, volume in enumerate(container.options.volumes or ()):
             path, _, mount = volume.removeprefix("./").partition(":")
             if volume.startswith("./") and mount.endswith(":ro") and not _is_covered_path(path, sent_files):
-                message = f"{environment.name} sends its files, and not `{path}`, which {container.name} mounts"
+                message = f"the deploys of {environment.name} do not send `{path}`, which `{container.name}` mounts"
                 loc = (*container.yaml_path("volumes"), index)
                 hint = f"environments.{environment.name}.files: [{path}]; or, if it holds secrets, copy it by hand"
                 yield loc, "unsent-file", message, hint
@@ -324,7 +327,10 @@ def _check_host_mounts(container: EffectiveContainer) -> Advice:
             )
             yield loc, "docker-socket", message, "leave it out, or use a socket proxy that allows only read requests"
         elif host_path.startswith(("/", "~")):
-            message = f"{container.name} has `{host_path}` of the host: whoever breaks into it has it, too"
+            message = (
+                f"{container.name} mounts `{host_path}` of the host: "
+                f"whoever breaks into {container.name} has access to `{host_path}`, too"
+            )
             yield loc, "host-path", message, "a named volume, `data:/data`, or a file beside the compose file, `./FILE`"
 
 

@@ -135,8 +135,12 @@ def _check_cache(source: YamlSource, spec: EffectiveSpec, test_loc: YamlPath, te
         yield from _check_cached_tools(source, loc, test, lock_file, manager)
         other_name = names_by_tool.setdefault(manager.tool, manager.name)
         if other_name != manager.name:
-            message = f"{format_yaml_path(loc)}: {manager.tool} caches for one package manager, here for {other_name}"
-            yield report_at_value(source, loc, "cache", message, "two tests below `tests`, or leave out one of them")
+            message = (
+                f"{format_yaml_path(loc)}: this lock file is of {manager.name}, and an earlier one in the list is of "
+                f"{other_name}; `{manager.tool}` can cache for only one of them"
+            )
+            hint = "make two tests below `tests`, or leave out one of the two lock files"
+            yield report_at_value(source, loc, "cache", message, hint)
 
 
 def _check_cached_tools(

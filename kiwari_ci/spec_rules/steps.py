@@ -41,7 +41,8 @@ def check_step_pins(source: YamlSource, spec: EffectiveSpec, pinned_actions: Col
         if step.uses and step.uses not in pinned_actions:
             loc: YamlPath = (*step_loc, "uses")
             message = f"{format_yaml_path(loc)}: no commit of {step.uses} is in pins/action.yml beside this spec"
-            hint = f"below `runs:` and `steps:` there: - uses: {step.uses}@<40 hex digits> # v1.2.3"
+            line = f"- uses: {step.uses}@<40 hex digits> # v1.2.3"
+            hint = f"below `runs:` and `steps:` in pins/action.yml, add the line `{line}`"
             yield report_at_value(source, loc, "step-pin", message, hint)
 
 

@@ -317,7 +317,7 @@ def test_an_older_commit_where_the_newer_one_does_not_answer(world: World, diges
     outcome = world.deploy({"web": digests["c"]}, 1)
 
     assert outcome.code == 1
-    assert outcome.says("commit number 1 is older than number 2")
+    assert outcome.says("commit number 1 is older than commit number 2, which was deployed last to")
 
 
 def test_files_of_an_older_commit_are_not_installed(world: World, digests: dict[str, str]) -> None:

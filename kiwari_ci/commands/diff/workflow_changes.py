@@ -52,7 +52,7 @@ def _compare_builds(
         image = as_inline_code(parse_image_repository(effect.what))
         path = _format_workflow_path(workflow)
         if new_roles:
-            yield PipelineChange(service, f"now built by {path}: {image}", False, effect.where, (("", service),))
+            yield PipelineChange(service, f"{path} now builds the image {image}", False, effect.where, (("", service),))
         else:
             message = f"no longer built: {image}; it was by {path}"
             yield PipelineChange(service, message, True, effect.where, ((service, ""),))

@@ -1924,9 +1924,9 @@ def mark_if_superseded(stack: "Stack", service: Service, sequence: int) -> None:
         # The newer commit fails, but only a person may decide that an older one replaces it.
         raise Failed(
             NOT_SERVING,
-            f"commit number {sequence} is older than number {newest.sequence}, which is recorded"
-            f" for {service.name} and does not answer. Deploy the newest commit again, or go back:"
-            f" {rollback_command(stack, service)}",
+            f"commit number {sequence} is older than commit number {newest.sequence}, which was"
+            f" deployed last to {service.name} and does not serve now. Deploy the newest commit"
+            f" again, or go back: {rollback_command(stack, service)}",
         )
     progress(
         f"{service.name}: commit number {newest.sequence} serves, which is newer than {sequence}"

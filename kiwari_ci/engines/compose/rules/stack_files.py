@@ -50,7 +50,7 @@ def _check_rendering_environments(source: YamlSource, spec: EffectiveSpec) -> Pr
     for name, environment in spec.environments.items():
         has_env = any(container.options.env for container in environment.containers.values())
         if environment.renders_env_files and not has_env:
-            message = f"environments.{name}.env_from: nothing there has `env`"
+            message = f"environments.{name}.env_from: no service or accessory of this environment has `env`"
             yield report_at_key(source, ("environments", name, "env_from"), "unused", message, "leave it out")
 
 

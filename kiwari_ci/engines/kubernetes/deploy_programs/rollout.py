@@ -981,10 +981,9 @@ def newer_commit_fails(stack: "Stack", service: Service, newest: Record) -> str:
     Only a person may decide that an older one replaces it.
     """
     return (
-        f"commit number {service.sequence} is older than number {newest.sequence}, which is"
-        f" recorded for {service.name} and does not answer. Deploy the newest commit again, or"
-        " go back:"
-        f" {rollback_command(stack, service)}"
+        f"commit number {service.sequence} is older than commit number {newest.sequence}, which was"
+        f" deployed last to {service.name} and does not serve now. Deploy the newest commit"
+        f" again, or go back: {rollback_command(stack, service)}"
     )
 
 
