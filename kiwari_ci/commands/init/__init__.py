@@ -106,7 +106,7 @@ def _add_not_replaced_comments(result: InitResult) -> InitResult:
     if not notes:
         return result
     text = result.text if result.seen else f"{result.text}\n{SEEN_TITLE}"
-    text += "".join(f"# - {draft_text.to_single_line(note)}\n" for note in notes)
+    text += "".join(map(draft_text.format_comment_item, notes))
     return replace(result, text=text)
 
 
@@ -137,15 +137,17 @@ def format_init_result(result: InitResult, folder: Path) -> str:
     if result.decisions:
         lines.append("decide:")
         for number, (line, question) in enumerate(result.decisions, 1):
-            lines.append(f"  {number}. {result.path}:{line}: {draft_text.to_single_line(question)}")
+            lines += draft_text.indent_further_lines(f"  {number}. ", f"{result.path}:{line}: {question}")
     for title, notes in (("look at:", result.troubles), ("seen, and not in this spec:", result.seen)):
         if notes:
             lines.append(title)
-            lines += [f"  {draft_text.to_single_line(note)}" for note in notes]
+            for note in notes:
+                lines += draft_text.indent_further_lines("  ", note)
     if result.new or result.services:
         if result.workflows:
             lines.append("workflows of today:")
-            lines += [f"  {draft_text.to_single_line(line)}" for line in _describe_workflows(result.workflows)]
+            for description in _describe_workflows(result.workflows):
+                lines += draft_text.indent_further_lines("  ", description)
         lines.append("next:")
         lines += [f"  {command}" for command in _list_next_commands(result, folder)]
     return "\n".join(lines)
@@ -204,7 +206,7 @@ def _draft_new_spec(facts: RepositoryFindings, left_out: list[str], file_counts:
         if notes or dropped:
             text += f"\n{SEEN_TITLE}"
         for note in [*notes, *dropped]:
-            text += f"# - {draft_text.to_single_line(note)}\n"
+            text += draft_text.format_comment_item(note)
         return text
 
     text, dropped = draft_text.drop_until_valid(draft.table, path, render_spec)

@@ -171,7 +171,7 @@ def _add_env_source(
     others = [key for key, value in values_by_key.items() if isinstance(value, dict) and "secret" in value]
     others = [key for key in others if key not in written]
     if others or environment.whole_env_files or environment.unread_env_lines:
-        not_written = f", but not {', '.join(others[:3])}" if others else ""
+        not_written = f", but not {', '.join(others)}" if others else ""
         question = (
             f"today a deploy writes into the env files ({places[0]}){not_written}: keep them on the host, or write "
             "`env_from: github` when GitHub has all secrets"
