@@ -27,10 +27,17 @@ COVERED_COMPOSE_KEYS = {  # keys of a service that the spec says, or that the ge
     "platform", "stdin_open", "tty",
 }  # fmt: skip
 _SECRET_WORDS = re.compile(  # words, and options of clients that take a password
-    r"pass|secret|token|(?<!all)key|bearer|authorization|(mysql|maria)\w{0,20}\b.{0,200}\s-p[^\s-]|redis-cli\b.{0,200}\s-a\s"
-    r"|alias set\b",
+    r"pass|secret|token|(?<!all)key(?!space)|bearer|authorization|(mysql|maria)\w{0,20}\b.{0,200}\s-p[^\s-]"
+    r"|redis-cli\b.{0,200}\s-a\s|alias set\b",
     re.IGNORECASE,
 )
+_VARIABLE = r"[\"']?\$\$?\{?\w+\}?[\"']?"
+_SECRET_OF_VARIABLE = re.compile(  # options, keys, headers and logins whose whole value is a variable
+    r"[\w.-]{0,60}(?:pass|secret|token|key|auth)[\w.-]{0,60}[\"']?[\s=:]{1,3}(?:(?:bearer|basic|token)\s)?" + _VARIABLE
+    + r"(?![\w./:@-])|\s-[ap]\s?" + _VARIABLE + r"(?![\w./:@-])|://[\w.-]{0,60}:" + _VARIABLE + "@",
+    re.IGNORECASE,
+)
+_PASSWORD_PLUGIN = re.compile(r"\b(?:mysql_native|caching_sha2|sha256)_password\b")  # of MySQL: no password
 _DEPENDS_ON_CONDITIONS = {  # Compose's words, and the spec's
     "service_started": "started",
     "service_healthy": "healthy",
@@ -655,7 +662,8 @@ def _parse_router_rule(container: DetectedContainer, written: str, rule: str, pl
 
 def may_contain_secret(text: str) -> bool:
     """Whether a text could have a secret in it, beside the variables that it names."""
-    plain = re.sub(r"\$\$?\{?\w+\}?", "", text)
+    without_names = _PASSWORD_PLUGIN.sub("", _SECRET_OF_VARIABLE.sub(" ", text))
+    plain = re.sub(r"\$\$?\{?\w+\}?", "", without_names)
     return _SECRET_WORDS.search(plain) is not None or vocabulary.may_be_secret(plain)
 
 

@@ -115,28 +115,53 @@ def _add_container_options(
     """Add how the service runs, by the container that production has."""
     one_shot = _find_one_shot_processes(service)
     for _, container in service.other_containers:
-        command = container_entry.parse_command(container) if container.name in one_shot else []
-        if command:
-            table.put("migrate", command, container.where)
-        elif container.name in one_shot:
-            draft.leave(f"{container.name} ({container.where})", ["it ends: `migrate` of the service runs its command"])
+        if container.name in one_shot:
+            _add_migration(draft, table, container)
     for number, (compose_file, container) in enumerate(service.containers):
         if compose_file.kind == vocabulary.DEVELOPMENT:
             continue
         names = map_container_names(facts) | {service.name: ""}
-        options, unsupported = container_entry.build_service_options(container, names, facts.shared_network)
+        options = container_entry.build_service_options(container, names, facts.shared_network)
+        unsupported = options.unsupported
         is_published = proxy_choice.choose_proxy_kind(facts) == "none"
-        left_ports = container_entry.add_published_ports(container, options, is_published)
+        left_ports = container_entry.add_published_ports(container, options.table, is_published)
         if left_ports:
             unsupported.append(f"ports {', '.join(left_ports)}")
         if number == 0:
-            table.update(_simplify_depends_on(draft, facts, service.name, options))
+            _add_options(draft, facts, ("services", service.name), table, options)
             container_entry.add_volume_decision(draft, facts, ("services", service.name), container)
         is_rendered = any(environment.rendered_env for environment in facts.environments)
         for env_file in [] if is_rendered else find_unlisted_env_files(facts.repository, service, container):
             unsupported.append(f"env_file {env_file}, of whose keys there is no example")
         draft.leave(f"{service.name} ({container.where})", unsupported)
     draft.seen += [f"{service.name}: {note}" for note in service.unsupported]
+
+
+def _add_options(
+    draft: SpecDraft,
+    facts: RepositoryFindings,
+    path: YamlPath,
+    table: CommentedMapping,
+    options: container_entry.ConvertedOptions,
+) -> None:
+    """Add the options of a container to the entry of a service, and ask what a person must know of them."""
+    container_entry.add_shell_variables(table, options)
+    table.above += options.table.above
+    table.update(_simplify_depends_on(draft, facts, str(path[1]), options.table))
+    container_entry.ask_about_options(draft, path, table, options)
+
+
+def _add_migration(draft: SpecDraft, table: CommentedMapping, container: DetectedContainer) -> None:
+    """Add the command of a container that ends, which a deploy runs before it replaces a container."""
+    options = container_entry.build_service_options(container, {}, "")
+    command = options.table.get("command")
+    if command and "entrypoint" not in options.table:
+        table["migrate"] = command
+        container_entry.add_shell_variables(table, options)
+        if "command" in options.questions:
+            draft.decide(("services", container.name, "migrate"), options.questions["command"])
+    else:
+        draft.leave(f"{container.name} ({container.where})", ["it ends: `migrate` of the service runs its command"])
 
 
 def _find_one_shot_processes(service: DetectedService) -> set[str]:
@@ -218,10 +243,9 @@ def build_process_entries(
             continue
         table = entries[name] = CommentedMapping()
         table.put("image_of", service.name, container.where)
-        options, unsupported = container_entry.build_service_options(
-            container, map_container_names(facts), facts.shared_network
-        )
-        left_ports = container_entry.add_published_ports(container, options, is_kept=False)
+        options = container_entry.build_service_options(container, map_container_names(facts), facts.shared_network)
+        unsupported = options.unsupported
+        left_ports = container_entry.add_published_ports(container, options.table, is_kept=False)
         if left_ports:
             unsupported.append(f"ports {', '.join(left_ports)}")
         process = replace(service, name=name, containers=[(compose_file, container)])
@@ -229,7 +253,7 @@ def build_process_entries(
             _add_own_variables(draft, facts, table, process)
         else:
             _add_env_variables(draft, facts, table, process)
-        table.update(_simplify_depends_on(draft, facts, name, options))
+        _add_options(draft, facts, ("services", name), table, options)
         draft.leave(f"{name} ({container.where})", unsupported)
     return entries
 
@@ -708,9 +732,9 @@ def _build_options_of_environment(
     facts: RepositoryFindings, service: DetectedService, container: DetectedContainer
 ) -> CommentedMapping:
     names = map_container_names(facts) | {service.name: ""}
-    options, _ = container_entry.build_service_options(container, names, facts.shared_network)
-    options.pop("depends_on", None)  # it is about the containers of one file
-    return options
+    options = container_entry.build_service_options(container, names, facts.shared_network)
+    options.table.pop("depends_on", None)  # it is about the containers of one file
+    return options.table
 
 
 def _get_value(table: CommentedMapping, key: str) -> Any:

@@ -434,10 +434,10 @@ def _add_accessories(draft: SpecDraft, facts: RepositoryFindings) -> None:
     one_shot = find_one_shot_services(facts.containers)
     for name, container in facts.accessories.items():
         runs_once = container.name in one_shot
-        table[name], unsupported = container_entry.build_accessory_entry(
-            container, accessory_names, facts.shared_network, runs_once
-        )
-        draft.leave(f"{name} ({container.where})", unsupported)
+        options = container_entry.build_accessory_entry(container, accessory_names, facts.shared_network, runs_once)
+        table[name] = options.table
+        draft.leave(f"{name} ({container.where})", options.unsupported)
+        container_entry.ask_about_options(draft, ("accessories", name), options.table, options)
         if has_variable_version(container.image):
             question = f"the version of {container.image}: no default and no env example has it"
             draft.decide(("accessories", name, "image"), question)
