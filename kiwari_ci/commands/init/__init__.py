@@ -48,7 +48,7 @@ def build_init_result(folder: Path, slug: str | None = None) -> InitResult:
         slug_of_spec = generator.load_spec(repository.root / existing_specs[0]).spec.project.repository
         identity = _detect_slug_and_branch(folder, repository, slug_of_spec)
     workflows = read_workflows(repository)
-    repository.written_variables = list_written_variables(workflows)
+    repository.written_variables = list_written_variables(repository, workflows)
     compose_files = read_compose_files(repository, list_deployed_development_names(workflows))
     put_deployed_files_first(compose_files, workflows)
     unused_files = leave_out_base_files(compose_files, workflows.join_texts(), list_deployed_kinds(workflows))

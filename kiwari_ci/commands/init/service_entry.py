@@ -673,12 +673,10 @@ def _reaches_service(
     Compose gives the service a file of that name, or fills in from `.env` what the service names, or nothing shows who
     reads the file.
     """
+    is_read = facts.env_file_readers.is_read_by(service, variable)
     if not service.containers:
-        return known is not None or len(facts.services) == 1
-    env_files = [str(file.value) for _, container in service.containers for file in container.env_files]
-    if variable.file in {path.rpartition("/")[2] for path in env_files}:
-        return True
-    return variable.file == ".env" and known is not None
+        return is_read and (known is not None or len(facts.services) == 1)
+    return is_read or (facts.env_file_readers.is_file_of_stack(service, variable) and known is not None)
 
 
 def _leave_unused_examples(draft: SpecDraft, facts: RepositoryFindings, service: DetectedService) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from kiwari_ci import schema
 from kiwari_ci.commands.init import container_entry, proxy_choice, service_entry
 from kiwari_ci.commands.init.compose_files import (
+    DetectedContainer,
     choose_router_options,
     detect_proxy,
     find_one_shot_services,
@@ -25,9 +26,11 @@ from kiwari_ci.commands.init.takeover_entry import (
     find_project,
     list_container_names,
 )
+from kiwari_ci.commands.init.written_env_files import STACK_ENV_FILE
 from kiwari_ci.proxies.all_proxies import find_proxy
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.image_reference import parse_image_reference
+from kiwari_ci.readers.repository import get_parent_folder, join_path
 from kiwari_ci.readers.vocabulary import SourcedValue
 from kiwari_ci.readers.yaml_document import collect_strings
 from kiwari_ci.schema.text_formats import (
@@ -141,7 +144,7 @@ def _note_rendered_env(draft: SpecDraft, facts: RepositoryFindings) -> None:
             )
         for line in environment.unread_env_lines:
             draft.seen.append(
-                f"{line.where}: writes into {line.file} what init cannot read: write its keys under `env`"
+                f"{line.where}: writes into {line.path} what init cannot read: write its keys under `env`"
             )
         for variable in environment.rendered_env:
             if variable.key not in service_keys and not _names_image(facts, variable.key):
@@ -634,13 +637,19 @@ def _find_shared_env_file(facts: RepositoryFindings, environment: DetectedEnviro
     for service in facts.services:
         for compose_file, container in service.containers:
             if compose_file.kind == environment.kind:
-                files_of_services.append(
-                    [file for file in container.env_files if str(file.value).rpartition("/")[2] == ".env"]
-                )
+                files_of_services.append(_list_stack_env_files(container, environment))
     if not files_of_services or len(files_of_services) != len(facts.services) or not all(files_of_services):
         return ""
     paths = {str(file.value) for files in files_of_services for file in files}
     return files_of_services[0][0].where if len(paths) == 1 else ""
+
+
+def _list_stack_env_files(container: DetectedContainer, environment: DetectedEnvironment) -> list[SourcedValue]:
+    """The env files of a container that are `.env` beside its Compose file, by a path in the repository or the host."""
+    folders = {get_parent_folder(container.file)}
+    folders |= {str(folder.value).lstrip("/") for folder in environment.folders}
+    paths = {join_path(folder, STACK_ENV_FILE) for folder in folders}
+    return [file for file in container.env_files if file.value in paths]
 
 
 def _add_container_names(

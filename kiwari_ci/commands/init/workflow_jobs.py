@@ -587,13 +587,15 @@ class WorkflowJobReader:
         outer_env = {name: format_scalar(value) for name, value in self.document.get_mapping("env").items()}
         outer_env |= {name: format_scalar(value) for name, value in self.job.get_mapping("env").items()}
         for step in self.steps:
+            folder = self._get_folder(step)
             for written in read_rendered_env(step, outer_env):
                 if isinstance(written, WholeEnvFile):
-                    deploy.whole_env_files.append(written)
+                    deploy.whole_env_files.append(replace(written, folder=folder))
                 elif isinstance(written, UnreadEnvLine):
-                    deploy.unread_env_lines.append(written)
-                else:
-                    deploy.rendered_env.append(replace(written, text=self._substitute_known(written.text)))
+                    deploy.unread_env_lines.append(replace(written, folder=folder))
+                elif isinstance(written, RenderedVariable):
+                    text = self._substitute_known(written.text)
+                    deploy.rendered_env.append(replace(written, folder=folder, text=text))
 
     def _only_copies_files(self, scripts: str) -> bool:
         """Whether the job copies files to a server, and no command of it starts anything there."""

@@ -254,7 +254,7 @@ def _decide_job(
         if deploy.is_other_server:
             outcome.not_replaced.append("the deploy of a second server")
         outcome.not_replaced += [
-            f"what writes into {line.file}, which init cannot read ({line.where})" for line in deploy.unread_env_lines
+            f"what writes into {line.path}, which init cannot read ({line.where})" for line in deploy.unread_env_lines
         ]
     test_steps = {place for steps in tests for place in steps.steps}
     titles = {step.where: step.title for step in job.steps}
