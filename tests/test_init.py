@@ -1050,14 +1050,6 @@ def test_what_tests_need_is_kept_or_told(tmp_path: Path) -> None:
     assert removable == []
 
 
-def test_a_file_that_is_written_before_the_build_is_told(tmp_path: Path) -> None:
-    write = "    - run: echo '${{ vars.ENV_FILE }}' > web/.env\n"
-    job = BUILD_JOB.replace("    steps:\n", f"    steps:\n{write}")
-    jobs, removable = describe_workflows(tmp_path, {"ci.yml": f"on: push\njobs:\n{job}"})
-    assert "`echo '${{ vars.ENV_FILE }}' > web/.env` before the build (.github/workflows/ci.yml:6)" in jobs["build"]
-    assert removable == []
-
-
 def test_a_job_that_the_build_waits_for_gates_nothing_when_it_is_only_kept(tmp_path: Path) -> None:
     lint = "  lint:\n    runs-on: ubuntu-latest\n    steps: [{run: make lint}]\n"
     build = BUILD_JOB.replace("  build:\n", "  build:\n    needs: lint\n")

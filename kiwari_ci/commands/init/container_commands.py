@@ -6,7 +6,7 @@ a placeholder takes its place, with which no container starts.
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from kiwari_ci.commands.init.compose_files import DetectedContainer, may_contain
 from kiwari_ci.commands.init.draft_text import Comment, LineToUncomment, render_flow_style
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.image_reference import parse_image_reference
+from kiwari_ci.readers.shell import find_open_quote
 from kiwari_ci.readers.vocabulary import UnknownVariable
 from kiwari_ci.readers.yaml_document import YamlSequence, format_scalar
 from kiwari_ci.schema.text_formats import EnvFileKey, TextLine
@@ -317,7 +318,7 @@ def _write_script(word: Word) -> str:
     for part, next_part in zip(word, [*word[1:], ""], strict=True):
         if isinstance(part, str):
             script += part
-            quote = _find_open_quote(part, quote)
+            quote = find_open_quote(part, quote)
             continue
         reference = _write_reference(part, next_part)
         if quote == "'":
@@ -327,26 +328,6 @@ def _write_script(word: Word) -> str:
         else:
             script += reference
     return script
-
-
-def _find_open_quote(text: str, quote: str) -> str:
-    """The quote that is open at the end of a part of a script, when `quote` was open before it; empty for none."""
-    for character in _iter_unescaped(text):
-        if character == quote:
-            quote = ""
-        elif not quote and character in "'\"":
-            quote = character
-    return quote
-
-
-def _iter_unescaped(text: str) -> Iterator[str]:
-    """The characters of a script without those behind a backslash."""
-    characters = iter(text)
-    for character in characters:
-        if character == "\\":
-            next(characters, None)
-        else:
-            yield character
 
 
 def _double_dollar_signs(text: str) -> str:

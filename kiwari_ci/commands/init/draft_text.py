@@ -142,10 +142,21 @@ def _render_entry(key: str, entry: CommentedValue | CommentedMapping, indent: in
             return [f"{head} {{}}{note}"]
         return [f"{head}{note}", render_mapping(entry, indent + 1)]
     value = entry.value
+    if isinstance(value, list) and any(isinstance(item, CommentedMapping) for item in value):
+        return [f"{head}{note}", *_render_items(value, indent + 1)]
     if isinstance(value, list) and len(render_flow_style(value)) > MAX_FLOW_WIDTH:
         return [f"{head}{note}", *(f"{spaces}  - {render_flow_style(item)}" for item in value)]
     first_line, *other_lines = _render_value(value, 2 * indent + 2).split("\n")
     return [f"{head} {first_line}{note}", *other_lines]
+
+
+def _render_items(items: list[CommentedMapping], indent: int) -> list[str]:
+    """The lines of mappings that are the items of a list."""
+    lines: list[str] = []
+    for item in items:
+        first_line, *other_lines = render_mapping(item, indent + 1).split("\n")
+        lines += [f"{'  ' * indent}- {first_line.strip()}", *other_lines]
+    return lines
 
 
 def render_flow_style(value: Any) -> str:

@@ -68,6 +68,7 @@ def build_service_entry(
     _add_build_settings(table, service)
     _ask_about_base_images(draft, path, service)
     _add_test_entry(draft, facts, path, table, service)
+    _add_preparations(draft, path, table, service)
     if not service.is_worker and not service.is_base:
         _add_port(draft, path, table, service)
         _add_health(draft, facts, path, table, service)
@@ -354,13 +355,18 @@ def _find_start_period(service: DetectedService, health: SourcedValue) -> tuple[
 def _add_path_filters(draft: SpecDraft, path: YamlPath, table: CommentedMapping, service: DetectedService) -> None:
     """Add the paths whose changes build the service; ask when every change does."""
     dockerfile = service.image.dockerfile
-    patterns = [source for source in service.image.sources if _IS_PATH_PATTERN(source.value)]
+    patterns = _list_path_patterns(service)
     if not patterns:
         patterns = [SourcedValue("**", dockerfile, guess=True)]
     first = patterns[0]
     question = ""
     note = _format_sources([pattern.where for pattern in patterns])
-    if first.value == "**" and first.guess:
+    if first.value == "**" and first in _list_preparation_folders(service):
+        question = (
+            f"every change builds {service.name}: a step before the build ({first.where}) may read any file; name its "
+            "folders where you can"
+        )
+    elif first.value == "**" and first.guess:
         note = f"could not tell what {dockerfile} copies"
         question = f"every change builds {service.name}: {note}; name its folders where you can"
     elif first.value == "**":
@@ -368,6 +374,27 @@ def _add_path_filters(draft: SpecDraft, path: YamlPath, table: CommentedMapping,
     table.put("paths", [pattern.value for pattern in patterns], note)
     if question:
         draft.decide((*path, "paths"), question)
+
+
+def _list_path_patterns(service: DetectedService) -> list[SourcedValue]:
+    """The files that the Dockerfile copies, and the folders in which steps before the build make some of them."""
+    patterns = [source for source in service.image.sources if _IS_PATH_PATTERN(source.value)]
+    known = {pattern.value for pattern in patterns}
+    if "**" in known:
+        return patterns
+    folders = [folder for folder in _list_preparation_folders(service) if folder.value not in known]
+    everything = [folder for folder in folders if folder.value == "**"]
+    return everything[:1] or [*patterns, *folders]
+
+
+def _list_preparation_folders(service: DetectedService) -> list[SourcedValue]:
+    """The folders whose files the steps before the build may read."""
+    folders: dict[str, SourcedValue] = {}
+    for preparation in service.preparations:
+        if preparation.produces and not preparation.obstacle:
+            pattern = "**" if preparation.folder == "." else f"{preparation.folder}/**"
+            folders.setdefault(pattern, SourcedValue(pattern, preparation.where))
+    return list(folders.values())
 
 
 def _add_build_settings(table: CommentedMapping, service: DetectedService) -> None:
@@ -436,6 +463,29 @@ def _add_test_entry(
     if folder != "." and _IS_FOLDER(folder):
         entry.put("working_directory", folder)
     entry.put("run", script, where if test else "")
+
+
+def _add_preparations(
+    draft: SpecDraft, path: YamlPath, table: CommentedMapping, service: DetectedService
+) -> None:
+    """Add the steps of today before the build; ask about those that no step of the spec can be."""
+    entries = []
+    left = []
+    for preparation in service.preparations:
+        if preparation.obstacle:
+            left.append(f"{preparation.text} ({preparation.where}), because {preparation.obstacle}")
+            continue
+        left += [f"{part} ({preparation.where})" for part in preparation.lost]
+        entry = CommentedMapping()
+        for key, value in preparation.fields.items():
+            entry.put(key, value, preparation.where if key == "name" else "")
+        entries.append(entry)
+    if entries:
+        steps = table["steps"] = CommentedMapping()
+        steps.put("before_build", entries)
+    if left:
+        question = f"before the build of {service.name} today, and not in `steps.before_build`: {'; '.join(left)}"
+        draft.decide((*path, "steps") if entries else path, question)
 
 
 def _get_workflow_name(test: TestSteps | None) -> str:

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from kiwari_ci.commands.init.build_preparations import BuildPreparation
 from kiwari_ci.commands.init.build_settings import BuildSettings
 from kiwari_ci.commands.init.callable_workflows import Callability, classify_callability
 from kiwari_ci.commands.init.compose_files import DetectedComposeFile, DetectedContainer, find_one_shot_services
@@ -58,6 +59,7 @@ class DetectedService:
         default_factory=list
     )  # of its image, beside the one that serves
     settings: SourcedValue = field(default_factory=lambda: SourcedValue(BuildSettings(), ""))  # of its build
+    preparations: list[BuildPreparation] = field(default_factory=list)  # steps of today before the build
     is_worker: bool = False  # it listens on no port
     speaks_fastcgi: bool = False  # a web server in another container asks it
     base_contexts: dict[str, str] = field(default_factory=dict)  # by the build argument that takes its place
@@ -281,6 +283,7 @@ def _add_build_settings(
     steps = sorted(steps, key=lambda step: not _matches_service_name(step.image, service.name))
     if steps and _matches_service_name(steps[0].image, service.name):
         service.reference = SourcedValue(steps[0].image, steps[0].where)
+    service.preparations = steps[0].preparations if steps else []
     settings = [SourcedValue(step.settings, step.where) for step in steps]
     for compose_file, container in building:
         if compose_file.kind != vocabulary.DEVELOPMENT:
@@ -342,9 +345,11 @@ def _build_part(
     """A service of a Dockerfile that another service is built from, too."""
     settings = SourcedValue(container.settings, container.where)
     reference = None
+    preparations: list[BuildPreparation] = []
     for step in steps:
         if _matches_service_name(step.image, name):
             settings = SourcedValue(step.settings, step.where)
+            preparations = step.preparations
             reference = SourcedValue(step.image, step.where)
             break
     return DetectedService(
@@ -355,6 +360,7 @@ def _build_part(
         reference,
         unsupported=[f"{note} ({settings.where})" for note in settings.value.unsupported],
         settings=settings,
+        preparations=preparations,
         is_part=True,
     )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kiwari_ci.commands.init import build_settings
+from kiwari_ci.commands.init.build_preparations import BuildPreparation, PreparationReader, only_sets_outputs
 from kiwari_ci.commands.init.build_settings import BuildSettings
 from kiwari_ci.commands.init.docker_commands import (
     TEST_COMMAND,
@@ -46,9 +47,6 @@ _TOOL_INSTALL_COMMANDS = {  # what an action puts there, and a command that does
     "pnpm/action-setup": "corepack enable", "astral-sh/setup-uv": "pip install uv",
     "snok/install-poetry": "pip install poetry", "oven-sh/setup-bun": "npm install --global bun",
 }  # fmt: skip
-_WRITES_FILE = re.compile(
-    r"(?<![0-9&])>>?\s*(?![&>]|/dev/|[\"']?\$\{?GITHUB_)[\"'\w./$~]|(?:^|[\s;&|])(?:cp|mv|ln|tee|sed\s+-i\S*|unzip|tar\s+-?x\S*)\s"
-)
 _IMAGE_COMMAND = re.compile(r"\bdocker (?:login|build|buildx|push|tag|pull|image)\b")
 _SETTING_ROLE_PATTERNS = {
     "address": re.compile(r"(^|_)(HOST|HOSTNAME|IP|ADDRESS|SERVER)$"),
@@ -112,7 +110,7 @@ class BuildStep:
     context: str
     dockerfile: str
     settings: BuildSettings
-    preparations: list[SourcedValue] = field(default_factory=list)  # steps before it that write files, in words
+    preparations: list[BuildPreparation] = field(default_factory=list)  # steps before it
 
 
 @dataclass
@@ -216,7 +214,6 @@ class WorkflowJobReader:
         self.where = start.where or jobs.where(job_name)
         self.steps: list[YamlMapping] = []
         self.step_places: dict[int, str] = {}
-        self.preparations: dict[int, list[SourcedValue]] = {}  # by step, what it writes before a build
         for step, place in self.job.list_items("steps"):
             if isinstance(step, YamlMapping):
                 self.steps.append(step)
@@ -355,26 +352,13 @@ class WorkflowJobReader:
         settings = build_settings.parse_command_options(build)
         self._add_build(step, step.where("run"), image, context, dockerfile or "", settings)
 
-    def _list_preparations(self, build: YamlMapping) -> list[SourcedValue]:
-        """In words, the steps before a build that write files, which the build may read."""
-        preparations: list[SourcedValue] = []
-        for step in self.steps:
-            if step is build:
-                break
-            if id(step) not in self.preparations:
-                self.preparations[id(step)] = self._describe_preparation(step)
-            preparations += self.preparations[id(step)]
-        return preparations
-
-    def _describe_preparation(self, step: YamlMapping) -> list[SourcedValue]:
-        """In words, the first file that a step writes; no item if it writes none."""
-        place = self.step_places[id(step)]
-        if get_action_name(step.get_text("uses")) == "actions/download-artifact":
-            return [SourcedValue("an artifact before the build", place)]
-        for line in step.get_text("run").split("\n"):
-            if _WRITES_FILE.search(line) and not TEST_COMMAND.search(line):
-                return [SourcedValue(f"{as_inline_code(line.strip())} before the build", place)]
-        return []
+    def _list_preparations(self, build: YamlMapping) -> list[BuildPreparation]:
+        """The steps before a build that the build may need."""
+        outer_env: dict[str, str] = {}
+        for mapping in (self.document, self.job):
+            outer_env |= {key: value for key, value, _ in mapping.iter_pairs("env")}
+        reader = PreparationReader(outer_env, self._substitute_known, self._get_folder)
+        return reader.list_preparations(((step, self.step_places[id(step)]) for step in self.steps), build)
 
     def _add_build(
         self, step: YamlMapping, where: str, image: str, context: str, file: str, settings: BuildSettings
@@ -466,7 +450,8 @@ class WorkflowJobReader:
             place = self.step_places[id(step)]
             script = step.get_text("run").strip()
             action = get_action_name(step.get_text("uses"))
-            if script and id(step) not in needed_ids and not _IMAGE_COMMAND.search(script):
+            is_of_build = _IMAGE_COMMAND.search(script) is not None or only_sets_outputs(script.split("\n"))
+            if script and id(step) not in needed_ids and not is_of_build:
                 lost.append(SourcedValue(as_inline_code(script.split("\n")[0]), place))
             elif action == "actions/download-artifact":
                 name = step.get_mapping("with").get_text("name") or "of another job"

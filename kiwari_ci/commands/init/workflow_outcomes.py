@@ -152,6 +152,17 @@ class _SpecCoverage:
             if spec.image(name).dockerfile_path == build.dockerfile
         ]
 
+    def list_steps_before(self, build: BuildStep) -> set[str | None]:
+        """The commands and actions that run before the image of a Dockerfile is built."""
+        steps = [
+            step
+            for spec in self.specs
+            for name in spec.built_services
+            if spec.image(name).dockerfile_path == build.dockerfile
+            for step in spec.services[name].steps.before_build
+        ]
+        return {step.run for step in steps} | {step.uses for step in steps}
+
     def find_tests(self, steps: TestSteps) -> list[str]:
         """The services that have the tests of a job."""
         places = []
@@ -240,8 +251,12 @@ def _decide_job(
     for build in builds:
         reason = f"the build of {build.dockerfile}, of which no service is made"
         _record(outcome, coverage.find_builds(build), reason)
+        kept_steps = coverage.list_steps_before(build)
         outcome.not_replaced += [
-            f"{step.value} ({step.where}), which `steps.before_build` can do" for step in build.preparations
+            f"{step.text} before the build ({step.where})"
+            + (f", because {step.obstacle}" if step.obstacle else ", which `steps.before_build` can do")
+            for step in build.preparations
+            if step.obstacle or step.fields.get("run", step.fields.get("uses")) not in kept_steps
         ]
     for steps in tests:
         places = coverage.find_tests(steps)
