@@ -50,7 +50,7 @@ def build_init_result(folder: Path, slug: str | None = None) -> InitResult:
     workflows = read_workflows(repository)
     repository.written_variables = list_written_variables(repository, workflows)
     compose_files = read_compose_files(repository, list_deployed_development_names(workflows))
-    put_deployed_files_first(compose_files, workflows)
+    put_deployed_files_first(repository, compose_files, workflows)
     unused_files = leave_out_base_files(compose_files, workflows.join_texts(), list_deployed_kinds(workflows))
     images = detect_images(repository, compose_files, workflows, has_spec=bool(existing_specs))
     if not images.images:

@@ -3,6 +3,7 @@
 import re
 
 from kiwari_ci.commands.init import databases, environments, spec_draft
+from kiwari_ci.commands.init.base_images import add_base_images
 from kiwari_ci.commands.init.compose_files import (
     DetectedComposeFile,
     DetectedContainer,
@@ -41,6 +42,8 @@ def collect_findings(
     routes = read_proxy_routes(repository)
     detection = detect_services(repository, images.images, compose_files, workflows, routes)
     services = detection.services
+    for service in services:
+        add_base_images(repository, service, services)
     set_other_deploys_apart(workflows, services, compose_files)
     detected_environments = environments.detect_environments(workflows, compose_files, str(branch.value))
     unused_files = _find_unused_files(services, detected_environments)

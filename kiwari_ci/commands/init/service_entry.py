@@ -418,12 +418,8 @@ def _add_build_settings(table: CommentedMapping, service: DetectedService) -> No
 
 
 def _ask_about_base_images(draft: SpecDraft, path: YamlPath, service: DetectedService) -> None:
-    """Ask for the lines of the Dockerfile that take the place of a build context."""
-    for argument, context in service.base_contexts.items():
-        question = (
-            f"{service.image.dockerfile}: write `ARG {argument}` first, and `FROM ${argument} AS {context}`, in place "
-            f"of the build context; or leave out `base`, and build it as a stage"
-        )
+    """Ask for the lines of the Dockerfile that take the image of another service."""
+    for question in service.base_questions:
         draft.decide((*path, "build"), question)
 
 

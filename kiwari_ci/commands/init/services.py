@@ -62,7 +62,7 @@ class DetectedService:
     preparations: list[BuildPreparation] = field(default_factory=list)  # steps of today before the build
     is_worker: bool = False  # it listens on no port
     speaks_fastcgi: bool = False  # a web server in another container asks it
-    base_contexts: dict[str, str] = field(default_factory=dict)  # by the build argument that takes its place
+    base_questions: list[str] = field(default_factory=list)  # what its Dockerfile must say to be built from others
     is_base: bool = False  # other images are built from it, and no container runs it
     runs_once: bool = False  # others wait until it has ended
     is_part: bool = False  # of a Dockerfile that another service is built from, too
@@ -127,25 +127,7 @@ def detect_services(
         if service.test:
             service.callability = classify_callability(service.test.workflow, workflows)
         detection.services.append(service)
-    for service in detection.services:
-        _add_base_images(service, detection.services)
     return detection
-
-
-def _add_base_images(service: DetectedService, services: list[DetectedService]) -> None:
-    """Name the services whose images are build contexts of a service's image."""
-    settings = service.settings.value
-    for context, image in settings.images.items():
-        repository = parse_known_repository(image)
-        bases = [base for base in services if base.reference and base.reference.value == repository]
-        argument = re.sub(r"[^A-Z0-9]+", "_", context.upper())
-        if not bases or bases[0] is service or not re.fullmatch(r"[A-Z]\w*", argument):
-            service.unsupported.append(f"the build context {context}, which is the image {image}")
-            continue
-        base = bases[0]
-        settings.values.setdefault("base", {})[argument] = base.name
-        service.base_contexts[argument] = context
-        base.is_base = not base.containers
 
 
 def leave_out_files(services: list[DetectedService], paths: set[str], routes: list[ProxyRoute]) -> None:

@@ -21,6 +21,7 @@ from kiwari_ci.commands.init.rendered_env import is_on_github
 from kiwari_ci.commands.init.service_entry import format_source_note
 from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.commands.init.takeover_entry import (
+    ask_about_env_files,
     ask_about_folders,
     build_takeover_entry,
     find_project,
@@ -115,6 +116,7 @@ def build_spec_draft(facts: RepositoryFindings) -> SpecDraft:
         environments[environment.name] = _build_environment_entry(draft, facts, environment)
     _unname_settings_without_source(services, environments)
     ask_about_folders(draft, facts)
+    ask_about_env_files(draft, facts)
     _note_rendered_env(draft, facts)
     return draft
 

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -67,6 +68,14 @@ _COMPOSE_PROJECT_OPTION = re.compile(
     r"docker[ -]compose\b[^\n;&|]{0,200}?\s(?:-p|--project-name)[ =][\"']?([a-z0-9][a-z0-9_-]*)(?![\w.$"
     + UNKNOWN_TEXT
     + "-])"
+)
+_WHOLE_WORD = r"(?![\w.$" + UNKNOWN_TEXT + "-])"
+_COMPOSE_PROJECT_VARIABLE = re.compile(r"\bCOMPOSE_PROJECT_NAME=[\"']?([a-z0-9][a-z0-9_-]*)" + _WHOLE_WORD)
+_COMPOSE_FILE_VARIABLE = re.compile(r"\bCOMPOSE_FILE=[\"']?([\w./~:-]{1,500}\.ya?ml)" + _WHOLE_WORD)
+_COMPOSE_ENV_FILE_OPTION = re.compile(r"\s--env-file[ =][\"']?([\w./~-]{1,200})" + _WHOLE_WORD)
+_COMPOSE_FOLDER_OPTION = re.compile(r"\s--project-directory[ =][\"']?(~?/[\w./-]{1,200})" + _WHOLE_WORD)
+_COPIED_ENV_FILE = re.compile(
+    r"(?:^|[\s;&|(\"'])(?:cp|mv|ln)\s(?:-\w+\s)?[\"']?([\w./~-]{0,200}\.env[\w.-]{0,60})[\"']?\s+[\w./~-]{0,200}\.env(?![\w.-])"
 )
 _COMPOSE_COMMAND = re.compile(r"docker[ -]compose\b[^\n;&|]{0,500}")
 _COMPOSE_FILE_OPTION = re.compile(r"\s(?:-f|--file)[ =][\"']?([\w./~-]{1,200}\.ya?ml)(?![\w.$" + UNKNOWN_TEXT + "-])")
@@ -147,6 +156,7 @@ class DeployJob:
     folders: list[SourcedValue] = field(default_factory=list)
     projects: list[SourcedValue] = field(default_factory=list)  # that its Compose commands name
     compose_files: list[SourcedValue] = field(default_factory=list)  # that its Compose commands name
+    env_files: list[SourcedValue] = field(default_factory=list)  # that Compose fills in, beside the usual `.env`
     rendered_env: list[RenderedVariable] = field(default_factory=list)  # what it writes into env files
     whole_env_files: list[WholeEnvFile] = field(default_factory=list)
     unread_env_lines: list[UnreadEnvLine] = field(default_factory=list)
@@ -529,13 +539,34 @@ class WorkflowJobReader:
         self._collect_logins(deploy)
         for folder in self._list_server_folders(scripts):
             deploy.folders.append(SourcedValue(folder.rstrip("/"), self.where))
-        for project in _COMPOSE_PROJECT_OPTION.findall(self._substitute_in_script(scripts)):
-            deploy.projects.append(SourcedValue(project, self.where))
-        for command in _COMPOSE_COMMAND.findall(self._substitute_in_script(scripts)):
-            for file in _COMPOSE_FILE_OPTION.findall(command):
-                deploy.compose_files.append(SourcedValue(file, self.where))
+        self._collect_compose_options(deploy, scripts)
         self.workflows.container_options += self._describe_container_options()
         self.workflows.deploys.append(deploy)
+
+    def _collect_compose_options(self, deploy: DeployJob, scripts: str) -> None:
+        """Collect the projects, the files and the env files that the commands of a deploy give Compose."""
+        text = self._substitute_in_script(scripts)
+        settings = "\n".join(f"{name}={value}" for name, value, _ in self._iter_env())
+        projects = [*_COMPOSE_PROJECT_OPTION.findall(text), *_COMPOSE_PROJECT_VARIABLE.findall(f"{text}\n{settings}")]
+        deploy.projects += [SourcedValue(project, self.where) for project in projects]
+        files = [file for files in _COMPOSE_FILE_VARIABLE.findall(f"{text}\n{settings}") for file in files.split(":")]
+        env_files = _COPIED_ENV_FILE.findall(text)
+        folders: list[str] = []
+        for command in _COMPOSE_COMMAND.findall(text):
+            files += _COMPOSE_FILE_OPTION.findall(command)
+            env_files += _COMPOSE_ENV_FILE_OPTION.findall(command)
+            folders += _COMPOSE_FOLDER_OPTION.findall(command)
+        folders += [file.rpartition("/")[0] for file in files if file.startswith(("/", "~/"))]
+        if not deploy.folders:
+            deploy.folders += [SourcedValue(folder.rstrip("/"), self.where) for folder in folders[:1]]
+        deploy.compose_files += [SourcedValue(file, self.where) for file in files]
+        deploy.env_files += [SourcedValue(file, self.where) for file in dict.fromkeys(env_files)]
+
+    def _iter_env(self) -> Iterator[tuple[str, str, str]]:
+        """The variables of the workflow, of the job and of its steps, with what is known of their values."""
+        for mapping in (self.document, self.job, *self.steps):
+            for name, value, place in mapping.iter_pairs("env"):
+                yield name, self._substitute(value), place
 
     def _list_server_folders(self, scripts: str) -> list[str]:
         """The folders in which a deploy works; a script that an SSH action runs begins in the login's home."""
