@@ -103,6 +103,9 @@ def _add_not_replaced_comments(result: InitResult) -> InitResult:
             if not outcome.is_kept:
                 notes += draft_text.join_in_lines(f"{head}not replaced: ", outcome.not_replaced)
             notes += draft_text.join_in_lines(head, outcome.list_lost_gates())
+        gate = workflow.describe_gate()
+        if gate:
+            notes.append(f"{workflow.path}: {gate}")
     if not notes:
         return result
     text = result.text if result.seen else f"{result.text}\n{SEEN_TITLE}"
@@ -188,6 +191,9 @@ def _describe_workflows(workflows: list[WorkflowOutcome]) -> list[str]:
         lines.append(f"{workflow.path}{callers}")
         for outcome in workflow.jobs:
             lines += draft_text.join_in_lines(f"- {outcome.job}: ", outcome.list_parts())
+        gate = workflow.describe_gate()
+        if gate:
+            lines.append(f"- {gate}")
     return lines
 
 

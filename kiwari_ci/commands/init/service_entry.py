@@ -7,7 +7,14 @@ from typing import Any
 from kiwari_ci.commands.init import container_entry, proxy_choice
 from kiwari_ci.commands.init.callable_workflows import Callability
 from kiwari_ci.commands.init.compose_files import DetectedContainer, find_one_shot_services
-from kiwari_ci.commands.init.draft_text import MAX_FLOW_WIDTH, CommentedMapping, CommentedValue, render_flow_style
+from kiwari_ci.commands.init.draft_text import (
+    MAX_FLOW_WIDTH,
+    Comment,
+    CommentedMapping,
+    CommentedValue,
+    LineToUncomment,
+    render_flow_style,
+)
 from kiwari_ci.commands.init.env_variables import (
     EnvVariable,
     detect_differing_variables,
@@ -19,6 +26,7 @@ from kiwari_ci.commands.init.env_variables import (
     list_unused_examples,
 )
 from kiwari_ci.commands.init.findings import RepositoryFindings, SpecDraft
+from kiwari_ci.commands.init.gates import Gate
 from kiwari_ci.commands.init.rendered_env import RenderedVariable, classify_rendered_value, is_known_before_a_run
 from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.commands.init.workflow_jobs import TestSteps
@@ -442,10 +450,17 @@ def _add_test_entry(
         script += "\n"
     if not script or not _IS_SCRIPT(script) or "${{" in script:
         folder_hint = f"working_directory: {language.home}, " if language.home != "." else ""
+        if service.gate:
+            table.above += _list_gate_answer(service.gate)
+            draft.decide(path, _ask_about_gate(service.gate, f"{service.name} is built without a test"))
+            return
         table.above.append(f"could not tell how to test it; write: test: {{{folder_hint}run: …}}")
         draft.decide(path, f"{service.name} is built without a test")
         return
     entry = table["test"] = CommentedMapping(note="" if test else f"a guess from {where}")
+    if service.gate:
+        entry.above = _list_gate_answer(service.gate)
+        draft.decide((*path, "test"), _ask_about_gate(service.gate, f"{service.name} is tested by these commands"))
     if called_workflow and service.callability == Callability.WITHOUT_TRIGGER:
         entry.above = [
             f"to keep the tests in {called_workflow}, add `workflow_call:` below its `on:`, and write:",
@@ -459,6 +474,20 @@ def _add_test_entry(
     if folder != "." and _IS_FOLDER(folder):
         entry.put("working_directory", folder)
     entry.put("run", script, where if test else "")
+
+
+def _list_gate_answer(gate: Gate) -> list[Comment]:
+    """The line that calls the jobs that a build waits for today, and what to do before."""
+    return [f"to keep {', '.join(gate.jobs)} before the build: {gate.describe_move()}, and write:",
+            LineToUncomment(gate.field_line)]  # fmt: skip
+
+
+def _ask_about_gate(gate: Gate, drafted: str) -> str:
+    """Ask what the build waits for, where it is more than the drafted test."""
+    return (
+        f"{drafted}, and its build waits for {', '.join(gate.jobs)} of {gate.path} today: to keep that, move them, and "
+        f"write `{gate.field_line}` in place of the drafted test; the comment has the steps"
+    )
 
 
 def _add_preparations(

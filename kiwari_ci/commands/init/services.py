@@ -10,6 +10,7 @@ from kiwari_ci.commands.init.callable_workflows import Callability, classify_cal
 from kiwari_ci.commands.init.compose_files import DetectedComposeFile, DetectedContainer, find_one_shot_services
 from kiwari_ci.commands.init.docker_commands import UNKNOWN_TEXT
 from kiwari_ci.commands.init.dockerfiles import DetectedImage
+from kiwari_ci.commands.init.gates import Gate, find_gate
 from kiwari_ci.commands.init.workflow_jobs import BuildStep, DetectedWorkflows, TestSteps
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.image_reference import parse_image_reference
@@ -53,6 +54,7 @@ class DetectedService:
     reference: SourcedValue | None  # the image's whole name, as compose or a workflow has it
     test: TestSteps | None = None
     callability: Callability = Callability.UNFIT  # of the workflow that has the test
+    gate: Gate | None = None  # the jobs that its build waits for today
     ports: list[SourcedValue] = field(default_factory=list)
     unsupported: list[str] = field(default_factory=list)
     other_containers: list[tuple[DetectedComposeFile, DetectedContainer]] = field(
@@ -126,6 +128,7 @@ def detect_services(
         service.test = _find_test_steps(service, workflows, len(images))
         if service.test:
             service.callability = classify_callability(service.test.workflow, workflows)
+        service.gate = _find_gate(service, workflows)
         detection.services.append(service)
     return detection
 
@@ -484,6 +487,16 @@ def _find_test_steps(service: DetectedService, workflows: DetectedWorkflows, ima
             best = test
             best_score = score
     return best
+
+
+def _find_gate(service: DetectedService, workflows: DetectedWorkflows) -> Gate | None:
+    """The jobs that the build of a service waits for, where its drafted test is not all of them."""
+    paths = [step.workflow for step in workflows.builds if step.dockerfile == service.image.dockerfile]
+    gate = next(filter(None, (find_gate(path, workflows) for path in dict.fromkeys(paths))), None)
+    test = service.test
+    if gate and test and gate.jobs == [test.job] and gate.path == test.workflow and not test.dropped:
+        return None
+    return gate
 
 
 def _score_test(test: TestSteps, home: str, building_workflows: set[str], image_count: int) -> int:
