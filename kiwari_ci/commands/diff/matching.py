@@ -38,7 +38,8 @@ class NameMatches:
     """Names of the spec: image repository → service, container → service, name of a stack → environment.
 
     `taken_over` are the containers of today that `takeover` in the spec names, by environment, and `workflows` the file
-    names of the workflows that deploy the environment today.
+    names of the workflows that deploy the environment today. `shared_files` are Compose files of today from which
+    several environments are deployed.
     """
 
     images: dict[str, str] = field(default_factory=dict)
@@ -46,6 +47,7 @@ class NameMatches:
     stacks: dict[str, str] = field(default_factory=dict)
     taken_over: dict[str, set[str]] = field(default_factory=dict)
     workflows: dict[str, set[str]] = field(default_factory=dict)
+    shared_files: dict[str, list[str]] = field(default_factory=dict)
 
     def environment(self, stack: str) -> str:
         """The environment of a stack; a stack of none, as a database's, is called by its own name."""
@@ -224,6 +226,7 @@ def _match_stacks(
 ) -> None:
     """For each environment the likeliest compose file: by name or containers, else the one that a deploy names."""
     candidates: dict[str, list[ComposeFileOfToday]] = {}
+    shared: list[ComposeFileOfToday] = []
     for stack in before.stacks.values():
         if stack.generated or stack.name in names.stacks:
             continue
@@ -232,6 +235,14 @@ def _match_stacks(
             environment = _guess_stack_environment(stack, before, names, planned_names)
         if environment:
             candidates.setdefault(environment, []).append(_describe_file(stack, names, planned_names))
+        elif _has_own_services(stack, names, planned_names):
+            shared.append(_describe_file(stack, names, planned_names))
+    for environment in dict.fromkeys(planned_names.stacks.values()):
+        described = _describe_environment(environment, before, after, planned_names)
+        used_files = [file for file in shared if _is_read_by_deploy(file, described)]
+        file = choose_compose_file(used_files, described) if environment not in candidates else None
+        if file:
+            names.shared_files.setdefault(file.path, []).append(environment)
     for environment, files in candidates.items():
         file = choose_compose_file(files, _describe_environment(environment, before, after, planned_names))
         if file:
@@ -239,6 +250,17 @@ def _match_stacks(
             names.stacks[stack.path] = environment
             if stack.folder:
                 names.stacks[stack.name] = environment
+
+
+def _has_own_services(stack: ComposeProject, names: NameMatches, planned_names: NameMatches) -> bool:
+    services = {names.service(stack, service) for service in stack.services.values()}
+    return bool(services & set(planned_names.images.values()))
+
+
+def _is_read_by_deploy(file: ComposeFileOfToday, environment: DeployedEnvironment) -> bool:
+    """Whether the deploys of an environment name a file for all environments, or take it because they name none."""
+    takes_file = environment.takes_default_file and file.name in DEFAULT_FILE_NAMES
+    return not file.kind and (environment.names(file) or takes_file)
 
 
 def _describe_file(stack: ComposeProject, names: NameMatches, planned_names: NameMatches) -> ComposeFileOfToday:
@@ -300,8 +322,7 @@ def _guess_stack_environment(
 
     It must have services of ours; and its name must suggest some environment, or a deploy must read the file.
     """
-    services = {names.service(stack, service) for service in stack.services.values()}
-    if not services & set(planned_names.images.values()):
+    if not _has_own_services(stack, names, planned_names):
         return ""
     if not vocabulary.classify_environment(stack.path) and not _is_used_by_deploy(stack, before):
         return ""
@@ -340,6 +361,14 @@ def find_replaced_jobs(workflow: WorkflowWithEffects, roles: Responsibilities, s
         if job.id not in replaced_jobs and not still_done.issuperset(_list_script_lines(job)):
             return replaced_jobs
     return None
+
+
+def list_kept_jobs(workflow: WorkflowWithEffects, roles: Responsibilities, still_done: set[str]) -> set[str]:
+    """The jobs of a workflow that go on when those that build or deploy are taken out of it; none if nothing does."""
+    replaced_jobs = find_replaced_jobs(workflow, roles, still_done)
+    if replaced_jobs is None:
+        return set()
+    return {job.id for job in workflow.parsed.jobs} - replaced_jobs
 
 
 def is_deploy_of_file(effect: StepEffect, file_name: str) -> bool:
@@ -503,7 +532,7 @@ def _find_deploy_environment(
         return ""
     file_names = {file.rpartition("/")[2] for file in files}
     compose_files = [path for path in snapshot.stacks if path.rpartition("/")[2] in file_names]
-    if compose_files:
+    if compose_files and not any(path in names.shared_files for path in compose_files):
         return next((names.stacks[path] for path in compose_files if path in names.stacks), "")
     if role.job.environment in planned_names.stacks.values():
         return role.job.environment
