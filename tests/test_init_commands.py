@@ -137,6 +137,12 @@ def test_a_command_that_the_spec_cannot_have_starts_nothing(tmp_path: Path, opti
     assert "hunter2" not in result.text + json.dumps(result.seen + [question for _, question in result.decisions])
 
 
+def test_the_name_of_a_plugin_of_mysql_is_no_secret(tmp_path: Path) -> None:
+    option = "--default-authentication-plugin=mysql_native_password"
+    entry, _ = draft_accessory(tmp_path, f"image: 'mysql:8', command: {option}")
+    assert entry["command"] == [option]
+
+
 def test_an_env_file_of_an_accessory_becomes_its_variables(tmp_path: Path) -> None:
     entry, _ = draft_accessory(
         tmp_path, "image: 'rabbitmq:4', env_file: mq.env", **{"mq.env.example": "MQ_PASS=x\nMQ_USER=shop\n"}
@@ -151,16 +157,16 @@ def test_an_env_file_without_an_example_is_asked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("owner", ["web: {build: ., ", "cache: {image: 'redis:7', "])
 def test_a_label_and_a_folder_with_variables_are_asked(tmp_path: Path, owner: str) -> None:
-    container = f"{owner}labels: {{team: '${{TEAM}}', a: b}}, volumes: ['${{FOLDER}}:/data', 'v:/v']}}"
+    container = f"{owner}labels: {{team: '${{TEAM}}', a: b}}, volumes: ['${{FOLDER:?}}/x:/data', 'v:/v']}}"
     other = "" if owner.startswith("web") else "\n  web: {build: .}"
     spec, result = run_init(tmp_path, f"services:\n  {container}{other}\n", {})
     entry = (spec["services"] | spec.get("accessories", {}))[owner.partition(":")[0]]
     assert (entry["labels"], entry["volumes"]) == ({"a": "b"}, ["v:/v"])
     questions = " ".join(question for _, question in result.decisions)
     assert "the label team (compose.yml:2)" in questions
-    assert "mounts ${FOLDER}:/data today (compose.yml:2)" in questions
+    assert "mounts ${FOLDER:?}/x:/data today (compose.yml:2)" in questions
     assert '# labels: {a: b, team: "…"}' in result.text
-    assert '# volumes: [v:/v, "…:/data"]' in result.text
+    assert '# volumes: [v:/v, "…/x:/data"]' in result.text
 
 
 def test_the_command_of_a_service_keeps_its_variables(tmp_path: Path) -> None:
@@ -169,3 +175,15 @@ def test_the_command_of_a_service_keeps_its_variables(tmp_path: Path) -> None:
     entry = spec["services"]["web"]
     assert entry["command"] == ["sh", "-c", 'exec serve "$$REGION" "$$A_TOKEN"']
     assert entry["env"] == {"A": "b", "REGION": {"secret": True}, "A_TOKEN": {"secret": True}}
+
+
+@pytest.mark.parametrize("command", ["[--token, '${A_TOKEN}']", "[serve, x]"])
+def test_a_migration_is_never_run_by_the_entrypoint_of_another_command(tmp_path: Path, command: str) -> None:
+    """Behind `sh -c` of the service, the words of a migration would be arguments that no shell reads."""
+    migrate = "migrate: {build: ., image: shop, command: [up], restart: 'no'}"
+    compose = f"services:\n  web: {{build: ., image: shop, ports: ['8080'], command: {command}}}\n  {migrate}\n"
+    spec, result = run_init(tmp_path, compose, {})
+    entry = spec["services"]["web"]
+    is_asked = any("write it as `migrate: […]`" in question for _, question in result.decisions)
+    assert is_asked is ("entrypoint" in entry)
+    assert ("migrate" in entry) is not is_asked

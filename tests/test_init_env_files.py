@@ -61,3 +61,24 @@ def test_only_the_env_file_beside_the_compose_file_is_that_of_the_stack(
     compose = f"services:\n  web: {{build: web, env_file: {env_file}}}\n"
     spec, _ = init(tmp_path, {"compose.prod.yml": compose, ".github/workflows/deploy.yml": steps})
     assert ("env_file" in spec["environments"]["production"]) is is_shared
+
+
+def test_env_files_come_from_github_only_if_those_of_accessories_do(tmp_path: Path) -> None:
+    """The deploy of today writes a variable that Compose fills in under another name: GitHub has no secret of it."""
+    steps = """\
+on: {push: {branches: [main]}}
+jobs:
+  deploy:
+    steps:
+      - run: |
+          echo KEY=${{ secrets.KEY }} > .env
+          echo QUEUE=${{ secrets.QUEUE }} >> .env
+      - run: ssh d@192.0.2.1 'cd /srv/shop && docker compose up -d'
+"""
+    queue = "queue: {image: 'rabbitmq:4', environment: {RABBITMQ_DEFAULT_PASS: '${QUEUE}'}}"
+    compose = f"services:\n  web: {{build: web, env_file: .env}}\n  {queue}\n"
+    spec, result = init(tmp_path, {"compose.yml": compose, ".github/workflows/deploy.yml": steps})
+    assert "env_from" not in spec["environments"]["production"]
+    assert any("but not RABBITMQ_DEFAULT_PASS: keep them" in question for _, question in result.decisions)
+    assert not [line for line in result.seen if "QUEUE" in line]
+    assert "today from QUEUE" in result.text

@@ -139,3 +139,26 @@ def test_a_step_with_a_secret_is_not_given_the_others(tmp_path: Path) -> None:
     env = "{A: '${{ secrets.A }}', B: '${{ secrets.B }}'}"
     service, _ = init(tmp_path, "      - run: use-key $A && make x\n", env)
     assert service["steps"]["before_build"][0]["env"] == {"A": {"secret": "A"}}
+
+
+def test_a_step_in_the_folder_of_another_image_is_not_before_the_build(tmp_path: Path) -> None:
+    """One job builds both images: what it does in web/ is for the image whose context is web/."""
+    other = "{uses: docker/build-push-action@v6, with: {context: api, tags: 'ghcr.io/example/shop-api:1'}}"
+    (tmp_path / "api").mkdir()
+    (tmp_path / "api/Dockerfile").write_text("FROM scratch\nCOPY . .\nEXPOSE 81\n")
+    workflow = f"""\
+on: {{push: {{branches: [main]}}}}
+jobs:
+  build:
+    runs-on: ubuntu-latest
+    steps:
+{NPM}      - {other}
+      - {BUILD.replace("context: .", "context: web")}
+"""
+    for path, text in {"web/Dockerfile": "FROM nginx\nCOPY . .\n", ".github/workflows/ci.yml": workflow}.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    result = build_init_result(tmp_path, "example/shop")
+    services = parse_yaml(result.path, result.text).data["services"]
+    assert [name for name, service in services.items() if "npm run build" in str(service.get("steps"))] == ["web"]
+    assert services["api"]["paths"] == ["api/**"]

@@ -98,3 +98,16 @@ def test_two_environments_in_one_project_are_asked(tmp_path: Path) -> None:
     command = "cd /srv/shop && docker compose up -d"
     _, result = draft(tmp_path, command, command)
     assert any("only one of them can take it over" in question for _, question in result.decisions)
+
+
+def test_an_accessory_has_the_values_of_each_environment(tmp_path: Path) -> None:
+    staging = COMMAND.format("shop-staging", ".env.staging")
+    compose = COMPOSE.replace('"redis:7"', '"redis:7", command: "redis-server /etc/${STAGE}.conf --pass $SECRET_PASS"')
+    (tmp_path / "compose.prod.yml").write_text(compose.replace("${STAGE}", "live"))
+    (tmp_path / "compose.staging.yml").write_text(compose.replace("${STAGE}", "stg"))
+    production = COMMAND.format("shop-prod", ".env.prod").replace("compose.yml", "compose.prod.yml")
+    spec, _ = draft(tmp_path, staging.replace("compose.yml", "compose.staging.yml"), production)
+    script = 'exec docker-entrypoint.sh redis-server /etc/{}.conf --pass "$$SECRET_PASS"'
+    assert spec["accessories"]["redis"]["command"] == [script.format("live")]
+    assert spec["environments"]["staging"]["overrides"]["redis"]["command"] == [script.format("stg")]
+    assert "redis" not in spec["environments"]["production"].get("overrides", {})

@@ -7,6 +7,7 @@ from typing import Any
 
 from kiwari_ci.commands.init.docker_commands import TEST_COMMAND, UNKNOWN_TEXT, installs_packages
 from kiwari_ci.readers import vocabulary
+from kiwari_ci.readers.repository import is_within_folder
 from kiwari_ci.readers.shell import find_open_quote
 from kiwari_ci.readers.workflow import get_action_name
 from kiwari_ci.readers.workflow_calls import EXPRESSION_PATTERN
@@ -79,14 +80,17 @@ class PreparationReader:
         self.get_folder = get_folder
 
     def list_preparations(
-        self, steps: Iterable[tuple[YamlMapping, str]], build: YamlMapping
+        self, steps: Iterable[tuple[YamlMapping, str]], build: YamlMapping, context: str
     ) -> list[BuildPreparation]:
-        """The steps before a build, with their places; none if all of them only install or print something."""
+        """The steps before a build, with their places; none if all of them only install or print something.
+
+        A step that runs in another folder than the build context, and does not name it, is for another image.
+        """
         preparations = []
         for step, place in steps:
             is_build = step is build
             preparation = self._read_step(step, place, is_build=is_build)
-            if preparation:
+            if preparation and _may_reach_context(preparation, context):
                 preparations.append(preparation)
             if is_build:
                 break
@@ -155,6 +159,14 @@ class PreparationReader:
 def only_sets_outputs(commands: list[str]) -> bool:
     """Whether commands only compute what other steps read, such as the tag of an image."""
     return bool(commands) and all(map(_SETS_OUTPUT.search, commands))
+
+
+def _may_reach_context(preparation: BuildPreparation, context: str) -> bool:
+    """Whether a step may write files into a build context."""
+    folder = preparation.folder
+    if is_within_folder(folder, context) or is_within_folder(context, folder):
+        return True
+    return context in str(preparation.fields.get("run", ""))
 
 
 def _belongs_elsewhere(line: str) -> bool:

@@ -698,7 +698,7 @@ def _parse_router_rule(container: DetectedContainer, written: str, rule: str, pl
 
 def may_contain_secret(text: str) -> bool:
     """Whether a text could have a secret in it, beside the variables that it names."""
-    without_names = _PASSWORD_PLUGIN.sub("", _SECRET_OF_VARIABLE.sub(" ", text))
+    without_names = _PASSWORD_PLUGIN.sub("plugin", _SECRET_OF_VARIABLE.sub(" ", text))
     plain = re.sub(r"\$\$?\{?\w+\}?", "", without_names)
     return _SECRET_WORDS.search(plain) is not None or vocabulary.may_be_secret(plain)
 

@@ -270,9 +270,15 @@ def _add_volumes(container: DetectedContainer, options: ConvertedOptions) -> Non
             f"{container.name} mounts {mounts} today ({container.table.where('volumes')}), and no file shows the "
             "variable: write the folder or the volume that it has on the server, or its data stays behind"
         )
-        folders = [f"…:{mount.rpartition('}')[2].lstrip(':')}" for mount in unknown]
+        folders = [_blank_variables(mount) for mount in unknown]
         options.table.above.append("to keep the volume that a variable names, write its folder on the server:")
         options.table.above.append(LineToUncomment(f"volumes: {render_flow_style([*volumes, *folders])}"))
+
+
+def _blank_variables(text: str) -> str:
+    """A text with `…` in place of each variable."""
+    parts = vocabulary.split_at_unknown_variables(text, None)
+    return "".join(part if isinstance(part, str) else "…" for part in parts)
 
 
 def _add_networks(container: DetectedContainer, table: CommentedMapping, shared_network: str) -> None:

@@ -59,6 +59,21 @@ _IS_VERSION = vocabulary.build_validator(ToolVersion)
 _IS_ENV_KEY = vocabulary.build_validator(EnvKey)
 _IS_SINGLE_LINE = vocabulary.build_validator(TrimmedLine)
 _IS_PUBLISHED_PORT = vocabulary.build_validator(PublishedPort)
+_OVERRIDES_OF_ACCESSORIES = (
+    "command",
+    "entrypoint",
+    "env",
+    "environment",
+    "volumes",
+    "ports",
+    "labels",
+    "healthcheck",
+    "networks",
+    "mem_limit",
+    "cpus",
+    "stop_grace_period",
+    "compose",
+)
 _HEALTH_PATH = re.compile(r"health|ping|status|ready|live|up$")
 
 
@@ -122,10 +137,6 @@ def _add_container_options(
     draft: SpecDraft, facts: RepositoryFindings, table: CommentedMapping, service: DetectedService
 ) -> None:
     """Add how the service runs, by the container that production has."""
-    one_shot = _find_one_shot_processes(service)
-    for _, container in service.other_containers:
-        if container.name in one_shot:
-            _add_migration(draft, table, container)
     for number, (compose_file, container) in enumerate(service.containers):
         if compose_file.kind == vocabulary.DEVELOPMENT:
             continue
@@ -143,6 +154,10 @@ def _add_container_options(
         for env_file in [] if is_rendered else find_unlisted_env_files(facts.repository, service, container):
             unsupported.append(f"env_file {env_file}, of whose keys there is no example")
         draft.leave(f"{service.name} ({container.where})", unsupported)
+    one_shot = _find_one_shot_processes(service)
+    for _, container in service.other_containers:
+        if container.name in one_shot:
+            _add_migration(draft, ("services", service.name), table, container)
     draft.seen += [f"{service.name}: {note}" for note in service.unsupported]
 
 
@@ -160,15 +175,26 @@ def _add_options(
     container_entry.ask_about_options(draft, path, table, options)
 
 
-def _add_migration(draft: SpecDraft, table: CommentedMapping, container: DetectedContainer) -> None:
-    """Add the command of a container that ends, which a deploy runs before it replaces a container."""
+def _add_migration(
+    draft: SpecDraft, path: YamlPath, table: CommentedMapping, container: DetectedContainer
+) -> None:
+    """Add the command of a container that ends, which a deploy runs before it replaces a container.
+
+    It runs with the entrypoint of the service, so it is asked where today's is another one.
+    """
     options = container_entry.build_service_options(container, {}, "")
     command = options.table.get("command")
-    if command and "entrypoint" not in options.table:
+    if command and "entrypoint" not in options.table and "entrypoint" not in table:
         table["migrate"] = command
         container_entry.add_shell_variables(table, options)
         if "command" in options.questions:
-            draft.decide(("services", container.name, "migrate"), options.questions["command"])
+            draft.decide((*path, "migrate"), options.questions["command"])
+    elif command or options.table.get("entrypoint"):
+        question = (
+            f"the command of {container.name} ({container.where}), which ends, is not drafted, because it would run "
+            f"with the entrypoint of {path[1]}: write it as `migrate: […]`, behind that entrypoint"
+        )
+        draft.decide(path, question)
     else:
         draft.leave(f"{container.name} ({container.where})", ["it ends: `migrate` of the service runs its command"])
 
@@ -777,7 +803,43 @@ def build_environment_overrides(draft: SpecDraft, facts: RepositoryFindings, kin
         _add_differing_options(draft, facts, entry, service, kind)
         if entry:
             overrides[service.name] = entry
+    for name in facts.accessories:
+        entry = _build_override_of_accessory(draft, facts, name, kind)
+        if entry:
+            overrides[name] = entry
     return overrides
+
+
+def _build_override_of_accessory(
+    draft: SpecDraft, facts: RepositoryFindings, name: str, kind: str
+) -> CommentedMapping:
+    """What one kind of environment has otherwise than the entry of an accessory, which another kind has."""
+    usual_container = facts.accessories[name]
+    names = map_accessory_names(facts)
+    own_containers = [
+        container for container in facts.containers if container.kind == kind and names.get(container.name) == name
+    ]
+    override = CommentedMapping()
+    if not own_containers or own_containers[0] is usual_container:
+        return override
+    usual, own = (
+        container_entry.build_accessory_entry(container, names, facts.shared_network, runs_once=False).table
+        for container in (usual_container, own_containers[0])
+    )
+    for key in _OVERRIDES_OF_ACCESSORIES:
+        if key in own and _list_values(own[key]) != _list_values(usual.get(key)):
+            override[key] = own[key]
+        elif key in usual and key not in own:
+            note = f"{key}, which differs from {usual_container.where}"
+            draft.leave(f"{name} ({own_containers[0].where})", [note])
+    return override
+
+
+def _list_values(entry: CommentedValue | CommentedMapping | None) -> Any:
+    """The values of an entry, without their places."""
+    if isinstance(entry, CommentedMapping):
+        return {key: _list_values(inner) for key, inner in entry.items()}
+    return entry.value if entry else None
 
 
 def _add_differing_options(

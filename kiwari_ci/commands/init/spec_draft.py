@@ -149,16 +149,16 @@ def _note_rendered_env(draft: SpecDraft, facts: RepositoryFindings) -> None:
                 f"{line.where}: writes into {line.path} what init cannot read: write its keys under `env`"
             )
         for variable in environment.rendered_env:
-            if variable.key not in service_keys and not _names_image(facts, variable.key):
+            if variable.key not in service_keys and not _is_filled_in(facts, variable.key):
                 left.setdefault(variable.where.rpartition(":")[0], {})[variable.key] = None
     for path, keys in left.items():
         draft.leave(f"{path} writes into an env file what no `env` here has", list(keys))
 
 
-def _names_image(facts: RepositoryFindings, key: str) -> bool:
-    """Whether a variable is a part of an image's name or version, which the spec says."""
-    reference = re.compile(rf"\$\{{?{re.escape(key)}\b")
-    return any(reference.search(container.table.get_text("image")) for container in facts.containers)
+def _is_filled_in(facts: RepositoryFindings, key: str) -> bool:
+    """Whether Compose fills a variable into a container, such as its image: the spec has or asks for the value."""
+    texts = (text for container in facts.containers for text, _ in collect_strings(container.table))
+    return any(key in vocabulary.list_variables(text) for text in texts)
 
 
 def _add_env_source(
@@ -167,6 +167,7 @@ def _add_env_source(
     """Let deploys write the env files from GitHub's secrets and variables, where they do so today."""
     variables = [service_entry.detect_service_variables(facts, service) for service in facts.services]
     values_by_key = {key: variable.value for by_key in variables for key, variable in by_key.items()}
+    values_by_key |= _collect_secrets_of_accessories(draft)
     written = {
         variable.key for variable in environment.rendered_env if is_on_github(variable, values_by_key.get(variable.key))
     }
@@ -189,6 +190,21 @@ def _add_env_source(
         "the host"
     )
     draft.decide(("environments", environment.name, "env_from"), question)
+
+
+def _collect_secrets_of_accessories(draft: SpecDraft) -> dict[str, Any]:
+    """The variables of accessories that env files have."""
+    accessories = draft.table.get("accessories", CommentedMapping())
+    assert isinstance(accessories, CommentedMapping)
+    entries = [entry for entry in accessories.values() if isinstance(entry, CommentedMapping)]
+    envs = [entry.get("env", CommentedMapping()) for entry in entries]
+    return {
+        key: variable.value
+        for env in envs
+        if isinstance(env, CommentedMapping)
+        for key, variable in env.items()
+        if isinstance(variable, CommentedValue)
+    }
 
 
 def _add_registry(draft: SpecDraft, facts: RepositoryFindings, namespace: str) -> None:

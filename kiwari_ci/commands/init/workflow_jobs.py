@@ -362,13 +362,14 @@ class WorkflowJobReader:
         settings = build_settings.parse_command_options(build)
         self._add_build(step, step.where("run"), image, context, dockerfile or "", settings)
 
-    def _list_preparations(self, build: YamlMapping) -> list[BuildPreparation]:
+    def _list_preparations(self, build: YamlMapping, context: str) -> list[BuildPreparation]:
         """The steps before a build that the build may need."""
         outer_env: dict[str, str] = {}
         for mapping in (self.document, self.job):
             outer_env |= {key: value for key, value, _ in mapping.iter_pairs("env")}
         reader = PreparationReader(outer_env, self._substitute_known, self._get_folder)
-        return reader.list_preparations(((step, self.step_places[id(step)]) for step in self.steps), build)
+        steps = [(step, self.step_places[id(step)]) for step in self.steps]
+        return reader.list_preparations(steps, build, context)
 
     def _add_build(
         self, step: YamlMapping, where: str, image: str, context: str, file: str, settings: BuildSettings
@@ -390,7 +391,7 @@ class WorkflowJobReader:
                 folder,
                 dockerfile,
                 settings,
-                self._list_preparations(step),
+                self._list_preparations(step, folder),
             )
         )
 

@@ -57,6 +57,14 @@ def _list_env_files(service: DetectedService) -> Iterator[tuple[str, str]]:
             yield str(env_file.value), get_parent_folder(file.path)
 
 
+def _is_written_before_build(service: DetectedService, written: WrittenEnv) -> bool:
+    """Whether a step that the draft has before the build of a service writes the file."""
+    for preparation in service.preparations:
+        if preparation.folder == written.folder and written.file in str(preparation.fields.get("run", "")):
+            return True
+    return False
+
+
 def set_other_env_files_apart(
     readers: EnvFileReaders, services: list[DetectedService], environments: list[DetectedEnvironment]
 ) -> list[str]:
@@ -67,7 +75,8 @@ def set_other_env_files_apart(
         for service in services:
             if readers.is_read_by(service, written) or readers.is_file_of_stack(service, written):
                 return True
-        others.setdefault(written.path, written.where)
+        if not any(_is_written_before_build(service, written) for service in services):
+            others.setdefault(written.path, written.where)
         return False
 
     for environment in environments:
