@@ -60,7 +60,7 @@ def build_init_result(folder: Path, slug: str | None = None) -> InitResult:
     facts, left_out = collect_findings(repository, identity, compose_files, workflows, images)
     file_counts = {
         "Dockerfiles": len(images.images) + len(images.skipped),
-        "compose files": len(compose_files),
+        "compose files": len({file.path for file in compose_files}),
         "workflows": len(workflows.files),
     }
     services = list(facts.services)

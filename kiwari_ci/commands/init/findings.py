@@ -78,6 +78,8 @@ class SpecDraft:
         """Note what of a container has no place in the spec, as many things in a line as fit."""
         for description in dict.fromkeys(unsupported):
             last_line = self.seen[-1] if self.seen else ""
+            if description in last_line.removeprefix(f"{container}: ").split("; "):
+                continue  # one file may be that of several environments
             fits = len(last_line) + len(description) < MAX_COMMENT_LENGTH
             if last_line.startswith(f"{container}: ") and fits:
                 self.seen[-1] += f"; {description}"

@@ -714,7 +714,8 @@ def summarize_services(facts: RepositoryFindings, table: CommentedMapping) -> di
     summaries = {}
     for service in facts.services:
         parts = [service.image.dockerfile, _describe_port(service)]
-        parts += [name for name, _ in service_entry.list_processes(service) if name in entries]
+        process_names = dict.fromkeys(name for name, _ in service_entry.list_processes(service))
+        parts += [name for name in process_names if name in entries]
         entry = entries.get(service.name)
         if isinstance(entry, CommentedMapping) and "migrate" in entry:
             parts.append("migrate")
