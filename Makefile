@@ -21,6 +21,9 @@ demo: $(VENV)/runtime ## two minutes with every command, in a scratch folder (DE
 test: $(VENV)/dev ## run the tests, without the engine's (ALL=1: every case, as CI does; LONG=1: those of minutes, too)
 	$(BIN)/pytest -n auto --dist worksteal $(chosen)
 
+# The tests start the tool hundreds of times: what Python has compiled is kept, whatever the environment says of that.
+test engine-test rehearse: export PYTHONDONTWRITEBYTECODE :=
+
 chosen = -m "$(if $(LONG),not sample,not long and not $(if $(ALL),sample,exhaustive))"
 
 types: $(VENV)/dev

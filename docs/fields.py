@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from inspect import cleandoc
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Le
 from pydantic import JsonValue
@@ -18,7 +18,13 @@ from kiwari_ci.spec_loading import yaml_source
 from kiwari_ci.spec_loading.yaml_source import YamlPath, YamlSource
 
 NAME: StringFormat = get_args(Slug)[1]
-WILDCARDS = {"env": "KEY", "environment": "KEY", "accessories": "accessory", "overrides": "service"}
+WILDCARDS = {
+    "env": "KEY",
+    "environment": "KEY",
+    "accessories": "accessory",
+    "overrides": "service",
+    "domains": "service",
+}
 Key = tuple[str, ...]  # the way to a field; `<service>` stands for any key of a table
 SectionKeys = dict[type[SpecModel], Key]  # which models have a section, and for which key
 # A section is below the first key that has its model, except for these.
@@ -166,10 +172,10 @@ def _number(annotation: Any, metadata: list[Any]) -> str:
 
 
 def _model(field: FieldInfo) -> type[SpecModel] | None:
-    """The model of a field, or of the values of its table."""
+    """The model of a field, or of the values of its table, or of the lists in it."""
     annotation = field.annotation
-    if get_origin(annotation) in (dict, list):
-        annotation = get_args(annotation)[-1]
+    while get_origin(annotation) in (dict, list, Annotated):
+        annotation = get_args(annotation)[0 if get_origin(annotation) is Annotated else -1]
     return annotation if isinstance(annotation, type) and issubclass(annotation, SpecModel) else None
 
 

@@ -102,9 +102,9 @@ the test of kiwari-ci that covers the mistake.
 NOT_TRIED = "not applicable"
 # Answers that depend on who comes first, by whether some of them are wrong.
 BY_CHANCE = {
-    frozenset({False}): "right: the service runs; green or failed, depending on timing",
+    frozenset({False}): "right in both cases: the service runs; the run is green or fails, depending on timing",
     frozenset({False, True}): "right or **wrong**, depending on timing",
-    frozenset({True}): "**wrong**: green or failed, depending on timing",
+    frozenset({True}): "**wrong** in both cases: the run is green or fails, depending on timing",
 }
 # The README's words for an answer that is always the same.
 IN_SENTENCES = {

@@ -14,6 +14,7 @@ Severity = Literal["error", "advice"]
 RuleName = Literal[
     "alias",
     "anchor",
+    "artifact-name",
     "baked-address",
     "base",
     "branches",
@@ -97,6 +98,7 @@ RuleName = Literal[
     "step-pin",
     "submodule",
     "tag",
+    "takeover-name",
     "too-deep",
     "too-large",
     "too-long",

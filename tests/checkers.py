@@ -235,7 +235,7 @@ def _run_compose_config(stack: Path) -> list[str]:
 
 
 def _env_files(stack: Path) -> Iterator[str]:
-    for service in yaml.safe_load(stack.read_text())["services"].values():
+    for service in yaml.load(stack.read_text(), yaml.CSafeLoader)["services"].values():
         files = service.get("env_file", [])
         for file in [files] if isinstance(files, str) else files:
             yield file if isinstance(file, str) else file["path"]

@@ -75,6 +75,8 @@ YAML = {
     "merged mappings": grow_merged_mappings(),
 }
 
+ORDINARY = ("aliases", "braces", "merged mappings")  # too many values, too deep, too much time
+
 
 def double_variables(first: str, line: str) -> str:
     """Sixty variables, each of which is the one before it three times: 4 * 10**28 characters."""
@@ -187,7 +189,9 @@ def test_yaml_of_others_is_bounded(command: str, checkout: Path) -> None:
     run_command(command, checkout)
 
 
-@pytest.mark.parametrize("kind", YAML)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[] if kind in ORDINARY else pytest.mark.exhaustive) for kind in YAML]
+)
 def test_yaml_that_is_too_much_is_named(kind: str, checkout: Path) -> None:
     """What cannot be read is not passed over in silence."""
     (checkout / ".github/workflows/other.yml").write_text(YAML[kind])
@@ -225,10 +229,10 @@ def test_lines_of_stars_are_bounded(checkout: Path) -> None:
     (checkout / "docker/Dockerfile.api").write_text("FROM scratch\nCOPY api /\n")
     for number in range(100):
         (checkout / "api" / f"{'a' * 200}{number}").touch()
-    (checkout / ".dockerignore").write_text("".join(f"{'*a' * 60}{number}b\n" for number in range(5_000)))
+    (checkout / ".dockerignore").write_text("".join(f"{'*a' * 60}{number}b\n" for number in range(1_000)))
     commit(checkout)
     result = kiwari_ci("lint", "specs/kiwari.yaml", "--checkout", checkout)
-    assert "4980 lines of .dockerignore have too many stars: they are not read" in result.out
+    assert "980 lines of .dockerignore have too many stars: they are not read" in result.out
 
 
 def test_a_text_with_values_has_an_end() -> None:

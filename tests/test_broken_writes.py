@@ -320,7 +320,7 @@ def test_an_immutable_file_stops_all_of_it(root: Path) -> None:
             words = f"NOT TESTED: no file can be made immutable here: {done.stderr.strip()}"
             (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(words)
         try:
-            with pytest.raises(OutputError, match="Operation not permitted: mend its owner or its attributes"):
+            with pytest.raises(OutputError, match="Operation not permitted: correct its owner or its attributes"):
                 write_files(root, LATER, "shop")
         finally:
             subprocess.run(["chattr", "-i", str(root / path)], check=True)

@@ -28,7 +28,7 @@ CASES = Path(__file__).parent / "cases"
 OK = sound_specs.CASES
 ERR = sorted(CASES.glob("err/*.yaml"))
 COMMANDS = sorted(CASES.glob("commands/*.sh"))
-ADVICE = sorted(CASES.glob("advice/*.yaml"))
+ADVICE = sorted(CASES.glob("advice*/*.yaml"))
 INIT = sorted(CASES.glob("init/*/repository"))
 
 # Rules without a case here, because no small spec alone breaks them.

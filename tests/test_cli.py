@@ -275,7 +275,7 @@ def test_validate_in_json() -> None:
 
 
 def test_show_prints_the_plan() -> None:
-    plan = yaml.safe_load(expect_success(kiwari_ci("show")))
+    plan = yaml.load(expect_success(kiwari_ci("show")), yaml.CSafeLoader)
     assert plan["stacks"][0]["instances"][0]["container"] == "shop-web-production"
     assert plan == json.loads(expect_success(kiwari_ci("show", "--format", "json")))
 
@@ -321,7 +321,8 @@ def test_a_spec_must_be_named_where_there_are_several(command: str) -> None:
         ("a: 1\n".encode("utf-16"), "spec.yaml:1:1: UTF-16, not UTF-8 [not-text]\nhint: save it as UTF-8\n"),
         (
             b"#" * 2_000_000,
-            "spec.yaml: more than 1,000,000 bytes [too-large]\nhint: name the spec: this file is none\n",
+            "spec.yaml: more than 1,000,000 bytes [too-large]\n"
+            "hint: this is probably not the spec: name the right file\n",
         ),
     ],
     ids=["missing", "folder", "empty", "binary", "utf-16", "huge"],
@@ -368,7 +369,7 @@ def test_bad_usage(line: str, words: str) -> None:
 )  # fmt: skip
 def test_an_empty_word_is_no_answer(line: str, empty: str) -> None:
     output = expect_refusal(kiwari_ci(*line.split(), empty))
-    assert "it is empty: the variable that should hold it is not set" in output and "Usage: " in output
+    assert "the value is empty: the variable from which it comes is not set" in output and "Usage: " in output
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"], *([command, "--help"] for command in COMMANDS)], ids=str)

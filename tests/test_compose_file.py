@@ -106,3 +106,17 @@ def test_lists_of_an_override_file_add_to_the_first_files_or_take_their_place() 
     table = override.data.get_mapping("services").get_mapping("web")
     assert dict(table) == {"build": ".", "ports": ["1:1", "2:2"], "dns": ["b"], "command": ["c"], "tty": True}
     assert table.list_items("ports") == [("1:1", "a.yml:1"), ("2:2", "b.yml:1")]
+
+
+@pytest.mark.parametrize(("other", "is_completed"), [("job: {tty: true}", True), ("job: {image: b}", False)])
+def test_a_service_with_an_image_is_completed_where_its_file_needs_the_first_one(
+    other: str, is_completed: bool
+) -> None:
+    """Compose cannot read the file alone if one of its services has no image, so it reads it behind the first one."""
+    text = "services: {web: {environment: {A: a}, container_name: shop}, job: {image: a}}\n"
+    base = parse_yaml_document("a.yml", text)
+    override = parse_yaml_document("b.yml", f"services: {{web: {{image: c, environment: {{B: b}}}}, {other}}}\n")
+    compose_file.apply_override_file(base, override)
+    table = override.data.get_mapping("services").get_mapping("web")
+    completed = {"environment": {"A": "a", "B": "b"}, "container_name": "shop", "image": "c"}
+    assert dict(table) == (completed if is_completed else {"image": "c", "environment": {"B": "b"}})

@@ -199,6 +199,61 @@ def test_a_secret_that_the_spec_has_is_not_called_lost(source: str, tmp_path: Pa
     assert not [line for line in text.splitlines() if "API_TOKEN" in line and ("lost" in line or "!" in line)]
 
 
+TWO_STACKS = """\
+services: {web: {port: 80}, api: {port: 81}}
+environments:
+  live: {deploy_on: {push: main}, takeover: {containers: {web: shop-web, api: shop-api}, workflows: [deploy.yml]}}
+"""
+
+
+@pytest.mark.parametrize("is_other_stack", [True, False])
+def test_containers_of_a_file_that_is_not_compared_are_told(tmp_path: Path, is_other_stack: bool) -> None:
+    """An environment has two Compose files today, of which one is compared: volumes of the other one may be lost."""
+    api = "api: {image: ghcr.io/example/shop-api, container_name: shop-api, volumes: ['data:/data']}"
+    web = "web: {image: ghcr.io/example/shop-web, container_name: shop-web}"
+    files = {
+        ".github/workflows/deploy.yml": DEPLOY % "",
+        "compose.prod.yml": f"services:\n  {web}\n" + ("" if is_other_stack else f"  {api}\n"),
+        "compose.dev.yml": f"services:\n  {api}\n",
+        "api/compose.yml": f"services:\n  {api}\n",
+    }
+    text = first_comparison_with(tmp_path, TWO_STACKS, files)
+    told = (
+        "  ! live: not compared: `shop-api` of today, whose Compose file may be `api/compose.yml`; "
+        "compare their volumes, networks, ports and labels yourself"
+    )
+    assert (told in lines_of_part(text, PART_TITLES["before"])) is is_other_stack
+
+
+def test_two_environments_of_one_compose_file_are_told(tmp_path: Path) -> None:
+    """The file is compared with one of them."""
+    containers = "containers: {web: shop-web}"
+    environment = f"  %s: {{host: %s, deploy_on: {{push: %s}}, {containers}, takeover: {{{containers}}}}}\n"
+    spec = "hosts: {one: {}, two: {}}\nservices: {web: {port: 80}}\nenvironments:\n"
+    spec += environment % ("dev", "one", "develop") + environment % ("live", "two", "main")
+    web = "web: {image: ghcr.io/example/shop-web, container_name: shop-web, volumes: ['data:/data']}"
+    text = first_comparison_with(tmp_path, spec, {"compose.prod.yml": f"services:\n  {web}\n"})
+    told = [line for line in lines_of_part(text, PART_TITLES["before"]) if "not compared" in line]
+    assert [line.partition(";")[0] for line in told] == [
+        "  ! dev: not compared: `shop-web` of today, whose Compose file may be `compose.prod.yml`"
+    ]
+
+
+def test_no_person_brings_what_each_deploy_writes(tmp_path: Path) -> None:
+    """With `env_from`, the deploy writes the env file: nothing of it is to be done on the server."""
+    live = LIVE.replace("}}\n", ", env_from: github}}\n")
+    text = first_comparison(tmp_path, WEB % "" + live, compose=COMPOSE, deploy=DEPLOY % "")
+    by_hand = lines_of_part(text, PART_TITLES["before"])
+    assert not [line for line in by_hand if "env file" in line]
+    assert [line.partition(": ")[0].strip() for line in by_hand if "API_TOKEN" in line] == [
+        "set these secrets on GitHub with `gh secret set NAME` (runbook, step 5)"
+    ]
+    changes = "\n".join(lines_of_part(text, PART_TITLES["change"]))
+    summary = "each deploy writes these variables into the env files; the compose file no longer sets them"
+    assert f"{summary}: `API_TOKEN`" in changes
+    assert "env file `shop-web-live.env` is read, which each deploy writes" in changes
+
+
 def test_a_key_of_another_env_file_is_not_called_lost(tmp_path: Path) -> None:
     spec = "services:\n  web: {port: 80, env: {API_TOKEN: {secret: true}}}\n"
     spec += "  api: {port: 81, env: {DATABASE_URL: {secret: true}}, environment: {MODE: live}}\n"
@@ -208,6 +263,27 @@ def test_a_key_of_another_env_file_is_not_called_lost(tmp_path: Path) -> None:
         "  ! live: in no env file of the spec, and lost for a container that reads it: `OLD_TOKEN`; keep today's env "
         "file for what is still started from today's Compose file  [.env.example]"
     ]
+
+
+def test_jobs_that_build_into_one_repository_are_replaced(tmp_path: Path) -> None:
+    """Only the tags tell the images apart; the Dockerfiles tell whose they are. A check of a build pushes nothing."""
+    steps = {
+        name: f"{{uses: docker/build-push-action@v6, with: {{file: {name}/Dockerfile, push: {push}, tags: '{tag}'}}}}"
+        for name, push, tag in (
+            ("web", "true", "example/shop:web-1"),
+            ("api", "true", "example/shop:api-1"),
+        )
+    }
+    check = "{uses: docker/build-push-action@v6, with: {file: web/Dockerfile, push: false, tags: 'shop-web:ci'}}"
+    workflow = "on: {push: {branches: [main]}}\njobs:\n  check: {steps: [CHECK]}\n  images: {steps: [WEB, API]}\n"
+    workflow += "  lint: {steps: [{run: make lint}]}\n"
+    for mark, step in (("CHECK", check), ("WEB", steps["web"]), ("API", steps["api"])):
+        workflow = workflow.replace(mark, step)
+    spec = "services: {web: {port: 80}, api: {port: 81}}\n" + LIVE
+    text = first_comparison_with(tmp_path, spec, {".github/workflows/ci.yml": workflow})
+    line = next(line for line in text.splitlines() if "ci.yml` would" in line)
+    assert "push the image of `web`, `api` a second time" in line
+    assert "take its jobs `check`, `images` out" in line
 
 
 def test_secrets_that_other_workflows_read_are_not_to_be_deleted(tmp_path: Path) -> None:
@@ -233,26 +309,39 @@ def test_tests_that_run_on_pull_requests_are_not_called_lost(tmp_path: Path) -> 
     spec = WEB % ", test: {run: make test}" + LIVE
     with_test = first_comparison(tmp_path, project + spec, compose=COMPOSE, deploy=DEPLOY % "")
     assert "its tests no longer run" not in with_test
-    assert "delete it in the commit that adds the generated files" in with_test
+    assert "delete it in the pull request that brings the new ones" in with_test
     pushes_only = first_comparison(tmp_path, spec, compose=COMPOSE, deploy=DEPLOY % "")
     assert "web: its tests no longer run on pull request to `main`" in pushes_only
     without_test = first_comparison(tmp_path, WEB % "" + LIVE, compose=COMPOSE, deploy=DEPLOY % "")
     assert "its tests no longer run" not in without_test and "no longer done: `make test`" not in without_test
-    assert "take its jobs `build`, `deploy` out in the commit that adds the generated files" in without_test
+    assert "take its jobs `build`, `deploy` out in the pull request that brings the new ones" in without_test
     only_builds = DEPLOY.replace("run: make test", "uses: docker/build-push-action@v6, with: {tags: %s}")
     image = "ghcr.io/example/shop-web:pr"
     text = first_comparison(tmp_path, WEB % "" + LIVE, compose=COMPOSE, deploy=only_builds % (image, ""))
-    assert "delete it in the commit that adds the generated files" in text
+    assert "delete it in the pull request that brings the new ones" in text
     text = first_comparison(tmp_path, WEB % "" + LIVE, compose=COMPOSE, deploy=only_builds % ("other:pr", ""))
-    assert "take its jobs `build`, `deploy` out in the commit that adds the generated files" in text
+    assert "take its jobs `build`, `deploy` out in the pull request that brings the new ones" in text
 
 
 def test_migrations_that_each_deploy_runs_are_not_called_lost(tmp_path: Path) -> None:
     deploy = DEPLOY.replace("up -d", "run --rm web ./migrate up && docker compose -f compose.prod.yml up -d") % ""
     lost = first_comparison(tmp_path, WEB % "" + LIVE, compose=COMPOSE, deploy=deploy)
     assert any("migrations are no longer run" in line for line in lost.splitlines() if line.startswith("  !"))
-    spec = WEB % ", migrate: [./migrate, up]" + LIVE
-    assert "migrations are no longer run" not in first_comparison(tmp_path, spec, compose=COMPOSE, deploy=deploy)
+    for spec, is_lost in (
+        (WEB % ", migrate: [./migrate, up]" + LIVE, False),
+        (WEB.replace("services: {", "services: {migrations: {once: true}, ") % "" + LIVE, False),
+        (WEB.replace("services: {", "services: {one: {once: true, command: [alembic, upgrade]}, ") % "" + LIVE, False),
+        (WEB.replace("services: {", "services: {bucket: {once: true, command: [mc, mb]}, ") % "" + LIVE, True),
+    ):
+        told = first_comparison(tmp_path, spec, compose=COMPOSE, deploy=deploy)
+        assert ("migrations are no longer run" in told) == is_lost, spec
+
+
+def test_a_dependabot_file_of_ones_own_stays(tmp_path: Path) -> None:
+    text = "version: 2\nupdates: []\n"
+    own, generated = ({".github/dependabot.yml": head + text} for head in ("", MARK))
+    assert "Dependabot" not in first_comparison_with(tmp_path, WEB % "" + LIVE, own)
+    assert "Dependabot is told no more" in first_comparison_with(tmp_path, WEB % "" + LIVE, generated)
 
 
 DJANGO = """
@@ -317,7 +406,7 @@ jobs:
     steps: [{uses: docker/build-push-action@v6, with: {push: true, tags: ghcr.io/example/shop-web}}]
 """
     text = first_comparison(tmp_path, WEB % "" + LIVE, deploy=workflow)
-    assert "take its jobs `push` out in the commit that adds the generated files" in text
+    assert "take its jobs `push` out in the pull request that brings the new ones" in text
 
 
 def test_a_container_of_docker_run_is_replaced_only_under_its_name(tmp_path: Path) -> None:
@@ -665,7 +754,7 @@ SAYS_THE_SAME = {"name gone"}  # Compose takes the folder's name, which is the s
 MUTATED = sorted(path for path in file_sets.load_folder(GENERATED).files if path.endswith(".yml"))
 
 
-@pytest.mark.parametrize("one_of", sample_or_all(12, 3))
+@pytest.mark.parametrize("one_of", sample_or_all(24, 3))
 @pytest.mark.parametrize("path", MUTATED)
 def test_no_change_of_a_generated_file_is_silent(path: str, one_of: int) -> None:
     text = file_sets.load_folder(GENERATED).files[path]
@@ -945,6 +1034,55 @@ def test_a_spec_with_faults_is_told_as_ever(tmp_path: Path) -> None:
         assert result.code == 2 and "Traceback" not in result.err
 
 
+# Routes
+
+
+ROUTE = "labels: {{traefik.enable: 'true', traefik.http.routers.web.rule: 'Host(`{}`)', {}}}"
+OPTION = "traefik.http.routers.web.tls.certresolver: le"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected", "is_dangerous"),
+    [
+        (ROUTE.format("${WEB_HOST}", OPTION), "", "domain `${WEB_HOST}` no longer leads to it by a label", True),
+        (ROUTE.format("${WEB_HOST:?set it, please}", OPTION), "", "domain `${WEB_HOST}` no longer leads to it", True),
+        ("labels: {caddy: 'a.example.com, b.example.com'}", "", "domain `a.example.com` no longer leads to it", True),
+        ("labels: {caddy: '${DOMAINS:?(e.g. \"a.example\")}'}", "", "domain `${DOMAINS}` no longer leads to it", True),
+        ("environment: {VIRTUAL_HOST: '${HOST:-x}'}", "", "domain `${HOST}` no longer leads to it", True),
+        (
+            ROUTE.format("${WEB_HOST}", OPTION),
+            ROUTE.format("www.example.com", OPTION),
+            "the domain was `${WEB_HOST}`, and is `www.example.com`: compare them",
+            False,
+        ),
+    ],
+)
+def test_a_domain_that_a_label_has_as_a_variable(before: str, after: str, expected: str, is_dangerous: bool) -> None:
+    path = "deploy/kiwari/docker-compose.yml"
+    old, new = (f"services: {{web: {{image: a, container_name: web, {text}}}}}\n" for text in (before, after))
+    changes = between(FileSet("before", {path: old}), {path: new}).changes
+    routes = [change for change in changes if "domain" in change.words]
+    assert expected in routes[0].words
+    assert all(change.is_dangerous is is_dangerous for change in routes)
+    assert not any("label `traefik" in change.words and "is gone" in change.words for change in changes)
+
+
+@pytest.mark.parametrize(
+    ("key", "is_told"),
+    [("web", False), ("site", False), ("www", False), ("web-blue", True)],
+)
+def test_a_name_by_which_others_reach_a_container_today(key: str, is_told: bool) -> None:
+    path = "deploy/kiwari/docker-compose.yml"
+    proxy = f"proxy: {{image: 'nginx:1', environment: {{UPSTREAM: '${{SLOT:-{key}}}', OTHER: {key}-2}}}}"
+    old = f"services: {{{key}: {{image: 'shop-web:1', container_name: web}}, {proxy}}}\n"
+    networks = "networks: {default: {aliases: [site, www]}}"
+    new = f"{MARK}services: {{web: {{image: 'shop-web:2', container_name: web, {networks}}}, {proxy}}}\n"
+    changes = between(FileSet("before", {path: old}), {path: new}).changes
+    told = [change for change in changes if "`proxy` no longer reaches it as `web-blue`" in change.words]
+    assert bool(told) is is_told
+    assert all(change.is_dangerous and "write `site`, `web`, `www` there" in change.words for change in told)
+
+
 # Scripts
 
 
@@ -957,6 +1095,8 @@ def test_a_spec_with_faults_is_told_as_ever(tmp_path: Path) -> None:
         ("build \\\n  -t x .", [["build", "-t", "x", "."]]),
         ("# no\nyes # no\n", [["yes"]]),
         ("ssh h <<'E'\ncd x\nup -d\nE\nnext", [["ssh", "h", "cd x\nup -d"], ["next"]]),
+        ("ssh h <<E\ngrep 'a b|c' log\nE\nnext", [["ssh", "h", "grep 'a b|c' log"], ["next"]]),
+        ("for i in $(list | cut -d= -f2); do get $i; done", [["get", "$i"], ["done"]]),
         ("v=$(a | b; c)\nd", [["d"]]),
         ("if a; then sudo b; fi", [["a"], ["b"], ["fi"]]),
         ("echo 'open", [["echo", "open"]]),

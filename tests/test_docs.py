@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import pytest
 from pydantic import ValidationError
 
-from docs import examples, trial, write
+from docs import examples, fields, trial, write
 from docs.write import ROOT
 from kiwari_ci.problems import SpecError
 from kiwari_ci.schema import Spec
@@ -97,6 +97,21 @@ def test_readme_has_the_trials_summary() -> None:
 def test_every_page_of_the_reference_is_generated() -> None:
     existing = {str(page.relative_to(ROOT)) for page in ROOT.glob("docs/reference/**/*") if page.is_file()}
     assert existing == {path for path in write.PAGES if path.startswith("docs/reference/")}
+
+
+def test_what_a_table_of_the_spec_says_is_below_has_a_section() -> None:
+    """The keys of a domain, such as `strip_path`, were in no table: their section was missing."""
+    text = fields.page(ROOT)
+    headings = re.findall(r"^#{2,4} (.*)$", text, re.MULTILINE)
+    sections = {key.strip("`") for heading in headings for key in heading.split(", ")}
+    missing = []
+    for part in re.split(r"^#{2,4} ", text, flags=re.MULTILINE)[1:]:
+        above = part.partition("\n")[0].split(", ")[0].strip("`")
+        for key, value in re.findall(r"^\| `([\w-]+)` \|.*? \| ([^|]*) \|[^|]*\|$", part, re.MULTILINE):
+            place = above if above == key else f"{above}.{key}"
+            if value.endswith("below") and not any(re.fullmatch(rf"{place}(\.<\w+>)?", name) for name in sections):
+                missing.append(place)
+    assert missing == []
 
 
 def test_readme_shows_the_tool_at_work() -> None:

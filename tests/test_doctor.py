@@ -35,6 +35,7 @@ from kiwari_ci.plan_model import (
     TakenOverContainer,
     Takeover,
 )
+from kiwari_ci.plan_model.runbook import OldPipeline
 from kiwari_ci.remote_checks import (
     calls,
     cluster,
@@ -246,13 +247,26 @@ def test_the_field_in_the_spec_gets_only_what_it_lacks(written: dict[str, Any], 
     assert cures == ([f"compare, then write: {printed}"] if printed else [])
 
 
-def taken_over(**written: Any) -> Takeover:
+def taken_over(workflows: tuple[str, ...] = (), **written: Any) -> Takeover:
     """The field `takeover` of production, with these keys."""
     stack = PLAN.stacks[1]
     nothing: dict[str, Any] = {"host_variables": ("VPS",), "host_folder": "docker", "has_same_folder": False}
     texts = ("project", "folder", "ports")
     nothing |= dict.fromkeys(texts, "")
     nothing |= {"has_https": True, "environment": stack.environment, "stack": stack.name}
+    nothing["old_pipeline"] = OldPipeline(
+        branch="main",
+        comes_with_new=True,
+        workflows=workflows,
+        removed=workflows,
+        enabled_again=(),
+        still_deploying=(),
+        same_names=(),
+        deployed_together=(),
+        by_hand="",
+        deployed_later=(),
+        new_workflow="",
+    )
     lists = {field.name: () for field in fields(Takeover) if field.name not in nothing}
     return Takeover(**(lists | nothing | written))
 

@@ -27,7 +27,7 @@ from tests.test_diff_fields import CASES, SPEC
 SCHEMA: dict[str, Any] = Spec.model_json_schema()
 Place = tuple[str | int, ...]  # the path to a value in a spec
 
-FORMS: dict[str, Any] = yaml.safe_load((CASES / "forms.yaml").read_text())
+FORMS: dict[str, Any] = yaml.load((CASES / "forms.yaml").read_text(), yaml.CSafeLoader)
 NAMED_DEPENDENCY = {"service_defaults": FORMS["service_defaults"] | {"depends_on": {"cache": "started"}}}
 
 

@@ -5,7 +5,7 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -92,6 +92,17 @@ ANSWER_SETTINGS = """
 [includeIf "gitdir:**"]
 	path = {elsewhere}/config
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """`preview` asks a registry, by docker: no test here is about its answer, nor waits for one."""
+    docker = tmp_path_factory.mktemp("programs") / "docker"
+    docker.write_text("#!/bin/sh\necho 'no registry' >&2\nexit 1\n")
+    docker.chmod(0o755)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("PATH", f"{docker.parent}:{os.environ['PATH']}")
+        yield
 
 
 @pytest.fixture(scope="module")

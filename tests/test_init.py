@@ -919,8 +919,8 @@ def test_the_next_steps_remove_only_workflows_that_are_replaced(tmp_path: Path) 
         "  kiwari-ci validate",
         "  kiwari-ci lint",
         "  kiwari-ci diff",
-        "  rm '.github/workflows/my deploy.yml' # every job is replaced, and would go on beside the new ones",
-        "  # remove from .github/workflows/ci.yml what is replaced, which would go on beside the new ones: build",
+        "  rm '.github/workflows/my deploy.yml' # in the pull request that brings the new ones: every job is replaced",
+        "  # in the same pull request, remove from .github/workflows/ci.yml what is replaced: build",
         "  kiwari-ci generate",
     ]
     repository(tmp_path, {"api/Dockerfile": DOCKERFILE, "api/x": ""})

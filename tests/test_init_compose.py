@@ -589,3 +589,68 @@ def test_a_tag_that_is_no_version_of_an_image_stays(tmp_path: Path, name: str) -
     compose = f"services: {{web: {{build: ., environment: {{{name}: '${{{name}}}'}}}}}}\n"
     spec, _ = init(tmp_path, {"compose.yml": compose})
     assert name in spec["services"]["web"]["env"]
+
+
+def test_a_dockerfile_that_copies_the_git_history_is_told_what_to_copy(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    _, first = init(tmp_path, {"Dockerfile": f"{DOCKERFILE}COPY .git /git\n"})
+    reason = "which no build has: let a step of `steps.before_build` write $GITHUB_SHA into a file"
+    assert f"Dockerfile:4: copies .git, {reason}" in first.troubles
+
+
+def test_the_path_of_a_secret_file_is_kept_and_asked(tmp_path: Path) -> None:
+    files = "DB_PASSWORD_FILE: /run/secrets/db_password, TLS_CERT_FILE: /etc/c.pem"
+    web = f"{WEB}secrets: [db_password], environment: {{{files}}}}}"
+    database = "db: {image: 'postgres:16', secrets: [{source: db_password, target: p}], "
+    database += "environment: {POSTGRES_PASSWORD_FILE: /run/secrets/p}}}"
+    compose = f"{web}, {database}\nsecrets: {{db_password: {{file: ./p}}}}\n"
+    spec, first = init(tmp_path, {"compose.yml": compose} | DEPLOYED)
+    env = {"DB_PASSWORD_FILE": "/run/secrets/db_password", "TLS_CERT_FILE": "/etc/c.pem"}
+    assert spec["services"]["web"]["env"] == env
+    assert spec["accessories"]["db"]["environment"] == {"POSTGRES_PASSWORD_FILE": "/run/secrets/p"}
+    questions = [question for _, question in first.decisions]
+    assert any("web reads the files of DB_PASSWORD_FILE, which are `secrets`" in question for question in questions)
+    assert any("write POSTGRES_PASSWORD as `{secret: true}`" in question for question in questions)
+    assert any("secrets (db_password)" in line for line in first.seen)
+
+
+@pytest.mark.parametrize(("port", "is_asked"), [("${BIND}:8080:8080", True), ("127.0.0.1:8080:8080", False)])
+@pytest.mark.parametrize("entry", ["web", "cache"])
+def test_the_address_of_a_port_in_a_variable_is_asked(tmp_path: Path, port: str, is_asked: bool, entry: str) -> None:
+    ports = {"web": "", "cache": ""} | {entry: f"ports: ['{port}'], "}
+    compose = f"{WEB}{ports['web']}expose: ['8080']}}, cache: {{{ports['cache']}image: 'redis:7'}}}}\n"
+    spec, first = init(tmp_path, {"compose.yml": compose, ".env.example": "BIND=127.0.0.1\n"} | DEPLOYED)
+    kind = "services" if entry == "web" else "accessories"
+    assert spec[kind][entry]["ports"] == ["127.0.0.1:8080:8080"]
+    asked = [question for _, question in first.decisions if f"the ports of {entry}: compose.yml" in question]
+    assert bool(asked) is is_asked
+
+
+def test_a_value_with_the_name_of_today_is_asked(tmp_path: Path) -> None:
+    """The spec calls a service after its image, and not as one of several services of it."""
+    images = "image: 'shop-api:1', build: ./api"
+    compose = f"services:\n  api-blue: {{{images}}}\n  api-green: {{{images}}}\n"
+    compose += "  edge: {build: ./edge, environment: {UPSTREAM: 'api-blue:8080', MODE: api-bluer}}\n"
+    files = {"api/Dockerfile": DOCKERFILE, "edge/Dockerfile": DOCKERFILE, "compose.yml": compose}
+    spec, first = init(tmp_path, files | DEPLOYED)
+    assert "api" in spec["services"]
+    asked = [question for _, question in first.decisions if "which is called api here" in question]
+    assert len(asked) == 1 and "UPSTREAM of edge names api-blue (compose.yml:4)" in asked[0]
+
+
+def test_what_a_service_waits_for_and_the_spec_cannot_say_is_listed(tmp_path: Path) -> None:
+    waits = "{api: {condition: service_healthy}, tool: {condition: service_completed_successfully}}"
+    compose = "services:\n  api: {build: ./api, healthcheck: {test: 'curl -f http://localhost:8080/up'}}\n"
+    compose += f"  edge: {{build: ./edge, depends_on: {waits}}}\n  tool: {{image: 'tool:latest', restart: 'no'}}\n"
+    files = {"api/Dockerfile": DOCKERFILE, "edge/Dockerfile": DOCKERFILE, "compose.yml": compose}
+    _, first = init(tmp_path, files | DEPLOYED)
+    told = "\n".join(first.seen)
+    assert "depends_on api (healthy): here until it is started" in told
+    assert "depends_on tool (completed), which is not in the spec" in told
+
+
+@pytest.mark.parametrize("command", ["valkey-cli ping", "keydb-cli ping", "curl -f http://keycloak:8080/health"])
+def test_a_program_whose_name_has_key_in_it_is_no_secret(tmp_path: Path, command: str) -> None:
+    compose = f"{WEB}}}, cache: {{image: 'valkey/valkey:9', healthcheck: {{test: '{command}', interval: 5s}}}}}}\n"
+    spec, _ = init(tmp_path, {"compose.yml": compose})
+    assert command in str(spec["accessories"]["cache"]["healthcheck"]["test"])

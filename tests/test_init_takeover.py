@@ -7,6 +7,7 @@ import pytest
 
 from kiwari_ci import generator
 from kiwari_ci.commands.diff import compare
+from kiwari_ci.commands.diff.change import PipelineChange
 from kiwari_ci.commands.init import build_init_result, format_init_result
 from kiwari_ci.commands.init.draft_text import InitResult
 from kiwari_ci.readers.file_sets import load_folder
@@ -218,6 +219,45 @@ def test_a_complete_file_for_production_stands_alone(tmp_path: Path, command: st
     assert list(spec.get("accessories", {})) == accessories
 
 
+def test_a_demonstration_that_no_deploy_names_is_not_mixed_in(tmp_path: Path) -> None:
+    """Two environments are deployed from one file; the other file would give them its data of the demonstration."""
+    command = "docker compose -f docker-compose.prod.yml up -d"
+    other = DEPLOY.replace("environment: production", "environment: dev").replace("COMMAND", command)
+    showcase = (
+        "services:\n  web: {build: web, environment: {PROFILE: demonstration}}\n  mailbox: {image: 'mailpit:1'}\n"
+    )
+    files = {
+        ".github/workflows/dev.yml": other,
+        "docker-compose.prod.yml": f"services:\n  {WEB}}}\n",
+        "docker-compose.showcase.yml": showcase,
+    }
+    spec, result = init(tmp_path, files, command)
+    assert "accessories" not in spec
+    assert set(spec["services"]["web"]["env"]) == {"PORT"}
+    assert (
+        "docker-compose.showcase.yml: not used, because each deploy names another file, docker-compose.prod.yml"
+        in say(result)
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "prod"),
+    [
+        ("docker compose up -d", f"services:\n  {WEB}}}\n"),  # the deploy names no file
+        ("docker compose -f docker-compose.prod.yml up -d", "services:\n  web: {environment: {PORT: '8080'}}\n"),
+    ],
+)
+def test_a_file_that_a_deploy_may_read_is_used(tmp_path: Path, command: str, prod: str) -> None:
+    other = DEPLOY.replace("environment: production", "environment: dev").replace("COMMAND", command)
+    files = {
+        ".github/workflows/dev.yml": other,
+        "docker-compose.prod.yml": prod,
+        "docker-compose.yml": "services:\n  web: {build: web}\n  cache: {image: 'redis:7'}\n",
+    }
+    spec, _ = init(tmp_path, files, command)
+    assert list(spec["accessories"]) == ["cache"]
+
+
 def test_a_second_file_for_one_environment_is_said(tmp_path: Path) -> None:
     files = {f"compose.{name}.prod.yml": f"services:\n  {WEB}}}\n" for name in ("a", "b")}
     _, result = init(tmp_path, files)
@@ -246,17 +286,125 @@ def test_init_and_diff_take_the_same_compose_file(
         used = names[0]
     spec, result = init(tmp_path, files, f"docker compose -f {used} up -d" if is_named else "docker compose up -d")
     assert spec["services"]["web"]["volumes"] == [f"data-{names.index(used)}:/data"]
-    path = tmp_path / result.path
-    path.parent.mkdir()
-    path.write_text(result.text)
-    plan, generated = generator.generate_files(path)
-    side = load_folder(tmp_path)
-    after = {name: file.text for name, file in generated.items()}
-    changes = compare.compare_pipelines(side, plan, after, side).changes
+    changes = compare_with_draft(tmp_path, result)
     assert [change.item for change in changes if "delete these Compose files" in change.summary] == [f"`{used}`"]
     summary = "these Compose files stay as they are"
     kept_files = [change.item for change in changes if change.summary.startswith(summary)]
     assert kept_files == [f"`{name}`" for name in names if name != used]
+
+
+BASE = f"services:\n  {WEB}}}\n  db: {{image: 'postgres:16', volumes: ['data:/var/lib/postgresql/data']}}\n"
+BASE += "volumes: {data: }\n"
+OVERLAY = (
+    "services: {web: {ports: ['8080:8080'], labels: {caddy: '${DOMAINS}', caddy.reverse_proxy: '{{upstreams}}'}}}\n"
+)
+
+
+@pytest.mark.parametrize("overlay", ["docker-compose.edge.yml", "docker-compose.prod.yml"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "docker compose -f docker-compose.yml -f OVERLAY up -d",
+        "COMPOSE_FILE=docker-compose.yml:OVERLAY docker compose up -d",
+        "export COMPOSE_FILE=./docker-compose.yml:./OVERLAY\n            docker compose up -d",
+    ],
+)
+def test_files_that_a_deploy_names_together_are_one(tmp_path: Path, command: str, overlay: str) -> None:
+    files = {
+        "docker-compose.yml": BASE,
+        overlay: OVERLAY,
+        "other/docker-compose.yml": "services: {a: {image: 'a:1'}}\n",
+    }
+    spec, result = init(tmp_path, files, command.replace("OVERLAY", overlay))
+    assert spec["services"]["web"]["ports"] == ["8080:8080"]
+    assert list(spec["accessories"]) == ["db"]
+    assert "the domain of its caddy, ${DOMAINS}" in say(result)
+    assert "the domains of web, which today's labels have as variables" in say(result)
+    changes = compare_with_draft(tmp_path, result)
+    words = "\n".join(change.words for change in changes)
+    assert "new container" not in words and "is declared" not in words.replace("network `proxy` is declared", "")
+    assert f"keep `docker-compose.yml`, `{overlay}`, from which other containers are started (`db`)" in words
+    kept = [change.item for change in changes if change.summary.startswith("these Compose files stay as they are")]
+    assert kept == ["`other/docker-compose.yml`"]
+
+
+def test_a_file_may_complete_one_and_be_completed_by_another(tmp_path: Path) -> None:
+    names = ["docker-compose.yml", "docker-compose.edge.yml", "docker-compose.logs.yml"]
+    files = dict(zip(names, (BASE, OVERLAY, "services: {web: {labels: {logs: 'on'}}}\n"), strict=True))
+    commands = [f"docker compose -f {base} -f {overlay} up -d" for base, overlay in (names[:2], names[1:])]
+    spec, result = init(tmp_path, files, " && ".join(commands))
+    assert spec["services"]["web"]["ports"] == ["8080:8080"]
+    assert compare_with_draft(tmp_path, result)
+
+
+@pytest.mark.parametrize("command", ["docker compose up -d", "docker compose -f docker-compose.yml up -d"])
+def test_a_file_that_no_deploy_names_completes_none(tmp_path: Path, command: str) -> None:
+    files = {"docker-compose.yml": BASE, "docker-compose.edge.yml": OVERLAY}
+    _, result = init(tmp_path, files, command)
+    changes = compare_with_draft(tmp_path, result)
+    kept = [change.item for change in changes if change.summary.startswith("these Compose files stay as they are")]
+    assert kept == ["`docker-compose.edge.yml`"]
+
+
+def compare_with_draft(folder: Path, result: InitResult) -> list[PipelineChange]:
+    """What `diff` reports for a draft that is written into its repository."""
+    path = folder / result.path
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(result.text)
+    plan, generated = generator.generate_files(path)
+    side = load_folder(folder)
+    after = {name: file.text for name, file in generated.items()}
+    return list(compare.compare_pipelines(side, plan, after, side).changes)
+
+
+TWO_ENVIRONMENTS = """\
+on: {push: {branches: [dev, main]}}
+jobs:
+  build:
+    runs-on: ubuntu-latest
+    steps:
+      - {uses: docker/build-push-action@v6, with: {context: web, push: true, tags: "ghcr.io/example/shop-web:latest"}}
+  staging:
+    if: github.ref == 'refs/heads/dev'
+    uses: ./.github/workflows/_deploy.yml
+    secrets: {HOST: '${{ secrets.STAGING_HOST }}', KEY: '${{ secrets.STAGING_KEY }}'}
+  production:
+    if: github.ref == 'refs/heads/main'
+    uses: ./.github/workflows/_deploy.yml
+    secrets: {HOST: '${{ secrets.PROD_HOST }}', KEY: '${{ secrets.PROD_KEY }}'}
+"""
+CALLED_DEPLOY = """\
+on: {workflow_call: {secrets: {HOST: {required: true}, KEY: {required: true}}}}
+jobs:
+  deploy:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: appleboy/ssh-action@v1
+        with: {host: '${{ secrets.HOST }}', username: deploy, key: '${{ secrets.KEY }}', script: docker compose up -d}
+"""
+
+
+def test_one_compose_file_of_two_environments(tmp_path: Path) -> None:
+    """The project is that of the env file of each, which counts before the file's `name`."""
+    files = {
+        ".github/workflows/deploy.yml": TWO_ENVIRONMENTS,
+        ".github/workflows/_deploy.yml": CALLED_DEPLOY,
+        "docker-compose.yml": f"name: shop\n{BASE}",
+        ".env.staging.example": "COMPOSE_PROJECT_NAME=shop-staging\n",
+        ".env.prod.example": "COMPOSE_PROJECT_NAME=shop-prod\n",
+    }
+    spec, result = init(tmp_path, files)
+    environments = spec["environments"]
+    assert {name: table["stack"] for name, table in environments.items()} == {
+        "staging": "shop-staging",
+        "production": "shop-prod",
+    }
+    assert environments["staging"]["takeover"]["project"] == "shop-staging"
+    changes = compare_with_draft(tmp_path, result)
+    words = [f"{change.subject}: {change.words}" for change in changes]
+    for name in ("staging", "production"):
+        assert any(line.startswith(f"{name}: keep `docker-compose.yml`, from which") for line in words), words
+    assert not any("start empty" in line or "no environment of the spec" in line for line in words), words
 
 
 def test_several_folders_of_one_environment_are_said(tmp_path: Path) -> None:
@@ -270,6 +418,40 @@ def test_what_ends_is_no_worker(tmp_path: Path) -> None:
     spec, _ = init(tmp_path, {"docker-compose.yml": compose})
     assert list(spec["services"]) == ["web"]
     assert spec["services"]["web"]["migrate"] == ["migrate", "up"]
+
+
+MIGRATIONS = "migrations: {{image: 'ghcr.io/example/shop-web:latest', restart: 'no', command: {command}}}"
+
+
+def test_the_script_of_a_migration_is_one_line(tmp_path: Path) -> None:
+    """A script of several lines that each continue is the same script on one line."""
+    migrations = MIGRATIONS.format(command='"sh -c \\"\\n  ./migrate up &&\\n  echo done\\n\\""')
+    spec, _ = init(tmp_path, {"docker-compose.yml": f"services:\n  {WEB}}}\n  {migrations}\n"})
+    assert spec["services"]["web"]["migrate"] == ["sh", "-c", "./migrate up && echo done"]
+
+
+def test_a_migration_into_which_compose_fills_a_variable_is_asked_about(tmp_path: Path) -> None:
+    """A shell in the container fills it in, if the image has one; the service has no other field for the command."""
+    migrations = MIGRATIONS.format(command="'migrate --to ${VERSION}'")
+    compose = f"services:\n  {WEB}}}\n  {migrations}\n"
+    spec, result = init(tmp_path, {"docker-compose.yml": compose})
+    assert spec["services"]["web"]["migrate"] == ["sh", "-c", 'exec migrate --to "$$VERSION"']
+    assert spec["services"]["web"]["env"]["VERSION"] == {"secret": True}
+    (question,) = [asked for _, asked in result.decisions if "$VERSION into the command of migrations" in asked]
+    assert question.endswith("keep it if the image has a shell, and its entrypoint runs the command that it gets")
+    assert "# command: " not in result.text
+
+
+@pytest.mark.parametrize("command", ["\"sh -c 'a\\n b'\"", "''"])
+def test_a_migration_that_init_cannot_write_is_asked_about(tmp_path: Path, command: str) -> None:
+    compose = f"services:\n  {WEB}}}\n  {MIGRATIONS.format(command=command)}\n"
+    spec, result = init(tmp_path, {"docker-compose.yml": compose})
+    assert "migrate" not in spec["services"]["web"]
+    question = (
+        "today migrations (docker-compose.yml:3) runs a command with the image of web, and ends: write the command as "
+        "`migrate`, or no deploy runs it"
+    )
+    assert question in [asked for _, asked in result.decisions]
 
 
 def test_the_port_of_the_server_comes_from_a_secret(tmp_path: Path) -> None:
@@ -573,3 +755,67 @@ def test_the_summary_names_only_what_the_draft_has(tmp_path: Path) -> None:
     _, result = init(tmp_path, {"compose.yml": f"services: {{{WEB}}}, worker: {{{image}, command: work}}, {migrate}}}"})
     assert result.services == {"web": "web/Dockerfile, port 8080, worker"}
     assert "migrations (compose.yml:1)" in say(result)
+
+
+TWO_SERVERS = """\
+on: {push: {branches: [dev], tags: ['v*']}}
+jobs:
+  build:
+    runs-on: ubuntu-latest
+    steps:
+      - {uses: docker/build-push-action@v6, with: {context: web, push: true, tags: "ghcr.io/example/shop-web:latest"}}
+  staging:
+    if: github.ref == 'refs/heads/dev'
+    needs: build
+    runs-on: ubuntu-latest
+    environment: staging
+    steps: [{uses: appleboy/ssh-action@v1, with: {host: "${{ secrets.A_HOST }}", script: "COMMAND"}}]
+  production:
+    if: startsWith(github.ref, 'refs/tags/v')
+    needs: build
+    runs-on: ubuntu-latest
+    environment: production
+    steps: [{uses: appleboy/ssh-action@v1, with: {host: "${{ secrets.B_HOST }}", script: "COMMAND"}}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("override", "second_host", "production"),
+    [
+        ("web: {environment: {LEVEL: info}}", "B_HOST", {"web": "shop_web", "cache": "shop_cache"}),
+        ("web: {container_name: shop_other}", "B_HOST", {"web": "shop_other", "cache": "shop_cache"}),
+        # One server cannot have two containers of one name, so nobody knows whose they are.
+        ("web: {environment: {LEVEL: info}}", "A_HOST", {"web": "shop_web"}),
+        # A complete file stands alone.
+        ("web: {image: 'ghcr.io/example/shop-web:latest', container_name: own}", "B_HOST", {"web": "own"}),
+    ],
+)
+def test_the_base_of_an_override_file_names_the_containers_of_each_server(
+    tmp_path: Path, override: str, second_host: str, production: dict[str, str]
+) -> None:
+    base = """\
+services:
+  web: {image: 'ghcr.io/example/shop-web:latest', container_name: shop_web, expose: [8080]}
+  cache: {image: 'redis:7', container_name: shop_cache}
+"""
+    command = "docker compose -f compose.yml -f compose.prod.yml up -d"
+    workflow = TWO_SERVERS.replace("COMMAND", command).replace("B_HOST", second_host)
+    compose_files = {"compose.yml": base, "compose.prod.yml": f"services:\n  {override}\n"}
+    data, _ = init(tmp_path, {**compose_files, ".github/workflows/deploy.yml": workflow})
+    assert data["environments"]["production"]["takeover"]["containers"] == production
+
+
+@pytest.mark.parametrize("more", ["", "location / { fastcgi_pass app:9000; }"])
+def test_a_web_server_that_the_repository_builds_keeps_its_ports(tmp_path: Path, more: str) -> None:
+    """It is a service, which a deploy replaces, and no proxy that stays."""
+    deploy = DEPLOY.replace("COMMAND", "docker compose up -d").replace(
+        "ghcr.io/example/shop-web:latest", "ghcr.io/example/shop-nginx:latest"
+    )
+    compose = "services: {nginx: {image: 'ghcr.io/example/shop-nginx:latest', ports: ['80:80', '443:443']}}\n"
+    files = {"docker-compose.yml": compose, ".github/workflows/deploy.yml": deploy, "web/site.conf": more}
+    data, result = init(tmp_path, files)
+    assert data["hosts"]["vps"]["proxy"] == {"kind": "none"}
+    (service,) = data["services"].values()
+    assert service["ports"] == ["80:80", "443:443"]
+    assert "stands in front today" not in say(result)
+    assert "in front of the services" not in say(result)

@@ -8,6 +8,7 @@ import pytest
 
 from kiwari_ci.commands.init import build_init_result, format_init_result
 from kiwari_ci.commands.init.draft_text import InitResult
+from kiwari_ci.problems import SpecError
 from kiwari_ci.spec_loading.yaml_source import parse_yaml
 from tests.test_init_takeover import DEPLOY, DOCKERFILE, WEB, init, say
 
@@ -68,6 +69,25 @@ def test_a_push_deploys_only_the_environment_that_it_chooses(tmp_path: Path) -> 
     spec, _ = init(tmp_path, files)
     triggers = {name: each["deploy_on"] for name, each in spec["environments"].items()}
     assert triggers == {"production": {"push": "main"}, "development": {"dispatch": True}}
+
+
+def test_a_default_of_a_login_is_said(tmp_path: Path) -> None:
+    workflow = DEPLOY.replace("secrets.VPS_USER", "secrets.VPS_USER || 'root'")
+    _, result = init(tmp_path, {".github/workflows/deploy.yml": workflow.replace("COMMAND", "docker compose up -d")})
+    assert "takes root where VPS_USER is not set: set it, or write root into `user` of the host" in say(result)
+
+
+@pytest.mark.parametrize(("tag", "is_told"), [("main-cluster", True), ("main-other", False)])
+def test_a_tag_that_another_workflow_deploys_is_not_replaced(tmp_path: Path, tag: str, is_told: bool) -> None:
+    build = DEPLOY.replace("shop-web:latest", "shop-web:main-cluster")
+    helm = f"helm upgrade shop ./chart --set image.tag={tag}"
+    cluster = f"on: push\njobs: {{helm: {{runs-on: ubuntu-latest, steps: [{{run: '{helm}'}}]}}}}\n"
+    files = {".github/workflows/deploy.yml": build, ".github/workflows/cluster.yml": cluster}
+    _, result = init(tmp_path, files)
+    jobs = {outcome.job: outcome for workflow in result.workflows for outcome in workflow.jobs}
+    told = "the tag main-cluster of its images, which .github/workflows/cluster.yml names"
+    assert (told in jobs["build"].not_replaced) is is_told
+    assert jobs["build"].is_replaced is not is_told
 
 
 TRAEFIK_STACK = {
@@ -137,6 +157,60 @@ def test_the_env_file_that_a_deploy_writes_becomes_env(tmp_path: Path, script: s
     assert "not replaced" not in format_init_result(result, tmp_path)
 
 
+@pytest.mark.parametrize("option", ["--env-file=.env.prod", "--env-file .env.prod", "--env-file /srv/.env.prod"])
+def test_the_env_file_that_compose_is_told_to_read_becomes_env(tmp_path: Path, option: str) -> None:
+    """It has another name than `.env`, and the values of the SSH step reach the script as variables."""
+    step = (
+        "      - uses: appleboy/ssh-action@v1\n        env: {API: '${{ vars.API }}'}\n"
+        "        with:\n          envs: API\n          script: |\n"
+        "            cat > .env.prod << EOF\n            API_URL=${API}\n            EOF\n"
+        f"            docker compose {option} up -d\n"
+    )
+    job = f"  deploy:\n    runs-on: ubuntu-latest\n    steps:\n{step}"
+    (tmp_path / "compose.yml").write_text("services: {web: {build: web, environment: [API_URL]}}\n")
+    spec, _ = draft_deploy(tmp_path, job)
+    assert spec["services"]["web"]["env"] == {"API_URL": {"variable": "API"}}
+
+
+def test_a_jump_host_of_an_ssh_action_is_that_of_the_host(tmp_path: Path) -> None:
+    """Its key is a new one, as that of the host is."""
+    login = "host: '${{ vars.HOST }}', proxy_host: '${{ vars.GATE }}', proxy_username: '${{ secrets.GATE_USER }}'"
+    login += ", proxy_port: '${{ vars.GATE_PORT }}', proxy_key: '${{ secrets.GATE_KEY }}'"
+    step = f"{{uses: appleboy/ssh-action@v1, with: {{{login}, script: docker compose up -d}}}}"
+    spec, result = draft_deploy(tmp_path, f"  deploy: {{runs-on: ubuntu-latest, steps: [{step}, {step}]}}\n")
+    (host,) = spec["hosts"].values()
+    assert host["jump"] == {
+        "address": {"variable": "GATE"},
+        "user": {"secret": "GATE_USER"},
+        "port": {"variable": "GATE_PORT"},
+    }
+    assert "through another machine" not in result.text
+
+
+def test_a_jump_host_without_a_setting_is_told_once(tmp_path: Path) -> None:
+    step = f"{SSH_STEP[:-2]}, proxy_host: gate.example.com}}}}"
+    _, result = draft_deploy(tmp_path, f"  deploy: {{runs-on: ubuntu-latest, steps: [{step}, {step}]}}\n")
+    assert result.text.count("through another machine") == 1
+
+
+def test_a_folder_of_the_registry_is_no_part_of_the_projects_name(tmp_path: Path) -> None:
+    names = ("web", "api")
+    builds = ", ".join(
+        "{uses: docker/build-push-action@v6, "
+        f"with: {{context: {name}, push: true, tags: 'ghcr.io/example/shop/shop-{name}:latest'}}}}"
+        for name in names
+    )
+    workflow = f"on: {{push: {{branches: [main]}}}}\njobs:\n  a: {{runs-on: ubuntu-latest, steps: [{builds}]}}\n"
+    files = {".github/workflows/a.yml": workflow} | {f"{name}/Dockerfile": DOCKERFILE for name in names}
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    result = build_init_result(tmp_path, "example/shop")
+    spec = parse_yaml(result.path, result.text).data
+    assert spec["project"]["name"] == "shop"
+    assert {service["image"] for service in spec["services"].values()} == {"shop/shop-web", "shop/shop-api"}
+
+
 def test_a_whole_env_file_in_one_secret_is_said(tmp_path: Path) -> None:
     write = '      - run: echo "${{ secrets.ENV_FILE }}" > .env\n      - run: scp .env d@x:/srv/shop/\n'
     _, result = draft_deploy(
@@ -172,7 +246,7 @@ def test_two_runners_that_deploy_one_environment_are_two_servers(tmp_path: Path)
         jobs += "    steps: [{run: 'cd /srv/x && docker compose up -d'}]\n"
     spec, result = draft_deploy(tmp_path, jobs)
     assert spec["environments"]["production"]["runner"] == ["self-hosted", "a"]
-    summary = format_init_result(result, tmp_path)
+    summary = " ".join(format_init_result(result, tmp_path).split())
     assert "deploys another server, by [self-hosted, b]: write `host: [one, two]`, or a second" in summary
     assert "deploy-b: replaced by environments.production; not replaced: the deploy of a second server" in summary
 
@@ -396,9 +470,7 @@ def test_a_variable_of_an_env_file_goes_to_the_services_that_have_the_file(tmp_p
 def test_long_lines_and_checks_are_read_in_bounded_time(tmp_path: Path) -> None:
     """Spaces before a command, and a check that names a program again and again."""
     check = "curl " * 8_000
-    compose = (
-        f"services: {{web: {{build: web, env_file: [.env], healthcheck: {{test: '{check} http://localhost:8080/up'}}}}}}\n"
-    )
+    compose = f"services: {{web: {{build: web, env_file: [.env], healthcheck: {{test: '{check} http://localhost:8080/up'}}}}}}\n"
     lines = ["set -e", *[" " * 4_900 + "x"] * 40, "echo A=one >> .env"]
     start = time.process_time()
     spec, _ = draft_env_files(tmp_path, lines, compose)
@@ -418,3 +490,201 @@ def test_plain_values_that_differ_by_environment_become_overrides(tmp_path: Path
         own = environment.get("overrides", {}).get("web", {}).get("env", {})
         levels.append(own.get("LEVEL", levels[0]))
         assert levels[-1] == name
+
+
+REF_CHOICE = "${{ startsWith(github.ref, 'refs/tags/v') && 'shop-org' || 'shop-net' }}"
+REF_CHOICES = {
+    "environment": f"    environment: {REF_CHOICE}\n",
+    "matrix": f'    environment: ${{{{ matrix.env }}}}\n    strategy: {{matrix: {{env: ["{REF_CHOICE}"]}}}}\n',
+}
+
+
+@pytest.mark.parametrize("chosen_by", REF_CHOICES)
+def test_an_environment_that_the_ref_chooses_is_two_environments(tmp_path: Path, chosen_by: str) -> None:
+    job = f"  deploy:\n    runs-on: ubuntu-latest\n{REF_CHOICES[chosen_by]}    steps: [{SSH_STEP}]\n"
+    workflow = f"{DEPLOY.partition('  deploy:')[0]}{job}"
+    workflow = workflow.replace("push: {branches: [main]}", "push: {branches: [main], tags: ['v*']}")
+    spec, _ = init(tmp_path, {".github/workflows/deploy.yml": workflow})
+    triggers = {name: each["deploy_on"] for name, each in spec["environments"].items()}
+    assert triggers == {"shop-net": {"push": "main"}, "shop-org": {"tag": "v*"}}
+
+
+def test_a_branch_that_chooses_the_environment_leaves_the_other_branches(tmp_path: Path) -> None:
+    choice = "${{ github.ref == 'refs/heads/main' && 'production' || 'staging' }}"
+    job = f"  deploy:\n    runs-on: ubuntu-latest\n    environment: {choice}\n    steps: [{SSH_STEP}]\n"
+    workflow = f"{DEPLOY.partition('  deploy:')[0]}{job}"
+    workflow = workflow.replace("branches: [main]", "branches: [main, develop]")
+    spec, _ = init(tmp_path, {".github/workflows/deploy.yml": workflow})
+    triggers = {name: each["deploy_on"] for name, each in spec["environments"].items()}
+    assert triggers == {"staging": {"push": "develop"}, "production": {"push": "main"}}
+
+
+def test_a_step_for_another_combination_of_the_matrix_says_nothing_of_this_one(tmp_path: Path) -> None:
+    """The address of each environment is in a step of its own."""
+    steps = "\n".join(
+        f"      - {{if: matrix.env == '{env}', uses: appleboy/ssh-action@v1, "
+        f"with: {{host: '${{{{ secrets.{secret} }}}}', script: docker compose up -d}}}}"
+        for env, secret in (("staging", "STAGE_HOST"), ("production", "LIVE_HOST"))
+    )
+    job = (
+        "  deploy:\n    runs-on: ubuntu-latest\n    environment: ${{ matrix.env }}\n"
+        f"    strategy: {{matrix: {{env: [staging, production]}}}}\n    steps:\n{steps}\n"
+    )
+    spec, _ = draft_deploy(tmp_path, job)
+    addresses = {name: host["address"] for name, host in spec["hosts"].items()}
+    assert sorted(address["secret"] for address in addresses.values()) == ["LIVE_HOST", "STAGE_HOST"]
+
+
+def test_a_variable_that_a_step_sets_for_the_next_ones_names_the_server_and_a_value(tmp_path: Path) -> None:
+    """`echo NAME=value >> $GITHUB_ENV` in a step for each environment, as long jobs have it."""
+    exports = "".join(
+        f"      - if: matrix.env == '{env}'\n        run: |\n"
+        f'          echo "SSH_HOST={address}" >> $GITHUB_ENV\n          echo "QUEUE={env}-queue" >> "$GITHUB_ENV"\n'
+        for env, address in (("staging", "192.0.2.10"), ("production", "192.0.2.20"))
+    )
+    script = "echo 'QUEUE=${{ env.QUEUE }}' > .env; docker compose up -d"
+    job = (
+        "  deploy:\n    runs-on: ubuntu-latest\n    environment: ${{ matrix.env }}\n"
+        f"    strategy: {{matrix: {{env: [staging, production]}}}}\n    steps:\n{exports}"
+        "      - uses: appleboy/ssh-action@v1\n"
+        f'        with: {{host: "${{{{ env.SSH_HOST }}}}", script: "{script}"}}\n'
+    )
+    files = {
+        "docker-compose.yml": "services: {web: {build: web, env_file: .env, ports: ['8080:8080']}}\n",
+        ".github/workflows/deploy.yml": f"{DEPLOY.partition('  deploy:')[0]}{job}",
+    }
+    spec, _ = init(tmp_path, files)
+    assert {each["host"] for each in spec["environments"].values()} == {"staging", "production"}
+    queues = {spec["services"]["web"]["env"]["QUEUE"]}
+    queues |= {
+        each["overrides"]["web"]["env"]["QUEUE"] for each in spec["environments"].values() if "overrides" in each
+    }
+    assert queues == {"staging-queue", "production-queue"}
+
+
+def test_a_mere_name_in_an_accessory_has_the_value_that_a_deploy_writes(tmp_path: Path) -> None:
+    """Compose passes on `- POSTGRES_USER` from the env file; an empty text would be another value."""
+    script = "echo POSTGRES_USER=shop >> .env; docker compose up -d"
+    job = (
+        "  deploy:\n    runs-on: ubuntu-latest\n    environment: production\n"
+        f"    steps: [{{uses: appleboy/ssh-action@v1, with: {{script: '{script}'}}}}]\n"
+    )
+    files = {
+        "docker-compose.yml": "services:\n  web: {build: web, ports: ['8080:8080']}\n"
+        "  postgres: {image: 'postgres:16', environment: [POSTGRES_USER, POSTGRES_DB]}\n",
+        ".github/workflows/deploy.yml": f"{DEPLOY.partition('  deploy:')[0]}{job}",
+    }
+    spec, _ = init(tmp_path, files)
+    postgres = spec["accessories"]["postgres"]
+    assert postgres["environment"] == {"POSTGRES_USER": "shop"}
+    assert postgres["env"] == {"POSTGRES_DB": {"secret": True}}
+
+
+def test_of_environments_without_a_telling_name_the_pushed_one_is_before_the_tagged_one(tmp_path: Path) -> None:
+    choice = "${{ startsWith(github.ref, 'refs/tags/v') && 'shop-org' || 'shop-net' }}"
+    job = f"  deploy:\n    runs-on: ubuntu-latest\n    environment: {choice}\n    steps: [{SSH_STEP}]\n"
+    workflow = f"{DEPLOY.partition('  deploy:')[0]}{job}"
+    workflow = workflow.replace("push: {branches: [main]}", "push: {branches: [main], tags: ['v*']}")
+    spec, _ = init(tmp_path, {".github/workflows/deploy.yml": workflow})
+    assert spec["environments"]["shop-org"]["promote"] == "shop-net"
+
+
+def test_the_port_in_the_command_of_a_container_is_the_one_of_the_service(tmp_path: Path) -> None:
+    command = '["gunicorn", "shop.wsgi", "--bind", "0.0.0.0:8123"]'
+    files = {
+        "web/Dockerfile": "FROM scratch\nCOPY . .\n",
+        "docker-compose.yml": f"services: {{web: {{build: web, command: {command}}}}}\n",
+    }
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    result = build_init_result(tmp_path, "example/shop")
+    assert parse_yaml(result.path, result.text).data["services"]["web"]["port"] == 8123
+
+
+def test_a_deploy_of_the_staging_file_with_the_secrets_of_production_is_staging(tmp_path: Path) -> None:
+    """Both are on one server, whose login only the environment `production` on GitHub has."""
+    command = "docker compose -f compose.staging.yml up -d"
+    step = f"{{uses: appleboy/ssh-action@v1, with: {{host: x, script: '{command}'}}}}"
+    jobs = f"  deploy-staging:\n    runs-on: ubuntu-latest\n    environment: production\n    steps: [{step}]\n"
+    files = {
+        "compose.staging.yml": f"services:\n  {WEB}}}\n",
+        ".github/workflows/deploy.yml": f"{DEPLOY.partition('  deploy:')[0]}{jobs}",
+        ".github/workflows/release.yml": "on: workflow_dispatch\njobs:\n  deploy:\n    runs-on: ubuntu-latest\n"
+        f"    environment: production\n    steps: [{SSH_STEP}]\n",
+    }
+    spec, result = init(tmp_path, files)
+    triggers = {name: each["deploy_on"] for name, each in spec["environments"].items()}
+    assert triggers == {"staging": {"push": "main"}, "production": {"dispatch": True}}
+    assert "deploys compose.staging.yml with the secrets of the environment production on GitHub" in result.text
+
+
+def test_staging_with_the_compose_file_of_production_stays_staging(tmp_path: Path) -> None:
+    step = "{uses: appleboy/ssh-action@v1, with: {host: x, script: 'docker compose -f compose.prod.yml up -d'}}"
+    job = f"  deploy:\n    runs-on: ubuntu-latest\n    environment: staging\n    steps: [{step}]\n"
+    files = {
+        "compose.prod.yml": f"services:\n  {WEB}}}\n",
+        ".github/workflows/deploy.yml": f"{DEPLOY.partition('  deploy:')[0]}{job}",
+    }
+    spec, _ = init(tmp_path, files)
+    assert list(spec["environments"]) == ["staging"]
+
+
+def test_images_that_only_their_tags_tell_apart_are_not_mixed_up(tmp_path: Path) -> None:
+    """An account with one private repository keeps all its images there."""
+    builds = "".join(
+        f"      - uses: docker/build-push-action@v6\n"
+        f"        with: {{file: {name}/Dockerfile, push: true, tags: 'example/shop:{name}-${{{{ github.sha }}}}'}}\n"
+        for name in ("api", "api-worker")
+    )
+    workflow = f"on: {{push: {{branches: [main]}}}}\njobs:\n  build:\n    runs-on: ubuntu-latest\n    steps:\n{builds}"
+    compose = (
+        "services:\n"
+        "  api: {image: 'example/shop:api-${TAG:-latest}', environment: {PORT: '8001', ROLE: web}}\n"
+        "  queue: {image: 'example/shop:api-worker-${TAG:-latest}', environment: {ROLE: queue}}\n"
+    )
+    files = {
+        "api/Dockerfile": "FROM scratch\nCOPY api .\n",
+        "api-worker/Dockerfile": "FROM scratch\nCOPY api-worker .\n",
+        "compose.yml": compose,
+        ".github/workflows/ci.yml": workflow,
+    }
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    result = build_init_result(tmp_path, "example/shop")
+    services = parse_yaml(result.path, result.text).data["services"]
+    roles = {name: service["env"]["ROLE"] for name, service in services.items()}
+    assert roles == {"api": "web", "api-worker": "queue"}
+    assert any("`example/shop` holds 2 images, which their tags tell apart" in text for text in result.troubles)
+
+
+def test_a_draft_without_a_sound_environment_says_what_is_wrong_with_it(tmp_path: Path) -> None:
+    """The container names of a spec end with the environment, and a host name has at most 63 characters."""
+    long_names = {"project": "the-shop-with-a-long-name", "service": "a-service-with-an-even-longer-name"}
+    job = (
+        "  deploy:\n    runs-on: ubuntu-latest\n    environment: an-environment-with-a-long-name\n"
+        f"    steps: [{SSH_STEP}]\n"
+    )
+    files = {
+        f"{long_names['service']}/Dockerfile": "FROM scratch\nCOPY . .\nEXPOSE 8080\n",
+        ".github/workflows/deploy.yml": f"{DEPLOY.partition('  deploy:')[0]}{job}",
+    }
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text.replace("web", long_names["service"]))
+    with pytest.raises(SpecError) as error:
+        build_init_result(tmp_path, f"example/{long_names['project']}")
+    assert "derived name" in str(error.value)
+
+
+def test_a_value_that_the_ref_chooses_is_no_command(tmp_path: Path) -> None:
+    """`&&` in the expression of a matrix does not separate commands."""
+    job = (
+        f'  deploy:\n    runs-on: ubuntu-latest\n    strategy: {{matrix: {{env: ["{REF_CHOICE}"]}}}}\n'
+        "    environment: ${{ matrix.env }}\n    steps:\n      - uses: appleboy/ssh-action@v1\n"
+        "        with: {host: x, script: 'cd ${{ matrix.env }} && make up'}\n"
+    )
+    _, result = draft_deploy(tmp_path, job)
+    summary = format_init_result(result, tmp_path)
+    assert "replaced by environments.shop-net; not replaced: `make up` (.github/workflows/deploy.yml:12)" in summary

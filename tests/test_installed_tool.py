@@ -50,7 +50,7 @@ def test_a_tool_that_was_installed_from_a_commit_knows_it(
     install(monkeypatch, {"url": url, "vcs_info": {"vcs": "git", "commit_id": SHA}})
     assert kiwari_ci("generate").code == 0
     text = Path(DRIFT).read_text()
-    steps = yaml.safe_load(text)["jobs"]["drift"]["steps"]
+    steps = yaml.load(text, yaml.CSafeLoader)["jobs"]["drift"]["steps"]
     assert {"repository": "example/kiwari-ci", "ref": SHA} in [
         {key: step["with"].get(key) for key in ("repository", "ref")} for step in steps if "with" in step
     ]

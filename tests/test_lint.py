@@ -283,6 +283,21 @@ def test_the_address_of_a_service_of_a_cluster_does_not_change(host: str, count:
     assert "set $api" not in result.out
 
 
+@pytest.mark.parametrize(("server", "count"), [("server api:8080 resolve;", 0), ("server api:8080;", 1)])
+def test_an_upstream_with_the_name_of_a_service(server: str, count: int, checkout: Path) -> None:
+    text = (
+        "project: {name: shop, repository: example/shop}\n"
+        "hosts: {one: {proxy: {kind: none}}}\n"
+        "services: {front: {port: 80, paths: [front/**]}, api: {port: 8080, paths: [api/**]}}\n"
+        "environments: {live: {deploy_on: {push: main}}}\n"
+    )
+    upstream = f"upstream api {{\n  zone api 64k;\n  {server}\n}}\n"
+    configuration = f"{upstream}location /api/ {{ \n  proxy_pass http://api/;\n}}\n"
+    docker = {"front/Dockerfile": "FROM nginx:1.27\nCOPY front/a.conf /etc/\n", "api/Dockerfile": "FROM scratch\n"}
+    write_repository(checkout, {"spec.yaml": text, "front/a.conf": configuration, **docker})
+    assert kiwari_ci("lint", "spec.yaml").out.count("fixed-upstream") == count
+
+
 def test_a_pattern_of_files_in_a_submodule(checkout: Path) -> None:
     write_repository(checkout / "other", {"a": ""})
     git(checkout / "other", "commit", "-qm", "a")
@@ -404,3 +419,12 @@ def test_a_folder_that_is_gone(checkout: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir("gone")
     (checkout / "gone").rmdir()
     assert " [no-files]" in kiwari_ci("lint", checkout / "spec.yaml").err
+
+
+def test_a_file_of_the_stack_that_is_in_the_root_is_to_be_copied(checkout: Path) -> None:
+    """`files` names it from the folder of the stack, where the repository does not have it."""
+    with_files = spec().replace("deploy_on: {push: main}", "deploy_on: {push: main}, files: [nginx.conf]")
+    write_repository(checkout, {"spec.yaml": with_files, "web/Dockerfile": "FROM a\n", "nginx.conf": ""})
+    path = "deploy/shop-live/nginx.conf"
+    copy = f"mkdir -p deploy/shop-live && cp nginx.conf {path} && git add {path}"
+    assert copy in kiwari_ci("lint", "spec.yaml").out

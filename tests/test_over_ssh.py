@@ -502,7 +502,7 @@ def test_it_does_not_serve(job: Job, exit_code: int) -> None:
 
 def test_it_fails_without_a_message(job: Job) -> None:
     assert job.run(answers=[answer(verdict("failed", 1, [row(result="failed", now=None)]))]) == 1
-    assert job.commands == ["::error::shop-live: the host says that it does not serve"]
+    assert job.commands == ["::error::shop-live: the deploy failed, and the host gives no reason"]
 
 
 SUPERSEDED = verdict("superseded", 3, [row(result="superseded", before=THREE, now=THREE)], newest_sequence=14)

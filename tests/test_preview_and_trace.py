@@ -149,7 +149,7 @@ def test_what_stops_a_tag(released: Repository) -> None:
     released.commit("not merged")
     text = preview_as_text(released, "v1.11", preview_sources(host_facts(pos_api_staging=[line("a", 2)]), known))
     assert "! v1.11 is not vMAJOR.MINOR.PATCH" in text and "! it is not on main" in text
-    assert "! staging never served sha256:bbbbbbbbbbbb" in text and "is there already with other bytes" in text
+    assert "! staging never served sha256:bbbbbbbbbbbb" in text and "exists already as another image" in text
     assert "! admin-ci built no image from this source" in text and "! staging never served this service" in text
 
 

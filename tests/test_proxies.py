@@ -71,7 +71,7 @@ environments:
 def test_only_what_the_proxy_leads_to_is_on_its_network(stack: str, reached: list[str]) -> None:
     """Whatever is on that network reaches the others there past the proxy."""
     files = render_files(generator.validate_and_plan(parse_yaml("shop.yaml", NEIGHBOURS)).plan)
-    containers = yaml.safe_load(files[f"deploy/{stack}/docker-compose.yml"].text)["services"]
+    containers = yaml.load(files[f"deploy/{stack}/docker-compose.yml"].text, yaml.CSafeLoader)["services"]
     assert [name for name, options in containers.items() if "front" in options.get("networks", [])] == reached
 
 
@@ -130,7 +130,7 @@ def test_a_container_waits_as_long_as_the_proxy_keeps_a_name(kind: ProxyKind) ->
 def test_a_container_keeps_a_name_that_docker_allows(kind: ProxyKind, name: str) -> None:
     text = SPEC.format(kind=kind).replace("domains:", f"containers: {{api: {name}}}, domains:")
     files = render_files(generator.validate_and_plan(parse_yaml("shop.yaml", text)).plan)
-    services = yaml.safe_load(files["deploy/shop-live/docker-compose.yml"].text)["services"]
+    services = yaml.load(files["deploy/shop-live/docker-compose.yml"].text, yaml.CSafeLoader)["services"]
     assert services[name]["container_name"] == name
     for key, value in services[name].get("labels", {}).items():
         if key.endswith("loadbalancer.server.url"):

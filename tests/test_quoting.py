@@ -30,7 +30,7 @@ def both(document: str) -> list[object]:
     return [pyyaml.load(document, pyyaml.CSafeLoader), modern.load(io.StringIO(document))]
 
 
-@pytest.mark.parametrize("examples", sample_or_all(100, 400))
+@pytest.mark.parametrize("examples", sample_or_all(50, 400))
 def test_yaml_is_read_back(examples: int) -> None:
     @settings(quickly, max_examples=examples)
     @given(value=STRINGS)
@@ -85,7 +85,7 @@ def test_yaml_quotes_only_what_needs_it(value: str | int, written: str) -> None:
     assert yaml(value) == written
 
 
-@pytest.mark.parametrize("examples", sample_or_all(100, 400))
+@pytest.mark.parametrize("examples", sample_or_all(50, 400))
 def test_a_block_is_read_back_or_refused(examples: int) -> None:
     @settings(quickly, max_examples=examples)
     @given(value=STRINGS, indent=st.integers(1, 12), end=st.sampled_from(["", "\n"]))

@@ -161,9 +161,12 @@ def test_the_readmes_table_adds_up() -> None:
     [
         ((GREEN_RIGHT,), "right: the run is green, and the service runs the commit"),
         ((RED_WRONG,), "**wrong**: the run fails, and the service is down"),
-        ((RED_RIGHT, GREEN_RIGHT), "right: the service runs; green or failed, depending on timing"),
+        (
+            (RED_RIGHT, GREEN_RIGHT),
+            "right in both cases: the service runs; the run is green or fails, depending on timing",
+        ),
         ((RED_RIGHT, GREEN_WRONG), "right or **wrong**, depending on timing"),
-        ((RED_WRONG, GREEN_WRONG), "**wrong**: green or failed, depending on timing"),
+        ((RED_WRONG, GREEN_WRONG), "**wrong** in both cases: the run is green or fails, depending on timing"),
         ((), "not applicable"),
     ],
 )

@@ -171,4 +171,4 @@ def test_a_repeated_run_replaces_what_it_has_built_before(tmp_path: Path, revisi
     done, text = run_script(docker + find_script("release", "find"), repository.folder, "v1.4.1-rc.1", **variables)
     assert done == code, text
     assert ("TAG ghcr.io/example/shop-web:v1.4.1-rc.1" in text) == (code == 0)
-    assert ("is there already with other bytes" in text) == (code == 1)
+    assert ("exists already as another image" in text) == (code == 1)

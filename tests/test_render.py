@@ -51,6 +51,8 @@ NEVER = {
     "front.auth_commands": {"none"},
     "front.redirects": {"many"},  # they are all alike
     "guide.redirects": {"many"},
+    "guide.redirects_of_proxy": {"many"},
+    "guide.routes_of_proxy": {"none"},  # asked before
     "deploy.redirects": {"many"},
     "plan.servers": {"none"},  # asked where some have migrations, or where there are some
     "host.stacks": {"none"},
@@ -64,7 +66,7 @@ NEVER = {
     "plan.takeovers": {"none"},  # asked before
     "takeover.containers": {"none"},
     "takeover.host_variables": {"none"},
-    "takeover.workflows": {"none"},  # asked before
+    "old.workflows": {"none"},  # asked before
     "addresses": {"none", "many"},  # asked before
     "targets": {"none"},  # asked before
     "takeover.called_beside": {"many"},
@@ -75,7 +77,9 @@ NEVER = {
     "takeover.commands.copy_folder": {"none"},
     "takeover.commands.place_files": {"none"},
     "takeover.commands.restore_folder": {"none"},
-    "takeover.commands.deploy": {"none", "many"},
+    "takeover.commands.deploy": {"none"},
+    "takeover.commands.merge": {"none"},
+    "takeover.commands.stop_accessories": {"none"},
     "takeover.commands.restart_from_old_files": {"none", "one"},
     "takeover.commands.stop_workers": {"none", "many"},
     "takeover.commands.show_work": {"none", "many"},
@@ -89,14 +93,14 @@ NEVER = {
     "plan.standing": {"none"},  # asked before
     "way.settings": {"none", "one"},
     "deploy.values": {"none", "one"},
-    "plan.first_tags": {"none"},  # asked where there are some
+    "plan.tags_after_takeovers": {"none"},  # asked where there are some
     "plan.by_hand": {"none"},
     "plan.pushed": {"none"},
     "pushed.workflows": {"none"},
     "each.commands": {"none"},
     "pull_requests.services": {"none"},
     "service.builds": {"many"},
-    "service.job_names": {"none"},
+    "pull_requests.checked_jobs": {"none", "one"},
     "promotion.builds": {"none"},
     "promotion.sources": {"none"},
     "workflow.targets": {"none"},

@@ -145,9 +145,12 @@ def test_files_for_the_folder_of_today_come_after_the_copy_of_it_one_environment
     first_part, takeovers = runbook.split("### 10. Take over what serves today")
     assert "deploy/shop" not in first_part.partition("### 1. Files on the server")[2]
     staging, production = takeovers.partition("## Day by day")[0].split("#### Take over production")
-    for section, stack, workflow in ((staging, "shop-staging", "deploy.yml"), (production, "shop", "release.yml")):
+    for section, stack, stop in (
+        (staging, "shop-staging", "gh workflow disable deploy.yml"),
+        (production, "shop", "gh run list --status in_progress"),
+    ):
         order = [
-            f"gh workflow disable {workflow}",
+            stop,
             f"[ -e /srv/{stack}-before ] || cp -a /srv/{stack} /srv/{stack}-before",
             f"git archive HEAD deploy/{stack} |",
             "install -m 600 $f.example $f; done",
@@ -161,13 +164,133 @@ def test_files_for_the_folder_of_today_come_after_the_copy_of_it_one_environment
 
 def test_an_environment_is_deployed_by_its_own_command(tmp_path: Path) -> None:
     staging, production = generator.load_spec(write_spec(tmp_path, SAME_FOLDERS)).plan.takeovers
-    assert staging.commands.deploy == ("git push origin main",)
+    assert staging.commands.merge == ("git push origin main",)
+    assert staging.commands.deploy == ()
     assert staging.commands.start_runs == ("gh workflow run web-ci.yml --ref main",)
-    assert production.commands.deploy == ("git tag v0.1.0 && git push origin v0.1.0",)
+    assert production.commands.merge == ()
+    assert production.commands.deploy == (
+        "git fetch --tags origin && git tag --list 'v*' --sort=-version:refname | head -n 1",
+        "git tag v0.1.0 origin/main && git push origin v0.1.0",
+    )
     assert production.first_tag == "v0.1.0"
     by_hand = SAME_FOLDERS.replace('{tag: "v*"}', "{dispatch: true}")
     _, production = generator.load_spec(write_spec(tmp_path, by_hand)).plan.takeovers
     assert production.commands.deploy == ("gh workflow run promote.yml --ref main",)
+
+
+def test_the_tag_of_a_takeover_is_not_pushed_a_second_time(tmp_path: Path) -> None:
+    runbook = read_runbook(tmp_path, SAME_FOLDERS)
+    assert runbook.count("v0.1.0") == 3, "one command, and the words before it"
+    assert "### 12. Later releases" in runbook
+    not_taken_over = SAME_FOLDERS.partition("    takeover: {folder: /srv/shop,")[0]
+    assert "### 12. First release" in read_runbook(tmp_path, not_taken_over)
+
+
+TWO_BRANCHES = """\
+hosts: {vps: {}}
+services: {web: {port: 8080}}
+environments:
+  staging:
+    deploy_on: {push: develop}
+    takeover: {workflows: [ci.yml, web-ci.yml], containers: {web: web-staging}}
+  production:
+    deploy_on: {push: main}
+    takeover: {workflows: [ci.yml], containers: {web: web}}
+"""
+
+
+def test_an_old_workflow_ends_on_a_branch_with_the_pull_request_that_brings_the_new_ones(tmp_path: Path) -> None:
+    """On the other branch it deploys on, so it is enabled again; so is one whose file the new pipeline has, too."""
+    staging, production = generator.load_spec(write_spec(tmp_path, TWO_BRANCHES)).plan.takeovers
+    assert staging.old_pipeline.removed == ("ci.yml",)
+    assert staging.commands.merge == (
+        "gh workflow enable ci.yml",
+        "gh workflow enable web-ci.yml",
+        "git push origin develop",
+    )
+    assert production.old_pipeline.removed == ("ci.yml",)
+    assert production.commands.merge == ("git push origin main",)
+
+
+def test_one_pull_request_ends_the_old_pipeline_of_all_environments_of_its_branch(tmp_path: Path) -> None:
+    """A tag would start an old and a new workflow, so the old one is gone before the new one is there."""
+    staging, production = generator.load_spec(write_spec(tmp_path, SAME_FOLDERS)).plan.takeovers
+    assert staging.old_pipeline.removed == ("deploy.yml", "release.yml")
+    assert not production.old_pipeline.comes_with_new
+    runbook = read_runbook(tmp_path, SAME_FOLDERS)
+    assert "only the new pipeline can deploy production: push no tag" in runbook
+
+
+def test_environments_that_one_push_deploys_are_taken_over_one_at_a_time(tmp_path: Path) -> None:
+    one_push = TWO_BRANCHES.replace("push: develop", "push: main")
+    assert "**First change the spec**, because a push to `main` also deploys production." in read_runbook(
+        tmp_path, one_push
+    )
+    assert "`deploy_on: {dispatch: true}` for production" in read_runbook(tmp_path, one_push)
+    on_develop = TWO_BRANCHES.replace("push: main", "push: develop")
+    assert "`deploy_on: {dispatch: true, branches: [develop]}` for production" in read_runbook(tmp_path, on_develop)
+    changed = one_push.replace(
+        "production:\n    deploy_on: {push: main}", "production:\n    deploy_on: {dispatch: true}"
+    )
+    assert changed != one_push
+    assert "First change the spec" not in read_runbook(tmp_path, changed)
+
+
+def test_a_second_container_of_an_accessory_can_be_undone(tmp_path: Path) -> None:
+    body = """\
+hosts: {vps: {}}
+services: {web: {port: 8080}}
+accessories: {cache: {image: "redis:7"}}
+environments:
+  production:
+    deploy_on: {push: main}
+    takeover: {containers: {cache: redis}}
+"""
+    commands = plan_only_takeover(tmp_path, body).commands
+    assert commands.stop_accessories == ("ssh \"$VPS\" 'docker update --restart no redis && docker stop redis'",)
+    assert commands.start_old == ("ssh \"$VPS\" 'docker update --restart unless-stopped redis && docker start redis'",)
+    assert commands.stop_new == (
+        "ssh \"$VPS\" 'docker update --restart no shop-cache-production && docker stop shop-cache-production'",
+    )
+    assert commands.remove_old == ("ssh \"$VPS\" 'docker rm redis'",)
+
+
+def test_the_url_of_a_database_of_the_spec_is_not_asked_of_a_container_of_today(tmp_path: Path) -> None:
+    body = """\
+hosts: {vps: {}}
+databases: {db: {host: vps, image: "postgres:16"}}
+services: {web: {port: 8080, env: {TOKEN: {secret: true}, DATABASE_URL: {database: url}}}}
+environments:
+  production:
+    deploy_on: {push: main}
+    database: {}
+    takeover: {containers: {web: web}}
+"""
+    (command,) = plan_only_takeover(tmp_path, body).commands.show_values
+    assert "grep -E '^(TOKEN)='" in command
+
+
+SAME_PROJECT = """\
+hosts: {vps: {}}
+services: {web: {port: 8080}, api: {port: 8081}, search: {port: 9200}}
+environments:
+  production:
+    deploy_on: {push: main}
+    stack: shop
+    domains: {web: shop.example.com}
+    containers: {web: shop-web}
+    takeover: {project: shop, containers: {web: shop-web, api: shop-api-1}}
+"""
+
+
+def test_a_service_has_its_name_in_the_spec_unless_its_container_may_have_another_name_today(tmp_path: Path) -> None:
+    (stack,) = generator.load_spec(write_spec(tmp_path, SAME_PROJECT)).plan.compose_stacks
+    aliases = {
+        instance.service: [alias for attachment in instance.aliased for alias in attachment.aliases]
+        for instance in stack.instances
+    }
+    assert aliases == {"web": ["web"], "api": [], "search": []}
+    assert "use a name of the spec (`api`) still go to the old containers" in read_runbook(tmp_path, SAME_PROJECT)
 
 
 def test_no_command_has_a_name_to_fill_in_where_the_spec_has_it(tmp_path: Path) -> None:
@@ -178,3 +301,41 @@ def test_no_command_has_a_name_to_fill_in_where_the_spec_has_it(tmp_path: Path) 
     assert not [
         line for block in commands for line in block.splitlines() if re.search(r"\b(NAME|SERVICE|PROXY)\b", line)
     ]
+
+
+OWN_WEB_SERVER = """\
+hosts: {vps: {proxy: {kind: none}}}
+services:
+  front: {port: 80, ports: ["80:80"]}
+accessories:
+  nginx: {image: "nginx:1.27", port: 443, ports: ["443:443"]}
+environments:
+  production:
+    deploy_on: {push: main}
+    stack: shop
+    containers: {front: shop_front, nginx: shop_nginx}
+    takeover: {project: old, folder: /srv/old, ports: %s, containers: {front: shop_front, nginx: shop_nginx}}
+"""
+
+
+def test_an_accessory_that_has_the_ports_is_named_once(tmp_path: Path) -> None:
+    takeover = plan_only_takeover(tmp_path, OWN_WEB_SERVER % "shop_nginx")
+    assert takeover.staying == ("shop_nginx",)
+    assert len(set(takeover.commands.connect)) == len(takeover.commands.connect)
+
+
+def test_a_service_that_has_the_ports_does_not_stay(tmp_path: Path) -> None:
+    runbook = read_runbook(tmp_path, OWN_WEB_SERVER % "shop_front")
+    assert "`shop_front` stays on" not in runbook
+    assert "network connect proxy shop_front" not in runbook
+    assert "network connect --alias nginx shop_default shop_nginx" in runbook
+
+
+def test_a_value_of_today_is_not_replaced_because_no_command_prints_it(tmp_path: Path) -> None:
+    """Laravel reads a mounted `.env`: `docker inspect` prints nothing, and a new APP_KEY loses what is encrypted."""
+    body = WORKER.replace("command: [./worker]", "env: {APP_KEY: {secret: true}}").replace(
+        "takeover: {", "takeover: {folder: /srv/old, "
+    )
+    runbook = read_runbook(tmp_path, body)
+    assert "Fill in each `change-me` and each empty value with the value of today" in runbook
+    assert "`/srv/old`" in runbook.partition("### 2.")[2].partition("### 3.")[0]

@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+import yaml
 
 from kiwari_ci.readers.docker_build import parse_docker_build
+from kiwari_ci.readers.step_effects import find_workflow_effects
 from kiwari_ci.readers.workflow import ReferenceContext, parse_workflow
 from kiwari_ci.readers.workflow_matrix import MAX_MATRIX_COMBINATIONS, expand_matrix
 from kiwari_ci.readers.workflow_triggers import narrow_triggers, split_alternatives, split_conjunction
@@ -81,6 +83,26 @@ def test_a_called_workflow_has_the_inputs_of_its_caller(expression: str, environ
 @pytest.mark.parametrize(
     ("condition", "expected"),
     [
+        ("matrix.app != 'web'", ["api"]),
+        ("${{ matrix.app == 'web' }}", ["web"]),
+        ("matrix.app == 'web' || matrix.app == 'docs'", ["web"]),
+        ("matrix.app != 'web' && matrix.app != 'docs'", ["api"]),
+        ("(matrix.app == 'web' || github.ref == 'refs/heads/main') && matrix.app != 'api'", ["web"]),
+        ("matrix.app == 'web' || github.ref == 'refs/heads/main'", ["api", "web"]),
+        ("github.ref == 'refs/heads/main'", ["api", "web"]),
+    ],
+)
+def test_a_step_of_some_combinations_of_a_matrix(condition: str, expected: list[str]) -> None:
+    step = {"run": "make ${{ matrix.app }}", "if": condition}
+    job = {"runs-on": "ubuntu-latest", "strategy": {"matrix": {"app": ["api", "web"]}}, "steps": [step]}
+    document = parse_yaml_document(".github/workflows/a.yml", yaml.safe_dump({"on": "push", "jobs": {"a": job}}))
+    workflow = parse_workflow(document, ReferenceContext({document.path: document}, "example/shop"))
+    assert [step.run for job in workflow.jobs for step in job.steps] == [f"make {name}" for name in expected]
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
         ("github.ref == 'refs/heads/main'", ("on push to `main`", "by hand")),
         (
             "!failure() && (needs.a == 'true' || b == 'x && y') && github.ref == 'refs/heads/main'",
@@ -111,3 +133,26 @@ def test_the_triggers_that_a_condition_leaves(condition: str, expected: tuple[st
 def test_a_condition_is_split_outside_of_brackets(condition: str, alternatives: list[str], terms: list[str]) -> None:
     assert split_alternatives(condition) == alternatives
     assert split_conjunction(condition) == terms
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("docker network create edge", ["docker network create edge"]),
+        ("docker network inspect edge >/dev/null 2>&1 || docker network create edge", ["docker network create edge"]),
+        ("cp edge/Caddyfile /opt/edge/", ["cp edge/Caddyfile /opt/edge/"]),
+        ("check() {\n  curl http://localhost/up\n}\nif check; then echo yes; fi", []),
+        ("grep -iE 'failed|rate limit' log", []),
+        ("# it's the network\nreload-proxy # don't wait", ["reload-proxy"]),
+    ],
+)
+@pytest.mark.parametrize("how", ["here-document", "action"])
+def test_what_a_script_does_on_the_server(script: str, expected: list[str], how: str) -> None:
+    here_document = {"run": f"ssh deploy@192.0.2.1 <<'EOF'\n{script}\nEOF\n"}
+    action = {"uses": "appleboy/ssh-action@v1", "with": {"host": "192.0.2.1", "script": script}}
+    step = action if how == "action" else here_document
+    text = yaml.safe_dump({"on": "push", "jobs": {"deploy": {"runs-on": "ubuntu-latest", "steps": [step]}}})
+    document = parse_yaml_document(".github/workflows/deploy.yml", text)
+    workflow = parse_workflow(document, ReferenceContext({document.path: document}, "example/shop"))
+    effects = [effect for _, effect in find_workflow_effects(workflow)]
+    assert [effect.what for effect in effects if effect.kind == "remote"] == expected

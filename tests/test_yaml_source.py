@@ -237,7 +237,7 @@ TEXTS = st.lists(SIGNS, max_size=40).map("".join).map(str.encode)
 ENCODED = st.text(max_size=60).map(lambda text: text.encode("utf-8", "replace"))
 
 
-@pytest.mark.parametrize("examples", sample_or_all(100, 400))
+@pytest.mark.parametrize("examples", sample_or_all(50, 400))
 def test_any_bytes_are_a_source_or_faults(spec: Path, examples: int) -> None:
     @settings(quickly, max_examples=examples)
     @given(content=st.binary(max_size=60) | TEXTS | ENCODED)
@@ -273,7 +273,7 @@ DATA = st.recursive(
 )
 
 
-@pytest.mark.parametrize("examples", sample_or_all(40, 150))
+@pytest.mark.parametrize("examples", sample_or_all(20, 150))
 def test_data_and_places_of_what_was_written(spec: Path, examples: int) -> None:
     """JSON is YAML, so what is at a place can be read by another reader."""
 

@@ -295,7 +295,7 @@ def graph_command(spec: Path | None, html: Path | None) -> int:
         if link := atomic_write.find_link(html):
             raise click.UsageError(f"{link} is a link, and nothing is written through a link: name another file")
         if html.is_file() and html.stat().st_size and not read_file_head(html).startswith(doctype):
-            raise click.UsageError(f"{html} is there, and is no page: name another file")
+            raise click.UsageError(f"{html} exists, and is not an HTML page: name another file")
         atomic_write.replace_file(html, html_page.render_html_page(graph))
     except OSError as error:
         raise click.UsageError(f"{html}: {error.strerror}: name a file in a folder that is there") from error

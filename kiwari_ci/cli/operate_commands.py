@@ -108,8 +108,8 @@ def trace_command(
     plan = generator.load_spec(find_spec_file(spec)).plan
     place = trace.find_container_by_address(plan, address)
     if place is None:
-        domains = ", ".join(plan.domains) or "no domain"
-        raise click.UsageError(f"nothing of the spec answers at {escape_control_characters(address)}: it has {domains}")
+        domains = ", ".join(plan.domains) or "none"
+        raise click.UsageError(f"the spec has no address {escape_control_characters(address)}; its domains: {domains}")
     git = GitRepository(repository or find_repository_root(), os.environ)
     with show_progress("Asking git, the registry and the host"):
         hosts = [host for host in plan.every_host if host == place[0]]

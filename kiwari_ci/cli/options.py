@@ -30,7 +30,7 @@ class NonEmptyString(click.types.StringParamType):
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
         """Refuse the empty one."""
         if not str(value).strip():
-            self.fail("it is empty: the variable that should hold it is not set", parameter, context)
+            self.fail("the value is empty: the variable from which it comes is not set", parameter, context)
         return super().convert(value, parameter, context)
 
 

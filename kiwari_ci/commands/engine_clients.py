@@ -148,7 +148,7 @@ class KubectlClient:
     def explain_failure(self, host: Host, result: ProcessResult) -> str:
         """A rollback runs a program of the checkout."""
         if result.is_not_installed and ROLLOUT_PROGRAM_PATH in result.err:
-            return "a rollback on a cluster runs this program: go to a clone of the repository"
+            return "a rollback on a cluster runs deploy/bin/rollout: run it in a clone of the repository"
         return ""
 
 

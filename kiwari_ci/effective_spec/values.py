@@ -30,3 +30,10 @@ def find_published_port(ports: Iterable[str], container_port: int) -> str:
         if published_container_port == str(container_port):
             return host_port
     return ""
+
+
+def is_public_web_port(published_port: str) -> bool:
+    """Whether clients reach a published port as a website: port 80 or 443 on an address that others can reach."""
+    *address, host_port, _ = published_port.split(":")
+    is_local = bool(address) and address[0].startswith("127.")
+    return host_port in ("80", "443") and not is_local

@@ -17,11 +17,11 @@ ERRNO_HINTS = {
     errno.ENOSPC: "free some space, and run it again",
     errno.EDQUOT: "free some space, and run it again",
     errno.EROFS: "choose a folder that can be written, with --out",
-    errno.EACCES: "mend its owner or its mode, or choose another folder, with --out",
-    errno.EPERM: "mend its owner or its attributes (lsattr), or choose another folder, with --out",
-    errno.ENOTDIR: "name another folder: --out",
-    errno.EEXIST: "name another folder: --out",
-    errno.ENAMETOOLONG: "name another folder: --out",
+    errno.EACCES: "correct its owner or its mode, or choose another folder, with --out",
+    errno.EPERM: "correct its owner or its attributes (lsattr), or choose another folder, with --out",
+    errno.ENOTDIR: "choose another folder, with --out",
+    errno.EEXIST: "choose another folder, with --out",
+    errno.ENAMETOOLONG: "choose another folder, with --out",
 }
 
 

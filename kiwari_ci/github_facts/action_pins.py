@@ -205,9 +205,9 @@ def _add_frozen_reason(text: YamlSource, loc: YamlPath, pin: ActionPin) -> Actio
             text, (*loc[:-1], "name"), "pin-frozen", f"{pin.action} is frozen, and why is not said", expected_name
         )
     if match[1] != pin.version:
-        message = f"{pin.action} is frozen at {match[1]}, and here is {pin.version}"
+        message = f"{pin.action} is frozen at {match[1]}, but this line has {pin.version}"
         return report_at_value(
-            text, loc, "pin-frozen", message, f"put {match[1]} back, or let it go: without that `name`"
+            text, loc, "pin-frozen", message, f"put {match[1]} back; or remove the `name`, which freezes it"
         )
     return ActionPin(pin.action, pin.sha, pin.version, match[2])
 

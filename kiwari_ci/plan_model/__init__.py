@@ -72,6 +72,7 @@ from kiwari_ci.plan_model.workflows import (
     BuiltBranch,
     ChangeOutput,
     ChangesJob,
+    CheckedJob,
     CustomStep,
     DeployStep,
     DeployTarget,
@@ -105,6 +106,7 @@ __all__ = [
     "MatrixAxis",
     "ChangeOutput",
     "ChangesJob",
+    "CheckedJob",
     "ImageJobs",
     "DependabotConfig",
     "ImageBuild",
@@ -215,6 +217,7 @@ class Plan:
     pulls_with_job_token: bool
     needs: tuple[RequiredSetting, ...]
     first_tags: tuple[str, ...]
+    tags_after_takeovers: tuple[str, ...]
     tagged_branches: str
     by_hand: tuple[EnvironmentWorkflow, ...]
     released: bool
@@ -223,6 +226,7 @@ class Plan:
     answering: tuple[PlannedService, ...]
     takeovers: tuple[Takeover, ...]
     pushed_before_takeovers: tuple[BuiltBranch, ...]
+    removed_before_takeovers: tuple[str, ...]
     runbook: Runbook
     migrated: bool
     standing: tuple[LongRunningAccessories, ...]
@@ -237,10 +241,21 @@ class Plan:
     ejected: bool = False
 
     @property
+    def words_removed_before_takeovers(self) -> str:
+        """The old workflows that the first push of the new ones removes, for a sentence."""
+        return ", ".join(f"`.github/workflows/{name}`" for name in self.removed_before_takeovers)
+
+    @property
     def leaves_proxies_alone(self) -> bool:
         """Whether something serves today, and no proxy must be changed before the first deploy."""
         is_changed = bool(self.proxy_guides) or any(takeover.led_by_name for takeover in self.takeovers)
         return bool(self.takeovers) and not is_changed
+
+    @property
+    def folders_today(self) -> str:
+        """The folders of the Compose files of today, in brackets behind a word; empty if the spec names none."""
+        folders = dict.fromkeys(takeover.folder for takeover in self.takeovers if takeover.folder)
+        return f" ({', '.join(f'`{folder}`' for folder in folders)})" if folders else ""
 
     @property
     def hosts(self) -> tuple[DeployHost, ...]:

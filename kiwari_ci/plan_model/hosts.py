@@ -94,6 +94,7 @@ class ProxyRoute:
     """A path of a domain, and where it leads to: a container's port, or the address at which the host publishes it.
 
     `path` is empty for what no longer path takes; `published_address` is empty for a port that is not published.
+    `has_web_port`: the container itself publishes port 80 or 443 of the server, so clients reach it without a proxy.
     `auth_list` names the users whom the proxy lets in; empty where it lets everybody in.
     """
 
@@ -104,6 +105,7 @@ class ProxyRoute:
     port: int
     websocket: bool
     published_address: str
+    has_web_port: bool
     auth_list: str
 
     @property
@@ -252,7 +254,8 @@ class ProxyGuide:
     """What the runbook says of the domains of a host's proxy, or of all hosts with this kind of proxy.
 
     `auth_lists` are the lists of users that a person makes in a proxy without a generated stack. `scheme` is the one
-    with which clients reach the domains. `is_serving`: some of the domains lead to containers that run today.
+    with which clients reach the domains. `is_serving`: some of the domains lead to containers that run today, and
+    `serving_domains` are these. `is_generated`: the proxy runs in a generated stack.
     `led_later` are the addresses that a takeover leads to the new containers, in a later step.
     """
 
@@ -261,16 +264,23 @@ class ProxyGuide:
     scheme: str
     network: str
     is_serving: bool
+    serving_domains: tuple[str, ...]
     led_later: tuple[str, ...]
     sites: tuple[ProxySite, ...]
     redirects: tuple[ProxyRedirect, ...]
     stack: tuple[ProxyStack, ...]
     auth_lists: tuple[str, ...]
+    is_generated: bool
 
     @property
     def later_list(self) -> str:
         """The addresses that are led to the new containers later, for a sentence."""
         return ", ".join(f"`{address}`" for address in self.led_later)
+
+    @property
+    def serving_list(self) -> str:
+        """The domains that serve today, for a sentence."""
+        return ", ".join(f"`{domain}`" for domain in self.serving_domains)
 
     @property
     def has_https(self) -> bool:
@@ -298,11 +308,26 @@ class ProxyGuide:
         return tuple(route for site in self.sites for route in site.routes)
 
     @property
+    def routes_without_proxy(self) -> tuple[ProxyRoute, ...]:
+        """The routes that lead to containers which publish a web port of the server themselves."""
+        return tuple(route for route in self.routes if route.has_web_port)
+
+    @property
+    def routes_of_proxy(self) -> tuple[ProxyRoute, ...]:
+        """The routes for which a proxy must be set up."""
+        return tuple(route for route in self.routes if not route.has_web_port)
+
+    @property
+    def redirects_of_proxy(self) -> tuple[ProxyRedirect, ...]:
+        """The redirects for which a proxy must be set up; a web server that clients reach itself has its own."""
+        return () if self.routes_without_proxy else self.redirects
+
+    @property
     def exception_today(self) -> str:
         """What to add to a sentence about domains that nothing serves yet."""
         if not self.is_serving:
             return ""
-        return " A domain that serves today keeps answering as before, and the takeover changes where it leads."
+        return " Only a domain that serves today answers as before, until the takeover changes where it leads."
 
     @property
     def protected_sites(self) -> tuple[ProxySite, ...]:
@@ -310,14 +335,19 @@ class ProxyGuide:
         return tuple(site for site in self.sites if site.auth_list)
 
     @property
+    def new_sites(self) -> tuple[ProxySite, ...]:
+        """The domains that serve nothing today."""
+        return tuple(site for site in self.sites if site.domain not in self.serving_domains)
+
+    @property
     def root_domains(self) -> tuple[str, ...]:
-        """The domains on which something answers to every path."""
-        return tuple(site.domain for site in self.sites if site.has_root)
+        """The domains that serve nothing today, and on which something answers to every path."""
+        return tuple(site.domain for site in self.new_sites if site.has_root)
 
     @property
     def path_domains(self) -> tuple[str, ...]:
-        """The domains of which only some paths lead somewhere: the proxy answers to the others itself."""
-        return tuple(site.domain for site in self.sites if not site.has_root)
+        """The other domains that serve nothing today: the proxy itself answers to the paths that lead nowhere."""
+        return tuple(site.domain for site in self.new_sites if not site.has_root)
 
     @property
     def split_sites(self) -> tuple[ProxySite, ...]:

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from kiwari_ci.frozen import dataclass
+from kiwari_ci.plan_model.base import KeyValue
 from kiwari_ci.plan_model.clusters import Cluster
 from kiwari_ci.plan_model.hosts import DeployHost, PostgresServer
 
@@ -196,14 +197,71 @@ class LedAddress:
 
 
 @dataclass(frozen=True)
+class OldPipeline:
+    """What deploys an environment today, and the pull request with which the new pipeline takes its place.
+
+    A workflow is taken from the commit that is pushed, so a pull request brings the new workflows to a `branch` and
+    removes from that branch all old ones that they replace: `removed`, which also has those of other environments.
+    `comes_with_new`: this is the takeover whose pull request does so; an earlier one has done it otherwise.
+    `workflows` are those that deploy this environment. Until the deploy they are disabled; `enabled_again` are those
+    of them that are needed right after it: `still_deploying` pairs a workflow with the environments that it deploys
+    from other branches, and `same_names` are files that the new pipeline has, too.
+    `deployed_together` are the later environments that the same push deploys, unless the spec has `by_hand` as their
+    `deploy_on` for a time. `deployed_later` are those for which the pull request removes the old pipeline, and that a
+    tag or a person deploys. `new_workflow` is what such a tag or
+    person starts; it is empty if a push deploys the environment.
+    """
+
+    branch: str
+    comes_with_new: bool
+    workflows: tuple[str, ...]
+    removed: tuple[str, ...]
+    enabled_again: tuple[str, ...]
+    still_deploying: tuple[KeyValue, ...]
+    same_names: tuple[str, ...]
+    deployed_together: tuple[str, ...]
+    by_hand: str
+    deployed_later: tuple[str, ...]
+    new_workflow: str
+
+    @property
+    def words_removed(self) -> str:
+        """The files that the pull request deletes, for a sentence; empty if the new pipeline has all their names."""
+        if not self.workflows and not self.removed:
+            return "those that you have disabled"
+        return ", ".join(f"`.github/workflows/{name}`" for name in self.removed)
+
+    @property
+    def words_still_deploying(self) -> str:
+        """The workflows that deploy other environments, too, for a sentence."""
+        return ", ".join(f"`{pair.key}` ({pair.value})" for pair in self.still_deploying)
+
+    @property
+    def words_same_names(self) -> str:
+        """The files that the new pipeline has, too, for a sentence."""
+        return ", ".join(f"`{name}`" for name in self.same_names)
+
+    @property
+    def words_deployed_together(self) -> str:
+        """The environments that the same push deploys, for a sentence."""
+        return " and ".join(self.deployed_together)
+
+    @property
+    def later_with_this_branch(self) -> str:
+        """The environments whose old pipeline ends with this pull request, and that it does not deploy; or nothing."""
+        return " and ".join(self.deployed_later) if self.comes_with_new else ""
+
+
+@dataclass(frozen=True)
 class TakeoverCommands:
     """The commands of a takeover, each for every host.
 
     `show_values` prints the values of today that belong into env files, `show_kept_values` those that GitHub keeps.
     `connect` connects the proxy, and the accessories that stay, to the networks of the new containers, and
     `show_networks` prints them. `copy_folder`, `place_files` and `restore_folder` are empty unless the new files go
-    into today's folder: they copy it, bring the new files, and put the copy back. `restart_from_old_files` starts the
-    containers of today from their Compose file. `stop_workers`, `stop_servers` and `start_old` are for the containers
+    into today's folder: they copy it, bring the new files, and put the copy back. `merge` brings the new workflows to
+    their branch, and `deploy` deploys what no push deploys. `restart_from_old_files` starts the containers of today
+    from their Compose file. `stop_workers`, `stop_servers`, `stop_accessories` and `start_old` are for the containers
     of today, `stop_new` for the new ones beside them. `show_traffic` prints how much both have received, `show_work`
     what the new workers print, and `show_stopped` the state of the old ones. `remove_old` removes the old containers,
     and `mark_old_files` makes today's Compose files harmless.
@@ -216,11 +274,13 @@ class TakeoverCommands:
     copy_folder: tuple[str, ...]
     place_files: tuple[str, ...]
     restore_folder: tuple[str, ...]
+    merge: tuple[str, ...]
     deploy: tuple[str, ...]
     start_runs: tuple[str, ...]
     restart_from_old_files: tuple[str, ...]
     stop_workers: tuple[str, ...]
     stop_servers: tuple[str, ...]
+    stop_accessories: tuple[str, ...]
     start_old: tuple[str, ...]
     stop_new: tuple[str, ...]
     show_traffic: tuple[str, ...]
@@ -240,10 +300,12 @@ class Takeover:
     where Compose has named its container. `switch_template` says how a person makes this kind of proxy pass requests
     to another container, `has_proxy_files` whether that is done in files, and `is_proxy_changed` whether a person
     changes the proxy at all. A push to `branch` deploys the environment, or the tag of a version, such as `first_tag`.
+    `can_start_by_hand`: GitHub starts the workflows of that branch by hand, because they are on the default branch.
 
     `replaced` are the containers that are kept, stopped, under another name. `beside` are those of services that run
     on beside the new ones, until a person stops them: the work of `workers_beside` is done twice while both run,
     something must send requests to the new ones of `servers_beside`, and no proxy sends any to `called_beside`.
+    `accessories_beside` are those of accessories beside which a second container is started.
     `led_elsewhere` are the public addresses that a person makes the proxy pass to another container, and `led_by_name`
     those that it must pass to a container by a name that stays. `staying` are the containers that are still started
     from the Compose files of today.
@@ -257,7 +319,7 @@ class Takeover:
     project: str
     folder: str
     has_same_folder: bool
-    workflows: tuple[str, ...]
+    old_pipeline: OldPipeline
     ports: str
     proxy_service: str
     has_https: bool
@@ -268,11 +330,13 @@ class Takeover:
     has_proxy_files: bool
     is_proxy_changed: bool
     branch: str
+    can_start_by_hand: bool
     first_tag: str
     replaced: tuple[TakenOverContainer, ...]
     beside: tuple[TakenOverContainer, ...]
     workers_beside: tuple[TakenOverContainer, ...]
     servers_beside: tuple[TakenOverContainer, ...]
+    accessories_beside: tuple[TakenOverContainer, ...]
     called_beside: tuple[TakenOverContainer, ...]
     led_elsewhere: tuple[LedAddress, ...]
     led_by_name: tuple[LedAddress, ...]
@@ -293,8 +357,13 @@ class Takeover:
         return bool(self.replaced) and bool(self.folder) and self.project == self.stack
 
     @property
-    def disable_number(self) -> int:
-        """The step that disables the old pipeline: before files of the new stack are in the folder that it uses."""
+    def has_containers_beside(self) -> bool:
+        """Whether containers of today run on beside new ones, until a person stops them."""
+        return bool(self.beside or self.accessories_beside)
+
+    @property
+    def old_pipeline_number(self) -> int:
+        """The part that stops the old pipeline: before files of the new stack are in the folder that it uses."""
         return 1 if self.has_same_folder else 2
 
     @property
@@ -315,7 +384,7 @@ class Takeover:
     @property
     def clean_up_number(self) -> int:
         """The last step."""
-        return self.switch_number + 1 if self.beside else self.switch_number
+        return self.switch_number + 1 if self.has_containers_beside else self.switch_number
 
     @property
     def proxy_container(self) -> str:
@@ -336,6 +405,20 @@ class Takeover:
     def names_beside(self) -> str:
         """The names of the containers that run on beside the new ones."""
         return ", ".join(f"`{container.today}`" for container in self.beside)
+
+    @property
+    def names_without_container(self) -> str:
+        """The names in the spec of services that have them only when the takeover is finished; for a sentence.
+
+        In the Compose project of today, the old containers have such names.
+        """
+        names = [container.name for container in self.servers_beside if container.name != container.container]
+        return ", ".join(f"`{name}`" for name in dict.fromkeys(names)) if self.project == self.stack else ""
+
+    @property
+    def words_accessories_beside(self) -> str:
+        """The accessories beside which a second container is started, for a sentence."""
+        return ", ".join(f"`{each.container}` in place of `{each.today}`" for each in self.accessories_beside)
 
     @property
     def names_staying(self) -> str:

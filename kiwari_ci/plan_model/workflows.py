@@ -394,9 +394,13 @@ class TriedBuild:
 
 @dataclass(frozen=True)
 class PullRequestService:
-    """What a pull request runs of a service that it touches."""
+    """What a pull request runs of a service that it touches.
+
+    `shared_jobs` are the names of tests that other services have as well; `tests` and `builds` are its own.
+    """
 
     change: ChangeOutput
+    shared_jobs: tuple[str, ...]
     tests: tuple[TestJob, ...]
     builds: tuple[TriedBuild, ...]
 
@@ -406,9 +410,25 @@ class PullRequestService:
         return self.change.name
 
     @property
-    def job_names(self) -> tuple[str, ...]:
-        """Its jobs, in their order."""
+    def own_jobs(self) -> tuple[str, ...]:
+        """The jobs that are for no other service, in their order."""
         return (*(test.job for test in self.tests), *(build.job for build in self.builds))
+
+    @property
+    def job_names(self) -> tuple[str, ...]:
+        """All its jobs, in their order."""
+        return (*self.shared_jobs, *self.own_jobs)
+
+
+@dataclass(frozen=True)
+class CheckedJob:
+    """A job that must pass if a change touches what it is for.
+
+    `touched` is the expression that is `true` then; empty for a job that runs for every change.
+    """
+
+    job: str
+    touched: str
 
 
 @dataclass(frozen=True)
@@ -417,7 +437,8 @@ class PullRequestWorkflow:
 
     `changes` has the job that tells which services a change touches: one of `path`, the workflow itself, touches all.
     It is empty where each change runs everything. `check` is the job that always reports, a name that branch
-    protection can require. `pushed_branches` are the filter of other branches whose pushes it tests.
+    protection can require, and `checked_jobs` what it looks at. `pushed_branches` are the filter of other branches
+    whose pushes it tests. `shared_tests` are those that several services have.
     """
 
     name: str
@@ -425,12 +446,14 @@ class PullRequestWorkflow:
     changes: tuple[ChangesJob, ...]
     check: str
     pushed_branches: tuple[str, ...]
+    shared_tests: tuple[TestJob, ...]
     services: tuple[PullRequestService, ...]
+    checked_jobs: tuple[CheckedJob, ...]
 
     def jobs(self) -> tuple[str, ...]:
         """Its jobs, in their order."""
         first_jobs = [changes.job for changes in self.changes]
-        return (*first_jobs, *(job for service in self.services for job in service.job_names), self.check)
+        return (*first_jobs, *(checked.job for checked in self.checked_jobs), self.check)
 
     @property
     def changes_job(self) -> str:

@@ -27,7 +27,11 @@ from kiwari_ci.planning.hosts import list_long_running, plan_proxy_guides
 from kiwari_ci.planning.pull_requests import plan_pull_request_workflows
 from kiwari_ci.planning.runbook_steps import DeployedRef
 from kiwari_ci.planning.stacks import EnvironmentStacks
-from kiwari_ci.planning.takeover import list_branches_before_takeovers, plan_takeovers
+from kiwari_ci.planning.takeover import (
+    list_branches_before_takeovers,
+    list_workflows_removed_before,
+    plan_takeovers,
+)
 from kiwari_ci.planning.workflows import plan_environment_workflow, plan_service_workflow
 
 DRIFT_CHECK = "drift"  # the job of the drift workflow
@@ -76,7 +80,17 @@ def build_plan(
     )
     first_tags = dict.fromkeys(workflow.example for workflow in environment_workflows if workflow.example)
     pull_requests = plan_pull_request_workflows(spec, pins.pins)
-    takeovers = plan_takeovers(spec, stacks, built_branches, environment_workflows)
+    new_workflows = [workflow.name for workflow in workflows] + [workflow.name for workflow in environment_workflows]
+    takeovers = plan_takeovers(
+        spec,
+        stacks,
+        built_branches,
+        environment_workflows,
+        new_files=[f"{name}.yml" for name in new_workflows],
+    )
+    pushed_before_takeovers = list_branches_before_takeovers(built_branches, takeovers)
+    tags_of_takeovers = {takeover.first_tag for takeover in takeovers}
+    tags_after_takeovers = tuple(tag for tag in first_tags if tag not in tags_of_takeovers)
     required_checks = (DRIFT_CHECK, *(workflow.check for workflow in pull_requests))
     migrating = [f"`{name}`" for name, service in spec.services.items() if service.migrate]
     release_workflows = [workflow for workflow in environment_workflows if workflow.pattern]
@@ -104,13 +118,15 @@ def build_plan(
         pulls_with_job_token=spec.registry.pull_token.secret is None,
         needs=needs,
         first_tags=tuple(first_tags),
+        tags_after_takeovers=tags_after_takeovers,
         tagged_branches=" or ".join(dict.fromkeys(workflow.branches for workflow in release_workflows)),
         released=any(workflow.builds for workflow in release_workflows),
         by_hand=tuple(workflow for workflow in environment_workflows if workflow.by_hand),
         domains=_list_domains(every_host),
         proxy_guides=plan_proxy_guides(hosts, takeovers),
         takeovers=takeovers,
-        pushed_before_takeovers=list_branches_before_takeovers(built_branches, takeovers),
+        pushed_before_takeovers=pushed_before_takeovers,
+        removed_before_takeovers=list_workflows_removed_before(pushed_before_takeovers, takeovers),
         answering=_list_health_checked(spec, first_stacks),
         standing=tuple(accessories for host in hosts for accessories in list_long_running(host)),
         pushing=", ".join(stack.environment for stack in compose_stacks if stack.pushed),
@@ -130,6 +146,7 @@ def build_plan(
             version_tags=list(dict.fromkeys(workflow.pattern for workflow in release_workflows)),
             required_checks=required_checks,
             takeovers=takeovers,
+            has_first_release=bool(tags_after_takeovers),
         ),
         hatches=list_escape_hatches(spec),
         spec_text=spec_text,

@@ -52,12 +52,23 @@ def _plan_proxy_guide(
         scheme=hosts[0].scheme,
         network=hosts[0].network,
         is_serving=any(stack.environment in serving_environments for host in hosts for stack in host.stacks),
+        serving_domains=_list_serving_domains(sites, hosts, serving_environments),
         led_later=() if proxy.reads_labels else _list_addresses(sites, led_later),
         sites=sites,
         redirects=tuple(redirect for host in hosts for redirect in host.redirects),
         stack=hosts[0].fronts if template == _STACK_GUIDE_TEMPLATE else (),
         auth_lists=() if hosts[0].fronts else list_auth_lists(sites),
+        is_generated=bool(hosts[0].fronts),
     )
+
+
+def _list_serving_domains(
+    sites: tuple[ProxySite, ...], hosts: list[DeployHost], serving_environments: Collection[str]
+) -> tuple[str, ...]:
+    """List the domains that lead to a container of an environment that serves today."""
+    stacks = [stack for host in hosts for stack in host.stacks if stack.environment in serving_environments]
+    containers = {container.container for stack in stacks for container in stack.containers}
+    return tuple(site.domain for site in sites if any(route.container in containers for route in site.routes))
 
 
 def _list_addresses(sites: tuple[ProxySite, ...], led_addresses: Collection[str]) -> tuple[str, ...]:

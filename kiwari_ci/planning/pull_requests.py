@@ -1,12 +1,14 @@
 """Pull requests, merge queues and pushes to tested branches: services are tested, and one job reports for all."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from kiwari_ci import schema
 from kiwari_ci.effective_spec import EffectiveImage, EffectiveSpec
 from kiwari_ci.github_facts import path_filters
 from kiwari_ci.plan_model import (
     ChangesJob,
+    CheckedJob,
     ImageSource,
     PathFilter,
     PullRequestService,
@@ -30,10 +32,12 @@ def plan_pull_request_workflows(spec: EffectiveSpec, actions: ActionPins) -> tup
         return ()
     # An image that differs by environment has the same source everywhere: the first one is tried for all.
     first_images = [spec.images_of(service)[0] for service in dict.fromkeys(image.service for image in spec.images)]
-    services = [_plan_service(image, actions) for image in first_images]
+    shared_workflows = test_jobs.find_shared_workflows(spec.services)
+    services = [_plan_service(image, shared_workflows, actions) for image in first_images]
     checked_services = tuple(service for service in services if service.job_names)
     if not checked_services:
         return ()
+    shared_tests = tuple(_plan_shared_tests(first_images, shared_workflows, actions))
     pushed_branches = tuple(_list_pushed_branches(spec))
     forked_from = spec.project.default_branch if pushed_branches else ""
     changes = [_plan_changes(checked_services, forked_from)] if _tests_what_is_touched(spec) else []
@@ -44,7 +48,9 @@ def plan_pull_request_workflows(spec: EffectiveSpec, actions: ActionPins) -> tup
             changes=tuple(changes),
             check=CHECK_NAME,
             pushed_branches=pushed_branches,
+            shared_tests=shared_tests,
             services=checked_services,
+            checked_jobs=tuple(_list_checked_jobs(shared_tests, checked_services, has_changes=bool(changes))),
         ),
     )
 
@@ -83,22 +89,61 @@ def _list_pushed_branches(spec: EffectiveSpec) -> Iterator[str]:
             yield f"!{_MERGE_QUEUE_FILTER if branch == _MERGE_QUEUE_BRANCH else branch}"
 
 
-def _plan_service(image: EffectiveImage, actions: ActionPins) -> PullRequestService:
+def _plan_service(
+    image: EffectiveImage, shared_workflows: Mapping[str, Sequence[str]], actions: ActionPins
+) -> PullRequestService:
     service = image.service
     model = image.spec.services[service]
     needs, condition = "", ""
     if _tests_what_is_touched(image.spec):
         needs, condition = changes_jobs.JOB, changes_jobs.format_touched([service])
     source = builds.plan_image_source(image)
-    tests = tuple(
-        replace(test, job=test_jobs.name_test_job(test.job, service), needs=needs, condition=condition)
-        for test in test_jobs.plan_test_jobs(model, actions, may_deploy=False)
-    )
+    tests = _plan_tests(image, shared_workflows, actions)
     # A pull request has no secrets, and no image of another service's new source.
     can_be_built = not builds.reads_secrets(model) and not model.build.base
     tried_builds = (_plan_tried_build(image, source, needs, condition, actions),) if can_be_built else ()
-    change = changes_jobs.plan_change_output(service, [*source.filters, *_list_called_workflows(tests)])
-    return PullRequestService(change, tests, tried_builds)
+    change = changes_jobs.plan_change_output(service, [*source.filters, *_list_called_workflows(model)])
+    return PullRequestService(
+        change=change,
+        shared_jobs=tuple(test.job for test in tests if test.workflow in shared_workflows),
+        tests=tuple(test for test in tests if test.workflow not in shared_workflows),
+        builds=tried_builds,
+    )
+
+
+def _plan_tests(
+    image: EffectiveImage, shared_workflows: Mapping[str, Sequence[str]], actions: ActionPins
+) -> tuple[TestJob, ...]:
+    """Plan the tests of a service; one that calls a shared workflow is planned alike for each of its services."""
+    service = image.service
+    tests = []
+    for test in test_jobs.plan_test_jobs(image.spec.services[service], actions, may_deploy=False):
+        needs, condition = "", ""
+        if _tests_what_is_touched(image.spec):
+            callers = shared_workflows.get(test.workflow, [service])
+            needs, condition = changes_jobs.JOB, changes_jobs.format_touched(callers)
+        job = test_jobs.name_test_job(test, service, shared_workflows)
+        tests.append(replace(test, job=job, needs=needs, condition=condition))
+    return tuple(tests)
+
+
+def _plan_shared_tests(
+    images: Sequence[EffectiveImage], shared_workflows: Mapping[str, Sequence[str]], actions: ActionPins
+) -> Iterator[TestJob]:
+    """Plan the tests that several services have, each once."""
+    tests = [test for image in images for test in _plan_tests(image, shared_workflows, actions)]
+    yield from dict.fromkeys(test for test in tests if test.workflow in shared_workflows)
+
+
+def _list_checked_jobs(
+    shared_tests: Sequence[TestJob], services: Sequence[PullRequestService], *, has_changes: bool
+) -> Iterator[CheckedJob]:
+    for test in shared_tests:
+        yield CheckedJob(test.job, test.condition)
+    for service in services:
+        touched = f"needs.{changes_jobs.JOB}.outputs.{service.service}" if has_changes else ""
+        for job in service.own_jobs:
+            yield CheckedJob(job, touched)
 
 
 def _plan_tried_build(
@@ -116,6 +161,6 @@ def _plan_tried_build(
     )
 
 
-def _list_called_workflows(tests: tuple[TestJob, ...]) -> Iterator[PathFilter]:
-    for name in dict.fromkeys(test.workflow for test in tests if test.workflow):
+def _list_called_workflows(service: schema.Service) -> Iterator[PathFilter]:
+    for name in test_jobs.list_called_workflows(service):
         yield PathFilter(f".github/workflows/{name}", "has its tests")

@@ -64,9 +64,7 @@ def _collect_rendered_settings(hosts: tuple[Host, ...]) -> list[RequiredSetting]
                 if stack.environment not in names:
                     names.append(stack.environment)
     return [
-        RequiredSetting(
-            setting.name, setting.kind, f"value in the env files of {', '.join(names)}", tuple(names)
-        )
+        RequiredSetting(setting.name, setting.kind, f"value in the env files of {', '.join(names)}", tuple(names))
         for setting, names in environments.items()
     ]
 

@@ -67,11 +67,13 @@ def plan_runbook(
     version_tags: Sequence[str],
     required_checks: Sequence[str],
     takeovers: Sequence[Takeover],
+    has_first_release: bool,
 ) -> Runbook:
     """Plan the runbook; `repository_settings` are tokens and what builds and steps read, which belong to no host.
 
     `deployed_refs` are the branches and tags that may deploy to each of GitHub's environments. With `takeovers`,
     some values of the env files are those of today, and files for a folder that serves today are placed later.
+    `has_first_release`: a tag deploys an environment that no takeover deploys.
     """
     later_stacks = {takeover.stack for takeover in takeovers if takeover.has_same_folder}
     general_settings = [
@@ -90,7 +92,13 @@ def plan_runbook(
     )
     kept_apart = dict.fromkeys(f"`{pair.key}`" for host in hosts for pair in host.file_suffixes)
     return Runbook(
-        steps=_plan_steps(hosts, clusters, has_releases=bool(version_tags), has_takeovers=bool(takeovers)),
+        steps=_plan_steps(
+            hosts,
+            clusters,
+            has_releases=bool(version_tags),
+            has_first_release=has_first_release,
+            has_takeovers=bool(takeovers),
+        ),
         hosts=tuple(_plan_host_commands(host, has_domains, later_stacks, bool(takeovers)) for host in hosts),
         clusters=tuple(plan_cluster_commands(cluster) for cluster in clusters),
         schedules=tuple(_plan_schedule_commands(host) for host in hosts if host.has_schedule),
@@ -199,13 +207,19 @@ def _list_environments_with_variables(settings: Iterable[SettingCommand]) -> tup
 
 
 def _plan_steps(
-    hosts: Sequence[DeployHost], clusters: Sequence[Cluster], has_releases: bool, has_takeovers: bool
+    hosts: Sequence[DeployHost],
+    clusters: Sequence[Cluster],
+    has_releases: bool,
+    has_first_release: bool,
+    has_takeovers: bool,
 ) -> dict[RunbookStepId, RunbookStep]:
     titles = dict(_STEP_TITLES)
     if any(host.servers for host in hosts):
         titles["network"] = "Network and PostgreSQL"
     if has_takeovers:
         titles["first_push"] = "Take over what serves today"
+    if not has_first_release:
+        titles["first_release"] = "Later releases"
     unused: list[RunbookStepId] = []
     if not clusters:
         unused.append("cluster")

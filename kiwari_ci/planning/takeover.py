@@ -1,5 +1,6 @@
 """Plans what the runbook says of an environment that serves already: its containers, and what becomes of each."""
 
+import shlex
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Literal
 
@@ -12,12 +13,13 @@ from kiwari_ci.plan_model import (
     BuiltBranch,
     ComposeStack,
     EnvironmentWorkflow,
+    KeyValue,
     Stack,
     TakenOverContainer,
     Takeover,
     TakeoverCommands,
 )
-from kiwari_ci.plan_model.runbook import LedAddress
+from kiwari_ci.plan_model.runbook import LedAddress, OldPipeline
 from kiwari_ci.planning.runbook_steps import (
     format_copy_folder,
     format_create_env_files,
@@ -35,15 +37,20 @@ def plan_takeovers(
     all_stacks: Iterable[Stack],
     built_branches: Collection[BuiltBranch],
     environment_workflows: Collection[EnvironmentWorkflow],
+    new_files: Collection[str],
 ) -> tuple[Takeover, ...]:
-    """Plan the takeovers in the order in which a person does them: those that others promote from come first."""
+    """Plan the takeovers in the order in which a person does them: those that others promote from come first.
+
+    `new_files` are the names of the workflows of the new pipeline that may have those of today.
+    """
     stacks = {stack.environment: stack for stack in all_stacks if isinstance(stack, ComposeStack)}
     environments = [spec.environments[name] for name in stacks if spec.environments[name].model.takeover]
     environments.sort(key=lambda environment: environment.model.promote is not None)
     workflows_by_branch = {built.branch: built.workflows for built in built_branches}
     own_workflows = {workflow.name: workflow for workflow in environment_workflows}
+    pushed_first = set(workflows_by_branch) - {environment.model.deploy_on.push for environment in environments}
     takeovers = []
-    for environment in environments:
+    for index, environment in enumerate(environments):
         branch = environment.model.deploy_on.push or ""
         takeovers.append(
             _plan_takeover(
@@ -51,9 +58,73 @@ def plan_takeovers(
                 stacks[environment.name],
                 branch_workflows=workflows_by_branch.get(branch, ()),
                 own_workflow=own_workflows.get(environment.workflow) if environment.has_own_workflow else None,
+                old_pipeline=_plan_old_pipeline(
+                    environment,
+                    earlier=environments[:index],
+                    later=environments[index + 1 :],
+                    pushed_first=pushed_first,
+                    new_files=new_files,
+                ),
             )
         )
     return tuple(takeovers)
+
+
+def _plan_old_pipeline(
+    environment: EffectiveEnvironment,
+    earlier: Sequence[EffectiveEnvironment],
+    later: Sequence[EffectiveEnvironment],
+    pushed_first: Collection[str],
+    new_files: Collection[str],
+) -> OldPipeline:
+    """Plan when the old pipeline of an environment is disabled, and with which pull request it is removed.
+
+    `pushed_first` are the branches to which the new workflows come before any environment is taken over.
+    """
+    branch = environment.deploy_branch
+    branches_before = {*pushed_first, *(each.deploy_branch for each in earlier)}
+    on_same_branch = [each for each in later if each.deploy_branch == branch]
+    on_old_branches = [each for each in later if each.deploy_branch not in {branch, *branches_before}]
+    workflows = list_old_workflows([environment])
+    still_deploying = []
+    for name in workflows:
+        names = [each.name for each in on_old_branches if name in list_old_workflows([each])]
+        if names:
+            still_deploying.append(KeyValue(name, " and ".join(names)))
+    same_names = [name for name in workflows if name in new_files]
+    needed = {*same_names, *(pair.key for pair in still_deploying)}
+    removed = [name for name in list_old_workflows([environment, *on_same_branch]) if name not in new_files]
+    is_pushed = environment.model.deploy_on.push is not None
+    is_default_branch = branch == environment.spec.project.default_branch
+    return OldPipeline(
+        branch=branch,
+        comes_with_new=branch not in branches_before,
+        workflows=tuple(workflows),
+        removed=tuple(removed),
+        enabled_again=tuple(name for name in workflows if name in needed),
+        still_deploying=tuple(still_deploying),
+        same_names=tuple(same_names),
+        deployed_together=tuple(each.name for each in on_same_branch if is_pushed and each.model.deploy_on.push),
+        by_hand="{dispatch: true}" if is_default_branch else f"{{dispatch: true, branches: [{branch}]}}",
+        deployed_later=tuple(each.name for each in on_same_branch if not each.model.deploy_on.push),
+        new_workflow="" if is_pushed else f"{environment.workflow}.yml",
+    )
+
+
+def list_old_workflows(environments: Iterable[EffectiveEnvironment]) -> list[str]:
+    """List the workflows that deploy environments today, each once."""
+    takeovers = [environment.model.takeover for environment in environments]
+    names = [name for takeover in takeovers if takeover for name in takeover.workflows or ()]
+    return list(dict.fromkeys(names))
+
+
+def list_workflows_removed_before(
+    pushed_before: Iterable[BuiltBranch], takeovers: Iterable[Takeover]
+) -> tuple[str, ...]:
+    """List the old workflows that the first push of the new ones removes, before the first takeover."""
+    branches = {built.branch for built in pushed_before}
+    old_pipelines = [takeover.old_pipeline for takeover in takeovers if takeover.old_pipeline.branch in branches]
+    return tuple(dict.fromkeys(name for old_pipeline in old_pipelines for name in old_pipeline.removed))
 
 
 def list_branches_before_takeovers(
@@ -69,12 +140,13 @@ def _plan_takeover(
     stack: ComposeStack,
     branch_workflows: Sequence[str],
     own_workflow: EnvironmentWorkflow | None,
+    old_pipeline: OldPipeline,
 ) -> Takeover:
     today = environment.model.takeover
     assert today
     project = today.project or ""
     folder = today.folder or ""
-    ports = today.ports or ""
+    ports = _find_staying_proxy(environment)
     has_same_folder = folder == f"{environment.first_host.directory}/{stack.name}"
     proxy_options = environment.first_host.proxy
     proxy = find_proxy(proxy_options.kind)
@@ -84,10 +156,13 @@ def _plan_takeover(
     containers = tuple(_plan_containers(environment))
     replaced = tuple(container for container in containers if container.is_replaced)
     beside = tuple(container for container in containers if container.runs_beside)
+    accessories_beside = tuple(container for container in containers if container.is_started_again)
+    all_beside = (*beside, *accessories_beside)
     workers_beside = tuple(container for container in beside if not container.called_at)
     servers_beside = tuple(container for container in beside if container.called_at)
     staying = [accessory.container for accessory in _list_staying_accessories(environment, stack)]
     staying += [ports] if ports else []
+    staying = _list_names(staying)
     branch = environment.model.deploy_on.push or ""
     return Takeover(
         environment=environment.name,
@@ -98,7 +173,7 @@ def _plan_takeover(
         project=project,
         folder=folder,
         has_same_folder=has_same_folder,
-        workflows=tuple(today.workflows or ()),
+        old_pipeline=old_pipeline,
         ports=ports,
         proxy_service=_find_compose_service(project, ports),
         has_https=environment.url_scheme == "https",
@@ -109,11 +184,13 @@ def _plan_takeover(
         has_proxy_files=switch_template == UNKNOWN_SWITCH_TEMPLATE,
         is_proxy_changed=bool(_list_led_addresses(servers_beside)) and not proxy.reads_labels,
         branch=branch,
-        first_tag=own_workflow.example if own_workflow else "",
+        can_start_by_hand=branch == environment.spec.project.default_branch,
+        first_tag=own_workflow.example if own_workflow and not branch else "",
         replaced=replaced,
         beside=beside,
         workers_beside=workers_beside,
         servers_beside=servers_beside,
+        accessories_beside=accessories_beside,
         called_beside=tuple(container for container in servers_beside if not container.addresses),
         led_elsewhere=_list_led_addresses(servers_beside),
         led_by_name=_list_led_addresses(replaced) if finds_by_name else (),
@@ -126,20 +203,33 @@ def _plan_takeover(
             copy_folder=_plan_for_each_host(variables, _format_copy(folder)) if has_same_folder else (),
             place_files=tuple(_list_place_commands(environment, stack)) if has_same_folder else (),
             restore_folder=_plan_for_each_host(variables, _format_restore(folder)) if has_same_folder else (),
-            deploy=_plan_deploy_commands(branch, own_workflow),
+            merge=_plan_merge_commands(old_pipeline),
+            deploy=_plan_deploy_commands(environment, own_workflow) if own_workflow and not branch else (),
             start_runs=tuple(f"gh workflow run {workflow}.yml --ref {branch}" for workflow in branch_workflows),
-            restart_from_old_files=_plan_restart(variables, folder, has_same_folder, replaced, beside),
+            restart_from_old_files=(
+                *_plan_restart(variables, folder, has_same_folder, replaced, beside),
+                *_plan_stop(variables, [container.container for container in accessories_beside]),
+            ),
             stop_workers=_plan_stop(variables, [container.today for container in workers_beside]),
             stop_servers=_plan_stop(variables, [container.today for container in servers_beside]),
-            start_old=_plan_start(variables, [container.today for container in beside]),
-            stop_new=_plan_stop(variables, [container.container for container in beside]),
+            stop_accessories=_plan_stop(variables, [container.today for container in accessories_beside]),
+            start_old=_plan_start(variables, [container.today for container in (*accessories_beside, *beside)]),
+            stop_new=_plan_stop(variables, [container.container for container in all_beside]),
             show_traffic=_plan_show_traffic(variables, servers_beside),
             show_work=_plan_show_work(variables, workers_beside),
-            show_stopped=_plan_show_stopped(variables, beside),
-            remove_old=_plan_remove(variables, replaced, beside),
+            show_stopped=_plan_show_stopped(variables, all_beside),
+            remove_old=_plan_remove(variables, replaced, all_beside),
             mark_old_files=_plan_mark_old_files(variables, folder, has_same_folder, bool(staying)),
         ),
     )
+
+
+def _find_staying_proxy(environment: EffectiveEnvironment) -> str:
+    """Find the container that keeps ports 80 and 443; empty if a service of the spec takes its place."""
+    today = environment.model.takeover
+    assert today
+    replaced = {name for service in environment.services for name in today.containers.get(service, [])}
+    return today.ports if today.ports and today.ports not in replaced else ""
 
 
 def _format_doctor_command(environment: EffectiveEnvironment) -> str:
@@ -195,18 +285,28 @@ def _list_place_commands(environment: EffectiveEnvironment, stack: ComposeStack)
         yield format_edit_env_files(host.variable, host.home_folder, env_files)
 
 
-def _plan_deploy_commands(branch: str, own_workflow: EnvironmentWorkflow | None) -> tuple[str, ...]:
-    """What a person types to deploy the environment for the first time."""
-    if branch:
-        return (f"git push origin {branch}",)
-    assert own_workflow, "an environment that no push deploys has a workflow of its own"
-    if own_workflow.example:
-        return (f"git tag {own_workflow.example} && git push origin {own_workflow.example}",)
-    return own_workflow.commands[:1]
+def _plan_merge_commands(old_pipeline: OldPipeline) -> tuple[str, ...]:
+    """Bring the new workflows to their branch, after old ones are enabled that run again from then on."""
+    if not old_pipeline.comes_with_new:
+        return ()
+    enable = [f"gh workflow enable {name}" for name in old_pipeline.enabled_again]
+    return (*enable, f"git push origin {old_pipeline.branch}")
+
+
+def _plan_deploy_commands(environment: EffectiveEnvironment, own_workflow: EnvironmentWorkflow) -> tuple[str, ...]:
+    """Deploy an environment that no push deploys; a new tag comes after the newest one."""
+    pattern = environment.model.deploy_on.tag
+    if not pattern:
+        return own_workflow.commands[:1]
+    tag = own_workflow.example
+    return (
+        f"git fetch --tags origin && git tag --list {shlex.quote(pattern)} --sort=-version:refname | head -n 1",
+        f"git tag {tag} origin/{environment.deploy_branch} && git push origin {tag}",
+    )
 
 
 def _list_names(names: Iterable[str]) -> list[str]:
-    """List each name once: a new container may take the place of several containers of today."""
+    """List each name once: a container may be there for several reasons."""
     return list(dict.fromkeys(names))
 
 
@@ -316,7 +416,8 @@ def _list_value_commands(environment: EffectiveEnvironment, stack: ComposeStack)
     """Print the values of today for the keys that a person fills in; behind each command, where they belong.
 
     The example of the env file has a value for every other key, which is often another one than today: the new
-    container of a service can have another name, for example.
+    container of a service can have another name, for example. The URL of a database of the spec is not one of today:
+    it leads to the new server, and only its password is filled in.
     """
     today = environment.model.takeover
     assert today
@@ -324,7 +425,9 @@ def _list_value_commands(environment: EffectiveEnvironment, stack: ComposeStack)
     for name, names_today in today.containers.items():
         container_today = names_today[0]  # its replicas have the same values
         container = environment.containers[name]
-        examples = {key: container.resolve_variable(value) for key, value in container.options.env.items()}
+        examples = {
+            key: container.resolve_variable(value) for key, value in container.options.env.items() if not value.database
+        }
         keys = [key for key, example in examples.items() if not example or PLACEHOLDER in example]
         if not keys:
             continue
@@ -348,8 +451,6 @@ def _list_connect_commands(environment: EffectiveEnvironment, stack: ComposeStac
 
     A network of the stack's own is created first, with the labels by which Compose knows it as its own.
     """
-    today = environment.model.takeover
-    assert today
     scripts = []
     for accessory in _list_staying_accessories(environment, stack):
         attachments = accessory.aliased
@@ -359,10 +460,11 @@ def _list_connect_commands(environment: EffectiveEnvironment, stack: ComposeStac
             if name not in stack.networks:
                 scripts.append(_format_create_network(stack, name, docker_name))
             scripts.append(_format_connect(docker_name, accessory.container, other_names))
-    if today.ports:
-        scripts.append(_format_connect(environment.first_host.proxy.network, today.ports))
+    staying_proxy = _find_staying_proxy(environment)
+    if staying_proxy:
+        scripts.append(_format_connect(environment.first_host.proxy.network, staying_proxy))
     for host in environment.hosts:
-        for script in scripts:
+        for script in dict.fromkeys(scripts):
             yield f"ssh \"${host.variable}\" '{script}'"
 
 

@@ -1,6 +1,8 @@
 """Tests: a job each, what it installs, and the containers beside it."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
 
 from kiwari_ci import schema
 from kiwari_ci.effective_spec.lock_files import find_package_manager
@@ -51,14 +53,46 @@ def plan_test_jobs(service: schema.Service, pins: ActionPins, *, may_deploy: boo
     return tuple(_plan_test_job(job, test, service.steps, pins, may_deploy) for job, test in tests.items())
 
 
-def name_test_job(job: str, service: str) -> str:
-    """Name a test among those of other services: `test-api`, `test-api_unit`; no name of a spec has a `_`."""
-    return f"test-{service}{job.removeprefix('test').replace('-', '_', 1)}"
+def list_called_workflows(service: schema.Service) -> Iterator[str]:
+    """List the workflows of the repository that the tests of a service call, each once."""
+    tests = [service.test] if service.test else service.tests.values()
+    yield from dict.fromkeys(test.workflow for test in tests if test.workflow)
 
 
-def _plan_test_job(
-    job: str, test: schema.Test, own_steps: schema.Steps, pins: ActionPins, may_deploy: bool
-) -> TestJob:
+def find_shared_workflows(services: Mapping[str, schema.Service]) -> dict[str, list[str]]:
+    """Find the workflows that the tests of several services call, each with these services.
+
+    A run calls such a workflow once, in one job for all of them. Two files whose jobs would have the same name are
+    left out.
+    """
+    callers: dict[str, list[str]] = {}
+    for name, service in services.items():
+        for workflow in list_called_workflows(service):
+            callers.setdefault(workflow, []).append(name)
+    job_counts = Counter(map(_name_shared_job, callers))
+    return {
+        workflow: names
+        for workflow, names in callers.items()
+        if len(names) > 1 and job_counts[_name_shared_job(workflow)] == 1
+    }
+
+
+def name_test_job(test: TestJob, service: str, shared_workflows: Mapping[str, Sequence[str]]) -> str:
+    """Name a test among those of other services: `test-api`, `test-api_unit`, or `call-ci` for a shared `ci.yml`.
+
+    No name of a service or test has a `_`.
+    """
+    if test.workflow in shared_workflows:
+        return _name_shared_job(test.workflow)
+    return f"test-{service}{test.job.removeprefix('test').replace('-', '_', 1)}"
+
+
+def _name_shared_job(workflow: str) -> str:
+    """Name the job that calls a workflow for several services; an id of a job has no dots."""
+    return f"call-{PurePosixPath(workflow).stem.replace('.', '_')}"
+
+
+def _plan_test_job(job: str, test: schema.Test, own_steps: schema.Steps, pins: ActionPins, may_deploy: bool) -> TestJob:
     lock_files = [] if may_deploy else test.cache or []
     containers = tuple(_plan_test_container(name, service) for name, service in test.services.items())
     matrix_variables = [KeyValue(key, f"${{{{ matrix.{key} }}}}") for key in test.matrix]

@@ -1,7 +1,7 @@
 """Workflows: test, build, deploy, promote."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from kiwari_ci import schema
@@ -139,7 +139,8 @@ class _SharedWorkflow:
         self.environments = [environment for environment in self.spec.environments.values() if environment in pushed]
         self.stacks = stacks
         self.actions = actions
-        self.tests = {image: self._plan_tests(image) for image in self.images}
+        self.shared_workflows = _find_shared_workflows(self.images)
+        self.tests = {image: tuple(self._plan_tests(image)) for image in self.images}
 
     def build(self) -> ServiceWorkflow:
         """Build the plan."""
@@ -156,17 +157,17 @@ class _SharedWorkflow:
             targets=tuple(self._plan_target(environment) for environment in self.environments),
         )
 
-    def _plan_tests(self, image: EffectiveImage) -> tuple[TestJob, ...]:
+    def _plan_tests(self, image: EffectiveImage) -> Iterator[TestJob]:
         service = image.service
-        return tuple(
-            replace(
+        for test in test_jobs.plan_test_jobs(self.spec.services[service], self.actions, may_deploy=True):
+            callers = self.shared_workflows.get(test.workflow)
+            images = [other for other in self.images if other.service in callers] if callers else [image]
+            yield replace(
                 test,
-                job=test_jobs.name_test_job(test.job, service),
+                job=test_jobs.name_test_job(test, service, self.shared_workflows),
                 needs=changes_jobs.JOB,
-                condition=self._format_condition(image),
+                condition=self._format_condition(images),
             )
-            for test in test_jobs.plan_test_jobs(self.spec.services[service], self.actions, may_deploy=True)
-        )
 
     def _plan_service_outputs(self) -> list[ChangeOutput]:
         filters: dict[str, list[PathFilter]] = {}
@@ -201,10 +202,10 @@ class _SharedWorkflow:
     def _plan_image_jobs(self, image: EffectiveImage) -> ImageJobs:
         has_dependents = bool(self._list_dependents(image))
         own_gates = [*(test.job for test in self.tests[image]), *map(builds.name_build_job, image.bases)]
-        gate, gates = _split_gates([changes_jobs.JOB, *own_gates])
+        gate, gates = _split_gates(list(dict.fromkeys([changes_jobs.JOB, *own_gates])))
         return replace(
             _plan_image_jobs(image, self.actions),
-            condition=self._format_condition(image, names_all_branches=True),
+            condition=self._format_condition([image], names_all_branches=True),
             reuses=has_dependents,
             reused_when=self._format_untouched(image),
             reports_reuse=bool(has_dependents and _list_push_environments(image)),
@@ -218,14 +219,14 @@ class _SharedWorkflow:
         """List the images that are built from an image, directly or not."""
         return [other for other in self.images if image in builds.list_all_bases(other)]
 
-    def _format_condition(self, image: EffectiveImage, names_all_branches: bool = False) -> str:
-        """Format the condition that an image is tested or built, for itself or for what is built from it.
+    def _format_condition(self, images: Sequence[EffectiveImage], names_all_branches: bool = False) -> str:
+        """Format the condition that one of some images is tested or built, for itself or for what is built from it.
 
         Then no job that a build needs is skipped, and an image is built only after its tests. What is deployed from
         some branches only is named together with these. If that are all branches of the workflow, a test does not name
         them, so that a person can also start it on another branch; a build does (`names_all_branches`).
         """
-        branches_by_outputs = self._group_branches(image)
+        branches_by_outputs = self._group_branches(images)
         is_for_all_branches = list(branches_by_outputs.values()) == [self.branches]
         if is_for_all_branches and not names_all_branches:
             return changes_jobs.format_touched(*branches_by_outputs)
@@ -235,15 +236,20 @@ class _SharedWorkflow:
         ]
         return " || ".join(f"({term})" if len(terms) > 1 else term for term in terms)
 
-    def _group_branches(self, image: EffectiveImage) -> dict[tuple[str, ...], list[str]]:
-        """Group the branches by what must be touched on them for an image to be built."""
+    def _group_branches(self, images: Sequence[EffectiveImage]) -> dict[tuple[str, ...], list[str]]:
+        """Group the branches by what must be touched on them for one of some images to be built."""
         groups: dict[tuple[str, ...], list[str]] = {}
         for branch in self.branches:
-            built_from = (image, *self._list_dependents(image))
-            outputs = [output for source in built_from for output in self._list_outputs(source, branch)]
+            outputs = dict.fromkeys(output for image in images for output in self._list_causes(image, branch))
             if outputs:
-                groups.setdefault(tuple(dict.fromkeys([image.service, *outputs])), []).append(branch)
+                groups.setdefault(tuple(outputs), []).append(branch)
         return groups
+
+    def _list_causes(self, image: EffectiveImage, branch: str) -> list[str]:
+        """List the outputs of the first job that an image is built for on a branch, for itself or for another."""
+        built_from = (image, *self._list_dependents(image))
+        outputs = [output for source in built_from for output in self._list_outputs(source, branch)]
+        return [image.service, *outputs] if outputs else []
 
     def _list_outputs(self, image: EffectiveImage, branch: str) -> list[str]:
         """List the outputs of the first job that an image is deployed for from a branch: its own, and those of stacks.
@@ -424,21 +430,42 @@ def _plan_embedded_builds(environment: EffectiveEnvironment, actions: ActionPins
     """
     if not environment.has_own_builds:
         return ()
-    images = [image for image in environment.spec.images if image.is_built_for(environment)]
-    return tuple(_embed_build(environment, image, actions) for image in builds.order_for_builds(tuple(images)))
+    built = [image for image in environment.spec.images if image.is_built_for(environment)]
+    images = builds.order_for_builds(tuple(built))
+    shared_workflows = _find_shared_workflows(images)
+    planned_tests: set[TestJob] = set()
+    embedded = []
+    for image in images:
+        jobs = _embed_build(environment, image, shared_workflows, actions)
+        # A workflow that the tests of several services call is one job, the first image's.
+        first_tests = tuple(test for test in jobs.tests if test not in planned_tests)
+        planned_tests.update(first_tests)
+        embedded.append(replace(jobs, tests=first_tests))
+    return tuple(embedded)
 
 
-def _embed_build(environment: EffectiveEnvironment, image: EffectiveImage, actions: ActionPins) -> ImageJobs:
+def _find_shared_workflows(images: Sequence[EffectiveImage]) -> dict[str, list[str]]:
+    """Find the workflows that the tests of several of these images' services call, each with these services."""
+    return test_jobs.find_shared_workflows({image.service: image.spec.services[image.service] for image in images})
+
+
+def _embed_build(
+    environment: EffectiveEnvironment,
+    image: EffectiveImage,
+    shared_workflows: Mapping[str, Sequence[str]],
+    actions: ActionPins,
+) -> ImageJobs:
     service = image.service
     tests = tuple(
-        replace(test, job=test_jobs.name_test_job(test.job, service), needs=CHECK_COMMIT_JOB)
+        replace(test, job=test_jobs.name_test_job(test, service, shared_workflows), needs=CHECK_COMMIT_JOB)
         for test in test_jobs.plan_test_jobs(environment.spec.services[service], actions, may_deploy=True)
     )
     is_run = environment in image.environments
     # A version is built anew; a person may deploy it again. Without tags, every run is started by a person.
     is_started_by_tags = environment.tag_pattern is not None
     base_jobs = [builds.name_build_job(base) for base in image.bases]
-    gate, gates = _split_gates([*([test.job for test in tests] or [CHECK_COMMIT_JOB]), *base_jobs])
+    test_names = list(dict.fromkeys(test.job for test in tests))
+    gate, gates = _split_gates([*(test_names or [CHECK_COMMIT_JOB]), *base_jobs])
     return replace(
         _plan_image_jobs(image, actions),
         build_job=f"build-{service}",

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from kiwari_ci import schema
 from kiwari_ci.effective_spec import EffectiveContainer, EffectiveHost
-from kiwari_ci.effective_spec.values import find_published_port
+from kiwari_ci.effective_spec.values import find_published_port, is_public_web_port
 from kiwari_ci.plan_model import (
     ComposeContainer,
     DomainRedirect,
@@ -193,6 +193,7 @@ def _plan_proxy_route(container: ComposeContainer, route: PublicRoute) -> ProxyR
         port=container.port,
         websocket=container.websocket == "yes",
         published_address=f"http://127.0.0.1:{published_port}" if published_port else "",
+        has_web_port=any(is_public_web_port(port) for port in container.ports),
         auth_list=route.auth_list,
     )
 

@@ -29,6 +29,7 @@ COMPOSE_FILE_PATH = (
 COMPLETED = "service_completed_successfully"  # the condition of a service that waits for the end of another one
 MAX_EXTENDS_DEPTH = 10  # services that extend one another
 _TRAEFIK_HOSTS = re.compile(r"Host(?:SNI)?\(([^)]*)\)")
+_VARIABLE_WITH_OPTIONS = re.compile(r"\$\{(\w+)[^{}]*\}")
 _COLON_OUTSIDE_VARIABLE = re.compile(r":(?![^{}]*\})")
 _HEALTHCHECK_DURATIONS = ("interval", "timeout", "start_period", "start_interval")
 _PAIR_ATTRIBUTES = ("environment", "labels", "annotations", "extra_hosts", "sysctls")
@@ -90,7 +91,10 @@ class ComposeService:
 
 @dataclass(frozen=True)
 class ComposeProject:
-    """A Compose project; its name is its folder's when the file gives none."""
+    """A Compose project; its name is its folder's when the file gives none.
+
+    `base_paths` are the files that `docker compose -f` names before this one, and that it completes.
+    """
 
     path: str
     name: str
@@ -100,6 +104,7 @@ class ComposeProject:
     rest: dict[str, Any]
     schedule: dict[str, dict[str, Any]]  # what runs on a schedule, by kind and name: `backup pos_production`
     document: YamlDocument = field(repr=False)
+    base_paths: tuple[str, ...] = ()
 
 
 def parse_compose_file(document: YamlDocument) -> ComposeProject | None:
@@ -193,21 +198,38 @@ _PAIRS = {*_LISTS_OF_PAIRS, "depends_on", "networks"}
 _REPLACED_LISTS = ("command", "entrypoint", "test")  # a file that comes later replaces these, and adds to the others
 
 
+def merge_documents(base: YamlDocument, overlay: YamlDocument) -> YamlDocument:
+    """Two files as Compose reads them with `-f base -f overlay`: each service stands where the first file has it.
+
+    Relative paths are from the base's folder.
+    """
+    data = _override_mapping(base.data, overlay.data)
+    services, base_services = data.get_mapping("services"), base.data.get_mapping("services")
+    for key in services.keys() & base_services.keys():
+        services.key_lines[key] = base_services.key_lines[key]
+        services.key_paths[key] = base_services.path_of(key)
+    return YamlDocument(base.path, data, base.generated)
+
+
 def apply_override_file(base: YamlDocument, override: YamlDocument) -> None:
     """Complete the services of an override file by those of the file that `docker compose -f` names before it.
 
-    Only what has neither image nor build of its own is completed. A service that the override resets is taken out of
-    both files.
+    They are completed if one of them has neither image nor build of its own, because Compose cannot read such a file
+    alone. A service that the override resets is taken out of both files.
     """
     base_services = base.data.get_mapping("services")
     override_services = override.data.get_mapping("services")
+    needs_base = any(
+        key in base_services and not {"image", "build"} & table.keys()
+        for key, table in override_services.iter_mappings()
+    )
     for key, table in list(override_services.items()):
         base_table = base_services.get(key)
         if not isinstance(base_table, YamlMapping):
             continue
         if table is None:
             del base_services[key], override_services[key]
-        elif isinstance(table, YamlMapping) and not {"image", "build"} & table.keys():
+        elif isinstance(table, YamlMapping) and needs_base:
             override_services[key] = _override_mapping(merge_extends(base_services, base_table), table)
 
 
@@ -359,14 +381,19 @@ def find_rule_hosts(rule: str) -> list[str]:
 
 
 def find_service_domains(service: ComposeService) -> set[str]:
-    """Domains that labels or well-known variables of a proxy lead to a service."""
-    labels = service.labels
+    """Domains that labels or well-known variables of a proxy lead to a service; one may be a variable: `${DOMAIN}`."""
     environment = as_dict(service.attributes.get("environment"))
+    labels = {key: strip_variable_options(str(value)) for key, value in service.labels.items()}
     names = {host for key, value in labels.items() for host in find_rule_hosts(f"{key} {value}")}
-    for key in ("VIRTUAL_HOST", "LETSENCRYPT_HOST"):
-        names |= {name.strip() for name in str(environment.get(key) or "").split(",")}
-    names |= set(str(labels.get("caddy") or "").split())
-    return {name for name in names if "." in name}
+    listed = [strip_variable_options(str(environment.get(key) or "")) for key in ("VIRTUAL_HOST", "LETSENCRYPT_HOST")]
+    for value in [*listed, labels.get("caddy", "")]:
+        names |= set(re.split(r"[\s,]+", value))
+    return {name for name in names if "." in name or name.startswith("$")}
+
+
+def strip_variable_options(text: str) -> str:
+    """A text whose variables have only their names: `${DOMAIN:?set it}` is `${DOMAIN}`."""
+    return _VARIABLE_WITH_OPTIONS.sub(r"${\1}", text)
 
 
 def collect_stack_images(stack: ComposeProject) -> set[str]:

@@ -1,10 +1,14 @@
 """Decides which Compose file an environment has today: `init` drafts the spec from it, and `diff` compares with it."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from itertools import takewhile
 
 from kiwari_ci.readers import vocabulary
 
+_COMPOSE_FILE_VARIABLE = re.compile(r"\bCOMPOSE_FILE=[\"']?([\w./~-][\w./~:;-]{0,500})")
+PROJECT_VARIABLE = "COMPOSE_PROJECT_NAME"  # counts for Compose before the `name` of a file
 DEFAULT_FILE_NAMES = ("docker-compose.yml", "docker-compose.yaml", "compose.yml", "compose.yaml")
 
 
@@ -80,3 +84,36 @@ def _rank_file(file: ComposeFileOfToday, environment: DeployedEnvironment) -> tu
         shared_containers,
         file.known_services,
     )
+
+
+def list_files_of_variable(script: str) -> list[str]:
+    """The files of `COMPOSE_FILE=a:b`, which Compose reads without `-f`; none if a script sets several values."""
+    values = set(_COMPOSE_FILE_VARIABLE.findall(script))
+    return re.split("[:;]", values.pop()) if len(values) == 1 else []
+
+
+def find_named_file(name: str, paths: Iterable[str]) -> str:
+    """The file of the repository that a command on the server names: most of its path's end is the same.
+
+    Of several that have as much in common with it, the one nearest to the root. Empty if there is no such file.
+    """
+    lengths = {path: _count_common_end(name, path) for path in paths}
+    longest = max(lengths.values(), default=0)
+    found = [path for path, length in lengths.items() if length == longest]
+    return min(found, key=lambda path: (path.count("/"), path)) if longest else ""
+
+
+def _count_common_end(one: str, other: str) -> int:
+    """How many parts at the end of two paths are the same."""
+    pairs = zip(reversed(_split_path(one)), reversed(_split_path(other)), strict=False)
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
+
+
+def _split_path(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in ("", ".", "..", "~")]
+
+
+def resolve_named_files(names: Iterable[str], paths: Collection[str]) -> tuple[str, ...]:
+    """The files of the repository that one command names, in the order in which they complete one another."""
+    found = (find_named_file(name, paths) for name in names)
+    return tuple(dict.fromkeys(path for path in found if path))

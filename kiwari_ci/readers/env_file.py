@@ -12,6 +12,7 @@ ENV_EXAMPLE_NAMES = (
     ".env.dist",
     ".env.production.example",
 )
+ENV_EXAMPLE_PATH = r"(.+/)?[\w.-]*\.?env[\w.-]*\.(example|sample|template|dist)"
 _TRAILING_COMMENT = re.compile(r"(^|\s)#.*")
 
 

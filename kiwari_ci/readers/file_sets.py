@@ -10,6 +10,7 @@ from typing import TypeVar
 from kiwari_ci.file_output.generated_files import is_env_file
 from kiwari_ci.readers import git
 from kiwari_ci.readers.compose_file import COMPOSE_FILE_PATH
+from kiwari_ci.readers.env_file import ENV_EXAMPLE_PATH
 from kiwari_ci.safe_files import read_plain_file
 
 MAX_FILE_SIZE = 1_000_000  # bytes of a file
@@ -19,7 +20,7 @@ MAX_FOLDERS = 5_000  # that are looked into
 MAX_FOLDER_DEPTH = 6  # folders below the root
 _RELEVANT_PATH = re.compile(
     r"\.github/workflows/[^/]+\.ya?ml|(.+/)?action\.ya?ml"
-    rf"|{COMPOSE_FILE_PATH}|(.+/)?[\w.-]*\.?env\.(example|sample|template|dist)"
+    rf"|{COMPOSE_FILE_PATH}|{ENV_EXAMPLE_PATH}"
     r"|deploy/bin/(?:database|deploy|deploy-over-ssh|rollout|rotate)|deploy/RUNBOOK\.md|deploy/.+/init/[^/]+\.sh|(deploy|\.github/workflows)/\.gitattributes"
     r"|deploy/[^/]+/(?:kubernetes|database|setup)\.yaml|deploy/[^/]+/(hooks|conf)/[^/]+|\.github/dependabot\.yml"
 )

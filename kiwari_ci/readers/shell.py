@@ -16,6 +16,7 @@ MAX_VARIABLE_LENGTH = 1_000  # characters of a variable: one made of others grow
 _VARIABLE_REFERENCE = re.compile(r"\$(?:\{(\w+)(?::?[-?][^}]*)?\}|(\w+))")
 _ASSIGNMENT = re.compile(r"(?:export\s+|local\s+|readonly\s+)?([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _COMMAND_SUBSTITUTION = re.compile(r"(?:export\s+|local\s+|readonly\s+)?\w+=\"?\$\(")
+_QUOTE_IN_QUOTES = "'\\''"  # how a text in single quotes has a single quote
 _HEREDOC = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
 _COMMAND_PREFIXES = {
     "if",
@@ -50,7 +51,9 @@ def parse_shell_commands(script: str, variables: ShellVariables | None = None) -
         while words and words[0] in _COMMAND_PREFIXES:
             words = words[1:]
         if words[:1] == ["for"] and words[2:3] == ["in"]:
-            known[words[1]] = tuple(plain for word in words[3:] for plain in _expand_word(word, known))[:20]
+            known.pop(words[1], None)
+            if not _has_command_substitution(words[3:]):
+                known[words[1]] = tuple(plain for word in words[3:] for plain in _expand_word(word, known))[:20]
             continue
         while words and (set_here := _ASSIGNMENT.fullmatch(words[0])):
             known[set_here[1]] = tuple(
@@ -63,6 +66,11 @@ def parse_shell_commands(script: str, variables: ShellVariables | None = None) -
         if len(commands) > MAX_COMMANDS:
             break
     return commands[:MAX_COMMANDS]
+
+
+def _has_command_substitution(words: list[str]) -> bool:
+    """Whether only a run tells some of the words: they are what a command prints."""
+    return any("$(" in word or "`" in word for word in words)
 
 
 def _expand_word(word: str, known: ShellVariables) -> Iterator[str]:
@@ -88,7 +96,7 @@ def _combine_variables(used: set[str], known: ShellVariables) -> list[dict[str, 
 def _unquote_word(word: str, values: Mapping[str, str]) -> str:
     """A word without its quotes, its variables replaced; one that nobody set stays as it is written."""
     if len(word) > 1 and word[0] == word[-1] == "'":
-        return word[1:-1]
+        return word[1:-1].replace(_QUOTE_IN_QUOTES, "'")
     filled = fill_in_values(_VARIABLE_REFERENCE, lambda match: values.get(match[1] or match[2], match[0]), word)
     return re.sub(r"\\\n", " ", filled).replace('"', "").replace("'", "") if "\n" not in word else filled.strip("'\"")
 
@@ -115,7 +123,7 @@ def _iter_commands(script: str) -> Iterator[str]:
         cut = list(_split_logical_line(text))
         if started and cut:
             index = next((number for number, piece in enumerate(cut) if "<<" in piece), 0)
-            cut[index] = _HEREDOC.sub("", cut[index]) + " '" + body.replace("'", " ") + "'"
+            cut[index] = _HEREDOC.sub("", cut[index]) + " '" + body.replace("'", _QUOTE_IN_QUOTES) + "'"
         yield from cut
     if pending:
         yield from _split_logical_line(pending)

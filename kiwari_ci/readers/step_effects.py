@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from kiwari_ci.readers.compose_of_today import list_files_of_variable
 from kiwari_ci.readers.docker_build import parse_docker_build
 from kiwari_ci.readers.image_reference import parse_image_repository
 from kiwari_ci.readers.shell import parse_shell_commands
@@ -18,9 +19,11 @@ BAKE = "docker bake"  # builds what a bake file names, which is not read
 MAX_WORKFLOW_SCRIPTS = 1_000_000  # characters of one workflow, each combination of a matrix counted
 _IGNORED_COMMANDS = re.compile(
     r"(mkdir|echo|printf|chmod|chown|sleep|set|cd|umask|ssh-keyscan|cat|ssh-agent|ssh-add|rm|trap|test|\[|\[\[|true|exit|"
-    r"touch|cp|mv|ls|pwd|done|fi|else|read|tee|grep|for|while|export|unset|source|\.|env|which|install|sed|awk|tr|cut|"
+    r"touch|ls|pwd|done|fi|else|read|tee|grep|for|while|export|unset|source|\.|env|which|install|sed|awk|tr|cut|"
     r"head|tail|case|esac|break|continue|continue|until|jq|tar|local|return|shift|date|id|whoami|hostname|}|;;|nc)"
 )
+_FILE_COMMANDS = ("cp", "mv", "ln")  # on a server they may change what serves; elsewhere they do not last
+_FUNCTION_DEFINITION = re.compile(r"^\s*(?:function\s+)?([A-Za-z_][\w-]*)\s*\(\)", re.MULTILINE)
 _SETUP_COMMANDS = re.compile(
     r"npm (ci|i|install)\b|yarn( install.*)?$|pnpm (i|install|fetch)\b|bun install|pip3? install"
     r"|python3? -m (pip|venv)|apt(-get)? |apk "
@@ -42,6 +45,11 @@ _SSH_ARGUMENT_OPTION = re.compile(r"-[BbcDEeFIiJLlmOopQRSWw]$")
 _SCRIPT_INPUTS = ("script", "command", "run", "args", "remote_command")
 
 
+def is_migration_command(line: str) -> bool:
+    """Whether a command, or a name, has the word of a program that migrates databases."""
+    return _MIGRATION_COMMAND.search(line) is not None
+
+
 @dataclass(frozen=True)
 class StepEffect:
     """One thing that a step does: `what` is an image, a stack's folder, a URL or a command; `note` says more of it.
@@ -58,10 +66,11 @@ class StepEffect:
 
 @dataclass
 class _ScriptContext:
-    """Where a script is while it is read: its folder, and whether on a server."""
+    """Where a script is while it is read: its folder, whether on a server, and the files of Compose without `-f`."""
 
     folder: str = ""
     remote: bool = False
+    compose_files: list[str] = field(default_factory=list)
 
 
 def find_workflow_effects(workflow: ParsedWorkflow) -> Iterator[tuple[ParsedJob, StepEffect]]:
@@ -124,10 +133,14 @@ def resolve_dockerfile_path(context: str, file: str) -> str:
 def _find_script_effects(script: str, step: ParsedStep, place: _ScriptContext) -> Iterator[StepEffect]:
     variables = {key: (value,) for key, value in step.env.items() if len(value) < 300} | _RUNNER_VARIABLES
     yield from _find_generated_effects(script, step.where)
+    place.compose_files = list_files_of_variable(script)
     promoted: list[str] = []
+    functions = set(_FUNCTION_DEFINITION.findall(script))
     for words in parse_shell_commands(script, variables):
         if words[0] == "find_image" and len(words) > 4:
             promoted.append(words[3])
+        if words[0] in functions:
+            continue  # its commands are read where it is defined
         for effect in _find_command_effects(words, place, step):
             images = (
                 [effect.what.replace(_PROMOTED_IMAGE, promoted_image) for promoted_image in promoted]
@@ -170,6 +183,7 @@ def _find_command_effects(words: list[str], place: _ScriptContext, step: ParsedS
     elif (
         not _SETUP_COMMANDS.match(line)
         and not _IGNORED_COMMANDS.fullmatch(name)
+        and (place.remote or name not in _FILE_COMMANDS)
         and not name.startswith(("$", "-", "<"))
         and not line.endswith(("]", "{"))
     ):
@@ -216,7 +230,7 @@ def _find_docker_effects(words: list[str], place: _ScriptContext) -> Iterator[St
         yield from _find_docker_run_effects(arguments, line)
     elif _MIGRATION_COMMAND.search(line):
         yield StepEffect("migrate", line, "", as_inline_code(line))
-    elif verb in ("exec",) and place.remote:
+    elif place.remote and (verb == "exec" or (verb in ("network", "volume") and "create" in arguments)):
         yield StepEffect("remote", line, "", as_inline_code(line))
 
 
@@ -238,7 +252,7 @@ def _find_docker_run_effects(arguments: list[str], line: str) -> Iterator[StepEf
 
 
 def _find_compose_effects(arguments: list[str], line: str, place: _ScriptContext) -> Iterator[StepEffect]:
-    files = _parse_options(arguments, "-f", "--file")
+    files = _parse_options(arguments, "-f", "--file") or place.compose_files
     verb = next(
         (
             word

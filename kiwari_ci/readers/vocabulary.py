@@ -36,6 +36,8 @@ _SECRET_LAST_WORDS = frozenset(
     }
 )
 _COUNT_OF_TOKENS = re.compile(r"(^|_)(MAX|MIN|NUM|LIMIT)_(\w+_)?TOKENS$")  # of a language model
+_PATH_VARIABLE = re.compile(r"(?i)\w+_(file|path|dir)")
+_ABSOLUTE_PATH = re.compile(r"(/[\w.-]+)+/?")
 _HARMLESS_VALUE = re.compile(r"(?i)true|false|yes|no|on|off|none|[0-9]{1,5}|[0-9]{1,5}(ms|s|m|h|d)")
 _SECRET_FORM = re.compile(
     r"(?i)(?:^|[;&?\s])(?:password|pwd|accountkey|sharedaccesskey)\s*=\s*[^;&\s]"
@@ -139,7 +141,7 @@ def is_secret(key: str, value: str = "") -> bool:
 
 def is_secret_name(key: str, value: str = "") -> bool:
     """Whether a variable's name says that it holds a secret; a value such as `true` or `30s` is none under most."""
-    if _BROWSER_VARIABLE.match(key):
+    if _BROWSER_VARIABLE.match(key) or is_path_of_file(key, value):
         return False
     separated = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key)
     name = re.sub(r"[^A-Z0-9]+", "_", separated.upper()).strip("_")
@@ -150,6 +152,11 @@ def is_secret_name(key: str, value: str = "") -> bool:
     if matches := list(_SECRET_NAME.finditer(name)):
         return matches[-1].end() == len(name) or not is_harmless
     return last in _SECRET_LAST_WORDS and not is_harmless
+
+
+def is_path_of_file(key: str, value: str) -> bool:
+    """Whether a variable such as `PASSWORD_FILE` says where a file is: the path is no secret."""
+    return _PATH_VARIABLE.fullmatch(key) is not None and _ABSOLUTE_PATH.fullmatch(value) is not None
 
 
 def may_be_secret(text: str) -> bool:

@@ -12,6 +12,7 @@ from kiwari_ci.readers.workflow_calls import (
     EXPRESSION_PATTERN,
     fill_in_call_values,
     fill_in_called_document,
+    is_excluded_by_matrix,
     never_runs,
 )
 from kiwari_ci.readers.workflow_matrix import list_matrix_values
@@ -198,7 +199,8 @@ def _parse_job_steps(
     """The steps of a job, once for each combination of its matrix."""
     env = {**_substitute_env(document.data.get("env"), context, {}), **as_dict(job.get("env"))}
     for values in list_matrix_values(job):
-        yield from _parse_steps(document, ("jobs", name), job, env, values, context)
+        known_values = {key: value for key, value in values.items() if "${{" not in value}  # a run chooses the others
+        yield from _parse_steps(document, ("jobs", name), job, env, known_values, context)
 
 
 def _apply_needs(jobs: list[ParsedJob], data: dict[str, Any]) -> tuple[ParsedJob, ...]:
@@ -245,6 +247,8 @@ def _parse_steps(
     defaults = as_dict(as_dict(job.get("defaults")).get("run"))
     for index, step in enumerate(as_list(job.get("steps"))):
         if not isinstance(step, YamlMapping) or (around.depth and never_runs(step)):
+            continue
+        if is_excluded_by_matrix(step, values):
             continue
         parsed_step = _parse_step(
             step,

@@ -1,11 +1,12 @@
 """Fills the inputs and secrets of a call into the called action or workflow of the same repository."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from kiwari_ci.readers.bounded_text import fill_in_values
+from kiwari_ci.readers.workflow_triggers import split_alternatives, split_conjunction
 from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, YamlSequence, as_dict, format_scalar
 
 EXPRESSION_PATTERN = re.compile(r"\$\{\{((?:(?!\$\{\{).){0,500}?)\}\}", re.DOTALL)
@@ -16,9 +17,15 @@ _COMPARISON = re.compile(r"\s*'([^']*)'\s*(==|!=)\s*'([^']*)'\s*")
 _CHOICE = re.compile(r"\s*('[^']*'\s*[!=]=\s*'[^']*')\s*&&\s*([^|&]+?)\s*\|\|\s*([^|&]+?)\s*")
 _DEFAULT = re.compile(r"\s*'([^']*)'\s*\|\|\s*([^|&]+?)\s*")
 _LITERAL = re.compile(r"\s*'([^']*)'\s*")
+_REF_CHOICE = re.compile(
+    r"\s*(startsWith\(\s*github\.ref(?:_name)?\s*,\s*'[^']*'\s*\)"
+    r"|github\.(?:ref|ref_name|ref_type|event_name)\s*==\s*'[^']*')"
+    r"\s*&&\s*'([^']*)'\s*\|\|\s*'([^']*)'\s*"
+)
 _MAX_EXPRESSION_LENGTH = 500  # characters; a longer condition is left as it is
 
 CallValues = Mapping[str, str]
+_TextFiller = Callable[[str], str]
 
 
 def collect_call_values(called: YamlDocument, caller: Mapping[str, Any]) -> dict[str, str]:
@@ -46,7 +53,37 @@ def fill_in_called_document(called: YamlDocument, caller: Mapping[str, Any]) -> 
 
 def fill_in_call_values(value: YamlMapping, values: CallValues) -> YamlMapping:
     """A copy of a part of a document in which known references are replaced; places stay as they are."""
-    copy: YamlMapping = _fill_in(value, values, {})
+    copy: YamlMapping = _copy_with_texts(
+        value,
+        lambda text: _fill_in_text(text, values),
+        lambda condition: _fill_in_condition(condition, values),
+        {},
+    )
+    return copy
+
+
+def find_ref_condition(text: str) -> str:
+    """The condition by which an expression of a text chooses one of two values by the branch or tag; empty for none."""
+    for expression in EXPRESSION_PATTERN.finditer(text):
+        choice = _REF_CHOICE.fullmatch(expression[1])
+        if choice:
+            return choice[1]
+    return ""
+
+
+def fill_in_ref_choices(value: YamlMapping, condition: str, *, holds: bool) -> YamlMapping:
+    """A copy of a part of a document in which the choices by a condition of the branch or tag are made."""
+
+    def choose(match: re.Match[str]) -> str:
+        choice = _REF_CHOICE.fullmatch(match[1])
+        if not choice or choice[1] != condition:
+            return match[0]
+        return choice[2] if holds else choice[3]
+
+    def fill_text(text: str) -> str:
+        return fill_in_values(EXPRESSION_PATTERN, choose, text)
+
+    copy: YamlMapping = _copy_with_texts(value, fill_text, lambda condition: condition, {})
     return copy
 
 
@@ -55,10 +92,16 @@ def never_runs(job_or_step: Mapping[str, Any]) -> bool:
     return format_scalar(job_or_step.get("if")) == "false"
 
 
-def _fill_in(value: Any, values: CallValues, copies: dict[int, Any]) -> Any:
-    """Copy recursively; what an alias repeats is copied once."""
+def is_excluded_by_matrix(step: Mapping[str, Any], combination: Mapping[str, str]) -> bool:
+    """Whether the `if` of a step is false in a combination of the matrix, whose keys are as `matrix.name`."""
+    condition = format_scalar(step.get("if"))
+    return "matrix." in condition and _fill_in_condition(condition, combination) == "false"
+
+
+def _copy_with_texts(value: Any, fill_text: _TextFiller, fill_condition: _TextFiller, copies: dict[int, Any]) -> Any:
+    """Copy recursively, with each text and each `if` filled in; what an alias repeats is copied once."""
     if isinstance(value, str):
-        return _fill_in_text(value, values)
+        return fill_text(value)
     if id(value) in copies:
         return copies[id(value)]
     if isinstance(value, YamlMapping):
@@ -69,14 +112,16 @@ def _fill_in(value: Any, values: CallValues, copies: dict[int, Any]) -> Any:
         mapping.override_keys = set(value.override_keys)
         for key, entry in value.items():
             is_condition = key == "if" and isinstance(entry, str)
-            mapping[key] = _fill_in_condition(entry, values) if is_condition else _fill_in(entry, values, copies)
+            mapping[key] = (
+                fill_condition(entry) if is_condition else _copy_with_texts(entry, fill_text, fill_condition, copies)
+            )
         return mapping
     if isinstance(value, YamlSequence):
         sequence = YamlSequence()
         copies[id(value)] = sequence
         sequence.item_lines = list(value.item_lines)
         sequence.item_paths = list(value.item_paths)
-        sequence.extend(_fill_in(item, values, copies) for item in value)
+        sequence.extend(_copy_with_texts(item, fill_text, fill_condition, copies) for item in value)
         return sequence
     return value
 
@@ -126,10 +171,19 @@ def _fill_in_condition(condition: str, values: CallValues) -> str:
         return condition
     braces = EXPRESSION_PATTERN.fullmatch(condition.strip())
     expression = braces[1] if braces else condition
-    parts = [_evaluate_comparison(part) for part in _fill_in_operands(expression, values).split("&&")]
-    if "false" in parts and "||" not in condition:
+    filled_in = _fill_in_operands(expression, values)
+    if _is_false(filled_in):
         return "false"
+    parts = [_evaluate_comparison(part) for part in filled_in.split("&&")]
     return "&&".join(parts) if any(part != "true" for part in parts) else "true"
+
+
+def _is_false(expression: str) -> bool:
+    """Whether each alternative of an expression has a term that is false."""
+    return all(
+        any(_evaluate_comparison(term) == "false" for term in split_conjunction(alternative))
+        for alternative in split_alternatives(expression)
+    )
 
 
 def _evaluate_comparison(expression: str) -> str:

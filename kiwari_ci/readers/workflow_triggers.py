@@ -11,7 +11,8 @@ from kiwari_ci.readers.yaml_document import YamlDocument, as_dict, as_inline_cod
 STATUS_FUNCTION = re.compile(r"\b(always|failure|cancelled)\(\)")
 _BRACKET_DEPTHS = {"(": 1, ")": -1}
 _EVENT_CONDITION = re.compile(r"\s*github\.event_name\s*==\s*'(\w+)'\s*")
-_EVENT_DESCRIPTIONS = {"workflow_dispatch": "by hand", "workflow_call": "when another workflow calls it"}
+CALLED = "when another workflow calls it"
+_EVENT_DESCRIPTIONS = {"workflow_dispatch": "by hand", "workflow_call": CALLED}
 _DESCRIPTION_BEGINNINGS = _EVENT_DESCRIPTIONS | {"schedule": "on the schedule", "workflow_run": "after "}
 
 

@@ -92,7 +92,7 @@ def format_takeover_field(
     folder, workflows = "", ""
     if written:
         project, ports = written.project or project, written.ports or ports
-        folder, workflows = written.folder, ", ".join(written.workflows)
+        folder, workflows = written.folder, ", ".join(written.old_pipeline.workflows)
         names |= {
             taken.name: [container.today for container in written.containers if container.name == taken.name]
             for taken in written.containers

@@ -37,7 +37,13 @@ def _validate_secret(value: object) -> object:
 
 
 class EnvValue(OneOf):
-    """The value of an environment variable: plain text, a secret, or derived from the spec."""
+    """The value of an environment variable: plain text, a secret, or derived from the spec.
+
+    A value that is composed of others, such as a URL with a password, is one secret, because nothing replaces
+    `${NAME}`.
+    A variable that may be empty is `NAME=''` in the env file on the host. GitHub keeps no empty value, so with
+    `env_from: github` write `NAME: ''` in the service, and the setting in `overrides` of the environments that have it.
+    """
 
     shorthand = "value"
     value: Omittable[PlainText] = Field(

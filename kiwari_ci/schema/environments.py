@@ -35,6 +35,7 @@ from kiwari_ci.schema.text_formats import (
     SecretName,
     ShellScript,
     Slug,
+    StackFile,
     TagPattern,
     TraefikName,
     VolumeName,
@@ -343,7 +344,7 @@ class Takeover(SpecModel):
     workflows: Omittable[list[WorkflowFileName]] = Field(
         None,
         min_length=1,
-        description="The workflows that deploy the environment today, and that you disable: `[deploy.yml]`.",
+        description="The workflows that deploy the environment today, and that the new ones replace: `[deploy.yml]`.",
     )
     ports: Omittable[ExistingName] = Field(
         None, description="The container that uses ports 80 and 443; default: none, or a program of the host itself."
@@ -386,11 +387,12 @@ class Environment(SpecModel):
         "these files is deployed, too. Whoever has the deploy key is then root on the host. Default: you "
         "copy these files by hand, and a deploy of a commit with other files is refused.",
     )
-    files: Omittable[list[RepositoryFile]] = Field(
+    files: Omittable[list[StackFile]] = Field(
         None,
         min_length=1,
         description="Files in `deploy/<stack>/` that the stack needs beside the Compose file: `[Caddyfile, "
-        "conf/site.conf]`. A deploy compares them with the commit, as it does with the Compose file.",
+        "conf/site.conf]`; each stack has copies of its own. A deploy compares them with the commit, as it does with "
+        "the Compose file.",
     )
     host: Omittable[Annotated[list[Slug], _OneOrManySlugs()]] = Field(
         None,

@@ -33,7 +33,7 @@ class Route(SpecModel):
         None,
         min_length=1,
         description="Traefik middlewares for this address, which run after those of the host's proxy: "
-        "`[ratelimit@file]`.",
+        "`[ratelimit@file]`. One that `labels` of a service here define is `[NAME@docker]`.",
     )
 
     @property

@@ -63,8 +63,8 @@ class _SharedServiceFields(SpecModel):
     rollout: Literal["start-first", "recreate"] = Field(
         "start-first",
         description="`start-first`: the old container stops only after the new one answers, so there must be memory "
-        "for both; `recreate`: the old one stops first, with a gap, for a service of which two must not "
-        "run at once.",
+        "for both; `recreate`: it stops first, with a gap, because two must not run at once. On a server, a worker "
+        "without `health: {by: healthcheck}` always stops first.",
     )
     replicas: Annotated[ReplicaCount, WritesComposeKey("scale")] = Field(
         1,
@@ -78,13 +78,15 @@ class _ServiceFields(SpecModel):
     """What one service has, which tells it from the others; its fields come first."""
 
     image: Annotated[Omittable[ImageName], WritesComposeKey("image")] = Field(
-        None, description="The name of its image; default: `<project>-<service>`."
+        None,
+        description="The name of its image, which is a repository of its own in the registry; default: "
+        "`<project>-<service>`.",
     )
     image_of: Omittable[Slug] = Field(
         None,
         description="The service whose image it runs, with another process: `{image_of: api, command: [./worker]}`. "
         "It is deployed after that service, with the same image, and uses its env file if it has no `env`"
-        " of its own.",
+        " of its own; it takes no `environment`, `volumes` or `networks` of it.",
     )
     paths: Omittable[list[PathPattern]] = Field(
         None,

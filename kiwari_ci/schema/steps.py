@@ -58,10 +58,12 @@ class Steps(SpecModel):
     before_test: list[Step] = Field([], description="Steps in each test job, before the tests. They get no secrets.")
     after_test: list[Step] = Field(
         [],
-        description="Steps in each test job, after the tests, for example to keep coverage or traces; `when: always` "
-        "runs them also if the tests failed. They get no secrets.",
+        description="Steps in each test job (of `tests` and `matrix`), after the tests, for example to keep coverage; "
+        "`when: always` runs them also if the tests failed. They get no secrets.",
     )
     before_build: list[Step] = Field(
-        [], description="Steps before the image is built, after the checkout. The build sees the files that they write."
+        [],
+        description="Steps before the image is built, after the checkout. The build sees the files that they write, "
+        "and no `.git`: to put the commit into the image, write `$GITHUB_SHA` into a file here.",
     )
     after_deploy: list[Step] = Field([], description="Steps after each deploy and its health check.")

@@ -88,8 +88,8 @@ class Test(SpecModel):
     workflow: Omittable[WorkflowFileName] = Field(
         None,
         description="A workflow of your own in `.github/workflows`, with the trigger `workflow_call`: `tests.yml`. It"
-        " is called instead of `run`, with read access to the repository and without secrets. Each service that names"
-        " the workflow calls it in a job of its own, so a run may call it several times.",
+        " is called instead of `run`, with read access to the repository and without secrets. If several services"
+        " name the same workflow, a run calls it once for all of them.",
     )
     setup: Omittable[Setup] = Field(None, description="The languages to install first.")
     services: dict[Slug, TestService] = Field({}, description="Containers that the tests need, by name.")

@@ -121,7 +121,7 @@ ImageName = Annotated[
     str,
     StringFormat(
         r"[a-z0-9]+([._-][a-z0-9]+)*(/[a-z0-9]+([._-][a-z0-9]+)*)*",
-        "an image's name: lower-case letters, digits, and . _ - / between them",
+        "an image's name without a tag: lower-case letters, digits, and . _ - / between them",
     ),
 ]
 ImageTag = Annotated[
@@ -198,6 +198,7 @@ _PATH_PATTERN = r"(?!-)(?!(.*/)?(\.|\.\.|\.git)(/|$))[A-Za-z0-9_.@-]+(/[A-Za-z0-
 RepositoryFile = Annotated[
     str, StringFormat(_PATH_PATTERN, "a file's path from the repository's root, without spaces, ./ or ../")
 ]
+StackFile = Annotated[str, StringFormat(_PATH_PATTERN, "a file's path in deploy/<stack>/, without spaces, ./ or ../")]
 RepositoryFolder = Annotated[
     str, StringFormat(rf"\.|{_PATH_PATTERN}", "a folder's path from the repository's root, without spaces, ./ or ../")
 ]

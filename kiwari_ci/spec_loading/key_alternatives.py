@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel
 
-from kiwari_ci.schema import BuildArg, ContainerOptions, Health, Network, Spec
+from kiwari_ci.schema import Build, BuildArg, ContainerOptions, Environment, Health, Network, Setup, Spec, Test
 from kiwari_ci.schema.compose_keys import suggest_compose_key
 from kiwari_ci.schema.schedules import Backup
 
@@ -39,6 +39,23 @@ _OF_BACKUP = {
     **dict.fromkeys(("s3", "bucket", "destination", "to", "rclone", "restic"), _COPY),
     "cron": "schedule: '15 3 * * *'",
 }
+_OF_TEST = dict.fromkeys(
+    ("container", "needs", "artifacts", "uses"),
+    "workflow: tests.yml, a workflow of your own with `workflow_call`, which can have everything that GitHub has",
+)
+_OF_SETUP = dict.fromkeys(
+    ("php", "bun", "deno", "dotnet", "ruby", "rust", "elixir", "flutter", "gradle"),
+    "steps: {before_test: [{name: Set it up, uses: OWNER/ACTION}]} of the service; or `run`, if the runner has it",
+)
+_OF_BUILD = dict.fromkeys(
+    ("contexts", "build_contexts", "additional_contexts"),
+    "base: {NODE: node} for an image of another service, with `ARG NODE` and `FROM $NODE AS node` in the Dockerfile",
+)
+_OF_ENVIRONMENT = {
+    **dict.fromkeys(("prune", "cleanup"), "leave it out: a deploy removes old images, and keeps the last three"),
+    **dict.fromkeys(("network", "networks"), "`networks` of a service: [{external: NAME}] for one that exists already"),
+    **dict.fromkeys(("timeout_minutes", "timeout"), "leave it out: the job gets as long as its services may take"),
+}
 _OF_BUILD_ARGUMENT = {"secret": "secrets: {npm_token: NPM_TOKEN} below `build`, for everybody can read an argument"}
 
 _TABLES: dict[type[BaseModel], dict[str, str]] = {
@@ -46,7 +63,11 @@ _TABLES: dict[type[BaseModel], dict[str, str]] = {
     Health: _OF_HEALTH,
     Network: _OF_NETWORK,
     Backup: _OF_BACKUP,
+    Build: _OF_BUILD,
     BuildArg: _OF_BUILD_ARGUMENT,
+    Environment: _OF_ENVIRONMENT,
+    Setup: _OF_SETUP,
+    Test: _OF_TEST,
 }
 
 

@@ -79,6 +79,20 @@ UNSUPPORTED_FEATURES = (
         "`env_from: github`, with secrets that the vault copies to GitHub; or env files on the host",
     ),
     UnsupportedFeature(
+        "dotenv|dotenv_secret|env_files?_(secret|content)|env_(blob|secret)",
+        "a whole `.env` in one secret",
+        "nobody could see in a pull request which keys a service reads, and a deploy could not name the one that is "
+        "missing",
+        "`env_from: github` with a secret for each key; or the `.env`, copied once to the host",
+    ),
+    UnsupportedFeature(
+        "commit_variable|release_variable|version_variable|image_tag_variable|git_sha",
+        "the commit or the tag as a variable of a container",
+        "production runs the image that staging has tested, with the commit that it was built from; a tag comes later",
+        "a step in `steps.before_build` that writes the commit into a file of the image: "
+        '`echo "$GITHUB_SHA" >api/COMMIT`',
+    ),
+    UnsupportedFeature(
         "tailscale|wireguard|vpn|tunnel|cloudflared?",
         "a private network joined by the job",
         "its key would give everybody who can change a workflow access to more than one host",
@@ -95,7 +109,15 @@ UNSUPPORTED_FEATURES = (
         "notify|notifications?|slack|discord|telegram|teams|webhooks?|alerts?",
         "messages to a chat",
         "GitHub already notifies the person who started a run that fails",
-        "`steps.after_deploy` of a service, with `when: failure`",
+        "`steps.after_deploy` of a service, with `when: failure`, for a deploy that fails; for tests and builds that "
+        "fail, a workflow of your own with the trigger `workflow_run`",
+    ),
+    UnsupportedFeature(
+        "image_tag|tag_prefix|tag_suffix|repository_name|single_repository",
+        "several images in one repository of a registry",
+        "the pipeline writes the tags, and finds an image of a commit or a version by them",
+        "a repository for each image, `<namespace>/<image>`; if the registry has no room for more private ones, as on "
+        "Docker Hub's plan for free, ghcr.io",
     ),
     UnsupportedFeature(
         "releases?|changelog|semver|semantic_release|version_bump|bump",
@@ -108,6 +130,13 @@ UNSUPPORTED_FEATURES = (
         "approvals",
         "they are a setting of GitHub's environments, where a pull request cannot change them",
         "On GitHub: Settings, Environments, required reviewers. The deploy job then waits for the approval",
+    ),
+    UnsupportedFeature(
+        "skip_tests?|without_tests?|emergency",
+        "a deploy that skips the tests",
+        "a green run means that the tests of this commit passed",
+        "`kiwari-ci rollback`, which builds and tests nothing; or `deploy_on: {dispatch: true}`, with which a person "
+        "deploys a commit again that has served",
     ),
     UnsupportedFeature(
         "sign|signing|cosign|sbom|provenance",

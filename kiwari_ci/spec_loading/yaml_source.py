@@ -154,7 +154,7 @@ def _read_bytes(path: Path) -> bytes:
     except (OSError, ValueError) as error:
         if getattr(error, "errno", 0) == errno.EFBIG:
             message = f"more than {MAX_SPEC_SIZE:,} bytes"
-            _raise_problem(path, "too-large", message, hint="name the spec: this file is none")
+            _raise_problem(path, "too-large", message, hint="this is probably not the spec: name the right file")
         message = f"cannot be read: {getattr(error, 'strerror', None) or error}"
         _raise_problem(path, "no-file", message, hint="name the spec, or go to the folder that it is in")
 

@@ -54,7 +54,7 @@ def check_text(source: YamlSource) -> list[Problem]:
 
 def _check_copied_text(source: YamlSource) -> Problems:
     """What stands below `compose:` has no field whose format could refuse it."""
-    hint = "leave it out: it ends a line for some programs, or turns or hides text"
+    hint = "leave it out: some programs read it as the end of a line, or it reverses or hides text"
     for loc in source.values:
         if "compose" not in loc[:-1] or not isinstance(loc[-1], str):
             continue

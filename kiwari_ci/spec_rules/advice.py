@@ -1,5 +1,6 @@
 """Advice: settings that work but could be safer or simpler, each with the line of the spec that changes it."""
 
+import math
 import re
 from collections.abc import Iterator
 
@@ -24,6 +25,8 @@ def collect_advice(source: YamlSource, spec: EffectiveSpec) -> list[Problem]:
         *_check_database_networks(spec),
         *_check_backup_copies(spec),
         *_check_shared_env_files(spec),
+        *_check_ports_in_shared_env_files(spec),
+        *_check_artifact_names(spec),
         *_check_shared_deploy_keys(spec),
         *_check_pushed_files(spec),
         *_check_baked_addresses(spec),
@@ -47,7 +50,7 @@ def _check_self_hosted_runners(spec: EffectiveSpec) -> Advice:
     for loc, labels in _list_runners(spec):
         if "self-hosted" in labels:
             message = "on a runner of your own, each job finds what earlier jobs left there"
-            hint = "runner: ubuntu-24.04; or use such a runner in a private repository only, and a new one for each job"
+            hint = "runner: ubuntu-24.04; or, in a private repository only, start a new runner of your own for each job"
             yield loc, "kept-runner", message, hint
 
 
@@ -84,6 +87,60 @@ def _check_shared_env_files(spec: EffectiveSpec) -> Advice:
             yield ("environments", name, "env_file"), "shared-env-file", message, hint
 
 
+def _check_ports_in_shared_env_files(spec: EffectiveSpec) -> Advice:
+    """Find a `PORT` of one service that another one reads, which listens elsewhere."""
+    for name, environment in spec.environments.items():
+        ports = {service: each.options.port for service, each in environment.services.items()}
+        written = {
+            service: each.options.env["PORT"].value
+            for service, each in environment.services.items()
+            if "PORT" in (each.options.env or {}) and each.options.env["PORT"].value is not None
+        }
+        if not environment.model.env_file or len(set(written.values())) != 1:
+            continue
+        owner, port = next(iter(written.items()))
+        for service, own_port in ports.items():
+            overrides_it = "PORT" in (environment.services[service].options.environment or {})
+            if service not in written and own_port is not None and str(own_port) != port and not overrides_it:
+                message = f"{service} reads `PORT` of {owner} in `{environment.model.env_file}`, {port}, not {own_port}"
+                hint = f"services.{service}: environment: {{PORT: '{own_port}'}}"
+                yield ("environments", name, "env_file"), "shared-env-file", message, hint
+
+
+def _check_artifact_names(spec: EffectiveSpec) -> Advice:
+    """Find steps of several test jobs of one run that keep an artifact of the same name."""
+    job_counts: dict[tuple[str, str], int] = {}
+    places: dict[tuple[str, str], YamlPath] = {}
+    tests_all_in_one_run = _tests_services_together(spec)
+    for service in spec.built_services:
+        model = spec.services[service]
+        for index, step in enumerate(model.steps.after_test):
+            if step.uses == "actions/upload-artifact" and step.inputs.get("overwrite") != "true":
+                run = "" if tests_all_in_one_run else service
+                artifact = (run, step.inputs.get("name", "artifact"))
+                job_counts[artifact] = job_counts.get(artifact, 0) + _count_test_jobs(model)
+                places.setdefault(artifact, ("services", service, "steps", "after_test", index, "uses"))
+    for artifact, count in job_counts.items():
+        if count > 1:
+            message = f"{count} test jobs of a run keep an artifact `{artifact[1]}`: GitHub refuses all but the first"
+            hint = "inputs: {overwrite: 'true'}, which keeps the last one; or test: {workflow: …}, which names its own"
+            yield places[artifact], "artifact-name", message, hint
+
+
+def _tests_services_together(spec: EffectiveSpec) -> bool:
+    """Whether one run tests several services: that of a pull request, or of a tag whose images it builds."""
+    builds_on_tag = any(
+        environment.model.deploy_on.tag and not environment.model.promote for environment in spec.environments.values()
+    )
+    return spec.project.pull_requests or builds_on_tag
+
+
+def _count_test_jobs(service: Service) -> int:
+    """The test jobs that have the steps of a service; a workflow of one's own has none of them."""
+    tests = [service.test] if service.test else list(service.tests.values())
+    return sum(math.prod(len(values) for values in test.matrix.values()) for test in tests if not test.workflow)
+
+
 def _check_pushed_files(spec: EffectiveSpec) -> Advice:
     for name, environment in spec.environments.items():
         if environment.sends_files:
@@ -104,7 +161,8 @@ def _check_unsent_mounts(environment: EffectiveEnvironment) -> Advice:
             if volume.startswith("./") and mount.endswith(":ro") and not _is_covered_path(path, sent_files):
                 message = f"{environment.name} sends its files, and not `{path}`, which {container.name} mounts"
                 loc = (*container.yaml_path("volumes"), index)
-                yield loc, "unsent-file", message, f"environments.{environment.name}.files: [{path}]"
+                hint = f"environments.{environment.name}.files: [{path}]; or, if it holds secrets, copy it by hand"
+                yield loc, "unsent-file", message, hint
 
 
 def _is_covered_path(path: str, files: list[str]) -> bool:
@@ -239,7 +297,8 @@ def _find_signs_for_proxies(service: EffectiveService) -> Iterator[tuple[YamlPat
 def _runs_twice(service: EffectiveService) -> bool:
     """Whether a deploy starts a second container, and nobody has written that this is meant."""
     options = service.options
-    if "rollout" in options.model_fields_set:
+    is_unchecked_worker = options.port is None and options.health.by != "healthcheck"  # it is stopped first
+    if "rollout" in options.model_fields_set or is_unchecked_worker:
         return False
     return not options.once and not options.ports and not service.is_stopped_first
 

@@ -74,7 +74,7 @@ def _check_one_shots(source: YamlSource, spec: EffectiveSpec) -> Problems:
         for key in ONE_SHOT_EXCLUDES:
             if key in options.model_fields_set:
                 loc: YamlPath = (*container_loc, key)
-                message = f"{format_yaml_path(loc)}: it runs `once`, to its end"
+                message = f"{format_yaml_path(loc)}: a container with `once` cannot have `{key}`"
                 yield report_at_key(source, loc, "once", message, f"leave out `{key}`, or `once`")
 
 

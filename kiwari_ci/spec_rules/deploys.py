@@ -49,7 +49,8 @@ def _check_commit_order(source: YamlSource, environment: EffectiveEnvironment) -
     deploy_on, default_branch = environment.model.deploy_on, environment.spec.project.default_branch
     if deploy_on.push and deploy_on.tag and deploy_on.push != default_branch:
         loc: YamlPath = ("environments", environment.name, "deploy_on")
-        orders = f"pushes to `{deploy_on.push}` and tags of `{default_branch}` have two orders: neither is the newer"
+        branches = f"a push deploys `{deploy_on.push}` and a tag deploys `{default_branch}`"
+        orders = f"{branches}: with two branches, no deploy knows which commit is newer"
         hint = f"push: {default_branch}, or an environment for each"
         yield report_at_value(source, loc, "branches", f"{format_yaml_path(loc)}: {orders}", hint)
 

@@ -78,11 +78,17 @@ def _check_scanners(source: YamlSource, spec: EffectiveSpec) -> Problems:
             yield from check_image_version(source, ("services", name, "build", "scan", "image"), scan.image)
 
 
+def _suggest_fixed_image(image: str) -> str:
+    """The line to write: a version, or a digest for an image that has no versions."""
+    name = image.removesuffix(":latest")
+    return f"image: {name}:VERSION, or {name}@sha256:DIGEST if it has no versions"
+
+
 def check_image_version(source: YamlSource, loc: YamlPath, image: str) -> Problems:
     """Check that an image of others has a version, so that it is the same on each host."""
     if not has_version_or_digest(image):
         message = f"{format_yaml_path(loc)}: `{image}` names no version"
-        yield report_at_value(source, loc, "moving-image", message, f"image: {image.removesuffix(':latest')}:VERSION")
+        yield report_at_value(source, loc, "moving-image", message, _suggest_fixed_image(image))
 
 
 def _iter_build_arguments(spec: EffectiveSpec) -> Iterator[tuple[YamlPath, Collection[str]]]:

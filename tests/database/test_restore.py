@@ -125,9 +125,9 @@ def test_a_killed_restore_loses_nothing_and_the_next_one_cleans_up(changed: Worl
     ("words", "message"),
     [
         ("restore postgres nothing", "there is no database nothing on postgres"),
-        ("restore postgres pos_staging", "the record names no good dump of pos_staging"),
+        ("restore postgres pos_staging", "there is no good dump of pos_staging"),
         ("restore postgres pos_production /not/there", "there is no file /not/there"),
-        ("swap postgres pos_production pos_staging", "pos_staging was not kept by a restore of pos_production"),
+        ("swap postgres pos_production pos_staging", "pos_staging is not a copy that a restore of pos_production kept"),
         ("swap postgres pos_production nothing", "there is no database nothing"),
     ],
 )

@@ -254,7 +254,7 @@ def test_a_timer_that_was_never_installed(world: World, capsys: pytest.CaptureFi
     assert world.run("status") == FAILED
     printed = capsys.readouterr().out
     assert "FAILURE: no timer has called yet. Install it: " in printed
-    assert "backup pos_production: the timer has never called for it" in printed
+    assert "backup pos_production: the timer has not run since this backup was added" in printed
 
 
 def test_a_timer_that_stopped_is_seen_at_once_and_what_it_missed_later(
@@ -266,7 +266,7 @@ def test_a_timer_that_stopped_is_seen_at_once_and_what_it_missed_later(
     assert "the timer has not run for 60 minutes" in printed and "missed" not in printed
     timed.clock += DAY
     assert timed.run("status") == FAILED
-    assert "missed: it was due at 2025-11-30T03:15:00Z, and the last good run is none" in capsys.readouterr().out
+    assert "missed: it was due at 2025-11-30T03:15:00Z, and no run has succeeded yet" in capsys.readouterr().out
 
 
 def test_a_backup_that_is_late_is_not_missed_yet(timed: World) -> None:

@@ -9,11 +9,32 @@ import pytest
 
 from tests.engine.images import REGISTRY, Images
 from tests.engine.proxy import Proxy
+from tests.engine.served import leave_served
 from tests.engine.server import KEY_STACKS, PROGRAM, Result, Server, eventually, throw_away
 from tests.engine.shop import shop  # noqa: F401 - a fixture for all
 
 API, ADMIN = "pos-api-staging", "pos-admin-staging"
 PARTS = ("dockerd", "docker-registry", "sshd", "nginx", "ip", "nsenter", "unshare", "curl", "go", "ssh-keygen")
+
+# The files that take longest begin first, so that servers that work side by side end together.
+BEGIN_FIRST = (
+    "proxies",
+    "doctor",
+    "interrupted",
+    "sets",
+    "stacks",
+    "accessories",
+    "hooks",
+    "sent",
+    "asking",
+    "first_hour",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests of these files before all others; each file keeps its order."""
+    places = {f"test_{name}.py": place for place, name in enumerate(BEGIN_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 def missing() -> list[str]:
@@ -117,25 +138,10 @@ def serves_alone(server: Server, service: str, digest: str) -> bool:
 
 
 def bring_into_service(server: Server, images: Images, service: str, digests: list[str]) -> None:
-    """Leaves what deploys of these images leave, the newest last: a record, the pins and a container.
-
-    It takes a second, where a deploy through the key takes several.
-    """
-    folder = server.stack_file(service, "")
+    """Leaves what deploys of these images leave, the newest last."""
     name = "kiwari-admin" if "admin" in service else "kiwari-api"
-    served = [f"{REGISTRY}/{name}@{digest}" for digest in digests]
-    for image in served[-2:]:
-        server.docker("--config", images.login, "pull", "-q", image)
-    (folder / ".deploys").mkdir(mode=0o700, exist_ok=True)
-    lines = [f"{image} {server.commit()} 2026-01-01T00:00:00Z 1\n" for image in served]
-    (folder / f".deploys/{service}").write_text("".join(lines))
-    pins = "# Written by bin/deploy: what serves. Compose reads it by itself.\nservices:\n"
-    for path in sorted((folder / ".deploys").iterdir()):
-        pins += f'  {path.name}: {{image: "{server.record(path.name)[-1][0]}"}}\n'
-    (folder / "docker-compose.override.yml").write_text(pins)
-    server.give_to_user(folder)
-    server.by_hand(f"cd docker/{folder.name} && docker compose up -d --no-deps {service}", check=True)
-    eventually(lambda: server.serves(service) is not None, 20, f"{service} answers")
+    served = [(f"{REGISTRY}/{name}@{digest}", server.commit()) for digest in digests]
+    leave_served(server, images, server.stack_file(service, ""), {service: served})
 
 
 def succeeds(result: Result) -> None:

@@ -68,6 +68,15 @@ class StandIns(Images):
         if not self.context.exists():
             self._fill(images.context / "app")
 
+    def publish(self, image: str, version: str, behaviour: str, port: int, label: str = "") -> str:
+        """Builds one version, pushes it, and returns its digest; no copy stays with the engine."""
+        docker = self.server.docker
+        self.build(image, version, behaviour, port, label)
+        docker("--config", self.login, "push", "-q", image)
+        digest = docker("inspect", "-f", "{{index .RepoDigests 0}}", image).partition("@")[2]
+        docker("rmi", image)
+        return digest
+
     def _fill(self, app: Path) -> None:
         programs = self.context / "root/usr/bin"
         programs.mkdir(parents=True)

@@ -5,12 +5,13 @@ import io
 import json
 import subprocess
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.engine.images import REGISTRY, Images
+from tests.engine.served import leave_served
 from tests.engine.server import TOKEN, UID, Result, Server, eventually, files_checksum
 
 STACK = "shop"
@@ -93,6 +94,15 @@ class Shop:
     def deploy_set(self, digests: Mapping[str, str], sequence: int = 0) -> Result:
         """Deploys several services in one call, as a person on the server."""
         return self.server.as_person(f"docker/bin/deploy {self.words_of(digests, sequence)}")
+
+    def bring_into_service(self, *digests: str, services: Sequence[str] = (), has_health: bool = True) -> None:
+        """Leaves what deploys of these images leave, the newest last, of the web service or of those services."""
+        served = []
+        for digest in digests:
+            self.sequence += 1
+            served.append((f"{REGISTRY}/kiwari-api@{digest}", self.sequence))
+        deploys = dict.fromkeys(services or [self.web], served)
+        leave_served(self.server, self.images, self.folder, deploys, has_health)
 
     def roll_back(self, service: str = "", digest: str = "") -> Result:
         """Goes back as a person on the server; stdout and stderr together."""

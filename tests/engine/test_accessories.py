@@ -137,7 +137,7 @@ def test_an_accessorys_env_file_belongs_to_its_settings(shop: Shop, images: Imag
 def test_an_accessory_that_fails_stops_what_depends_on_it(
     shop: Shop, server: Server, images: Images, broken: str, needed: str, says: str
 ) -> None:
-    succeeds(shop.deploy(images.api("uno")))
+    shop.bring_into_service(images.api("uno"))
     before = server.container_id(WEB)
     shop.write(NEEDS.format(name=needed) + broken)
 

@@ -176,7 +176,7 @@ def test_a_tag_that_is_taken_stops_it(world: World) -> None:
     """Somebody else's bytes are under that version; what the promotion would refuse, too."""
     world.images.push("kiwari-api", "another", tag="v1.2.0")
     done = world.asks("preview", "v1.2.0")
-    assert done.returncode == 1 and "kiwari-api:v1.2.0 is there already with other bytes" in done.stdout
+    assert done.returncode == 1 and "kiwari-api:v1.2.0 exists already as another image" in done.stdout
 
 
 def test_where_what_serves_comes_from(world: World) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests import fake_services
+from tests.engine.conftest import bring_into_service
 from tests.engine.images import Images
 from tests.engine.person import Person, person_who_logs_in
 from tests.engine.server import (
@@ -26,10 +27,8 @@ from tests.engine.server import (
     Result,
     Server,
     eventually,
-    files_checksum,
     generated,
     throw_away,
-    without_waits,
 )
 from tests.rehearsal import stand_ins
 from tests.rehearsal.front import Front
@@ -88,6 +87,11 @@ class World:
         findings = self.findings(*words, **ways)
         return {name: finding["saw"] for name, finding in findings.items() if finding["state"] == "wrong"}
 
+    def all_answer(self) -> bool:
+        """Whether every domain answers by the certificate, as before a test; the next one sees whether all is well."""
+        words = ("curl", "-sf", "-m", "5", "-o", "/dev/null", "--cacert", f"{self.server.folder}/tls.crt")
+        return all(self.server.run(*words, f"https://{name}/", check=False).returncode == 0 for name in DOMAINS)
+
     def github(self, **changes: Any) -> None:
         """What gh says from now on; without changes, that all is well."""
         known = f"127.0.0.1 {(self.server.folder / 'keys/host.pub').read_text()}"
@@ -121,8 +125,9 @@ def world(engine: None) -> Iterator[World]:
         place(server)
         server.by_hand("cd docker/postgres && docker compose up -d --wait", check=True)
         own = Images(server)
-        for stack in STACKS:
-            deploy(server, stack, own)
+        for suffix in STACKS.values():
+            bring_into_service(server, own, f"pos-api{suffix}", [own.api("one")])
+            bring_into_service(server, own, f"pos-admin{suffix}", [own.admin("one")])
         server.run("ip", "address", "add", f"{ADDRESS}/32", "dev", "lo")
         front = Front(server, own, "-p", f"{ADDRESS}:443:443")
         hosts = server.folder / "etc/hosts"
@@ -130,22 +135,9 @@ def world(engine: None) -> Iterator[World]:
         hosts.write_text("\n".join(lines) + "\n")
         world = World(server, person, front)
         world.github()
-        answers = f"curl -sf --cacert {server.folder}/tls.crt https://{API}/health"
-        eventually(lambda: server.run("bash", "-c", answers, check=False).returncode == 0, 30, "the front answers")
+        eventually(world.all_answer, 30, "the front answers")
         yield world
     front.nginx.wait(timeout=10)
-
-
-def deploy(server: Server, stack: str, images: Images) -> None:
-    """Both services of a stack serve, and its files are the generated ones; no proxy is waited for meanwhile."""
-    compose_file = server.docker_folder / stack / "docker-compose.yml"
-    generated_text = compose_file.read_text()
-    without_waits(compose_file)
-    api, admin = (f"pos-{service}{STACKS[stack]}" for service in ("api", "admin"))
-    request = f"deploy 1 {stack} {server.commit()} {files_checksum(compose_file.parent)} 1"
-    result = server.key(f"{request} {api}={images.api('one')} {admin}={images.admin('one')}")
-    assert result.returncode == 0, result.stdout
-    compose_file.write_text(generated_text)
 
 
 def place(server: Server) -> None:
@@ -200,7 +192,7 @@ def test_before_the_first_deploy(world: World) -> None:
     assert "nothing was deployed yet" in findings["environment production: pos-api"]["saw"]
     assert "nothing was deployed yet" in findings["environment production: api.nasibakarkiwari.com/health"]["saw"]
     world.server.docker("restart", "pos-api", "pos-admin")
-    eventually(lambda: not world.wrong(), 30, "all is well again")
+    eventually(world.all_answer, 30, "all is well again")
 
 
 # A file below the server's docker folder, and what in it is another; the finding, and what the doctor saw.
@@ -262,7 +254,7 @@ def test_a_container_is_down(world: World) -> None:
         wrong = world.wrong()
     finally:
         world.server.docker("start", "pos-api-staging")
-        eventually(lambda: not world.wrong(), 30, "it serves again")
+        eventually(world.all_answer, 30, "it serves again")
     assert set(wrong) == {f"environment staging: {name}" for name in ("pos-api-staging", f"{API}/health")}
     assert "exited, exit code" in wrong["environment staging: pos-api-staging"]
     saw = wrong[f"environment staging: {API}/health"]
@@ -398,7 +390,7 @@ def test_the_certificate(world: World) -> None:
     certificate.write_text(text)
     (world.server.folder / "tls.key").write_text(key)
     world.front.answer({})
-    eventually(lambda: not world.wrong(), 15, "nginx shows the first certificate")
+    eventually(world.all_answer, 15, "nginx shows the first certificate")
 
 
 def test_the_proxy_leaves_its_network(world: World) -> None:
@@ -411,5 +403,5 @@ def test_the_proxy_leaves_its_network(world: World) -> None:
         world.server.docker("network", "connect", "proxy", "front")
         world.server.docker("network", "disconnect", "elsewhere", "front")
         world.server.docker("network", "rm", "elsewhere")
-        eventually(lambda: not world.wrong(), 30, "the proxy leads to the services again")
+        eventually(world.all_answer, 30, "the proxy leads to the services again")
     assert wrong["host vps: proxy"] == "the container front is on elsewhere"

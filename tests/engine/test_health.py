@@ -2,7 +2,6 @@
 
 import pytest
 
-from tests.engine.conftest import succeeds
 from tests.engine.images import Images
 from tests.engine.server import Server
 from tests.engine.shop import RECREATE, WEB, Shop
@@ -17,7 +16,7 @@ def test_a_service_that_answers_to_its_domain_alone(shop: Shop, server: Server, 
     """As Django does with ALLOWED_HOSTS and SECURE_SSL_REDIRECT: any other question is answered with 400."""
     strict = images.api("strict", "wants-its-domain")
     shop.write(rollout=rollout, labels='      deploy.start-period: "4"\n')
-    succeeds(shop.deploy(images.api("uno")))
+    shop.bring_into_service(images.api("uno"))
 
     without = shop.deploy(strict)
 
@@ -36,7 +35,7 @@ def test_a_service_that_answers_to_its_domain_alone(shop: Shop, server: Server, 
 def test_a_service_that_takes_eight_seconds_to_answer(
     shop: Shop, server: Server, images: Images, seconds: str, code: int
 ) -> None:
-    succeeds(shop.deploy(images.api("uno")))
+    shop.bring_into_service(images.api("uno"))
     shop.write(labels=f'      deploy.start-period: "{seconds}"\n', rollout="")
 
     result = shop.deploy(images.api("slow", "boots-in-8s"))

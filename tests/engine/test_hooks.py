@@ -64,8 +64,7 @@ def test_a_migration_runs_with_the_new_image_before_the_swap(shop: Shop, server:
 
 def test_what_goes_back_or_comes_late_does_not_migrate(shop: Shop, server: Server, images: Images) -> None:
     digests = [images.api("uno"), images.api("due")]
-    for digest in digests:
-        succeeds(shop.deploy(digest))
+    shop.bring_into_service(*digests)
     shop.write(labels=migrate("ends", "7"))
 
     late = shop.deploy(digests[0], 1)
@@ -162,8 +161,7 @@ def test_a_hook_that_fails(shop: Shop, server: Server, images: Images) -> None:
 
 
 def test_the_way_back_does_not_wait_for_a_hook_that_fails(shop: Shop, server: Server, images: Images) -> None:
-    for version in ("uno", "due"):
-        succeeds(shop.deploy(images.api(version)))
+    shop.bring_into_service(images.api("uno"), images.api("due"))
     hooks(shop, before="exit 4")
 
     back = shop.roll_back()

@@ -2,8 +2,7 @@
 
 import json
 
-from tests.engine.conftest import succeeds
-from tests.engine.images import Images
+from tests.engine.images import REGISTRY, Images
 from tests.engine.server import TOKEN, UID, Server, outcome
 from tests.engine.shop import WEB, Shop
 
@@ -19,9 +18,25 @@ exit 1
 """
 
 
+def test_the_images_of_these_tests_are_as_docker_builds_them(server: Server, images: Images) -> None:
+    """They are written into the registry without a build: all that a container gets of them is the same."""
+    words = ("compared", "answers", 8081, "some.label=a = b")
+    published, built = f"{REGISTRY}/kiwari-api:published", f"{REGISTRY}/kiwari-api:built"
+    images.publish(published, *words)
+    images.build(built, *words)
+
+    server.docker("--config", images.login, "pull", "-q", published)
+
+    form = "{{json .Config.Env}} {{json .Config.Entrypoint}} {{json .Config.Cmd}} {{json .Config.Volumes}}"
+    form += " {{json .Config.WorkingDir}} {{json .Config.Labels}} {{json .Config.User}} {{.Os}} {{.Architecture}}"
+    seen = {server.docker("image", "inspect", "-f", form, image) for image in (published, built)}
+    server.docker("image", "rm", published, built)
+    assert len(seen) == 1, seen
+
+
 def test_an_image_that_would_take_a_proxys_requests_is_refused(shop: Shop, server: Server, images: Images) -> None:
     """Traefik believes the labels of every container, those of an image too."""
-    succeeds(shop.deploy(images.api("uno")))
+    shop.bring_into_service(images.api("uno"))
     before = (server.container_id(WEB), shop.record())
     label = "traefik.http.routers.x.rule"
 

@@ -17,8 +17,9 @@ import pytest
 from kiwari_ci.plan_model import ProxyStack
 from tests.engine import fronts
 from tests.engine.fronts import API, DOMAIN, NEW, STACK, asked, talked, url
-from tests.engine.images import Images
+from tests.engine.images import REGISTRY, Images
 from tests.engine.proxy import Answers, Proxy
+from tests.engine.served import leave_served
 from tests.engine.server import Result, Server, eventually, files_checksum
 
 PORTS = {"traefik": 8001, "caddy": 8002, "nginx": 8003}
@@ -45,7 +46,7 @@ def running_proxies(server: Server) -> Iterator[dict[str, ProxyStack]]:
 @pytest.fixture
 def urls(server: Server, images: Images, running_proxies: dict[str, ProxyStack]) -> list[str]:
     """Where the service is asked, behind each proxy; it serves, with the labels of Traefik."""
-    bring_into_service(server, images, "traefik")
+    bring_into_service(server, images, "traefik", running_proxies)
     return [url(front) for front in running_proxies.values()]
 
 
@@ -62,11 +63,13 @@ def deploy(server: Server, digest: str) -> Result:
     return server.as_person(f"docker/bin/deploy deploy 1 {STACK} {server.commit()} {files} 1 {API}={digest}")
 
 
-def bring_into_service(server: Server, images: Images, kind: str) -> None:
-    """The first version serves, with the labels of that kind; what does so already is left alone."""
+def bring_into_service(server: Server, images: Images, kind: str, proxies: dict[str, ProxyStack]) -> None:
+    """The first version serves, with the labels of that kind, and all lead to it; one that does so is left alone."""
     place(server, kind)
-    result = deploy(server, images.api("one"))
-    assert result.returncode == 0, result.stdout
+    served = (f"{REGISTRY}/kiwari-api@{images.api('one')}", server.commit())
+    leave_served(server, images, server.docker_folder / STACK, {API: [served]}, has_health=False)
+    for address in (PUBLISHED, *map(url, proxies.values())):
+        eventually(lambda: status(server, address) == "200", 20, f"{address} leads there")  # noqa: B023
 
 
 def status(server: Server, address: str) -> str:
@@ -134,7 +137,7 @@ def seen(
 ) -> Seen:
     """A second version that boots for three seconds, then one that exits; before them, kinds that keep a name alike."""
     kinds: tuple[str, ...] = request.param
-    bring_into_service(server, images, kinds[0])
+    bring_into_service(server, images, kinds[0], running_proxies)
     compose_file = (server.docker_folder / STACK / "docker-compose.yml").read_text()
     assert f'deploy.name-cache: "{NAME_CACHE[kinds]}"' in compose_file
     good, failing = images.api("two", "boots-slowly"), images.api("exits", "exits")
@@ -190,7 +193,7 @@ def test_what_has_begun_is_finished(
     grace_period: str,
 ) -> None:
     """Requests and uploads of ten seconds, and a kept connection, through a deploy with that stop_grace_period."""
-    bring_into_service(server, images, kinds[0])
+    bring_into_service(server, images, kinds[0], running_proxies)
     compose_file = server.docker_folder / STACK / "docker-compose.yml"
     if grace_period != "10s":
         text = compose_file.read_text()

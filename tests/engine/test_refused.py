@@ -4,6 +4,7 @@ import shlex
 
 import pytest
 
+from tests.engine.conftest import bring_into_service
 from tests.engine.images import Images
 from tests.engine.server import TOKEN, Server, eventually, outcome, seen
 from tests.engine.stand_ins import constants
@@ -178,7 +179,7 @@ def test_all_that_is_in_the_way_is_said_at_once(server: Server) -> None:
 def test_other_compose_files_have_no_say_in_what_runs(server: Server, images: Images) -> None:
     """The way back does not wait until they are gone, and what it starts is not theirs."""
     folder = server.stack_file(API, "")
-    assert server.deploy(API, images.api("two"), server.commit()).returncode == 0
+    bring_into_service(server, images, API, [images.api("one"), images.api("two")])
     evil = f"services: {{{API}: {{image: evil, container_name: {API}, volumes: ['/:/host'], user: '0:0'}}}}\n"
     (folder / "compose.yaml").write_text(evil)
     (folder / "evil.yml").write_text(evil)

@@ -79,7 +79,7 @@ def test_a_changed_setting_makes_a_new_container_of_the_same_image(
     allow(server, "sender", ALL)
     one = images.api("uno")
     shop.write(rollout=rollout)
-    succeeds(shop.by_key(shop.words(one), archive_of(shop, *shop.files)))
+    shop.bring_into_service(one)
     before = server.container_id(WEB)
     unlimited = (shop.folder / "docker-compose.yml").read_text()
     shop.write("    mem_limit: 64m\n", rollout=rollout)
@@ -155,8 +155,8 @@ def test_what_does_not_arrive_whole_changes_nothing(shop: Shop, server: Server, 
         (ALL, ["conf/other"], "the compose file does not name it"),
         (ALL, ["other.env"], "the compose file does not name it"),
         (ALL, ["docker-compose.override.yml"], "only plain files with plain names"),
-        (ENV, ["web.env", "hooks/before"], "its line has no shop:push"),
-        ("shop shop:push", ["web.env"], "its line has no shop:env"),
+        (ENV, ["web.env", "hooks/before"], "its line in authorized_keys has no shop:push"),
+        ("shop shop:push", ["web.env"], "its line in authorized_keys has no shop:env"),
         (NONE, ["web.env"], "this key may send no files"),
     ],
 )

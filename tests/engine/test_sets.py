@@ -19,7 +19,7 @@ def trio(shop: Shop, server: Server, images: Images) -> Shop:
     """Three services that serve their first version."""
     write_trio(shop)
     first = images.api("uno")
-    succeeds(shop.deploy_set({FRONT: first, WEB: first, JOBS: first}))
+    shop.bring_into_service(first, services=(FRONT, WEB, JOBS))
     return shop
 
 

@@ -31,7 +31,7 @@ def test_a_stack_takes_only_what_the_stack_before_it_served(
     shop: Shop, live: Shop, server: Server, images: Images
 ) -> None:
     served, unseen = images.api("uno"), images.api("unseen")
-    succeeds(shop.deploy(served))
+    shop.bring_into_service(served)
     before = (server.container_id(WEB), shop.record(), shop.pinned())
 
     refused = live.deploy(unseen)
@@ -51,8 +51,8 @@ def test_a_stack_takes_only_what_the_stack_before_it_served(
 def test_each_stack_has_a_lock_of_its_own(shop: Shop, live: Shop, server: Server, images: Images) -> None:
     """Staging's long migration does not hold up production."""
     digest = images.api("uno")
-    succeeds(shop.deploy(digest))
-    shop.write(labels='      deploy.migrate: "ends 0 20s"\n')
+    shop.bring_into_service(digest)
+    shop.write(labels='      deploy.migrate: "ends 0 300s"\n')
     migrating = shop.begin(shop.words(images.api("due")))
     try:
         shop.wait_for_container(f"{WEB}-next-migrate")
@@ -73,7 +73,7 @@ def test_containers_that_the_stack_no_longer_has_are_named_after_the_deploy(
     one = images.api("uno")
     old = {"shop-bygone", "shop-former"}
     shop.write("".join(service_text(name) for name in sorted(old)))
-    succeeds(shop.deploy_set({WEB: one} | dict.fromkeys(old, one)))
+    shop.bring_into_service(one, services=(WEB, *sorted(old)))
     shop.write()
 
     result = shop.deploy(images.api("due"))
@@ -99,7 +99,7 @@ def test_containers_that_the_stack_no_longer_has_are_named_after_the_deploy(
 def test_compose_by_hand_keeps_what_serves(shop: Shop, server: Server, images: Images, rollout: str) -> None:
     """A person's `pull` and `up` move no service to the newest tag; the container of a start-first service stays."""
     shop.write(rollout=rollout)
-    succeeds(shop.deploy(images.api("uno")))
+    shop.bring_into_service(images.api("uno"))
     succeeds(shop.deploy(images.api("due")))
     images.api("newer, under the same tag")
     before, container = server.image(WEB), server.container_id(WEB)
@@ -134,8 +134,8 @@ def test_the_last_three_images_of_each_service_stay(shop: Shop, live: Shop, serv
 
 
 def test_status_tells_what_is_pinned_and_what_runs(shop: Shop, live: Shop, server: Server, images: Images) -> None:
-    succeeds(shop.deploy(images.api("uno")))
-    succeeds(live.deploy(images.api("uno")))
+    for stack in (shop, live):
+        stack.bring_into_service(images.api("uno"))
     allow(server, "sender", LIVE)
 
     everything = server.by_hand("docker/bin/deploy status")

@@ -103,7 +103,7 @@ def test_from_the_first_users_own_pipeline_behind_nginx_proxy_manager(tmp_path: 
         move.deploys("staging", "*-ci.yml", digests)
         with asked(server, *PRODUCTION) as answers:
             chapter = move.chapter("production")
-            move.types(chapter["Disable"].blocks[0].text)
+            move.types(chapter["Wait"].blocks[0].text)
             move.brings_files("production")
             assert (server.docker_folder / "pos-production-before/docker-compose.yml").read_text() == of_production
             assert "ready" in move.checks("production")

@@ -2,7 +2,6 @@
 
 import pytest
 
-from tests.engine.conftest import succeeds
 from tests.engine.images import Images
 from tests.engine.server import Server, outcome
 from tests.engine.shop import RECREATE, WEB, Shop, service_text
@@ -47,8 +46,7 @@ def test_a_bad_first_worker_leaves_nothing_to_go_back_to(jobs: Shop, server: Ser
 def test_a_worker_whose_new_image_exits_gets_its_old_container_back(jobs: Shop, server: Server, images: Images) -> None:
     good, better, bad = images.api("w1", "works"), images.api("w3", "works"), images.api("w2", "exits")
     began = server.run("date", "+%s.%N").stdout.strip()
-    first = jobs.deploy_set({WORKER: good})
-    assert first.returncode == 0, first.stdout
+    jobs.bring_into_service(good, services=[WORKER], has_health=False)
     before = life(server, WORKER)
     assert before.endswith(" running unless-stopped")
 
@@ -80,7 +78,7 @@ def test_a_worker_whose_deploy_is_killed_gets_its_old_container_back_by_the_next
     """The new image exits, and nobody is there to see it; nothing runs twice meanwhile."""
     good, killed = images.api("w1", "works"), images.api("w2", "exits")
     began = server.run("date", "+%s.%N").stdout.strip()
-    succeeds(jobs.deploy_set({WORKER: good}))
+    jobs.bring_into_service(good, services=[WORKER], has_health=False)
     before = life(server, WORKER)
     interrupted = jobs.begin(jobs.words_of({WORKER: killed}))
     jobs.wait_for_started_as(WORKER, killed)

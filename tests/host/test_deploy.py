@@ -17,7 +17,7 @@ BAD_IMAGES = {
     "exits at once": (Image(exits_after=0, exit_code=127), "web-next did not stay up: "),
     "hangs": (
         Image(hangs=True),
-        "web-next did not become healthy within 60 seconds: /health on port 8080 with 200: timed out",
+        "web-next did not become healthy within 60 seconds: /health on port 8080 should answer 200: timed out",
     ),
     "never listens": (Image(answers_after=900), "web-next did not become healthy within 60 seconds: "),
     "answers 500": (Image(status=500), "the answer was 500"),
@@ -303,7 +303,7 @@ def test_another_port_path_and_status(root: Path) -> None:
     bad = world.deploy({"web": world.image("web", 2, Image(port=3000, status=200))}, 2)
 
     assert (good.code, bad.code) == (0, 1)
-    assert bad.says("/login on port 3000 with 302: the answer was 200")
+    assert bad.says("/login on port 3000 should answer 302: the answer was 200")
     path, headers = world.machine.asked[0]
     assert path == "/login"
     # Without a domain of its own, a container is asked for by its address.

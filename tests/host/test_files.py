@@ -149,9 +149,9 @@ def test_an_executable_file_that_is_not_sent_stays_as_it_is(world: World) -> Non
 @pytest.mark.parametrize(
     ("rights", "files", "says"),
     [
-        ("env", {"conf/nginx.conf": "x"}, "this key may send env files only: its line has no shop:push"),
+        ("env", {"conf/nginx.conf": "x"}, "env files only: its line in authorized_keys has no shop:push"),
         ("env", {"docker-compose.yml": "x"}, "this key may send env files only"),
-        ("push", {".env": "x"}, "this key may send no env file: its line has no shop:env"),
+        ("push", {".env": "x"}, "this key may not send env files: its line in authorized_keys has no shop:env"),
         ("env push", {"other.env": "x"}, "other.env was sent, but the compose file does not name it"),
         ("env push", {"hooks/after": "x"}, "hooks/after was sent, but the compose file does not name it"),
         ("env", {"evil/x.env": "x"}, "this key may send env files only"),
@@ -191,7 +191,7 @@ def test_a_compose_file_that_names_itself_an_env_file(world: World, name: str) -
     sent = {name: "services: {web: {image: evil}}\n"}  # which is a line KEY: value of an env file, too
     outcome = world.perform(deploy(world, sent, "env"), deploy_program.Delivery(TOKEN, archive_of(sent)))
     assert outcome.code == 64, outcome.text
-    assert outcome.says("this key may send env files only: its line has no shop:push")
+    assert outcome.says("this key may send env files only: its line in authorized_keys has no shop:push")
     assert files_in(world.folder) == before
     assert not world.machine.everything()
 
@@ -518,7 +518,7 @@ def test_files_that_stop_arriving(stdin: Stdin, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_other_bytes_than_were_sent(stdin: Stdin) -> None:
-    with pytest.raises(deploy_program.Failed, match="have another checksum") as refused:
+    with pytest.raises(deploy_program.Failed, match="do not have the checksum") as refused:
         stdin.read(b"the-token\n" + header(b"0123456789") + b"0123456780")
     assert refused.value.code == 64
 
@@ -581,7 +581,7 @@ def test_secrets_of_an_env_file_that_a_compose_file_brings(world: World, is_name
 
     refused = world.perform(deploy(world, sent, "push"), deploy_program.Delivery(TOKEN, archive_of(sent)))
     assert refused.code == 64
-    assert refused.says("this key may send no env file: its line has no shop:env")
+    assert refused.says("this key may not send env files: its line in authorized_keys has no shop:env")
 
     outcome = world.perform(deploy(world, sent, "env push"), deploy_program.Delivery(TOKEN, archive_of(sent)))
     assert outcome.code == 0, outcome.text

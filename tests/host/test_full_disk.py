@@ -51,7 +51,7 @@ def images(world: World, version: int) -> dict[str, str]:
     return {name: world.image(name, version) for name in NAMES}
 
 
-@pytest.mark.parametrize("one_of", sample_or_all(4, 1), ids=["some writes", "every write"])
+@pytest.mark.parametrize("one_of", sample_or_all(7, 1), ids=["some writes", "every write"])
 @pytest.mark.parametrize("stays_full", [False, True])
 def test_at_each_write_of_a_deploy(
     world: World, stays_full: bool, one_of: int, monkeypatch: pytest.MonkeyPatch

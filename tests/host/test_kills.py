@@ -243,7 +243,7 @@ def test_several_deploys_of_which_each_is_killed(root: Path, seed: int) -> None:
     assert not world.machine.doubles, story
 
 
-@pytest.mark.parametrize("one_of", sample_or_all(7, 1), ids=["some points", "every point"])
+@pytest.mark.parametrize("one_of", sample_or_all(9, 1), ids=["some points", "every point"])
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_kill_at_each_point(root: Path, name: str, one_of: int) -> None:
     scenario = SCENARIOS[name]

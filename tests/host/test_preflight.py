@@ -318,7 +318,7 @@ def test_data_that_another_container_has_open(root: Path, status: str) -> None:
 
     outcome = refused(world)
 
-    assert outcome.says("old-db runs on shop_data, and db would use that too")
+    assert outcome.says("old-db runs on shop_data, which db would use, too")
     assert outcome.says("docker update --restart no old-db && docker stop old-db")
 
 
@@ -341,7 +341,7 @@ def test_data_of_a_service_that_must_not_run_twice(root: Path, name: str) -> Non
     outcome = world.deploy({name: first}, 1)
 
     assert outcome.code == 69, outcome.text
-    assert outcome.says(f"shop_app_1 runs on shop_data, and {name} would use that too")
+    assert outcome.says(f"shop_app_1 runs on shop_data, which {name} would use, too")
     assert world.names() == ["shop_app_1"]
 
     world.machine.do_stop([other.name])
@@ -351,7 +351,7 @@ def test_data_of_a_service_that_must_not_run_twice(root: Path, name: str) -> Non
     world.machine.do_start([other.name])
     going_back = world.rollback(name)
     assert going_back.code == 1, going_back.text
-    assert going_back.says(f"shop_app_1 runs on shop_data, and {name} would use that too")
+    assert going_back.says(f"shop_app_1 runs on shop_data, which {name} would use, too")
     assert not world.container(name).is_running
 
     # A person who knows that both may write starts the other one beside it.
@@ -379,7 +379,7 @@ def test_data_that_a_container_opens_while_the_image_is_pulled(root: Path) -> No
     outcome = world.deploy({"worker": world.image("worker", 1)}, 1)
 
     assert outcome.code == 1, outcome.text
-    assert outcome.says("other runs on shop_data, and worker would use that too")
+    assert outcome.says("other runs on shop_data, which worker would use, too")
     assert world.names() == ["other"]
 
 
@@ -440,7 +440,7 @@ def test_data_that_is_known_by_two_names(root: Path, tmp_path: Path) -> None:
         {"Type": "volume", "Name": "elsewhere", "Source": "/var/lib/docker/volumes/elsewhere/_data"},
     ):
         old = world.machine.run_by_hand("old-db", "postgres:16", "proxy", mounts=[mount])
-        assert refused(world).says(f"old-db runs on {mount.get('Name') or mount['Source']}, and db would use that too")
+        assert refused(world).says(f"old-db runs on {mount.get('Name') or mount['Source']}, which db would use, too")
         world.machine.remove(old)
 
 
@@ -450,7 +450,7 @@ def test_a_volume_and_its_folder_are_the_same_data(root: Path) -> None:
     mount = {"Type": "bind", "Source": "/var/lib/docker/volumes/shop_data"}
     world.machine.run_by_hand("old-db", "postgres:16", "proxy", mounts=[mount])
 
-    assert refused(world).says("old-db runs on /var/lib/docker/volumes/shop_data, and db would use that too")
+    assert refused(world).says("old-db runs on /var/lib/docker/volumes/shop_data, which db would use, too")
 
 
 def test_dockers_socket_is_no_data(root: Path) -> None:

@@ -406,7 +406,8 @@ def test_status(world: World, digests: dict[str, str]) -> None:
     assert outcome.says("  pinned: ghcr.io/acme/web@")
 
     world.image("web", "a", Image(status=500))
-    assert world.status().says("shop/.deploys/web: DOES NOT ANSWER: /health on port 8080 with 200: the answer was 500")
+    problem = "DOES NOT ANSWER: /health on port 8080 should answer 200: the answer was 500"
+    assert world.status().says(f"shop/.deploys/web: {problem}")
     world.machine.do_rm(["-f", "-v", "web"])
     assert world.status().says("shop/.deploys/web: DOES NOT RUN: it has no container")
     world.machine.troubles["inspect"] = ["Cannot connect to the Docker daemon"] * 9

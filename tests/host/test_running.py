@@ -249,6 +249,19 @@ def test_cancelling_kills_no_strangers(world: World) -> None:
     assert outcome.says("the lock is still held")
 
 
+def test_cancelling_when_a_full_disk_kept_the_lock_empty(world: World) -> None:
+    lock = world.folder / ".deploy.lock"
+    with another_process("deploy shop web, run 41", lock) as process:
+        os.truncate(lock, 0)
+        outcome = captured(lambda: deploy_program.cancel(world.stack(), CANCEL))
+        os.kill(process, 0)
+
+    assert outcome.code == 75
+    assert outcome.says("the lock does not name the process that holds it")
+    assert outcome.says(f"kill -9 {process}")
+    assert not outcome.says("it has ended")
+
+
 @pytest.mark.usefixtures("impatient")
 def test_a_command_of_a_killed_deploy_that_hangs_is_named(world: World) -> None:
     """It has inherited the lock, and nobody else would know what to end."""

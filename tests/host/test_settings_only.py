@@ -107,7 +107,7 @@ def change(request: pytest.FixtureRequest) -> Change:
     return CHANGES[request.param]
 
 
-@pytest.fixture(params=sample_or_all(5, 1), ids=["some points", "every point"])
+@pytest.fixture(params=sample_or_all(7, 1), ids=["some points", "every point"])
 def one_of(request: pytest.FixtureRequest) -> int:
     """Of how many points of a deploy one is tried."""
     return int(request.param)

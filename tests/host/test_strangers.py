@@ -102,7 +102,7 @@ def test_going_back_starts_no_second_database(root: Path) -> None:
     outcome = world.rollback("api")
 
     assert outcome.code == 69
-    assert outcome.says("old-db runs on shop_data, and db would use that too")
+    assert outcome.says("old-db runs on shop_data, which db would use, too")
     assert world.names() == ["api", "old-db"]
     assert world.serves("api", world.image("api", 2))
 

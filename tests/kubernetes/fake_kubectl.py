@@ -574,4 +574,4 @@ def yaml_documents(path: Path) -> Iterator[Json]:
 
 @functools.cache
 def parse_yaml(text: str) -> list[Json]:
-    return [document for document in yaml.safe_load_all(text) if document]
+    return [document for document in yaml.load_all(text, yaml.CSafeLoader) if document]

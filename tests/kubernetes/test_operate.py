@@ -186,7 +186,8 @@ def test_rollback_outside_of_a_checkout_says_what_is_missing(shop: Shop) -> None
     done = kiwari_ci("rollback", "production", "web", "--yes")
 
     assert done.code == 127
-    assert "deploy/bin/rollout: No such file or directory" in done.err and "go to a clone of the repository" in done.err
+    assert "deploy/bin/rollout: No such file or directory" in done.err
+    assert "run it in a clone of the repository" in done.err
 
 
 def test_an_unknown_cluster(shop: Shop) -> None:

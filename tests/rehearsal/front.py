@@ -15,7 +15,7 @@ error_log {folder}/front.log;
 events {{}}
 http {{
   access_log off;
-  resolver 127.0.0.11 valid=10s ipv6=off;
+  resolver 127.0.0.11 valid={keeps}s ipv6=off;
   ssl_certificate {folder}/tls.crt;
   ssl_certificate_key {folder}/tls.key;
   {hosts}
@@ -38,10 +38,11 @@ ROW = re.compile(
 
 
 class Front:
-    """A container on the `proxy` network, in whose network namespace nginx runs."""
+    """A container on the `proxy` network, in whose network namespace nginx runs; it keeps a name for some seconds."""
 
-    def __init__(self, server: Server, images: Images, *flags: str, tree: Path = GENERATED) -> None:
+    def __init__(self, server: Server, images: Images, *flags: str, tree: Path = GENERATED, keeps: int = 10) -> None:
         self.server = server
+        self.keeps = keeps
         self.hosts = self.rows(tree)
         assert self.hosts
         images.push("front", "front", port=9)
@@ -72,7 +73,9 @@ class Front:
     def configure(self, before: dict[str, str]) -> None:
         """Writes the hosts; `before` has what one answers before its service does: {domain: directive}."""
         hosts = "".join(HOST.format(**host, before=before.get(host["domain"], "")) for host in self.hosts)
-        (self.server.folder / "front.conf").write_text(HTTP.format(folder=self.server.folder, hosts=hosts))
+        (self.server.folder / "front.conf").write_text(
+            HTTP.format(folder=self.server.folder, hosts=hosts, keeps=self.keeps)
+        )
 
     def answer(self, before: dict[str, str]) -> None:
         """As `configure`, for every request from now on: nginx' workers of before are gone."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import tests.rehearsal.faults  # noqa: F401 (registers them)
 from tests.rehearsal.trial import FAULTS, Fault, tried
 from tests.rehearsal.verdict import WORDS, Verdict
-from tests.rehearsal.world import World, world
+from tests.rehearsal.world import NAME_CACHE, SHORT_NAME_CACHE, World, world
 
 BESIDE = str(Path(sys.executable).parent)  # where .ci/install-engine puts act
 PIPELINES = ("ours", "literal")
@@ -63,11 +63,11 @@ def missing() -> list[str]:
     return [name for name, path in programs.items() if not path]
 
 
-def work(pipeline: str, todo: "queue.SimpleQueue[Fault]", session: Session) -> None:
+def work(pipeline: str, todo: "queue.SimpleQueue[Fault]", session: Session, name_cache: int) -> None:
     """Worlds of one pipeline until nothing is left to try; after a trial that broke off, a new one."""
     while not todo.empty():
         try:
-            with world(pipeline, act()) as place:
+            with world(pipeline, act(), name_cache=name_cache) as place:
                 place.settle()
                 while try_next(place, todo, session):
                     pass
@@ -106,13 +106,15 @@ def run(quick: bool, say: Say, only: str = "", pipelines: Sequence[str] = PIPELI
     assert [fault for fault in FAULTS if re.search(only, fault.name)], f"no fault is called {only}"
     workers = []
     for pipeline in pipelines:
+        # tests/engine/test_proxies.py tries whether the seconds of the generated files are enough.
+        name_cache = SHORT_NAME_CACHE if quick and pipeline == "ours" else NAME_CACHE
         todo: queue.SimpleQueue[Fault] = queue.SimpleQueue()
         for fault in sorted(FAULTS, key=lambda fault: not fault.settled):  # a new world is settled: that costs minutes
             is_wanted = (fault.quick or not quick) and re.search(only, fault.name)
             if is_wanted and (fault.ours if pipeline == "ours" else fault.literal):
                 todo.put(fault)
         for _ in range(min(1 if quick else worlds, todo.qsize())):
-            workers.append(threading.Thread(target=work, args=(pipeline, todo, session)))
+            workers.append(threading.Thread(target=work, args=(pipeline, todo, session, name_cache)))
     for worker in workers:
         worker.start()
     for worker in workers:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.engine.images import REGISTRY, Images
-from tests.engine.server import GENERATED, HERE, TOKEN, Server, eventually, throw_away
+from tests.engine.server import GENERATED, HERE, KEY_STACKS, TOKEN, Server, eventually, throw_away
 from tests.rehearsal.front import Front
 from tests.rehearsal.github import GitHub, Run, git
 
@@ -18,6 +18,8 @@ PORTS = {"api": 8081, "admin": 3000}
 HEALTH = {"api": "/health", "admin": "/"}
 ENVIRONMENTS = {"staging": "stg-", "production": ""}
 DOMAIN = "nasibakarkiwari.com"
+NAME_CACHE = 11  # the seconds that a deploy waits for the proxy, as generated
+SHORT_NAME_CACHE = 2  # and in the quick part
 Place = tuple[str, str]  # environment, service
 EVERYWHERE = [(environment, service) for environment in ENVIRONMENTS for service in PORTS]
 DOCKERFILE = """FROM {base}
@@ -40,11 +42,11 @@ def container(place: Place) -> str:
 class World:
     """A repository with two services, pushed to a small GitHub, deployed to a throw-away server by one pipeline."""
 
-    def __init__(self, server: Server, name: str, act: str) -> None:
+    def __init__(self, server: Server, name: str, act: str, name_cache: int = NAME_CACHE) -> None:
         self.server = server
         self.name = name
         self.images = Images(server)
-        self.front = Front(server, self.images)
+        self.front = Front(server, self.images, keeps=name_cache - 1)
         self.github = GitHub(server, act)
         self.clone = server.folder / "clone"
         self.heads = {"refs/heads/main": ""}
@@ -53,6 +55,8 @@ class World:
         self.count = 0
         self.all_versions: set[str] = set()  # every version that there was
         self.write_repository()
+        if self.ours:
+            self.wait_for_proxies(name_cache)
 
     @property
     def ours(self) -> bool:
@@ -73,6 +77,16 @@ class World:
             shutil.copy(self.images.context / "app", self.clone / service)
         (self.clone / "api/go.mod").write_text("module api\n\ngo 1.21\n")
         self.write("api/api_test.go", 'package api\n\nimport "testing"\n\nfunc TestAPI(t *testing.T) {}\n')
+
+    def wait_for_proxies(self, seconds: int) -> None:
+        """Tells the stacks, in the repository and on the server, for how long the proxy keeps a name."""
+        label = 'deploy.name-cache: "{}"'
+        for stack in KEY_STACKS:
+            for folder in (self.clone / "deploy", self.server.docker_folder):
+                file = folder / stack / "docker-compose.yml"
+                text = file.read_text()
+                assert label.format(NAME_CACHE) in text
+                file.write_text(text.replace(label.format(NAME_CACHE), label.format(seconds)))
 
     def git(self, *words: str) -> str:
         """Asks the developer's clone."""
@@ -231,13 +245,13 @@ def done(runs: Sequence[Run]) -> list[Run]:
 
 
 @contextlib.contextmanager
-def world(name: str, act: str, disk: str = "6g") -> Iterator[World]:
+def world(name: str, act: str, disk: str = "6g", name_cache: int = NAME_CACHE) -> Iterator[World]:
     """A world in which version one of both services serves everywhere."""
     tree = GENERATED if name == "ours" else LITERAL
     with throw_away(tree, disk) as server:
         if name != "ours":
             lay_out_literally(server)
-        yield World(server, name, act)
+        yield World(server, name, act, name_cache)
 
 
 def lay_out_literally(server: Server) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from kiwari_ci.commands.diff import (
@@ -22,12 +22,15 @@ from kiwari_ci.commands.diff.change import (
     HANDWRITTEN_FILES,
     PipelineChange,
     escape_runner_commands,
+    format_names,
 )
 from kiwari_ci.commands.diff.containers import StackPair
 from kiwari_ci.commands.diff.matching import NameMatches, Responsibilities, ResponsibleJob
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot
-from kiwari_ci.plan_model import Plan
+from kiwari_ci.plan_model import EnvFile, Plan
+from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.compose_file import ComposeProject, ComposeService
+from kiwari_ci.readers.compose_of_today import PROJECT_VARIABLE
 from kiwari_ci.readers.env_file import EnvExample
 from kiwari_ci.readers.file_sets import FileSet
 from kiwari_ci.readers.image_reference import parse_image_reference
@@ -101,6 +104,7 @@ def _compare_snapshots(
         if pair.before.path != pair.after.path and not pair.before.generated:
             changes.append(_describe_new_folder(pair))
     changes += _find_unpaired_stacks(old, new, pairs, names, planned_names, plan)
+    changes += _find_uncompared_containers(old, pairs, plan)
     changes += _compare_env_files(old, new, pairs, names, planned_names)
     yield from changes
     explained = [pair for change in changes for pair in change.pairs]
@@ -114,6 +118,37 @@ def _compare_snapshots(
     yield from remaining_files.find_remaining_files(
         old, new, remaining, old_roles, remaining_roles, names, compared_paths
     )
+
+
+def _find_uncompared_containers(old: PipelineSnapshot, pairs: list[StackPair], plan: Plan) -> Iterator[PipelineChange]:
+    """Report the containers of a takeover of which no Compose file was compared with their environment.
+
+    An environment may be two stacks today, or share its Compose file with another environment; one file is compared.
+    """
+    for takeover in plan.takeovers:
+        compared_paths = [pair.before.path for pair in pairs if pair.subject == takeover.environment]
+        compared_names = {name for path in compared_paths for name in _list_container_names(old.stacks[path])}
+        missing_names = {container.today for container in takeover.containers} - compared_names
+        files = [
+            stack
+            for stack in old.stacks.values()
+            if missing_names & _list_container_names(stack)
+            and not stack.generated
+            and vocabulary.classify_environment(stack.path) != vocabulary.DEVELOPMENT
+        ]
+        if files:
+            known_names = {name for stack in files for name in missing_names & _list_container_names(stack)}
+            paths = " or ".join(as_inline_code(stack.path) for stack in files)
+            message = (
+                f"not compared: {format_names(sorted(known_names), 20)} of today, whose Compose file may be {paths}; "
+            )
+            message += "compare their volumes, networks, ports and labels yourself"
+            yield PipelineChange(takeover.environment, message, True, files[0].path, stage="before", is_dangerous=True)
+
+
+def _list_container_names(stack: ComposeProject) -> set[str]:
+    """The names that a Compose file gives its containers."""
+    return {service.container for service in stack.services.values() if service.container}
 
 
 def _assign_handwritten_responsibilities(
@@ -147,9 +182,13 @@ def _pair_stacks(
         before = next((stack for stack in candidates if stack.path == after.path), candidates[0])
         examples = [example for example in new.examples.values() if example.folder == after.folder]
         keys = frozenset(key for example in examples for key in example.values) | _list_planned_keys(plan, subject)
-        project_today = _find_project_today(before, after, old_roles.deploys.get(subject, []), plan)
+        project_variable = _find_project_variable(old, subject)
+        project_today = _find_project_today(before, after, old_roles.deploys.get(subject, []), plan, project_variable)
         successors = {} if before.generated else _map_successors(plan, after)
-        pairs.append(StackPair(subject, before, after, keys, project_today, successors))
+        sent = [env_file for stack in plan.stacks if stack.environment == subject for env_file in stack.sent]
+        sent_files = frozenset(env_file.name for env_file in sent)
+        pair = StackPair(subject, before, after, keys, sent_files, _list_keys(sent), project_today, successors)
+        pairs.append(pair)
     return pairs
 
 
@@ -179,18 +218,34 @@ def _map_successors(plan: Plan, after: ComposeProject) -> dict[str, str]:
 def _list_planned_keys(plan: Plan, environment: str) -> frozenset[str]:
     """The keys of the env files of an environment; a deploy may write them, and then they have no example."""
     stacks = [stack for stack in plan.stacks if stack.environment == environment]
-    env_files_of_stacks = [env_file for stack in stacks for env_file in (*stack.env_files, *stack.sent)]
-    sections = [section for env_file in env_files_of_stacks for section in env_file.groups]
+    return _list_keys(env_file for stack in stacks for env_file in (*stack.env_files, *stack.sent))
+
+
+def _list_keys(env_files: Iterable[EnvFile]) -> frozenset[str]:
+    sections = [section for env_file in env_files for section in env_file.groups]
     return frozenset(line.key for section in sections for line in section.lines)
 
 
+def _find_project_variable(snapshot: PipelineSnapshot, environment: str) -> str:
+    """The Compose project that the example of an env file for an environment names; empty if none does."""
+    kind = vocabulary.classify_environment(environment)
+    names = {
+        example.values.get(PROJECT_VARIABLE, "")
+        for example in snapshot.examples.values()
+        if not example.generated and vocabulary.classify_environment(example.path) == kind
+    }
+    names.discard("")
+    return names.pop() if len(names) == 1 else ""
+
+
 def _find_project_today(
-    before: ComposeProject, after: ComposeProject, deploys: list[ResponsibleJob], plan: Plan
+    before: ComposeProject, after: ComposeProject, deploys: list[ResponsibleJob], plan: Plan, project_variable: str
 ) -> str:
     """The Compose project of a hand-written stack; empty if neither the spec nor the files show one.
 
-    The spec knows best. A deploy with `-p`, the file's `name` and the folder of the deploy on the server follow, in the
-    order in which Compose takes them. A file that stays where it is belongs to a stack that stays where it is.
+    The spec knows best. A deploy with `-p`, COMPOSE_PROJECT_NAME, the file's `name` and the folder of the deploy on the
+    server follow, in the order in which Compose takes them. A file that stays where it is belongs to a stack that stays
+    where it is.
     """
     if before.generated:
         return before.name
@@ -201,7 +256,7 @@ def _find_project_today(
     effects = [
         effect for _, _, effect in deploys if effect.kind == "deploy" and matching.is_deploy_of_file(effect, file_name)
     ]
-    named_projects = {effect.project for effect in effects if effect.project}
+    named_projects = {effect.project for effect in effects if effect.project} or set(filter(None, [project_variable]))
     folders = {effect.what.partition("\n")[0] for effect in effects}
     stays_in_place = not folders and before.path == after.path
     if before.document.data.get("name") or stays_in_place:
@@ -218,9 +273,7 @@ def _is_same_stack(
 
     The folder's name is the name of a hand-written stack, so several files of a folder share it.
     """
-    if before.path == after.path:
-        return True
-    if subject in names.shared_files.get(before.path, ()):
+    if before.path in (after.path, names.shared_files.get(subject)):
         return True
     environment = names.stacks.get(before.name if before.generated else before.path)
     return environment == subject if environment or is_environment else _is_same_database(before, after)

@@ -31,6 +31,7 @@ _PRIVILEGE_ATTRIBUTES = {
     "cgroup",
     "userns_mode",
 }
+_PROXY_LABEL = re.compile(r"traefik\.|caddy")
 _SEPARATE_ATTRIBUTES = {"container_name", "image", "build"}
 _LIST_MESSAGES = {
     "ports": ("port", "published on the server", "no longer published on the server"),
@@ -91,12 +92,17 @@ DATABASE_IMAGE = re.compile(
 
 @dataclass(frozen=True)
 class ContainerComparison:
-    """A container before and after; `keys` are the variables of its env file after."""
+    """A container before and after; `keys` are the variables of its env files after.
+
+    `sent_files` are the names of the env files that each deploy writes, and `sent_keys` their variables.
+    """
 
     before: ComposeService
     after: ComposeService
     document: YamlDocument
     keys: frozenset[str] = frozenset()
+    sent_files: frozenset[str] = frozenset()
+    sent_keys: frozenset[str] = frozenset()
 
     def changes(self) -> Iterator[PipelineChange]:
         """All differences; the caller sets their subject."""
@@ -180,6 +186,8 @@ class ContainerComparison:
             recipe = old_build if isinstance(old_build, str) else resolve_dockerfile_path(".", "")
             message = f"pulled as {as_inline_code(self.after.image)}; "
             message += f"before, built on the server from {as_inline_code(recipe)}"
+            if self.before.image:
+                message += f" or pulled as {as_inline_code(self.before.image)}"
             yield PipelineChange("", message, False, self.where("image"))
         elif not are_identical(old_build, new_build):
             yield PipelineChange("", "built in another way on the server", True, self.where("build"))
@@ -211,17 +219,20 @@ class ContainerComparison:
         )
 
     def _compare_other_labels(self, old: dict[str, Any], new: dict[str, Any]) -> Iterator[PipelineChange]:
-        domains = {*compose_file.find_service_domains(self.before), *compose_file.find_service_domains(self.after)}
         renamed_labels = _find_renamed_labels(old, new)
+        domains_before, domains_after = map(compose_file.find_service_domains, (self.before, self.after))
+        loses_routes = bool(domains_before) and not domains_after
+        removed_proxy_labels = []
         for key in dict.fromkeys([*old, *new]):
             if key in ("deploy.health", "deploy.from", *_LABEL_MESSAGES, *renamed_labels):
                 continue
             is_on_both_sides = (key in old) == (key in new)
             if is_on_both_sides and are_identical(old.get(key), new.get(key)):
                 continue
-            # A label that comes or goes with a domain is reported with the domain.
-            has_domain = any(domain in f"{old.get(key)} {new.get(key)}" for domain in domains)
-            if has_domain and not is_on_both_sides:
+            if not is_on_both_sides and self._is_label_of_domain(f"{old.get(key)} {new.get(key)}"):
+                continue
+            if loses_routes and _PROXY_LABEL.match(key):
+                removed_proxy_labels.append(key)
                 continue
             if key not in old:
                 state = "new"
@@ -231,6 +242,14 @@ class ContainerComparison:
                 state = "changed"
             message = f"label {as_inline_code(key)} is {state}: {format_replacement(old.get(key), new.get(key))}"
             yield PipelineChange("", message, key not in new, self.where("labels", key))
+        if removed_proxy_labels:
+            message = f"these labels for the proxy are gone: {format_names(removed_proxy_labels)}"
+            yield PipelineChange("", message, True, self.where("labels"))
+
+    def _is_label_of_domain(self, values: str) -> bool:
+        """Whether a label that comes or goes is reported with the domain that it has."""
+        domains = {*compose_file.find_service_domains(self.before), *compose_file.find_service_domains(self.after)}
+        return any(domain in compose_file.strip_variable_options(values) for domain in domains)
 
     def _compare_deploy_labels(self, old: dict[str, Any], new: dict[str, Any]) -> Iterator[PipelineChange]:
         """Compare the labels that the host program reads."""
@@ -291,6 +310,11 @@ class ContainerComparison:
     def _compare_domains(self) -> Iterator[PipelineChange]:
         old = sorted(compose_file.find_service_domains(self.before))
         new = sorted(compose_file.find_service_domains(self.after))
+        variables = [domain for domain in old if domain.startswith("$") and domain not in new]
+        if variables and new:
+            message = f"the domain was {format_names(variables)}, and is {format_names(new)}: compare them"
+            yield PipelineChange("", message, True, self.where("labels"), stage="before")
+            return
         for domain, is_new in iter_added_removed(old, new):
             if is_new:
                 message = f"domain {as_inline_code(domain)} leads to it"
@@ -334,6 +358,10 @@ class ContainerComparison:
         where = self.where(name)
         for entry, is_new in iter_added_removed(old, new):
             message = f"{noun} {as_inline_code(entry)} is {added_message if is_new else removed_message}".strip()
+            if is_new and name == "env_file" and entry in self.sent_files:
+                message = f"{noun} {as_inline_code(entry)} is read, which each deploy writes"
+                yield PipelineChange("", message, False, where, (_pair_one_side(entry, is_new),))
+                continue
             is_risky = _is_risky_list_change(name, is_new)
             is_cut_off = not is_new and name in ("ports", "networks")
             needs_file = is_new and name == "env_file"
@@ -389,8 +417,14 @@ class ContainerComparison:
 
     def _compare_environment(self, old: dict[str, Any], new: dict[str, Any]) -> Iterator[PipelineChange]:
         """Compare environment variables by name; no value is shown, for it may be a secret."""
+        removed_keys = [key for key in old if key not in new]
+        moved_keys = [key for key in removed_keys if key in self.keys and key not in self.sent_keys]
+        if moved_keys:
+            yield self._describe_moved_variables(moved_keys)
         for key in dict.fromkeys([*old, *new]):
-            if key not in new:
+            if key in moved_keys:
+                continue
+            if key in removed_keys:
                 yield self._describe_removed_variable(key)
             elif key not in old:
                 yield self._describe_new_variable(key, new[key])
@@ -398,13 +432,30 @@ class ContainerComparison:
                 yield self._describe_changed_variable(key, old[key], new[key])
 
     def _describe_removed_variable(self, key: str) -> PipelineChange:
-        is_lost = key not in self.keys
-        consequence = "put it into the env file on the server; no deploy starts until it is there"
-        if is_lost:
-            consequence = "it is lost"
-        message = f"the compose file no longer sets {as_inline_code(key)}: {consequence}"
+        return self._describe_sent_variable(key) if key in self.sent_keys else self._describe_lost_variable(key)
+
+    def _describe_sent_variable(self, key: str) -> PipelineChange:
+        return PipelineChange(
+            "",
+            f"the compose file no longer sets {as_inline_code(key)}: each deploy writes it into the env file",
+            False,
+            self.where("environment"),
+            ((key, ""),),
+            summary="each deploy writes these variables into the env files; the compose file no longer sets them",
+            item=as_inline_code(key),
+        )
+
+    def _describe_moved_variables(self, keys: list[str]) -> PipelineChange:
+        names = ", ".join(map(as_inline_code, keys))
+        message = f"the compose file no longer sets {names}: "
+        message += "put it into the env file on the server; no deploy starts until it is there"
+        pairs = tuple((key, "") for key in keys)
+        return PipelineChange("", message, True, self.where("environment"), pairs, stage="before")
+
+    def _describe_lost_variable(self, key: str) -> PipelineChange:
+        message = f"the compose file no longer sets {as_inline_code(key)}: it is lost"
         where = self.where("environment")
-        return PipelineChange("", message, True, where, ((key, ""),), stage="before", is_dangerous=is_lost)
+        return PipelineChange("", message, True, where, ((key, ""),), stage="before", is_dangerous=True)
 
     def _describe_new_variable(self, key: str, value: Any) -> PipelineChange:
         message = f"the compose file sets {as_inline_code(key)}"

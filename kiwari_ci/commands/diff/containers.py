@@ -1,5 +1,6 @@
 """Compares stacks: what runs on the server, under which name, with which data."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,14 +23,17 @@ from kiwari_ci.readers.yaml_document import as_dict, as_inline_code
 class StackPair:
     """A stack before and after, what its subject is called, and the keys that its env files have after.
 
-    `project_today` is the Compose project before; it is empty if the files do not show it. `successors` are the
-    containers after by those of today, as `takeover` in the spec has them.
+    `sent_files` are the names of the env files that each deploy writes from what GitHub keeps, and `sent_keys` their
+    variables. `project_today` is the Compose project before; it is empty if the files do not show it. `successors` are
+    the containers after by those of today, as `takeover` in the spec has them.
     """
 
     subject: str
     before: ComposeProject
     after: ComposeProject
     keys: frozenset[str] = frozenset()
+    sent_files: frozenset[str] = frozenset()
+    sent_keys: frozenset[str] = frozenset()
     project_today: str = ""
     successors: dict[str, str] = field(default_factory=dict)
 
@@ -51,7 +55,10 @@ def compare_stacks(pair: StackPair, old_names: NameMatches, new_names: NameMatch
         after = _name_networks(pair.after, pair.after.services[new_key])
         name = new_names.service(pair.after, after)
         part = name if has_several_services or name != pair.subject else ""
-        changes = list(ContainerComparison(before, after, pair.after.document, pair.keys).changes())
+        comparison = ContainerComparison(before, after, pair.after.document, pair.keys, pair.sent_files, pair.sent_keys)
+        changes = list(comparison.changes())
+        if not pair.before.generated:
+            changes += _find_lost_name(pair.before, old_key, after)
         for change in [*changes, *_warn_running_accessory(after, changes, pair.before.generated)]:
             yield replace(change, subject=pair.subject, where=change.where or after.where, part=part)
     if not pair.before.generated:
@@ -69,6 +76,27 @@ def compare_stacks(pair: StackPair, old_names: NameMatches, new_names: NameMatch
             yield PipelineChange(pair.subject, message, False, service.where, (("", name),))
     yield from _compare_sections(pair)
     yield from _compare_schedules(pair)
+
+
+def _find_lost_name(before: ComposeProject, name: str, after: ComposeService) -> Iterator[PipelineChange]:
+    """Report a name that others in the Compose file give to a container today, and by which they no longer reach it."""
+    networks = as_dict(after.attributes.get("networks"))
+    aliases = {alias.strip() for value in networks.values() if isinstance(value, str) for alias in value.split(",")}
+    if name in {after.key, after.container, *aliases} or "network_mode" in after.attributes:
+        return
+    users = [key for key, service in before.services.items() if key != name and _names_host(service, name)]
+    if users:
+        names = format_names(sorted({after.container or after.key, *aliases}))
+        message = f"{format_names(users)} no longer reaches it as {as_inline_code(name)}: write {names} there"
+        yield PipelineChange("", message, True, after.where, stage="before", is_dangerous=True)
+
+
+def _names_host(service: ComposeService, name: str) -> bool:
+    """Whether an environment variable or the command of a service has a name as a word."""
+    environment = as_dict(service.attributes.get("environment"))
+    texts = [*map(str, environment.values()), str(service.attributes.get("command") or "")]
+    pattern = re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])")
+    return any(pattern.search(re.sub(r"\$\{\w+:?-", "", text)) for text in texts)
 
 
 def _describe_removed_container(pair: StackPair, service: ComposeService) -> PipelineChange:
@@ -154,10 +182,12 @@ def _compare_stack_names(pair: StackPair, remaining_services: list[str]) -> Iter
     before, after = pair.before, pair.after
     if before.path != after.path and remaining_services and not before.generated:
         names = format_names(remaining_services)
-        message = f"keep {as_inline_code(before.path)}, from which other containers are started ({names})"
+        files = format_names([*before.base_paths, before.path])
+        message = f"keep {files}, from which other containers are started ({names})"
         replaced_services = [key for key in before.services if key not in remaining_services]
         if replaced_services:
-            message += f": when you no longer want to go back, delete {format_names(replaced_services)} from it"
+            message += f": when you no longer want to go back, delete {format_names(replaced_services)} from "
+            message += "them" if before.base_paths else "it"
         yield PipelineChange(pair.subject, message, True, before.path, ((before.path, after.path),), stage="after")
     elif before.path != after.path:
         message = f"its compose file is {as_inline_code(after.path)} now; "
@@ -170,7 +200,7 @@ def _compare_stack_names(pair: StackPair, remaining_services: list[str]) -> Iter
             ((before.path, after.path),),
             stage="after",
             summary="when you no longer want to go back, delete these Compose files, which generated ones replace",
-            item=as_inline_code(before.path),
+            item=format_names([*before.base_paths, before.path]),
         )
     if not before.generated:
         yield from _compare_project_today(pair)

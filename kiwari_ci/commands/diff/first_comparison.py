@@ -11,7 +11,10 @@ PART_TITLES: dict[Stage, str] = {
     "after": "After the merge, by hand",
     "change": "What else changes",
 }
-DANGER_NOTE = "! is to look at first: it can lose data or requests. deploy/RUNBOOK.md has the order and the commands."
+DANGER_NOTE = (
+    "Look first at the lines with !: these changes can lose data or requests. "
+    "deploy/RUNBOOK.md has the order and the commands."
+)
 _MAX_ITEMS = 20
 
 

@@ -213,6 +213,8 @@ def _strip_comments(text: str) -> list[str]:
 def _compare_dependabot(old: str, new: str) -> Iterator[PipelineChange]:
     if _strip_comments(old) == _strip_comments(new):
         return
+    if not new and not generated_files.is_generated_file(generated_files.DEPENDABOT_PATH, old):
+        return  # a person's file stays as it is
     if not new:
         message = "Dependabot is told no more to bump the actions"
     elif old:

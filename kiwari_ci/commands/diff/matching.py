@@ -38,20 +38,26 @@ class NameMatches:
     """Names of the spec: image repository → service, container → service, name of a stack → environment.
 
     `taken_over` are the containers of today that `takeover` in the spec names, by environment, and `workflows` the file
-    names of the workflows that deploy the environment today. `shared_files` are Compose files of today from which
-    several environments are deployed.
+    names of the workflows that deploy the environment today. `shared_files` are the Compose files, by environment, from
+    which several environments are started. `shared_builds` are the places of steps that build an image in a repository
+    that several services share, each with the service of its Dockerfile.
     """
 
     images: dict[str, str] = field(default_factory=dict)
+    shared_builds: dict[str, str] = field(default_factory=dict)
     containers: dict[str, str] = field(default_factory=dict)
     stacks: dict[str, str] = field(default_factory=dict)
     taken_over: dict[str, set[str]] = field(default_factory=dict)
     workflows: dict[str, set[str]] = field(default_factory=dict)
-    shared_files: dict[str, list[str]] = field(default_factory=dict)
+    shared_files: dict[str, str] = field(default_factory=dict)
 
     def environment(self, stack: str) -> str:
         """The environment of a stack; a stack of none, as a database's, is called by its own name."""
         return self.stacks.get(stack, stack)
+
+    def find_built_service(self, effect: StepEffect) -> str:
+        """The service whose image a step builds or pushes; empty for none."""
+        return self.shared_builds.get(effect.where) or self.images.get(parse_image_repository(effect.what), "")
 
     def service(self, stack: ComposeProject, service: ComposeService) -> str:
         """The name of a container's service."""
@@ -88,8 +94,8 @@ def get_planned_names(plan: Plan) -> NameMatches:
             names.containers[instance.container] = instance.service
     for takeover in plan.takeovers:
         names.taken_over[takeover.environment] = {container.today for container in takeover.containers}
-        if takeover.workflows:
-            names.workflows[takeover.environment] = set(takeover.workflows)
+        if takeover.old_pipeline.workflows:
+            names.workflows[takeover.environment] = set(takeover.old_pipeline.workflows)
         for container in takeover.containers:
             names.containers.setdefault(container.today, container.name)
     built = [*(workflow.images for workflow in plan.workflows), *(promotion.builds for promotion in plan.promotions)]
@@ -135,7 +141,9 @@ def match_names(before: PipelineSnapshot, after: PipelineSnapshot, planned_names
             names.images[image] = service_name
     # What an image is built from, and a suffix, are weaker signs: they give no service a second image.
     claimed_services = set(names.images.values())
-    for image, service_name in _match_images_by_dockerfile(before, after, planned_names).items():
+    services_by_dockerfile = _list_services_by_dockerfile(after, planned_names)
+    names.shared_builds = _match_shared_builds(before, services_by_dockerfile)
+    for image, service_name in _match_images_by_dockerfile(before, services_by_dockerfile).items():
         if image not in names.images and service_name not in claimed_services:
             names.images[image] = service_name
     claimed_services = set(names.images.values())
@@ -183,26 +191,38 @@ def _match_image_suffix(image: str, planned_names: NameMatches) -> str:
     return services.pop() if len(services) == 1 else ""
 
 
-def _match_images_by_dockerfile(
-    before: PipelineSnapshot, after: PipelineSnapshot, planned_names: NameMatches
-) -> dict[str, str]:
-    """The images of the first side that are built from the Dockerfile of one service of the second side alone."""
+def _list_services_by_dockerfile(after: PipelineSnapshot, planned_names: NameMatches) -> dict[str, str]:
+    """The Dockerfiles of the second side from which one service alone is built, each with this service."""
     services: dict[str, set[str]] = {}
-    for image, dockerfile in _list_built_images(after):
+    for image, dockerfile, _ in _list_built_images(after):
         if image in planned_names.images:
             services.setdefault(dockerfile, set()).add(planned_names.images[image])
+    return {dockerfile: next(iter(names)) for dockerfile, names in services.items() if len(names) == 1}
+
+
+def _match_images_by_dockerfile(before: PipelineSnapshot, services_by_dockerfile: dict[str, str]) -> dict[str, str]:
+    """The images of the first side that are built from the Dockerfile of one service of the second side alone."""
     return {
-        image: next(iter(services[dockerfile]))
-        for image, dockerfile in _list_built_images(before)
-        if len(services.get(dockerfile, ())) == 1
+        image: services_by_dockerfile[dockerfile]
+        for image, dockerfile, _ in _list_built_images(before)
+        if dockerfile in services_by_dockerfile
     }
 
 
-def _list_built_images(snapshot: PipelineSnapshot) -> list[tuple[str, str]]:
-    """The repository of each image that workflows build, with its Dockerfile."""
+def _match_shared_builds(before: PipelineSnapshot, services_by_dockerfile: dict[str, str]) -> dict[str, str]:
+    """The places of the steps that build into a repository of several services, where only tags tell images apart."""
+    services: dict[str, set[str]] = {}
+    builds = [build for build in _list_built_images(before) if build[1] in services_by_dockerfile]
+    for image, dockerfile, _ in builds:
+        services.setdefault(image, set()).add(services_by_dockerfile[dockerfile])
+    return {place: services_by_dockerfile[file] for image, file, place in builds if len(services[image]) > 1}
+
+
+def _list_built_images(snapshot: PipelineSnapshot) -> list[tuple[str, str, str]]:
+    """The repository of each image that workflows build, with its Dockerfile and the place of the step."""
     effects = [effect for workflow in snapshot.workflows.values() for _, effect in workflow.effects]
     return [
-        (parse_image_repository(effect.what), effect.note)
+        (parse_image_repository(effect.what), effect.note, effect.where)
         for effect in effects
         if effect.kind == "build" and effect.note
     ]
@@ -226,7 +246,6 @@ def _match_stacks(
 ) -> None:
     """For each environment the likeliest compose file: by name or containers, else the one that a deploy names."""
     candidates: dict[str, list[ComposeFileOfToday]] = {}
-    shared: list[ComposeFileOfToday] = []
     for stack in before.stacks.values():
         if stack.generated or stack.name in names.stacks:
             continue
@@ -235,14 +254,6 @@ def _match_stacks(
             environment = _guess_stack_environment(stack, before, names, planned_names)
         if environment:
             candidates.setdefault(environment, []).append(_describe_file(stack, names, planned_names))
-        elif _has_own_services(stack, names, planned_names):
-            shared.append(_describe_file(stack, names, planned_names))
-    for environment in dict.fromkeys(planned_names.stacks.values()):
-        described = _describe_environment(environment, before, after, planned_names)
-        used_files = [file for file in shared if _is_read_by_deploy(file, described)]
-        file = choose_compose_file(used_files, described) if environment not in candidates else None
-        if file:
-            names.shared_files.setdefault(file.path, []).append(environment)
     for environment, files in candidates.items():
         file = choose_compose_file(files, _describe_environment(environment, before, after, planned_names))
         if file:
@@ -250,6 +261,23 @@ def _match_stacks(
             names.stacks[stack.path] = environment
             if stack.folder:
                 names.stacks[stack.name] = environment
+    _match_shared_files(before, after, names, planned_names)
+
+
+def _match_shared_files(
+    before: PipelineSnapshot, after: PipelineSnapshot, names: NameMatches, planned_names: NameMatches
+) -> None:
+    """For each environment without a Compose file of its own, the file that deploys of several environments read."""
+    files = [
+        _describe_file(stack, names, planned_names)
+        for stack in before.stacks.values()
+        if not stack.generated and stack.path not in names.stacks and _has_own_services(stack, names, planned_names)
+    ]
+    for environment in dict.fromkeys(planned_names.stacks.values()):
+        described = _describe_environment(environment, before, after, planned_names)
+        file = choose_compose_file([file for file in files if _is_read_by_deploy(file, described)], described)
+        if file and environment not in names.stacks.values():
+            names.shared_files[environment] = file.path
 
 
 def _has_own_services(stack: ComposeProject, names: NameMatches, planned_names: NameMatches) -> bool:
@@ -416,7 +444,7 @@ def assign_responsibilities(
         for job, effect in workflow.effects:
             role = ResponsibleJob(workflow, job, effect)
             if effect.kind in ("push", "build"):
-                service = names.images.get(parse_image_repository(effect.what))
+                service = names.find_built_service(effect)
                 if service in pushed_services and service:
                     roles.builds.setdefault(service, []).append(role)
             elif effect.kind in ("deploy", "container"):
@@ -493,8 +521,8 @@ def _list_named_environments(workflow: WorkflowWithEffects, planned_names: NameM
 
 def _find_pushed_services(workflow: WorkflowWithEffects, names: NameMatches) -> set[str]:
     """The services whose images a workflow pushes."""
-    images = [parse_image_repository(effect.what) for _, effect in workflow.effects if effect.kind == "push"]
-    return {names.images[image] for image in images if image in names.images}
+    pushes = [effect for _, effect in workflow.effects if effect.kind == "push"]
+    return {service for service in map(names.find_built_service, pushes) if service}
 
 
 def _find_services_of_pull_requests(workflow: WorkflowWithEffects, names: NameMatches) -> Iterator[str]:
@@ -532,7 +560,7 @@ def _find_deploy_environment(
         return ""
     file_names = {file.rpartition("/")[2] for file in files}
     compose_files = [path for path in snapshot.stacks if path.rpartition("/")[2] in file_names]
-    if compose_files and not any(path in names.shared_files for path in compose_files):
+    if compose_files and not set(compose_files) & set(names.shared_files.values()):
         return next((names.stacks[path] for path in compose_files if path in names.stacks), "")
     if role.job.environment in planned_names.stacks.values():
         return role.job.environment

@@ -13,7 +13,9 @@ from kiwari_ci.commands.diff.matching import (
 )
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot, WorkflowWithEffects
 from kiwari_ci.problems import join_with_limit
+from kiwari_ci.readers.compose_file import ComposeService
 from kiwari_ci.readers.image_reference import parse_image_repository
+from kiwari_ci.readers.step_effects import is_migration_command
 from kiwari_ci.readers.workflow import ParsedStep, get_action_name
 from kiwari_ci.readers.yaml_document import as_inline_code
 
@@ -69,13 +71,15 @@ def find_remaining_files(
         yield from _find_image_cleanups(workflow)
         triggers = _summarize_triggers(workflow)
         duplicates = _describe_duplicates(path, remaining_roles)
-        if duplicates:
+        other_deploys = _describe_other_deploys(path, remaining_roles)
+        if workflow.is_only_called and (duplicates or other_deploys):
+            yield _describe_called_workflow(path)
+        elif duplicates:
             message = f"{as_inline_code(path)} would {join_with_limit(duplicates)} a second time ({triggers})"
             message += f": {_suggest_removal(workflow, remaining_roles, still_done)}"
             yield PipelineChange(HANDWRITTEN_FILES, message, True, path, stage="before", is_dangerous=True)
         elif is_first_generation:
             message = f"{as_inline_code(path)} stays as it is ({triggers})"
-            other_deploys = _describe_other_deploys(path, remaining_roles)
             yield from _warn_unclear_deploys(path, triggers, remaining_roles)
             yield PipelineChange(
                 HANDWRITTEN_FILES,
@@ -90,11 +94,24 @@ def find_remaining_files(
             is_overwritten = path in after.workflows
             removed_jobs = None if is_overwritten else find_replaced_jobs(workflow, old_roles, still_done)
             for change in _find_lost_effects(workflow, still_done, removed_jobs, names):
-                # A service with `migrate` runs its migrations in each deploy.
+                # A service with `migrate`, or a migration with `once`, runs in each deploy.
                 if not (change.is_dangerous and _has_migrations(after)):
                     yield change
     if is_first_generation:
         yield from _find_unused_compose_files(before, after, compared_paths)
+
+
+def _describe_called_workflow(path: str) -> PipelineChange:
+    """A workflow that builds or deploys only for the jobs of others: what they do is reported of them."""
+    return PipelineChange(
+        HANDWRITTEN_FILES,
+        f"{as_inline_code(path)} builds or deploys for other workflows: delete it with the last job that calls it",
+        False,
+        path,
+        stage="before",
+        summary="delete these workflows, too, with the last jobs that call them",
+        item=as_inline_code(path),
+    )
 
 
 def _find_image_cleanups(workflow: WorkflowWithEffects) -> Iterator[PipelineChange]:
@@ -116,7 +133,14 @@ def _deletes_images(step: ParsedStep) -> bool:
 
 def _has_migrations(after: PipelineSnapshot) -> bool:
     services = [service for stack in after.stacks.values() for service in stack.services.values()]
-    return any("deploy.migrate" in service.labels for service in services)
+    return any("deploy.migrate" in service.labels or _is_migration(service) for service in services)
+
+
+def _is_migration(service: ComposeService) -> bool:
+    """Whether a container that runs to its end in each deploy migrates a database, by its name or its command."""
+    commands = [service.attributes.get(key) for key in ("entrypoint", "command")]
+    words = [service.key, *(str(command) for command in commands)]
+    return "deploy.once" in service.labels and any(map(is_migration_command, words))
 
 
 def _describe_other_deploys(path: str, roles: Responsibilities) -> str:
@@ -136,7 +160,7 @@ def _warn_unclear_deploys(path: str, triggers: str, roles: Responsibilities) -> 
         targets = dict.fromkeys(as_inline_code(effect.what.split("\n")[0] or ".") for effect in effects)
         message = f"{as_inline_code(path)} deploys {join_with_limit(targets)} ({triggers}), and no file shows whether "
         message += f"that is {join_with_limit(map(as_inline_code, environments))}: if it is, write the workflow into "
-        message += "`takeover.workflows`, and delete it in the commit that adds the generated files"
+        message += "`takeover.workflows`, and delete it in the pull request that brings the new ones"
         yield PipelineChange(HANDWRITTEN_FILES, message, True, path, stage="before", is_dangerous=True)
 
 
@@ -148,8 +172,8 @@ def _suggest_removal(workflow: WorkflowWithEffects, roles: Responsibilities, sti
     """A file of which nothing else is left goes; of another one, the jobs that build and deploy."""
     replaced_jobs = find_replaced_jobs(workflow, roles, still_done)
     if replaced_jobs is None:
-        return "delete it in the commit that adds the generated files"
-    return f"take its jobs {format_names(sorted(replaced_jobs))} out in the commit that adds the generated files"
+        return "delete it in the pull request that brings the new ones"
+    return f"take its jobs {format_names(sorted(replaced_jobs))} out in the pull request that brings the new ones"
 
 
 def _describe_duplicates(path: str, roles: Responsibilities) -> list[str]:
@@ -158,7 +182,11 @@ def _describe_duplicates(path: str, roles: Responsibilities) -> list[str]:
     deploys = [environment for environment, jobs in roles.deploys.items() if _has_job_in(path, jobs)]
     if deploys:
         duplicates.append(f"deploy {format_names(deploys)}")
-    builds = [service for service, jobs in roles.builds.items() if _has_job_in(path, jobs)]
+    builds = [
+        service
+        for service, jobs in roles.builds.items()
+        if _has_job_in(path, [role for role in jobs if role.effect.kind == "push"])
+    ]
     if builds:
         duplicates.append(f"push the image of {format_names(builds)}")
     return duplicates

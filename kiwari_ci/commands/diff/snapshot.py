@@ -1,15 +1,18 @@
 """Reads a set of files, each by its kind; a file that cannot be read is listed with the reason."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import reduce
 
 from kiwari_ci.file_output import generated_files
 from kiwari_ci.readers import compose_file, env_file, yaml_document
 from kiwari_ci.readers.compose_file import ComposeProject
+from kiwari_ci.readers.compose_of_today import DEFAULT_FILE_NAMES, resolve_named_files
 from kiwari_ci.readers.env_file import EnvExample
 from kiwari_ci.readers.file_sets import FileSet
 from kiwari_ci.readers.step_effects import StepEffect, find_workflow_effects
 from kiwari_ci.readers.workflow import ParsedJob, ParsedWorkflow, ReferenceContext, parse_workflow
+from kiwari_ci.readers.workflow_triggers import CALLED
 
 _COMPOSE_PATH = re.compile(compose_file.COMPOSE_FILE_PATH)
 
@@ -30,6 +33,11 @@ class WorkflowWithEffects:
     def generated(self) -> bool:
         """Whether kiwari-ci generated it."""
         return self.parsed.document.generated
+
+    @property
+    def is_only_called(self) -> bool:
+        """Whether nothing starts it but another workflow of the repository."""
+        return tuple(self.parsed.triggers) == (CALLED,)
 
 
 @dataclass
@@ -69,7 +77,41 @@ def build_snapshot(file_set: FileSet, repository: str, beside: PipelineSnapshot 
                 snapshot.stacks[path] = stack
             else:
                 snapshot.skipped[path] = "no `services:` is in it"
+    _merge_named_files(snapshot)
     return snapshot
+
+
+def _merge_named_files(snapshot: PipelineSnapshot) -> None:
+    """Merge the Compose files that one deploy names: the last one stands for all, in the project of the first.
+
+    A first file that no deploy reads without the others is then no stack of its own.
+    """
+    groups = _list_named_groups(snapshot)
+    stacks = dict(snapshot.stacks)
+    for paths in sorted(groups):
+        if len(paths) > 1:
+            snapshot.stacks[paths[-1]] = _merge_stacks([stacks[path] for path in paths])
+    read_alone = {paths[0] for paths in groups if len(paths) == 1}
+    for path in {path for paths in groups for path in paths[:-1]} - read_alone - {paths[-1] for paths in groups}:
+        del snapshot.stacks[path]
+
+
+def _list_named_groups(snapshot: PipelineSnapshot) -> set[tuple[str, ...]]:
+    """The Compose files of each deploy by hand, in the order in which they complete one another."""
+    effects = [effect for workflow in snapshot.workflows.values() for _, effect in workflow.effects]
+    names = {tuple(effect.what.split("\n")[1:]) for effect in effects if effect.kind == "deploy"}
+    groups = {resolve_named_files(group, snapshot.stacks) for group in names if group}
+    if () in names:  # a deploy that names no file reads the default one of its folder
+        groups |= {(path,) for path in snapshot.stacks if path.rpartition("/")[2] in DEFAULT_FILE_NAMES}
+    return {group for group in groups if group}
+
+
+def _merge_stacks(stacks: list[ComposeProject]) -> ComposeProject:
+    first, last = stacks[0], stacks[-1]
+    document = reduce(compose_file.merge_documents, [stack.document for stack in stacks])
+    merged = compose_file.parse_compose_file(document) or first
+    base_paths = tuple(stack.path for stack in stacks[:-1])
+    return replace(merged, path=last.path, base_paths=base_paths)
 
 
 def _parse_file(snapshot: PipelineSnapshot, path: str, text: str) -> yaml_document.YamlDocument | None:

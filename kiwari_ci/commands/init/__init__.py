@@ -11,7 +11,7 @@ from pathlib import Path
 from kiwari_ci import generator
 from kiwari_ci.commands.init import draft_text, extend_spec, spec_draft
 from kiwari_ci.commands.init.collect import collect_findings
-from kiwari_ci.commands.init.compose_choice import put_deployed_files_first
+from kiwari_ci.commands.init.compose_choice import leave_out_unnamed_files, put_deployed_files_first
 from kiwari_ci.commands.init.compose_files import leave_out_base_files, read_compose_files
 from kiwari_ci.commands.init.dockerfiles import ImageDetection, detect_images
 from kiwari_ci.commands.init.draft_text import CommentedMapping, InitResult
@@ -19,6 +19,7 @@ from kiwari_ci.commands.init.environments import list_deployed_development_names
 from kiwari_ci.commands.init.errors import build_init_error
 from kiwari_ci.commands.init.findings import RepositoryFindings
 from kiwari_ci.commands.init.services import DetectedService
+from kiwari_ci.commands.init.shared_repositories import name_images_of_shared_repositories
 from kiwari_ci.commands.init.workflow_files import list_written_variables, read_workflows
 from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows
 from kiwari_ci.commands.init.workflow_outcomes import WorkflowOutcome, decide_workflow_outcomes
@@ -49,9 +50,14 @@ def build_init_result(folder: Path, slug: str | None = None) -> InitResult:
         identity = _detect_slug_and_branch(folder, repository, slug_of_spec)
     workflows = read_workflows(repository)
     repository.written_variables = list_written_variables(repository, workflows)
-    compose_files = read_compose_files(repository, list_deployed_development_names(workflows))
+    named_groups = {group for deploy in workflows.deploys for group in deploy.compose_file_groups}
+    compose_files = read_compose_files(repository, list_deployed_development_names(workflows), sorted(named_groups))
     put_deployed_files_first(repository, compose_files, workflows)
-    unused_files = leave_out_base_files(compose_files, workflows.join_texts(), list_deployed_kinds(workflows))
+    name_images_of_shared_repositories(repository, workflows, compose_files)
+    unused_files = leave_out_base_files(
+        compose_files, workflows.join_texts(), list_deployed_kinds(workflows), named_groups
+    )
+    unused_files |= leave_out_unnamed_files(compose_files, workflows)
     images = detect_images(repository, compose_files, workflows, has_spec=bool(existing_specs))
     if not images.images:
         raise _build_no_image_error(folder, images)
@@ -165,12 +171,12 @@ def _list_next_commands(result: InitResult, folder: Path) -> list[str]:
     removable = [workflow.path for workflow in result.workflows if workflow.is_removable]
     if removable:
         files = shlex.join(map(draft_text.to_single_line, removable))
-        commands.append(f"rm {files} # every job is replaced, and would go on beside the new ones")
+        commands.append(f"rm {files} # in the pull request that brings the new ones: every job is replaced")
     for workflow in result.workflows:
         if workflow.replaced_jobs and not workflow.is_removable:
             jobs = draft_text.to_single_line(", ".join(workflow.replaced_jobs))
             path = draft_text.to_single_line(workflow.path)
-            commands.append(f"# remove from {path} what is replaced, which would go on beside the new ones: {jobs}")
+            commands.append(f"# in the same pull request, remove from {path} what is replaced: {jobs}")
         for outcome in workflow.jobs:
             if outcome.deploys_in_part:
                 place = draft_text.to_single_line(f"{workflow.path}: {outcome.job}")

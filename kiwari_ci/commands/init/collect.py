@@ -23,6 +23,8 @@ from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows
 from kiwari_ci.commands.init.written_env_files import EnvFileReaders, set_other_env_files_apart
 from kiwari_ci.effective_spec.values import has_version_or_digest
 from kiwari_ci.readers import vocabulary
+from kiwari_ci.readers.compose_of_today import PROJECT_VARIABLE
+from kiwari_ci.readers.env_file import ENV_EXAMPLE_PATH, list_effective_assignments
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.proxy_config import ProxyRoute, read_proxy_routes
 from kiwari_ci.readers.repository import LocalRepository, get_parent_folder
@@ -58,7 +60,7 @@ def collect_findings(
         for container in compose_file.containers
     ]
     hosts = environments.detect_hosts(detected_environments)
-    project_names = _find_project_names(detected_environments, compose_files)
+    project_names = _find_project_names(repository, detected_environments, compose_files)
     network = _find_shared_network(services)
     own_files = {file.path for service in services for file, _ in service.containers}
     separate_servers: list[DetectedContainer] = []
@@ -76,7 +78,7 @@ def collect_findings(
     assignment = assign_domains(services, detected_environments, routes)
     plain_http = find_plain_http(services, detected_environments, routes, assignment.domains.values())
     name, _, _ = spec_draft.derive_project_names(services, str(slug.value))
-    proxy_containers = _detect_proxy_containers(containers)
+    proxy_containers = _detect_proxy_containers(containers, services)
     other_containers = list_other_containers(services, compose_files) if is_deployed_today else []
     accessories, rejected_images = _detect_accessories(
         [container for container in containers if container not in [*separate_servers, *other_containers]],
@@ -188,15 +190,29 @@ def _find_unused_files(
 
 
 def _find_project_names(
-    detected_environments: list[DetectedEnvironment], compose_files: list[DetectedComposeFile]
+    repository: LocalRepository,
+    detected_environments: list[DetectedEnvironment],
+    compose_files: list[DetectedComposeFile],
 ) -> dict[str, SourcedValue]:
-    """The name that each environment's own compose file gives the project."""
+    """The Compose project of each environment: by the example of its env file, else by its own Compose file."""
     names = {}
     for environment in detected_environments:
         for compose_file in compose_files:
             if compose_file.kind == environment.kind and compose_file.name:
                 names[environment.name] = compose_file.name
+        if variable := _find_project_variable(repository, environment.kind):
+            names[environment.name] = variable
     return names
+
+
+def _find_project_variable(repository: LocalRepository, kind: str) -> SourcedValue | None:
+    """The project that the example of an env file for one kind of environment names, before any Compose file."""
+    for path in repository.matching(ENV_EXAMPLE_PATH):
+        for assignment in list_effective_assignments(repository.read(path)):
+            is_name = assignment.key == PROJECT_VARIABLE and "$" not in assignment.value
+            if is_name and assignment.value and vocabulary.classify_environment(path) == kind:
+                return SourcedValue(assignment.value, f"{path}:{assignment.line}")
+    return None
 
 
 def _find_shared_network(services: list[DetectedService]) -> SourcedValue | None:
@@ -208,11 +224,18 @@ def _find_shared_network(services: list[DetectedService]) -> SourcedValue | None
     return None
 
 
-def _detect_proxy_containers(containers: list[DetectedContainer]) -> list[SourcedValue]:
-    """The proxies that are containers here, known by their images."""
+def _detect_proxy_containers(
+    containers: list[DetectedContainer], services: list[DetectedService]
+) -> list[SourcedValue]:
+    """The proxies that are containers here, known by their images.
+
+    A web server that the repository builds is a service, which a deploy replaces.
+    """
+    places_of_services = {container.where for service in services for _, container in service.containers}
     proxies = []
     for container in containers:
-        proxy = "" if container.builds else detect_proxy(container.image)
+        is_service = container.builds or container.where in places_of_services
+        proxy = "" if is_service else detect_proxy(container.image)
         if proxy:
             proxies.append(SourcedValue(proxy, container.where))
     return proxies
@@ -274,4 +297,4 @@ def _explain_rejected_image(image: str, owner: str) -> str:
         return "which only a variable names: give it a value in an .env.example beside the file, and run init again"
     if has_variable_version(image):
         return ""
-    return "" if has_version_or_digest(image) else "which names no version: `accessories` wants one"
+    return "" if has_version_or_digest(image) else "which names no version: `accessories` wants one, or a digest"

@@ -61,6 +61,37 @@ def _list_env_files(workflows: DetectedWorkflows, kind: str) -> list[str]:
     return list(dict.fromkeys(str(file.value) for job in jobs for file in job.env_files))
 
 
+def leave_out_unnamed_files(compose_files: list[DetectedComposeFile], workflows: DetectedWorkflows) -> dict[str, str]:
+    """Take out the files for all environments that no deploy of today reads, and say why.
+
+    Such a file may be for a demonstration, with settings that no environment may have. It is left out only if each
+    deploy names a complete file, and only if it has a service of these files: another one may be a stack of its own.
+    """
+    environments = _list_deployed_environments(workflows)
+    named_files = [file for file in compose_files if _is_named(file, environments)]
+    are_all_named = all(
+        not environment.takes_default_file and any(_is_named(file, [environment]) for file in named_files)
+        for environment in environments
+    )
+    if not named_files or not are_all_named or not all(file.is_complete for file in named_files):
+        return {}
+    known_services = {container.name for file in named_files for container in file.containers}
+    named_paths = dict.fromkeys(file.path for file in named_files)
+    reason = f"each deploy names another file, {', '.join(named_paths)}"
+    unused = {
+        file.path: reason
+        for file in compose_files
+        if not file.kind and file not in named_files and known_services & {one.name for one in file.containers}
+    }
+    compose_files[:] = [file for file in compose_files if file.path not in unused]
+    return unused
+
+
+def _is_named(file: DetectedComposeFile, environments: list[DeployedEnvironment]) -> bool:
+    """Whether a deploy of one of the environments names a file."""
+    return any(environment.names(ComposeFileOfToday(file.path, file.is_complete)) for environment in environments)
+
+
 def _list_deployed_environments(workflows: DetectedWorkflows) -> list[DeployedEnvironment]:
     """The kinds of environments that jobs deploy, each with the file names that its deploys name."""
     named_files: dict[str, set[str]] = {}

@@ -8,6 +8,7 @@ from typing import Any
 from kiwari_ci.commands.init.build_settings import BuildSettings, parse_compose_build
 from kiwari_ci.proxies.all_proxies import ALL_KINDS, find_proxy
 from kiwari_ci.readers import compose_file, vocabulary
+from kiwari_ci.readers.compose_of_today import resolve_named_files
 from kiwari_ci.readers.env_file import ENV_EXAMPLE_NAMES, list_effective_assignments
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.repository import LocalRepository, get_parent_folder, join_path
@@ -27,8 +28,8 @@ COVERED_COMPOSE_KEYS = {  # keys of a service that the spec says, or that the ge
     "platform", "stdin_open", "tty",
 }  # fmt: skip
 _SECRET_WORDS = re.compile(  # words, and options of clients that take a password
-    r"pass|secret|token|(?<!all)key(?!space)|bearer|authorization|(mysql|maria)\w{0,20}\b.{0,200}\s-p[^\s-]"
-    r"|redis-cli\b.{0,200}\s-a\s|alias set\b",
+    r"pass|secret|token|(?<!all)(?<!val)(?<!mon)key(?!cloak|db|space|word)|bearer|authorization"
+    r"|(mysql|maria)\w{0,20}\b.{0,200}\s-p[^\s-]|redis-cli\b.{0,200}\s-a\s|alias set\b",
     re.IGNORECASE,
 )
 _VARIABLE = r"[\"']?\$\$?\{?\w+\}?[\"']?"
@@ -81,6 +82,7 @@ class DetectedContainer:
     context: str | None = None
     dockerfile: str = ""
     settings: BuildSettings = field(default_factory=BuildSettings)  # of the build
+    passed_on: dict[str, str] = field(default_factory=dict)  # values of mere names, as deploys write them
     ports: list[SourcedValue] = field(default_factory=list)  # that it listens on
     published: list[int] = field(default_factory=list)  # ports of the machine that lead to it
     health: SourcedValue | None = None
@@ -172,12 +174,15 @@ def is_postgres_image(image: str) -> bool:
 
 
 def read_compose_files(
-    repository: LocalRepository, deployed_development_names: Collection[str] = ()
+    repository: LocalRepository,
+    deployed_development_names: Collection[str] = (),
+    named_groups: Collection[tuple[str, ...]] = (),
 ) -> list[DetectedComposeFile]:
     """Every compose file of a person that can be read; those for production first, those for development last.
 
     The names are those of environments for development that a workflow deploys: a file with one of them in its name is
-    for that environment, and not for the machine of a developer.
+    for that environment, and not for the machine of a developer. `named_groups` are the files that the commands of the
+    deploys name together.
     """
     kinds = _FileKinds(deployed_development_names)
     documents: dict[str, YamlDocument] = {}
@@ -185,6 +190,7 @@ def read_compose_files(
         document = _read_document(repository, path)
         if document and not document.generated:
             documents[path] = document
+    _merge_overlays(documents, named_groups, kinds)
     complete_paths = {path for path, document in documents.items() if _is_complete(document)}
     _apply_override_files(documents, kinds)
     included = _read_included_documents(repository, documents)
@@ -222,20 +228,25 @@ class _FileKinds:
 
 
 def leave_out_base_files(
-    compose_files: list[DetectedComposeFile], scripts: str, deployed_kinds: Collection[str]
+    compose_files: list[DetectedComposeFile],
+    scripts: str,
+    deployed_kinds: Collection[str],
+    named_groups: Collection[tuple[str, ...]],
 ) -> dict[str, str]:
     """Take out the files for all environments that no deploy of today uses, and say why.
 
     Such a file is left out only if each kind of environment that a workflow deploys has a file beside it that the
     deploys use alone: without `-f`, Compose reads the file with the usual name.
     """
+    paths = [file.path for file in compose_files]
+    groups = [resolve_named_files(group, paths) for group in named_groups]
     unused: dict[str, str] = {}
     for base in compose_files:
         if base.kind:
             continue
         folder = get_parent_folder(base.path)
         own_files = [file for file in compose_files if file.kind and get_parent_folder(file.path) == folder]
-        lone_files = [file for file in own_files if _is_used_alone(file, base, scripts)]
+        lone_files = [file for file in own_files if _is_used_alone(file, base, scripts, groups)]
         if deployed_kinds and set(deployed_kinds) <= {file.kind for file in lone_files}:
             deployed_paths = [file.path for file in lone_files if file.kind in deployed_kinds]
             verb = "is" if len(deployed_paths) == 1 else "are"
@@ -244,12 +255,13 @@ def leave_out_base_files(
     return unused
 
 
-def _is_used_alone(own: DetectedComposeFile, base: DetectedComposeFile, scripts: str) -> bool:
-    """Whether the deploys name a complete file for one kind of environment, and no command reads the base before it."""
-    base_name, own_name = (re.escape(file.path.rpartition("/")[2]) for file in (base, own))
-    names_both = re.search(rf"-f[ =]\S*{base_name}\s+(-f|--file)[ =]\S*{own_name}", scripts)
-    names_own = re.search(rf"(?<![\w.-]){own_name}", scripts)
-    return own.is_complete and names_own is not None and names_both is None
+def _is_used_alone(
+    own: DetectedComposeFile, base: DetectedComposeFile, scripts: str, groups: list[tuple[str, ...]]
+) -> bool:
+    """Whether the deploys name a complete file for one kind of environment, and no command reads the base with it."""
+    names_both = any({own.path, base.path} <= set(group) for group in groups)
+    names_own = re.search(rf"(?<![\w.-]){re.escape(own.path.rpartition('/')[2])}", scripts)
+    return own.is_complete and names_own is not None and not names_both
 
 
 def _is_complete(document: YamlDocument) -> bool:
@@ -268,6 +280,20 @@ def _read_document(repository: LocalRepository, path: str) -> YamlDocument | Non
         repository.troubles.append(f"{path}: no `services:`, as in version 1 of Compose: not read")
         return None
     return document
+
+
+def _merge_overlays(
+    documents: dict[str, YamlDocument], named_groups: Collection[tuple[str, ...]], kinds: _FileKinds
+) -> None:
+    """Merge into a compose file those for no environment that each deploy of it names behind it, with `-f` or alike."""
+    groups = [resolve_named_files(group, documents) for group in named_groups]
+    for base_path in dict.fromkeys(group[0] for group in groups if group):
+        groups_of_base = [group[1:] for group in groups if group[:1] == (base_path,)]
+        for path in groups_of_base[0]:
+            is_always_named = all(path in group for group in groups_of_base)
+            is_there = base_path in documents and path in documents
+            if is_always_named and is_there and not kinds.classify(path):
+                documents[base_path] = compose_file.merge_documents(documents[base_path], documents.pop(path))
 
 
 def _apply_override_files(documents: dict[str, YamlDocument], kinds: _FileKinds) -> None:
@@ -353,7 +379,7 @@ def _parse_containers(
         container = DetectedContainer(path, service.key, service.where, kind)
         _parse_container(container, service.table, variables, external_networks)
         _parse_build(container, images)
-        _parse_environment(container, tag_variables)
+        _parse_environment(container, tag_variables, repository.written_variables)
         container.example_env = _read_example_env(repository, container)
         containers.append(container)
     for key, options in document.data.get_mapping("volumes").iter_mappings():
@@ -495,16 +521,24 @@ def _parse_container(
     return container
 
 
-def _parse_environment(container: DetectedContainer, tag_variables: set[str]) -> None:
-    """The variables of a container; one that has the version of today's images changes with each deploy."""
-    for key, value, place in container.table.iter_pairs("environment"):
-        names = vocabulary.list_variables(value)
+def _parse_environment(
+    container: DetectedContainer, tag_variables: set[str], written_variables: dict[str, str]
+) -> None:
+    """The variables of a container; one that has the version of today's images changes with each deploy.
+
+    A mere name, such as `- POSTGRES_USER`, passes on what a deploy writes into the env file under this name.
+    """
+    for key, value, place in container.table.iter_key_values("environment"):
+        text = format_scalar(value)
+        names = vocabulary.list_variables(text)
         version_names = [name for name in names if name in tag_variables or _VERSION_VARIABLE.fullmatch(name)]
         if version_names:
             note = f"environment {key} ({place}), the version that a deploy sets as {', '.join(version_names)}"
             container.unsupported.append(note)
         elif key:
-            container.env.append((key, _resolve_literal(value), place))
+            container.env.append((key, None if value is None else _resolve_literal(text), place))
+            if value is None and key in written_variables:
+                container.passed_on[key] = written_variables[key]
 
 
 def _list_tag_variables(image: str) -> list[str]:
@@ -620,7 +654,10 @@ def _parse_labels(container: DetectedContainer) -> None:
         elif _UNSUPPORTED_PROXY_LABEL.match(key) and not _COVERED_TRAEFIK_LABEL.fullmatch(key):
             container.unsupported.append(f"label {key}")
         elif key in ("caddy", "VIRTUAL_HOST"):
-            container.domains += [SourcedValue(domain, place) for domain in vocabulary.find_domains(text)]
+            domains = vocabulary.find_domains(text)
+            container.domains += [SourcedValue(domain, place) for domain in domains]
+            if not domains:
+                container.unsupported.append(f"the domain of its {key}, {_strip_defaults(value)}")
     _add_router_domains(container, routing)
     _strip_prefixes(container, stripped_prefixes)
     _note_other_routers(container, routing)
@@ -696,6 +733,11 @@ def _parse_router_rule(container: DetectedContainer, written: str, rule: str, pl
     return [SourcedValue(f"{domain}{path}", place) for domain in domains]
 
 
+def list_secret_file_variables(container: DetectedContainer) -> list[str]:
+    """The variables that say where one of Compose's `secrets` is, which no deploy of the spec puts there."""
+    return [key for key, value, _ in container.env if (value or "").startswith("/run/secrets/")]
+
+
 def may_contain_secret(text: str) -> bool:
     """Whether a text could have a secret in it, beside the variables that it names."""
     without_names = _PASSWORD_PLUGIN.sub("plugin", _SECRET_OF_VARIABLE.sub(" ", text))
@@ -703,10 +745,15 @@ def may_contain_secret(text: str) -> bool:
     return _SECRET_WORDS.search(plain) is not None or vocabulary.may_be_secret(plain)
 
 
+def _strip_defaults(text: str) -> str:
+    """A text whose variables have only their names: a default may be a secret."""
+    return re.sub(r"(\$\{\w+)[^}]*", r"\1", text)
+
+
 def summarize_value(value: Any) -> str:
     """A value in a few words; `…` for one that could have a secret in it."""
     texts = [text for text, _ in collect_strings(value)] or [format_scalar(value)]
-    without_defaults = [re.sub(r"(\$\{\w+)[^}]*", r"\1", text) for text in texts if text]
+    without_defaults = [_strip_defaults(text) for text in texts if text]
     summary = ", ".join(" ".join(text.split()) for text in without_defaults)
     if may_contain_secret(summary):
         return "…"

@@ -171,7 +171,16 @@ def _split_command(value: Any, known_variables: dict[str, str] | None) -> list[W
             words += [marked] if is_list else shlex.split(marked)
         except ValueError:
             return None
-    return [_restore_variables(word, variables) for word in words]
+    return [_restore_variables(_join_continued_lines(word), variables) for word in words]
+
+
+def _join_continued_lines(text: str) -> str:
+    """A script whose lines each continue on the next one, written as one line: it means the same to the shell."""
+    if "\n" not in text:
+        return text
+    lines = [line.strip() for line in text.strip().split("\n")]
+    is_continued = all(line.endswith(("&&", "||", "|")) for line in lines[:-1])
+    return " ".join(lines) if is_continued else text
 
 
 def _restore_variables(word: str, variables: list[UnknownVariable]) -> Word:
@@ -234,8 +243,7 @@ def _convert_to_shell(container: DetectedContainer, words: list[Word], is_entryp
         return _build_shell_entrypoint(f"{_ENTRYPOINT_SCRIPT} {script}")
     elif isinstance(program, str) and _PROGRAM.fullmatch(program):
         result = ConvertedCommand({"command": [*_SHELL, _double_dollar_signs(f"exec {script}")]})
-        condition = "has a shell, and its entrypoint runs the command that it gets"
-        result.question = f"{_describe_shell(container, variables, condition)}; else uncomment the lines above it"
+        result.question = f"{describe_shell_as_command(container, variables)}; else uncomment the lines above it"
         result.answers.append(f"if the image has a program as entrypoint, write it here for {UNKNOWN_PROGRAM}:")
         other = _build_shell_entrypoint(f"{UNKNOWN_PROGRAM} {script}")
         result.answers += [LineToUncomment(f"{key}: {render_flow_style(text)}") for key, text in other.fields.items()]
@@ -251,6 +259,12 @@ def _convert_to_shell(container: DetectedContainer, words: list[Word], is_entryp
         result.answers.append("if the values are no secrets and never change, write them:")
         result.answers.append(LineToUncomment(f"command: {render_flow_style(known_words)}"))
     return result
+
+
+def describe_shell_as_command(container: DetectedContainer, variables: list[str]) -> str:
+    """The question whether the image can run a command that is a script for a shell."""
+    condition = "has a shell, and its entrypoint runs the command that it gets"
+    return _describe_shell(container, variables, condition)
 
 
 def _build_shell_entrypoint(script: str) -> ConvertedCommand:

@@ -12,6 +12,7 @@ from kiwari_ci.commands.init.compose_files import (
     iter_dependencies,
     iter_mounts,
     list_published_ports,
+    list_secret_file_variables,
     may_contain_secret,
     summarize_value,
 )
@@ -307,7 +308,47 @@ def _add_compose_keys(container: DetectedContainer, table: CommentedMapping) -> 
         table.put("compose", extra, "as they are")
     known_keys = COVERED_COMPOSE_KEYS | _CONVERTED_KEYS | set(extra) | ignored_keys
     other_keys = [key for key in compose if key not in known_keys and not key.startswith("x-")]
-    return [f"{key} ({summarize_value(compose[key])})" for key in other_keys]
+    return [f"{key} ({_summarize_key(compose, key)})" for key in other_keys]
+
+
+def _summarize_key(compose: YamlMapping, key: str) -> str:
+    """The value of a key in a few words; of secrets and configs the names."""
+    if key not in ("secrets", "configs"):
+        return summarize_value(compose[key])
+    names = []
+    for item, _ in compose.list_items(key):
+        names.append(item.get_text("source") if isinstance(item, YamlMapping) else format_scalar(item))
+    return ", ".join(names)
+
+
+def ask_about_secret_files(draft: SpecDraft, entry_path: tuple[str, str], container: DetectedContainer) -> None:
+    """Ask about variables with the path of a secret of Compose: the file is not there any more."""
+    keys = list_secret_file_variables(container)
+    if keys:
+        question = (
+            f"{entry_path[1]} reads the files of {', '.join(keys)}, which are `secrets` of Compose today, and which no "
+            f"deploy puts there: write {', '.join(key.removesuffix('_FILE') for key in keys)} as `{{secret: true}}` "
+            "under `env`, if the program takes them; or mount the files under `volumes`"
+        )
+        draft.decide(entry_path, question)
+
+
+def ask_about_port_variables(
+    draft: SpecDraft,
+    entry_path: tuple[str, str],
+    container: DetectedContainer,
+    table: CommentedMapping,
+    known: Mapping[str, str],
+) -> None:
+    """Ask about ports whose variables have only a default, or a value of an example; `known` are written by deploys."""
+    ports = list_published_ports(container.table)
+    names = dict.fromkeys(name for port in ports for name in vocabulary.list_variables(port) if name not in known)
+    if names and "ports" in table:
+        question = (
+            f"the ports of {entry_path[1]}: {container.table.where('ports')} has {', '.join(names)}, and these values "
+            "are those of a default or an example: write those of the server"
+        )
+        draft.decide((*entry_path, "ports"), question)
 
 
 def list_portable_volumes(container: DetectedContainer) -> list[str]:
@@ -465,7 +506,8 @@ def _add_environment_keys(container: DetectedContainer, table: CommentedMapping)
     env = CommentedMapping()
     environment = CommentedMapping()
     unsupported = []
-    for key, value, where in container.env:
+    for key, written_value, where in container.env:
+        value = container.passed_on.get(key, written_value)
         is_plain = value is not None and not vocabulary.is_secret(key, value) and _IS_PLAIN_TEXT(value)
         if not _IS_CONTAINER_ENV_KEY(key) or not (is_plain or _IS_ENV_KEY(key)):
             unsupported.append(f"environment {key} ({where})")

@@ -340,9 +340,15 @@ def _add_ports_of_options(image: DetectedImage, stage: dockerfile.Stage, place: 
             continue
         is_old_form = instruction.name == "ENV" and "=" not in instruction.rest  # ENV KEY VALUE
         text = instruction.rest.replace(" ", "=", 1) if is_old_form else instruction.rest
-        port_option = _PORT_OPTION.search(text)
-        if port_option:
-            image.ports.append(SourcedValue(int(port_option[1]), f"{place}{instruction.line}"))
+        port = find_port_option(text)
+        if port:
+            image.ports.append(SourcedValue(port, f"{place}{instruction.line}"))
+
+
+def find_port_option(text: str) -> int | None:
+    """The port that an option or a variable of a command names; None if none does."""
+    option = _PORT_OPTION.search(text)
+    return int(option[1]) if option else None
 
 
 def _add_usual_ports(image: DetectedImage, where: str) -> None:
@@ -364,7 +370,10 @@ def _build_path_filters(
         if source.unknown or path is None:
             continue
         pattern = _convert_to_path_filter(repository, path, source.is_pattern)
-        if _path_exists(repository, path) and not find_filter_errors([pattern]):
+        if path.partition("/")[0] == ".git":
+            reason = "which no build has: let a step of `steps.before_build` write $GITHUB_SHA into a file"
+            repository.troubles.append(f"{where}: copies {path}, {reason}")
+        elif _path_exists(repository, path) and not find_filter_errors([pattern]):
             filters.setdefault(pattern, SourcedValue(pattern, where))
     covered = [pattern.removesuffix("**") for pattern in filters if pattern.endswith("/**") and "*" not in pattern[:-2]]
     if "**" in filters:

@@ -182,12 +182,16 @@ def _render_value(value: Any, indent: int) -> str:
     return render_flow_style(value)
 
 
+_NEEDED_TABLES = ("project", "hosts", "services", "environments")
+
+
 def drop_until_valid(
     table: CommentedMapping, path: str, render_spec: Callable[[CommentedMapping, list[str]], str]
 ) -> tuple[str, list[str]]:
     """The text of a spec that is sound, and notes on what was left out for that.
 
-    Raises SpecError when nothing sound is left. `render_spec` makes the text from the table and the notes so far.
+    Raises SpecError when nothing sound is left, with the problem for which a table that every spec needs would go.
+    `render_spec` makes the text from the table and the notes so far.
     """
     dropped: list[str] = []
     while True:
@@ -198,7 +202,7 @@ def drop_until_valid(
             return text, dropped
         except SpecError as error:
             newly_dropped = _drop_invalid_entries(table, source, error.problems)
-            if not newly_dropped:
+            if not newly_dropped or not all(table.get(name) for name in _NEEDED_TABLES):
                 raise
             dropped += newly_dropped
 

@@ -84,7 +84,17 @@ def detect_environments(
         folders = list(dict.fromkeys(str(folder.value) for folder in environment.folders))
         if len(folders) > 1:
             environment.notes.append(f"it has {len(folders)} folders today, {', '.join(folders)}: here it is one stack")
+    _tell_staging_by_trigger(environments, first_jobs)
     return _complete_triggers(list(environments.values()), default_branch)
+
+
+def _tell_staging_by_trigger(environments: dict[str, DetectedEnvironment], jobs: dict[str, DeployJob]) -> None:
+    """Of environments whose names show no kind, one that a push deploys is staging if only a tag deploys another."""
+    unnamed = [each for name, each in environments.items() if not classify_deploy_job(jobs[name])]
+    if any(each.tag and not each.push for each in unnamed):
+        for environment in unnamed:
+            if environment.push:
+                environment.kind = STAGING
 
 
 def _differs_from(first_job: DeployJob, job: DeployJob) -> bool:

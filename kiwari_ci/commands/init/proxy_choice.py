@@ -5,6 +5,7 @@ from typing import cast
 from kiwari_ci import schema
 from kiwari_ci.commands.init.compose_files import list_published_ports
 from kiwari_ci.commands.init.findings import RepositoryFindings
+from kiwari_ci.effective_spec.values import is_public_web_port
 from kiwari_ci.proxies.all_proxies import PROXIES, find_planned_proxy
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.schema.environments import ProxyKind
@@ -14,9 +15,12 @@ def choose_proxy_kind(facts: RepositoryFindings) -> ProxyKind:
     """The kind of proxy in the spec: what serves today stays, and what nobody can tell is the default.
 
     A proxy that leads to ports of the server is somebody else's, `none`, and a container that finds others by their
-    names is `custom`, in place of the kinds whose stack would be generated.
+    names is `custom`, in place of the kinds whose stack would be generated. Where a service has a web port of the
+    server itself, no proxy can have it.
     """
     default = schema.Proxy().kind
+    if facts.is_taken_over and has_web_port(facts):
+        return "none"
     if not facts.proxies:
         return "none" if facts.is_taken_over and leads_to_ports(facts) else default
     kind = facts.proxies[0].value
@@ -37,6 +41,18 @@ def leads_to_ports(facts: RepositoryFindings) -> bool:
         for service in facts.services
         for file, container in service.containers
         if file.kind != vocabulary.DEVELOPMENT
+    )
+
+
+def has_web_port(facts: RepositoryFindings) -> bool:
+    """Whether the container of a service publishes port 80 or 443 to others than the server."""
+    return any(
+        is_public_web_port(port)
+        for service in facts.services
+        for file, container in service.containers
+        if file.kind != vocabulary.DEVELOPMENT
+        for port in list_published_ports(container.table)
+        if port.count(":")
     )
 
 

@@ -38,6 +38,7 @@ class WrittenEnv:
     where: str
     path: str  # of the env file, as the step sees it
     folder: str = "."  # of the repository, in which the step runs
+    is_named: bool = False  # as an env file that Compose fills in, beside the usual `.env`
 
     @property
     def file(self) -> str:

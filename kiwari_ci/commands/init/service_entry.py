@@ -6,7 +6,8 @@ from typing import Any
 
 from kiwari_ci.commands.init import container_entry, proxy_choice
 from kiwari_ci.commands.init.callable_workflows import Callability
-from kiwari_ci.commands.init.compose_files import DetectedContainer, find_one_shot_services
+from kiwari_ci.commands.init.compose_files import DetectedContainer, find_one_shot_services, iter_dependencies
+from kiwari_ci.commands.init.container_commands import UNKNOWN_PROGRAM, convert_command, describe_shell_as_command
 from kiwari_ci.commands.init.draft_text import (
     MAX_FLOW_WIDTH,
     Comment,
@@ -150,6 +151,11 @@ def _add_container_options(
         if number == 0:
             _add_options(draft, facts, ("services", service.name), table, options)
             container_entry.add_volume_decision(draft, facts, ("services", service.name), container)
+            container_entry.ask_about_secret_files(draft, ("services", service.name), container)
+            container_entry.ask_about_port_variables(
+                draft, ("services", service.name), container, table, facts.repository.written_variables
+            )
+            unsupported += _list_lost_waits(facts, service.name, container)
         is_rendered = any(environment.rendered_env for environment in facts.environments)
         for env_file in [] if is_rendered else find_unlisted_env_files(facts.repository, service, container):
             unsupported.append(f"env_file {env_file}, of whose keys there is no example")
@@ -175,28 +181,71 @@ def _add_options(
     container_entry.ask_about_options(draft, path, table, options)
 
 
-def _add_migration(
-    draft: SpecDraft, path: YamlPath, table: CommentedMapping, container: DetectedContainer
-) -> None:
+def _add_migration(draft: SpecDraft, path: YamlPath, table: CommentedMapping, container: DetectedContainer) -> None:
     """Add the command of a container that ends, which a deploy runs before it replaces a container.
 
-    It runs with the entrypoint of the service, so it is asked where today's is another one.
+    It runs with the entrypoint of the service, so it is asked where today's is another one; and where no field can
+    have the command.
     """
+    if "migrate" in table:
+        draft.leave(f"{container.name} ({container.where})", ["it ends, and `migrate` has the command of another one"])
+        return
     options = container_entry.build_service_options(container, {}, "")
-    command = options.table.get("command")
-    if command and "entrypoint" not in options.table and "entrypoint" not in table:
-        table["migrate"] = command
+    command = convert_command(container)
+    words = command.fields.get("command")
+    entrypoint = command.fields.get("entrypoint")
+    if words and not entrypoint and "entrypoint" not in table:
+        table.put("migrate", words, container.where)
         container_entry.add_shell_variables(table, options)
-        if "command" in options.questions:
-            draft.decide((*path, "migrate"), options.questions["command"])
-    elif command or options.table.get("entrypoint"):
+        if command.question:
+            draft.decide((*path, "migrate"), describe_shell_as_command(container, command.variables))
+    elif command.fields and entrypoint != [UNKNOWN_PROGRAM]:
         question = (
             f"the command of {container.name} ({container.where}), which ends, is not drafted, because it would run "
             f"with the entrypoint of {path[1]}: write it as `migrate: […]`, behind that entrypoint"
         )
         draft.decide(path, question)
     else:
-        draft.leave(f"{container.name} ({container.where})", ["it ends: `migrate` of the service runs its command"])
+        question = (
+            f"today {container.name} ({container.where}) runs a command with the image of {path[1]}, and ends: write "
+            "the command as `migrate`, or no deploy runs it"
+        )
+        draft.decide(path, question)
+
+
+def _ask_about_renamed_services(
+    draft: SpecDraft, facts: RepositoryFindings, name: str, variables: dict[str, EnvVariable]
+) -> None:
+    """Ask about values that name a service as Compose calls it today, where the spec calls it otherwise."""
+    renamed = {today: new_name for today, new_name in map_container_names(facts).items() if today != new_name}
+    for key, variable in variables.items():
+        value = variable.value if isinstance(variable.value, str) else ""
+        for today, new_name in renamed.items():
+            if re.search(rf"(?<![\w.-]){re.escape(today)}(?![\w.-])", value):
+                question = (
+                    f"{key} of {name} names {today} ({variable.note}), which is called {new_name} here, and which "
+                    "others reach by that name: write the new one, or rename the service"
+                )
+                draft.decide(("services", name), question)
+
+
+def _list_lost_waits(facts: RepositoryFindings, name: str, container: DetectedContainer) -> list[str]:
+    """In words, what a container waits for today and what the spec cannot say: the end or the health of others."""
+    names = map_container_names(facts)
+    services = {service.name for service in facts.services}
+    known = {other.name for service in facts.services for _, other in service.other_containers}
+    if facts.database_server:
+        known |= facts.database_server.containers
+    lost = []
+    for today, condition in iter_dependencies(container):
+        new_name = names.get(today, "")
+        if new_name == name or today in known:
+            continue
+        if not new_name and condition != "started":
+            lost.append(f"depends_on {today} ({condition}), which is not in the spec")
+        elif condition == "healthy" and new_name in services:
+            lost.append(f"depends_on {today} (healthy): here until it is started")
+    return lost
 
 
 def _find_one_shot_processes(service: DetectedService) -> set[str]:
@@ -516,9 +565,7 @@ def _ask_about_gate(gate: Gate, drafted: str) -> str:
     )
 
 
-def _add_preparations(
-    draft: SpecDraft, path: YamlPath, table: CommentedMapping, service: DetectedService
-) -> None:
+def _add_preparations(draft: SpecDraft, path: YamlPath, table: CommentedMapping, service: DetectedService) -> None:
     """Add the steps of today before the build; ask about those that no step of the spec can be."""
     entries = []
     left = []
@@ -682,6 +729,7 @@ def _add_env_variables(
             note = f"{variable.note}, its own address: not every environment has a domain for it"
             variable = EnvVariable({"secret": True}, note)
         variables[key] = variable
+    _ask_about_renamed_services(draft, facts, service.name, variables)
     _put_variables(draft, table, service, variables)
 
 
@@ -771,8 +819,8 @@ def _reaches_service(
 ) -> bool:
     """Whether a variable of an env file reaches a service.
 
-    Compose gives the service a file of that name, or fills in from `.env` what the service names, or nothing shows who
-    reads the file.
+    Compose gives the service a file of that name, or fills in from the file what the service names, or nothing shows
+    who reads the file.
     """
     is_read = facts.env_file_readers.is_read_by(service, variable)
     if not service.containers:
@@ -810,9 +858,7 @@ def build_environment_overrides(draft: SpecDraft, facts: RepositoryFindings, kin
     return overrides
 
 
-def _build_override_of_accessory(
-    draft: SpecDraft, facts: RepositoryFindings, name: str, kind: str
-) -> CommentedMapping:
+def _build_override_of_accessory(draft: SpecDraft, facts: RepositoryFindings, name: str, kind: str) -> CommentedMapping:
     """What one kind of environment has otherwise than the entry of an accessory, which another kind has."""
     usual_container = facts.accessories[name]
     names = map_accessory_names(facts)

@@ -9,7 +9,7 @@ from kiwari_ci.commands.init.build_settings import BuildSettings
 from kiwari_ci.commands.init.callable_workflows import Callability, classify_callability
 from kiwari_ci.commands.init.compose_files import DetectedComposeFile, DetectedContainer, find_one_shot_services
 from kiwari_ci.commands.init.docker_commands import UNKNOWN_TEXT
-from kiwari_ci.commands.init.dockerfiles import DetectedImage
+from kiwari_ci.commands.init.dockerfiles import DetectedImage, find_port_option
 from kiwari_ci.commands.init.gates import Gate, find_gate
 from kiwari_ci.commands.init.workflow_jobs import BuildStep, DetectedWorkflows, TestSteps
 from kiwari_ci.readers import vocabulary
@@ -18,6 +18,7 @@ from kiwari_ci.readers.manifests import DetectedLanguage, detect_language, find_
 from kiwari_ci.readers.proxy_config import ProxyRoute
 from kiwari_ci.readers.repository import LocalRepository, is_within_folder
 from kiwari_ci.readers.vocabulary import SourcedValue
+from kiwari_ci.readers.yaml_document import format_scalar
 
 _GENERIC_FOLDER_NAMES = {
     "docker",
@@ -161,8 +162,15 @@ def _list_container_ports(service: DetectedService, in_development: bool) -> lis
     ports: list[SourcedValue] = []
     for compose_file, container in service.containers:
         if (compose_file.kind == vocabulary.DEVELOPMENT) is in_development:
-            ports += [*container.ports, *_find_env_ports(container)]
+            ports += [*container.ports, *_find_env_ports(container), *_find_command_ports(container)]
     return ports
+
+
+def _find_command_ports(container: DetectedContainer) -> list[SourcedValue]:
+    """The port that an option of a container's command names, such as `--bind 0.0.0.0:8000`."""
+    words = [format_scalar(word) for word, _ in container.table.list_items("command")]
+    port = find_port_option(" ".join(words))
+    return [SourcedValue(port, container.table.where("command"))] if port else []
 
 
 def _detect_service(

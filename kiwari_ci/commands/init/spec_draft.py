@@ -78,8 +78,12 @@ def derive_project_names(services: list[DetectedService], slug: str) -> tuple[st
 
 
 def _derive_project_name(images: dict[str, str], slug: str) -> str:
-    """What the images of several services have before the services' names; else the repository's name."""
-    prefixes = {image.removesuffix(f"-{name}") for name, image in images.items() if image.endswith(f"-{name}")}
+    """What the images of several services have before the services' names; else the repository's name.
+
+    A folder of the registry in which the images are is no part of it.
+    """
+    names = {name: image.rpartition("/")[2] for name, image in images.items()}
+    prefixes = {image.removesuffix(f"-{name}") for name, image in names.items() if image.endswith(f"-{name}")}
     repository_name = re.sub(r"[-_.](mono-?repo|mono)$", "", slug.rpartition("/")[2], flags=re.IGNORECASE)
     common_prefix = prefixes.pop() if len(prefixes) == 1 and len(images) > 1 else ""
     return vocabulary.slugify(common_prefix) or vocabulary.slugify(repository_name) or "project"
@@ -329,7 +333,7 @@ def _add_hosts(draft: SpecDraft, facts: RepositoryFindings) -> None:
         draft.decide(("hosts", first_host, "proxy"), question)
     if facts.proxies and "kind" in proxy_entry:
         draft.decide(("hosts", first_host, "proxy"), _describe_proxy_change(facts.proxies[0], proxy_entry))
-    elif not facts.proxies and facts.is_taken_over and not facts.host_proxy:
+    elif not (facts.proxies or facts.host_proxy or proxy_choice.has_web_port(facts)) and facts.is_taken_over:
         place: YamlPath = ("hosts", first_host, "proxy") if proxy_entry else ("hosts", first_host)
         kind = proxy_choice.choose_proxy_kind(facts)
         question = f"what stands in front of the services: no file says it, and `proxy: {{kind: {kind}}}` is a guess"
@@ -346,6 +350,14 @@ def _add_login_settings(table: CommentedMapping, host: DetectedHost) -> None:
     if key_of_today:
         note = f"a new key, which can only deploy; today's workflows keep {key_of_today} ({host.where})"
         table.put("key", {"secret": _choose_key_name(host.name, key_of_today)}, note)
+    jump = {
+        role: {kind: name}
+        for role in ("address", "user", "port")
+        for kind, name in [host.settings.get(f"jump {role}", ("", ""))]
+        if name
+    }
+    if "address" in jump:
+        table.put("jump", jump, f"{host.where}; its key is a new one, too")
 
 
 def _choose_key_name(host_name: str, key_of_today: str) -> str:
@@ -463,6 +475,10 @@ def _add_accessories(draft: SpecDraft, facts: RepositoryFindings) -> None:
             question = f"the version of {container.image}: no default and no env example has it"
             draft.decide(("accessories", name, "image"), question)
         container_entry.add_volume_decision(draft, facts, ("accessories", name), container)
+        container_entry.ask_about_secret_files(draft, ("accessories", name), container)
+        container_entry.ask_about_port_variables(
+            draft, ("accessories", name), container, options.table, facts.repository.written_variables
+        )
     if table:
         draft.table["accessories"] = table
 
@@ -513,7 +529,7 @@ def _build_environment_entry(
     if len(accessories) < len(facts.accessories):
         table.put("accessories", accessories, "by the compose files")
     _add_container_names(draft, facts, environment, table)
-    _add_domains(facts, environment, table)
+    _add_domains(draft, facts, environment, table)
     _add_existing_volumes(draft, facts, environment, table)
     if facts.database_server:
         _add_database(table, facts.database_server.databases[environment.name])
@@ -599,7 +615,7 @@ def _add_trigger(draft: SpecDraft, table: CommentedMapping, environment: Detecte
     if environment.promote:
         table.put("promote", environment.promote, "re-tagged, never rebuilt")
     if environment.guess or environment.notes:
-        question = "; ".join([f"what deploys {environment.name}", *environment.notes])
+        question = "; ".join([f"choose what deploys {environment.name}", *environment.notes])
         draft.decide(("environments", environment.name, "deploy_on"), question)
 
 
@@ -684,7 +700,10 @@ def _add_container_names(
         table["containers"] = containers
 
 
-def _add_domains(facts: RepositoryFindings, environment: DetectedEnvironment, table: CommentedMapping) -> None:
+def _add_domains(
+    draft: SpecDraft, facts: RepositoryFindings, environment: DetectedEnvironment, table: CommentedMapping
+) -> None:
+    """Add the domains of an environment, and ask for those of services that today's proxy finds by their labels."""
     domains = CommentedMapping()
     for service in facts.services:
         domain = facts.domains.get((environment.name, service.name))
@@ -699,6 +718,19 @@ def _add_domains(facts: RepositoryFindings, environment: DetectedEnvironment, ta
         table["domains"] = domains
     else:
         table.above.append(f"could not tell the domains; write: domains: {{{facts.services[0].name}: …}}")
+    routed_services = [service.name for service in facts.services if _is_routed_by_labels(service)]
+    unknown = [name for name in routed_services if name not in domains]
+    if unknown and environment.workflows:
+        question = f"the domains of {', '.join(unknown)}, which today's labels have as variables: without `domains` "
+        draft.decide(("environments", environment.name), question + "the proxy sends these services no requests")
+
+
+def _is_routed_by_labels(service: DetectedService) -> bool:
+    """Whether labels of a service make today's proxy send requests to it, and no file shows the domain."""
+    containers = [container for _, container in service.containers]
+    return any(container.proxy or container.routers for container in containers) and not any(
+        container.domains for container in containers
+    )
 
 
 def _format_address(address: str, strips_path: bool) -> str | dict[str, Any]:

@@ -118,7 +118,7 @@ def _list_names_of_today(facts: RepositoryFindings, environment: DetectedEnviron
 def _iter_containers(
     facts: RepositoryFindings, environment: DetectedEnvironment
 ) -> Iterator[tuple[str, DetectedContainer]]:
-    """The containers of services and accessories that are of an environment, or of the only one."""
+    """The containers of services and accessories that are of an environment."""
     running = [service for service in facts.services if not service.is_base]
     pairs = [(service.name, container) for service in running for _, container in service.containers]
     for service in facts.services:
@@ -130,9 +130,25 @@ def _iter_containers(
         if name in accessories:
             pairs.append((name, container))
     for name, container in pairs:
-        is_for_all = not container.kind and len(facts.environments) == 1
-        if is_for_all or container.kind == environment.kind:
+        if _is_container_of(facts, environment, container):
             yield name, container
+
+
+def _is_container_of(facts: RepositoryFindings, environment: DetectedEnvironment, container: DetectedContainer) -> bool:
+    """Whether an environment has a container: it is for this environment, or for all.
+
+    A file for all is the base of the environment's own file, unless that one is complete without it. Several
+    environments on one server cannot have the same container, so there nobody knows whose it is.
+    """
+    if container.kind:
+        return container.kind == environment.kind
+    if len(facts.environments) == 1:
+        return True
+    own_files = [file for service in facts.services for file, _ in service.containers if file.kind == environment.kind]
+    needs_base = any(not file.is_complete for file in own_files)
+    host = facts.hosts[environment.name].name
+    neighbours = [other for other in facts.environments if facts.hosts[other.name].name == host]
+    return needs_base and len(neighbours) == 1
 
 
 def _find_only_value(values: list[SourcedValue]) -> SourcedValue | None:
@@ -163,8 +179,7 @@ def _find_web_server(facts: RepositoryFindings, environment: DetectedEnvironment
     project = find_project(facts, environment)
     names = []
     for container in facts.containers:
-        is_for_all = not container.kind and len(facts.environments) == 1
-        if (is_for_all or container.kind == environment.kind) and _WEB_PORTS & set(container.published):
+        if _is_container_of(facts, environment, container) and _WEB_PORTS & set(container.published):
             by_compose = SourcedValue(f"{project.value}-{container.name}-1", container.where) if project else None
             names.append(container.container_name or by_compose)
     name = names[0] if len(names) == 1 else None

@@ -11,12 +11,19 @@ from kiwari_ci.commands.init.workflow_jobs import (
     JobStart,
     WorkflowJobReader,
     WorkflowTrigger,
+    exclude_from_trigger,
     narrow_trigger,
 )
 from kiwari_ci.readers.compose_file import COMPOSE_FILE_PATH
 from kiwari_ci.readers.repository import LocalRepository, get_parent_folder
 from kiwari_ci.readers.workflow import ReferenceContext
-from kiwari_ci.readers.workflow_calls import fill_in_call_values, fill_in_called_document, never_runs
+from kiwari_ci.readers.workflow_calls import (
+    fill_in_call_values,
+    fill_in_called_document,
+    fill_in_ref_choices,
+    find_ref_condition,
+    never_runs,
+)
 from kiwari_ci.readers.workflow_matrix import expand_matrix, list_matrix_values
 from kiwari_ci.readers.yaml_document import (
     UnreadableYaml,
@@ -65,13 +72,15 @@ def read_workflows(repository: LocalRepository) -> DetectedWorkflows:
 def list_written_variables(repository: LocalRepository, workflows: DetectedWorkflows) -> dict[str, str]:
     """The variables that deploys write into env files as plain text, if all of them write the same value.
 
-    Compose reads the env file beside its own file: one in a folder without a Compose file does not count.
+    Compose reads the env file beside its own file, and those that a command names: another one in a folder without a
+    Compose file does not count.
     """
     compose_folders = {get_parent_folder(path) for path in repository.matching(COMPOSE_FILE_PATH)} | {"."}
     texts: dict[str, set[str]] = {}
     for deploy in workflows.deploys:
         for variable in deploy.rendered_env:
-            if (find_folder_in_repository(variable, repository.folders) or ".") not in compose_folders:
+            folder = find_folder_in_repository(variable, repository.folders) or "."
+            if folder not in compose_folders and not variable.is_named:
                 continue
             texts.setdefault(variable.key, set()).add(variable.text)
     return {key: min(values) for key, values in texts.items() if len(values) == 1 and "$" not in min(values)}
@@ -120,6 +129,32 @@ def _list_environments(job: YamlMapping) -> list[str]:
     return [text for text, _ in collect_strings(job.get("environment"))]
 
 
+def _list_ref_choices(job: YamlMapping, trigger: WorkflowTrigger) -> Iterator[tuple[YamlMapping, WorkflowTrigger]]:
+    """A job as each kind of ref starts it, if an expression chooses its environment by the branch or tag.
+
+    A job whose environment is no such choice is one job.
+    """
+    matrix_texts = [text for text, _ in collect_strings(job.get_mapping("strategy").get("matrix"))]
+    named_by_matrix = any("matrix." in text for text in _list_environments(job))
+    texts = _list_environments(job) + (matrix_texts if named_by_matrix else [])
+    condition = next(filter(None, map(find_ref_condition, texts)), "")
+    if not condition:
+        yield job, trigger
+        return
+    narrowed = narrow_trigger(trigger, condition)
+    tags_start_it = bool(trigger.tags) or "**" in trigger.branches
+    if tags_start_it or not narrowed.tags:
+        yield fill_in_ref_choices(job, condition, holds=True), narrowed
+    yield fill_in_ref_choices(job, condition, holds=False), exclude_from_trigger(trigger, condition)
+
+
+def _replace_steps(job: YamlMapping, steps: YamlSequence) -> YamlMapping:
+    replaced = YamlMapping(job.path, job.line)
+    for key, value, place in job.iter_entries():
+        replaced.put(key, steps if key == "steps" else value, int(place.rpartition(":")[2]))
+    return replaced
+
+
 def _is_only_called(path: str, workflows: dict[str, YamlMapping]) -> bool:
     """Whether a workflow runs only where another one calls it; it is read there, with what the caller gives it."""
     is_called = any(calls_workflow(other, path) for other_path, other in workflows.items() if other_path != path)
@@ -149,11 +184,17 @@ class _WorkflowReader:
                 self._read_called_jobs(called, jobs, name, trigger, start, context)
                 continue
             expanded = insert_action_steps(job, context)
-            combinations = expand_matrix(job.get_mapping("strategy").get_mapping("matrix")) or [{}]
-            for combination in combinations:
-                WorkflowJobReader(
-                    self.repository, self.detected, path, workflow, name, expanded, trigger, combination, start
-                ).read()
+            for chosen, chosen_trigger in _list_ref_choices(expanded, trigger):
+                self._read_combinations(path, workflow, name, chosen, chosen_trigger, start)
+
+    def _read_combinations(
+        self, path: str, workflow: YamlMapping, name: str, job: YamlMapping, trigger: WorkflowTrigger, start: JobStart
+    ) -> None:
+        """Read a job once for each combination of its matrix."""
+        for combination in expand_matrix(job.get_mapping("strategy").get_mapping("matrix")) or [{}]:
+            WorkflowJobReader(
+                self.repository, self.detected, path, workflow, name, job, trigger, combination, start
+            ).read()
 
     def _find_called_workflow(self, job: YamlMapping, context: ReferenceContext) -> YamlDocument | None:
         uses = job.get_text("uses")
@@ -190,10 +231,7 @@ def insert_action_steps(job: YamlMapping, context: ReferenceContext) -> YamlMapp
         steps.append(step)
         steps.item_paths.append(path)
         steps.item_lines.append(int(line))
-    expanded = YamlMapping(job.path, job.line)
-    for key, value, place in job.iter_entries():
-        expanded.put(key, steps if key == "steps" else value, int(place.rpartition(":")[2]))
-    return expanded
+    return _replace_steps(job, steps)
 
 
 def _iter_steps(job: YamlMapping, context: ReferenceContext) -> Iterator[tuple[Any, str]]:

@@ -19,12 +19,15 @@ from kiwari_ci.commands.init.docker_commands import (
 )
 from kiwari_ci.commands.init.registry_logins import UnnamedPush, build_unnamed_push, find_registry_logins
 from kiwari_ci.commands.init.rendered_env import RenderedVariable, UnreadEnvLine, WholeEnvFile, read_rendered_env
+from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.bounded_text import fill_in_values
+from kiwari_ci.readers.compose_of_today import list_files_of_variable
 from kiwari_ci.readers.docker_build import parse_docker_build
+from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.repository import LocalRepository, join_path
 from kiwari_ci.readers.vocabulary import SourcedValue
 from kiwari_ci.readers.workflow import get_action_name, is_own_machine, list_runner_labels
-from kiwari_ci.readers.workflow_calls import EXPRESSION_PATTERN
+from kiwari_ci.readers.workflow_calls import EXPRESSION_PATTERN, is_excluded_by_matrix
 from kiwari_ci.readers.workflow_triggers import split_alternatives, split_conjunction
 from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, as_inline_code, collect_strings, format_scalar
 
@@ -62,8 +65,10 @@ _UNRELATED_SETTING = re.compile(
 )
 _ACTION_INPUT_ROLES = {"host": "address", "username": "user", "user": "user", "key": "key", "ssh_private_key": "key"}
 _ACTION_INPUT_ROLES |= {"ssh-private-key": "key", "ssh_key": "key", "port": "port"}
+_ACTION_INPUT_ROLES |= {"proxy_host": "jump address", "proxy_username": "jump user", "proxy_port": "jump port"}
 _SETTING_KINDS = {"secrets": "secret", "vars": "variable"}
 _SECRET_OR_VARIABLE = re.compile(r"\b(secrets|vars)\.([A-Za-z_]\w*)")
+_SETTING_WITH_DEFAULT = re.compile(r"\b(?:secrets|vars)\.([A-Za-z_]\w*)\s*\|\|\s*'([\w.-]+)'")
 _COMPOSE_PROJECT_OPTION = re.compile(
     r"docker[ -]compose\b[^\n;&|]{0,200}?\s(?:-p|--project-name)[ =][\"']?([a-z0-9][a-z0-9_-]*)(?![\w.$"
     + UNKNOWN_TEXT
@@ -71,7 +76,6 @@ _COMPOSE_PROJECT_OPTION = re.compile(
 )
 _WHOLE_WORD = r"(?![\w.$" + UNKNOWN_TEXT + "-])"
 _COMPOSE_PROJECT_VARIABLE = re.compile(r"\bCOMPOSE_PROJECT_NAME=[\"']?([a-z0-9][a-z0-9_-]*)" + _WHOLE_WORD)
-_COMPOSE_FILE_VARIABLE = re.compile(r"\bCOMPOSE_FILE=[\"']?([\w./~:-]{1,500}\.ya?ml)" + _WHOLE_WORD)
 _COMPOSE_ENV_FILE_OPTION = re.compile(r"\s--env-file[ =][\"']?([\w./~-]{1,200})" + _WHOLE_WORD)
 _COMPOSE_FOLDER_OPTION = re.compile(r"\s--project-directory[ =][\"']?(~?/[\w./-]{1,200})" + _WHOLE_WORD)
 _COPIED_ENV_FILE = re.compile(
@@ -82,6 +86,9 @@ _COMPOSE_FILE_OPTION = re.compile(r"\s(?:-f|--file)[ =][\"']?([\w./~-]{1,200}\.y
 _CHANGE_DIRECTORY = re.compile(r"\bcd\s+[\"']?(~?/[\w./-]+)(?![\w./$" + UNKNOWN_TEXT + "-])")
 
 _FOLDER_IN_HOME = re.compile(r"(?:set [-\w ]+\s+)?cd\s+[\"']?(\w[\w./-]*)(?=[\"']?\s*($|\n|&&|;))")
+_EXPORTED_VARIABLE = re.compile(
+    r"""^\s*echo\s+(["']?)([A-Za-z_]\w*)=([^"'\n]*)\1\s*>>\s*["']?\$\{?GITHUB_ENV\}?["']?\s*$""", re.MULTILINE
+)
 _PLAIN_ADDRESS = re.compile(r"\b(?:ssh|scp|rsync)\s[^\n]{0,200}?@([\w.-]{1,200})(?![\w.$" + UNKNOWN_TEXT + "-])")
 _PLAIN_LOGIN = re.compile(r"\bssh\s[^\n@]{0,200}?(?<![\w$}])([a-z_][\w-]*)@")
 _NAMES_REF = re.compile(r"refs/|ref_name|ref_type|github\.ref\b|event_name\s*==\s*'(release|workflow_dispatch)'")
@@ -116,6 +123,7 @@ class BuildStep:
     workflow: str
     job: str
     image: str
+    tag: str  # the first one, as far as it is known
     context: str
     dockerfile: str
     settings: BuildSettings
@@ -157,6 +165,7 @@ class DeployJob:
     projects: list[SourcedValue] = field(default_factory=list)  # that its Compose commands name
     compose_files: list[SourcedValue] = field(default_factory=list)  # that its Compose commands name
     env_files: list[SourcedValue] = field(default_factory=list)  # that Compose fills in, beside the usual `.env`
+    compose_file_groups: list[tuple[str, ...]] = field(default_factory=list)  # the same, by command
     rendered_env: list[RenderedVariable] = field(default_factory=list)  # what it writes into env files
     whole_env_files: list[WholeEnvFile] = field(default_factory=list)
     unread_env_lines: list[UnreadEnvLine] = field(default_factory=list)
@@ -224,8 +233,9 @@ class WorkflowJobReader:
         self.where = start.where or jobs.where(job_name)
         self.steps: list[YamlMapping] = []
         self.step_places: dict[int, str] = {}
+        combination = {f"matrix.{name}": format_scalar(value) for name, value in matrix.items()}
         for step, place in self.job.list_items("steps"):
-            if isinstance(step, YamlMapping):
+            if isinstance(step, YamlMapping) and not is_excluded_by_matrix(step, combination):
                 self.steps.append(step)
                 self.step_places[id(step)] = place
         axes = self.job.get_mapping("strategy").get_mapping("matrix")
@@ -253,7 +263,17 @@ class WorkflowJobReader:
         for mapping in (document, self.job):
             for name, value in mapping.get_mapping("env").items():
                 self.expression_values[f"env.{name}"] = self._substitute(value)
+        for name, value in self._list_exported_variables():
+            self.expression_values[f"env.{name}"] = value
         return self.expression_values
+
+    def _list_exported_variables(self) -> Iterator[tuple[str, str]]:
+        """The variables that steps set for the steps after them with `echo NAME=… >> $GITHUB_ENV`, as plain text."""
+        for step in self.steps:
+            for _, name, value in _EXPORTED_VARIABLE.findall(step.get_text("run")):
+                text = self._substitute(value)
+                if UNKNOWN_TEXT not in text and "$" not in text:
+                    yield name, text
 
     def read(self) -> None:
         """Add the builds, the tests and the deploy of the job to `workflows`."""
@@ -329,10 +349,11 @@ class WorkflowJobReader:
             context = "."
         dockerfile = self._substitute(inputs.get_text("file")) or f"{context}/Dockerfile"
         settings = build_settings.parse_action_inputs(inputs, self._substitute_known)
-        self._add_build(step, inputs.where(), self._find_image_name(inputs), context, dockerfile, settings)
+        image, tag = self._find_image_name(inputs)
+        self._add_build(step, inputs.where(), image, tag, context, dockerfile, settings)
 
-    def _find_image_name(self, inputs: YamlMapping) -> str:
-        """The image's name in a step's tags, or in those of the metadata step that they come from."""
+    def _find_image_name(self, inputs: YamlMapping) -> tuple[str, str]:
+        """The image's name and tag in a step's tags, or in those of the metadata step that they come from."""
         tags = inputs.get_text("tags")
         reference = re.search(r"steps\.([\w-]+)\.outputs\.tags", tags)
         if reference:
@@ -343,8 +364,8 @@ class WorkflowJobReader:
         for line in re.split(r"[\n,]", self._substitute(tags)):
             name = parse_image_name(line)
             if name:
-                return name
-        return ""
+                return name, parse_image_reference(line.strip()).tag
+        return "", ""
 
     def _add_command_build(self, step: YamlMapping, folder_change: str, command: list[str]) -> None:
         """Add the build of a `docker build` or `docker buildx build`."""
@@ -359,8 +380,9 @@ class WorkflowJobReader:
         context = join_path(folder, build.context) or "."
         dockerfile = join_path(folder, build.files[0]) if build.files else f"{context}/Dockerfile"
         image = parse_image_name(build.tags[0]) if build.tags else ""
+        tag = parse_image_reference(build.tags[0]).tag if build.tags else ""
         settings = build_settings.parse_command_options(build)
-        self._add_build(step, step.where("run"), image, context, dockerfile or "", settings)
+        self._add_build(step, step.where("run"), image, tag, context, dockerfile or "", settings)
 
     def _list_preparations(self, build: YamlMapping, context: str) -> list[BuildPreparation]:
         """The steps before a build that the build may need."""
@@ -372,7 +394,14 @@ class WorkflowJobReader:
         return reader.list_preparations(steps, build, context)
 
     def _add_build(
-        self, step: YamlMapping, where: str, image: str, context: str, file: str, settings: BuildSettings
+        self,
+        step: YamlMapping,
+        where: str,
+        image: str,
+        tag: str,
+        context: str,
+        file: str,
+        settings: BuildSettings,
     ) -> None:
         """Add a build whose context and Dockerfile are known and inside of the repository."""
         unnamed_push = build_unnamed_push(image, find_registry_logins(self.steps, self._substitute), where)
@@ -388,6 +417,7 @@ class WorkflowJobReader:
                 self.path,
                 self.job_name,
                 image,
+                tag,
                 folder,
                 dockerfile,
                 settings,
@@ -531,7 +561,6 @@ class WorkflowJobReader:
         if is_own_machine(self.runs_on):
             deploy.runner = SourcedValue(self.runs_on, self.job.where("runs-on"))
         deploy.only_copies = self._only_copies_files(scripts)
-        self._collect_rendered_env(deploy)
         if "inputs." in written_name:
             deploy.notes.append(
                 f"{self.where}: who starts it names the environment; here each one has an entry of its own"
@@ -541,6 +570,8 @@ class WorkflowJobReader:
         for folder in self._list_server_folders(scripts):
             deploy.folders.append(SourcedValue(folder.rstrip("/"), self.where))
         self._collect_compose_options(deploy, scripts)
+        self._collect_rendered_env(deploy)
+        _set_borrowed_environment_apart(deploy)
         self.workflows.container_options += self._describe_container_options()
         self.workflows.deploys.append(deploy)
 
@@ -550,11 +581,11 @@ class WorkflowJobReader:
         settings = "\n".join(f"{name}={value}" for name, value, _ in self._iter_env())
         projects = [*_COMPOSE_PROJECT_OPTION.findall(text), *_COMPOSE_PROJECT_VARIABLE.findall(f"{text}\n{settings}")]
         deploy.projects += [SourcedValue(project, self.where) for project in projects]
-        files = [file for files in _COMPOSE_FILE_VARIABLE.findall(f"{text}\n{settings}") for file in files.split(":")]
+        deploy.compose_file_groups = _list_compose_file_groups(f"{text}\n{settings}")
+        files = [file for group in deploy.compose_file_groups for file in group]
         env_files = _COPIED_ENV_FILE.findall(text)
         folders: list[str] = []
         for command in _COMPOSE_COMMAND.findall(text):
-            files += _COMPOSE_FILE_OPTION.findall(command)
             env_files += _COMPOSE_ENV_FILE_OPTION.findall(command)
             folders += _COMPOSE_FOLDER_OPTION.findall(command)
         folders += [file.rpartition("/")[0] for file in files if file.startswith(("/", "~/"))]
@@ -605,14 +636,14 @@ class WorkflowJobReader:
         outer_env |= {name: format_scalar(value) for name, value in self.job.get_mapping("env").items()}
         for step in self.steps:
             folder = self._get_folder(step)
-            for written in read_rendered_env(step, outer_env):
+            for line in read_rendered_env(step, outer_env):
+                written = replace(line, folder=folder, is_named=_is_env_file_of_compose(line.path, deploy))
                 if isinstance(written, WholeEnvFile):
-                    deploy.whole_env_files.append(replace(written, folder=folder))
+                    deploy.whole_env_files.append(written)
                 elif isinstance(written, UnreadEnvLine):
-                    deploy.unread_env_lines.append(replace(written, folder=folder))
+                    deploy.unread_env_lines.append(written)
                 elif isinstance(written, RenderedVariable):
-                    text = self._substitute_known(written.text)
-                    deploy.rendered_env.append(replace(written, folder=folder, text=text))
+                    deploy.rendered_env.append(replace(written, text=self._substitute_known(written.text)))
 
     def _only_copies_files(self, scripts: str) -> bool:
         """Whether the job copies files to a server, and no command of it starts anything there."""
@@ -639,14 +670,66 @@ class WorkflowJobReader:
             if not uses_command and not _SSH_ACTION.search(get_action_name(step.get_text("uses"))):
                 continue
             login_options = _describe_login_options(step)
-            if login_options:
-                fields = "write this into `user`, `port` or `jump` of the host"
-                deploy.notes.append(f"{self.where} logs in {', '.join(login_options)}: {fields}")
-            deploy.addresses += _list_plain_addresses(step, self._substitute_in_script(step.get_text("run")))
+            fields = "write this into `user`, `port` or `jump` of the host"
+            note = f"{self.where} logs in {', '.join(login_options)}: {fields}"
+            if login_options and note not in deploy.notes:
+                deploy.notes.append(note)
+            host = self._substitute(step.get_mapping("with").get_text("host"))
+            deploy.addresses += _list_plain_addresses(host, self._substitute_in_script(step.get_text("run")))
             texts = [text for text, _ in collect_strings(step)]
             if uses_command:
                 texts = [*job_env, *texts]
             _collect_login_settings(deploy.settings, step, "\n".join(texts))
+            deploy.notes += [note for note in self._describe_defaults(deploy, texts) if note not in deploy.notes]
+
+    def _describe_defaults(self, deploy: DeployJob, texts: list[str]) -> list[str]:
+        """In words, the values that count today where a setting of the login is not set on GitHub."""
+        defaults = {name: value for text in texts for name, value in _SETTING_WITH_DEFAULT.findall(text)}
+        return [
+            f"{self.where} takes {defaults[name]} where {name} is not set: set it, or write {defaults[name]} into "
+            f"`{role}` of the host"
+            for role, (_, name) in deploy.settings.items()
+            if name in defaults
+        ]
+
+
+def _is_env_file_of_compose(path: str, deploy: DeployJob) -> bool:
+    """Whether the commands of a deploy name an env file: by its path, or by a name that is not the usual one."""
+    name = path.rpartition("/")[2]
+    for named in (str(file.value) for file in deploy.env_files):
+        has_same_name = named.rpartition("/")[2] == name != ".env"
+        if has_same_name or named.removeprefix("./") == path.removeprefix("./"):
+            return True
+    return False
+
+
+def _list_compose_file_groups(scripts: str) -> list[tuple[str, ...]]:
+    """The files that each Compose command of a script names, and those of the variable that stands for all others."""
+    commands = [_COMPOSE_FILE_OPTION.findall(command) for command in _COMPOSE_COMMAND.findall(scripts)]
+    groups = [*commands, list_files_of_variable(scripts)]
+    return [tuple(files) for files in groups if files]
+
+
+def _set_borrowed_environment_apart(deploy: DeployJob) -> None:
+    """Name a deploy staging if it deploys staging's Compose file, and only uses the secrets of production on GitHub.
+
+    A job can deploy `compose.staging.yml` with `environment: production`, because both are on one server, whose login
+    this environment has. Its own name then says staging, or nothing. The other way round, staging often has the
+    Compose file of production.
+    """
+    file_kinds = {vocabulary.classify_environment(str(file.value)) for file in deploy.compose_files}
+    own_names = deploy.names[1:]
+    own_kind = vocabulary.classify_environment(" ".join(own_names))
+    uses_production = vocabulary.classify_environment(deploy.name) == vocabulary.PRODUCTION
+    if not uses_production or file_kinds != {vocabulary.STAGING} or own_kind not in ("", vocabulary.STAGING):
+        return
+    files = ", ".join(dict.fromkeys(str(file.value) for file in deploy.compose_files))
+    deploy.notes.append(
+        f"{deploy.where} deploys {files} with the secrets of the environment {deploy.name} on GitHub: "
+        "here it has an environment of its own there"
+    )
+    deploy.name = ""
+    deploy.names = [*own_names, *(str(file.value) for file in deploy.compose_files)]
 
 
 def _list_empty_values(combination: dict[str, Any], matrix: YamlMapping) -> list[str]:
@@ -669,9 +752,11 @@ def _wrap_in_subshell(script: str, folder: str, step_count: int) -> list[str]:
     return ["(", *(f"  {line}" for line in lines), ")"]
 
 
-def _list_plain_addresses(step: YamlMapping, script: str) -> list[str]:
-    """The servers that a step reaches, as far as their addresses are no secrets or variables."""
-    host = step.get_mapping("with").get_text("host")
+def _list_plain_addresses(host: str, script: str) -> list[str]:
+    """The servers that a step reaches, as far as their addresses are no secrets or variables.
+
+    `host` is the input of an action that logs in.
+    """
     addresses = _PLAIN_ADDRESS.findall(re.sub(r"-J\s*\S+", "", script))
     return [address for address in (host, *addresses) if re.fullmatch(r"[\w.-]*\.[\w.-]+", address)]
 
@@ -683,12 +768,18 @@ def _describe_login_options(step: YamlMapping) -> list[str]:
     script_without_jump = re.sub(r"-J\s*\S+", "", script)
     users = [inputs.get_text("username"), *_PLAIN_LOGIN.findall(script_without_jump)]
     ports = [inputs.get_text("port"), *re.findall(r"\b(?:ssh|scp)\s[^\n]{0,200}?-[pP]\s*(\d+)", script)]
-    jumps = [inputs.get_text("proxy_host"), *re.findall(r"\bssh\s[^\n]{0,200}?-J\s*(\S+)", script)]
+    jump_of_action = "" if _names_setting(inputs.get_text("proxy_host")) else inputs.get_text("proxy_host")
+    jumps = [jump_of_action, *re.findall(r"\bssh\s[^\n]{0,200}?-J\s*(\S+)", script)]
     options = [f"as {user}" for user in dict.fromkeys(users) if user and "${{" not in user]
     options += [f"by port {port}" for port in ports if port.isdecimal() and port != "22"]
     if any(jumps):
         options.append("through another machine")
     return options
+
+
+def _names_setting(text: str) -> bool:
+    """Whether a text is a secret or variable of GitHub."""
+    return _SECRET_OR_VARIABLE.search(text) is not None
 
 
 def _collect_login_settings(settings: dict[str, tuple[str, str]], step: YamlMapping, text: str) -> None:
@@ -719,6 +810,14 @@ def narrow_trigger(trigger: WorkflowTrigger, condition: str) -> WorkflowTrigger:
     for term in split_conjunction(condition.removeprefix("${{").removesuffix("}}").strip()):
         trigger = _narrow_by_term(trigger, term)
     return trigger
+
+
+def exclude_from_trigger(trigger: WorkflowTrigger, condition: str) -> WorkflowTrigger:
+    """Return the part of a trigger that does not satisfy a condition of the branch or tag."""
+    excluded = narrow_trigger(trigger, condition)
+    branches = [pattern for pattern in trigger.branches if pattern not in excluded.branches]
+    tags = [pattern for pattern in trigger.tags if pattern not in excluded.tags]
+    return replace(trigger, branches=branches, tags=tags)
 
 
 def _narrow_by_term(trigger: WorkflowTrigger, condition: str) -> WorkflowTrigger:

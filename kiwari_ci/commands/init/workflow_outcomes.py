@@ -16,9 +16,10 @@ from kiwari_ci.commands.init.workflow_files import calls_workflow, runs_after_wo
 from kiwari_ci.commands.init.workflow_jobs import BuildStep, DeployJob, DetectedWorkflows, TestSteps
 from kiwari_ci.effective_spec import EffectiveSpec
 from kiwari_ci.readers import compose_file
+from kiwari_ci.readers.image_reference import parse_image_tag
 from kiwari_ci.readers.step_effects import BAKE, StepEffect, find_workflow_effects
 from kiwari_ci.readers.workflow import ParsedJob, ParsedWorkflow, ReferenceContext, parse_workflow
-from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, as_inline_code, as_list
+from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, as_inline_code, as_list, collect_strings
 
 _DEPLOY_EFFECTS = {"deploy", "container"}
 _IMAGE_EFFECTS = {"build", "push", "take"}
@@ -41,6 +42,7 @@ class JobOutcome:
     needs: list[str] = field(default_factory=list)  # jobs that it waits for and that are replaced
     needs_deploy: bool = False  # whether one of them deploys
     gates: list[str] = field(default_factory=list)  # jobs that wait for it and that are replaced
+    pushed_tags: set[str] = field(default_factory=set)  # of the images that it pushes
 
     @property
     def is_replaced(self) -> bool:
@@ -152,6 +154,7 @@ def decide_workflow_outcomes(
             ]
         outcome.gate = _find_lost_gate(path, outcome, workflows)
         outcome.gated_services = [service.name for service in services]
+    _note_tags_that_others_use(outcomes, workflows)
     _mark_removable(outcomes)
     return list(outcomes.values())
 
@@ -162,6 +165,21 @@ def _find_lost_gate(path: str, outcome: WorkflowOutcome, workflows: DetectedWork
     if not gate or not outcome.jobs or all(job.is_replaced for job in outcome.jobs if job.job in gate.jobs):
         return None
     return gate if any(job.replaced_by for job in outcome.jobs if job.job not in gate.jobs) else None
+
+
+def _note_tags_that_others_use(outcomes: dict[str, WorkflowOutcome], workflows: DetectedWorkflows) -> None:
+    """Note the tags of images that a workflow which stays names, as a deploy to another place does."""
+    texts_by_path = {
+        path: "\n".join(text for text, _ in collect_strings(workflows.documents[path].data))
+        for path, outcome in outcomes.items()
+        if outcome.is_kept
+    }
+    for job_outcome in (job for outcome in outcomes.values() for job in outcome.jobs if job.replaced_by):
+        for tag in sorted(job_outcome.pushed_tags - {"latest"}):
+            name = re.compile(rf"(?<![\w.-]){re.escape(tag)}(?![\w.-])")
+            users = [path for path, text in texts_by_path.items() if name.search(text)]
+            if users:
+                job_outcome.not_replaced.append(f"the tag {tag} of its images, which {', '.join(users)} names")
 
 
 class _SpecCoverage:
@@ -257,7 +275,9 @@ def _decide_jobs(workflow: ParsedWorkflow, workflows: DetectedWorkflows, coverag
             outcomes.append(JobOutcome(job.id, job.where, is_kept=True, kept_because=other_deploy))
             continue
         deploys = [deploy for deploy in workflows.deploys if (deploy.workflow, deploy.job) == (workflow.path, job.id)]
-        outcomes.append(_decide_job(job, builds, tests, deploys, effects[job.id], coverage))
+        outcome = _decide_job(job, builds, tests, deploys, effects[job.id], coverage)
+        outcome.pushed_tags = {parse_image_tag(effect.what) for effect in effects[job.id] if effect.kind == "push"}
+        outcomes.append(outcome)
     return outcomes
 
 

@@ -25,7 +25,12 @@ class EnvFileReaders:
         return any(self._is_env_file(path, parent, written) for path, parent in _list_env_files(service))
 
     def is_file_of_stack(self, service: DetectedService, written: WrittenEnv) -> bool:
-        """Whether Compose reads the file by itself, to fill variables into a service's Compose file."""
+        """Whether Compose fills the variables of the file into a service's Compose file.
+
+        It reads `.env` beside that file by itself, and each other file that the commands of a deploy name.
+        """
+        if written.is_named:
+            return bool(service.containers)
         folder = self._find_folder(written)
         compose_folders = {get_parent_folder(file.path) for file, _ in service.containers}
         is_beside = not folder or folder in compose_folders

@@ -124,7 +124,7 @@ def _check_image(lint_context: LintContext, built: EffectiveImage) -> Problems:
         image, YamlSource(lint_context.format_path(image.name), text.replace("\r\n", "\n"), None, {}, {})
     )
     for line, message in dockerfile.faults:
-        yield report.report_at_line(line, "dockerfile", f"no build gets past this: {message}")
+        yield report.report_at_line(line, "dockerfile", f"every build fails here: {message}")
     if dockerfile.target is None and dockerfile.stages:
         loc: YamlPath = ("services", image.service, "build", "target")
         message = f"{format_yaml_path(loc)}: {image.name} has no stage `{image.build.target}`"
@@ -278,9 +278,14 @@ class _DockerfileReport:
             loc = image.locate_argument(key)
             message = f"{format_yaml_path(loc)}: {image.name} has no `ARG {key}`"
             hint = f"ARG {key}, or leave it out"
-            if dockerfile.arguments:
+            base = (image.build.base or {}).get(key)
+            if base:
+                message += f", so it is not built from the image of {base}"
+                hint = f"write `ARG {key}` first, and `FROM ${key} AS {base}`, from which `COPY --from={base}` copies"
+            elif dockerfile.arguments:
                 hint = suggest_closest(key, sorted(dockerfile.arguments))
-            yield report_at_key(image.lint_context.source, loc, "build-argument", message, hint, severity="advice")
+            severity: Severity = "error" if base else "advice"
+            yield report_at_key(image.lint_context.source, loc, "build-argument", message, hint, severity=severity)
 
     def check_public_arguments(self, dockerfile: Dockerfile) -> Problems:
         """Report what a Dockerfile itself builds into the code of a browser: nothing, or one address for all."""
@@ -357,7 +362,14 @@ class _DockerfileReport:
             return
         severity: Severity = "advice" if copy.is_pattern else "error"
         subject = f"{copy.by} takes `{escape_control_characters(copy.written)}`"
-        if ignored or self.leaves_out_written_file(copy):
+        if self.takes_git_history(copy):
+            message = f"{subject}, and the build has no Git history: its job removes `.git` first"
+            hint = (
+                f"take the commit from a file that a step of services.{self.image.service}.steps.before_build writes: "
+                "printf '%s' \"$GITHUB_SHA\" >FILE"
+            )
+            yield self.report_at_copy(copy, "no-source", message, hint, severity=severity)
+        elif ignored or self.leaves_out_written_file(copy):
             message = f"{subject}, and {self.image.ignore_file} leaves out all of it"
             hint = f"at the end of {self.image.ignore_file}: !{copy.path}"
             yield self.report_at_copy(copy, "ignored", message, hint, severity=severity)
@@ -369,6 +381,12 @@ class _DockerfileReport:
             yield self.report_at_copy(
                 copy, "no-source", message, self.suggest_existing_path(copy.path), severity=severity
             )
+
+    def takes_git_history(self, copy: CopySource) -> bool:
+        """Whether a path is in the folder `.git`, and no step before the build makes another one."""
+        path = posixpath.normpath(copy.path.lstrip("/"))
+        names_it = any(_names_path(step, ".git") for step in self.image.steps_before_build)
+        return path.partition("/")[0] == ".git" and not names_it
 
     def leaves_out_written_file(self, copy: CopySource) -> bool:
         """Whether .dockerignore leaves out a path that a step before the build may write."""
@@ -437,7 +455,7 @@ class _DockerfileReport:
             message = f"{copy.by} takes the whole repository, and the build sees {seen_count}"
             omitted = format_first_names(sorted(top_entries, key=_rank_repository_path), 6)
             message += f": the paths of services.{service} leave out {omitted}"
-            hint = f"what the image needs of these goes into services.{service}.paths; the rest is left out rightly"
+            hint = f"add those that the image needs to services.{service}.paths, and leave out the others"
             yield self.report_at_copy(copy, "whole-repository", message, hint, severity="advice")
 
     def report_uncovered_file(self, message: str, name: str) -> Problem:

@@ -4,7 +4,7 @@ import difflib
 import json
 import posixpath
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -87,6 +87,7 @@ def _find_problems(lint_context: LintContext) -> Problems:
         _check_lock_files,
         _check_steps,
         _check_stack_files,
+        _check_mounted_files,
         _check_migration_folders,
         _check_unused_dockerfiles,
         check_web_server_files,
@@ -292,8 +293,38 @@ def _check_stack_files(lint_context: LintContext) -> Problems:
             if path not in lint_context.checkout.files:
                 loc: YamlPath = ("environments", name, "files", index)
                 message = f"{format_yaml_path(loc)}: there is no {path}"
-                hint = _suggest_path(path, lint_context.checkout.names) or f"git add {path}"
+                hint = _suggest_copy(file, path, lint_context.checkout.names)
+                hint = hint or _suggest_path(path, lint_context.checkout.names) or f"git add {path}"
                 yield report_at_value(lint_context.source, loc, "not-there", message, hint)
+
+
+def _check_mounted_files(lint_context: LintContext) -> Problems:
+    """Files beside a Compose file that a container mounts, and that no deploy and no command of the runbook brings."""
+    for name, environment in lint_context.spec.environments.items():
+        known_files = {*(environment.model.files or ()), *environment.env_file_variables}
+        for container in environment.containers.values():
+            for index, volume in enumerate(container.options.volumes or ()):
+                source, _, target = volume.partition(":")
+                file = source.removeprefix("./")
+                # A folder that the container writes to is there to be filled.
+                is_file = target.endswith(":ro") or "." in PurePosixPath(file).name
+                path = f"deploy/{environment.source_folder}/{file}"
+                is_there = path in lint_context.checkout.files or path in lint_context.checkout.folders
+                if not source.startswith("./") or not is_file or is_there or file in known_files:
+                    continue
+                loc = (*container.yaml_path("volumes"), index)
+                message = f"{container.name} mounts `{source}` in {name}, and there is no {path}: Docker makes an "
+                message += "empty folder if the server does not have it either"
+                hint = f"git add {path}; or, if it holds secrets, copy it to the folder of the stack by hand"
+                yield report_at_value(lint_context.source, loc, "not-there", message, hint, severity="advice")
+
+
+def _suggest_copy(file: str, path: str, names: Collection[str]) -> str:
+    """The commands that put a file of the repository's root where the stack has it; empty if the root lacks it."""
+    if file not in names:
+        return ""
+    folder = path.rpartition("/")[0]
+    return f"`files` are in the folder of the stack: mkdir -p {folder} && cp {file} {path} && git add {path}"
 
 
 def _check_unused_dockerfiles(lint_context: LintContext) -> Problems:

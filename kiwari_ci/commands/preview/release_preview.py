@@ -221,7 +221,7 @@ def _check_release_image(
     if release_image.digest and built_image.digest and release_image.digest != built_image.digest:
         reference = f"{source.repository}:{version}"
         yield create_blocking_line(
-            f"{reference} is there already with other bytes, {release_image.digest}: tag a new version"
+            f"{reference} exists already as another image, {release_image.digest}: tag a new version"
         )
 
 

@@ -239,7 +239,7 @@ def _plan_network_attachments(container: EffectiveContainer, common_name: str) -
     """
     environment, options = container.environment, container.options
     is_service = isinstance(options, schema.Service)
-    short_name = container.name if _is_reached_by_spec_name(container) else ""
+    short_name = container.name if is_reached_by_spec_name(container) else ""
     extra_networks = options.networks or []
     own_names = {DEFAULT_NETWORK}
     own_names |= {str(network.name or network.internal) for network in extra_networks if not network.external}
@@ -261,18 +261,23 @@ def _plan_network_attachments(container: EffectiveContainer, common_name: str) -
     return tuple(attachments)
 
 
-def _is_reached_by_spec_name(container: EffectiveContainer) -> bool:
+def is_reached_by_spec_name(container: EffectiveContainer) -> bool:
     """Whether the others of its stack reach a container by the name that it has in the spec.
 
-    Not a service whose stack is in the Compose project of a takeover: until the old container of that project is
-    stopped, it answers to the name that Compose gave it there, and a new one is not healthy from the start.
+    During a takeover of the stack's own Compose project, an old container answers to the name that Compose gave it
+    there. If it also has the name of the new container, a deploy moves both names together, once the new one is
+    healthy. Otherwise a new container would get requests while it starts, so it does not have the short name until
+    `takeover` is removed from the spec. The same is true where the spec does not say which container serves today.
     """
     options = container.options
     if options.once:
         return False
     if isinstance(options, schema.Accessory):
         return True
+    if not options.port or container.name == container.container_name:
+        return False
     takeover = container.environment.model.takeover
-    is_project_taken_over = takeover is not None and takeover.project == container.environment.stack_name
-    has_other_name = container.name != container.container_name
-    return bool(options.port) and has_other_name and not is_project_taken_over
+    if takeover is None or takeover.project != container.environment.stack_name:
+        return True
+    names_today = takeover.containers.get(container.name, [])
+    return bool(names_today) and set(names_today) <= set(container.replica_names)

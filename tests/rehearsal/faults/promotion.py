@@ -69,7 +69,7 @@ def no_version(world: World) -> Claim:
     "a version is tagged again, on other source",
     RED_RIGHT,
     GREEN_WRONG,
-    says="is there already with other bytes",
+    says="exists already as another image",
     settled=True,
 )
 def tagged_again(world: World) -> Claim:

@@ -361,7 +361,9 @@ def swap(stack: "Stack", request: Request) -> int:
         if not server.has_database(name):
             raise Failed(BAD_REQUEST, f"there is no database {name} on {stack.name}")
     if not is_timed_name(request.kept, request.database):
-        raise Failed(BAD_REQUEST, f"{request.kept} was not kept by a restore of {request.database}")
+        raise Failed(
+            BAD_REQUEST, f"{request.kept} is not a copy that a restore of {request.database} kept"
+        )
     earlier_name = free_name(server, request.database, "before")
     exchange(server, request.database, request.kept, earlier_name)
     stack.add_record(
@@ -717,7 +719,7 @@ def dump_to_restore(stack: "Stack", request: Request) -> Path:
     if request.dump in ("", "latest"):
         names = [line["file"] for line in stack.good_dumps(request.database)]
         if not names:
-            raise Failed(BAD_REQUEST, f"the record names no good dump of {request.database}")
+            raise Failed(BAD_REQUEST, f"there is no good dump of {request.database}")
         path = stack.dumps(request.database) / str(names[-1])
     else:
         path = Path(request.dump)
@@ -916,7 +918,10 @@ def refuse_second_container(stack: "Stack", name: str) -> None:
         return
     container = json.loads(output.out)[0]
     if (container["Config"].get("Labels") or {}).get("com.docker.compose.oneoff") != "True":
-        raise Failed(NOT_READY, f"{name} is a container of something else: rename one of them")
+        raise Failed(
+            NOT_READY,
+            f"{name} is the name of another container: rename that container or the job",
+        )
     if container["State"]["Status"] in ("running", "paused", "restarting"):
         raise Failed(LOCKED, f"the container {name} of an earlier run still runs")
     stack.machine.docker("rm", "-f", name)
@@ -1264,14 +1269,16 @@ def problems_of(stack: "Stack", job: Job) -> Iterator[str]:
         yield "the last run began and never ended"
     due_lines = [line for line in stack.record() if line["job"] == job.title and line.get("due")]
     if not due_lines or not job.schedule:
-        yield "the timer has never called for it"
+        yield f"the timer has not run since this {job.kind} was added"
         return
     first = min(seconds_of_stamp(line["due"]) for line in due_lines)
     due = latest(job.schedule, first, now - LATE_SECONDS)
     good = [seconds_of_stamp(line["time"]) for line in lines if line["result"] == "done"]
     if due is not None and not any(moment >= due - 60 for moment in good):
-        newest = f"from {stamp(max(good))}" if good else "none"
-        yield f"missed: it was due at {stamp(due)}, and the last good run is {newest}"
+        newest = (
+            f"the last good run was at {stamp(max(good))}" if good else "no run has succeeded yet"
+        )
+        yield f"missed: it was due at {stamp(due)}, and {newest}"
     if job.kind == "backup":
         for line in stack.recorded_dumps(job.name)[-1:]:
             path = stack.dumps(job.name) / line["file"]

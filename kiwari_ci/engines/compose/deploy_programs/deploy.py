@@ -418,7 +418,7 @@ class Health:
             return f"a connection to port {self.port}"
         if self.kind == "docker":
             return "Docker's health check"
-        return f"{self.path} on port {self.port} with {self.status}"
+        return f"{self.path} on port {self.port} should answer {self.status}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -1194,8 +1194,14 @@ def cancel(stack: "Stack", request: Request) -> int:
             f" On the server: {cancel_command(stack.name)}",
         )
     process = int(holder.get("pid") or 0)
+    if not process:
+        # A full disk does not stop a deploy from taking the lock, only from writing this down.
+        raise Failed(
+            LOCKED,
+            f"the lock does not name the process that holds it: {way_to_free_lock(stack.lock_file)}",
+        )
     print(f"cancelling: {holder_of(stack.lock_file)}")
-    if process and is_this_program(process):
+    if is_this_program(process):
         os.kill(process, signal.SIGTERM)
     else:
         print("the deploy itself was killed, and a command that it started goes on: waiting for it")
@@ -1656,7 +1662,10 @@ def read_archive(length: int, checksum: str) -> IO[bytes]:
         digest.update(block)
         missing -= len(block)
     if digest.hexdigest() != checksum:
-        raise Failed(BAD_REQUEST, "the files that arrived have another checksum. Run the job again")
+        raise Failed(
+            BAD_REQUEST,
+            "the files that arrived do not have the checksum that the job announced. Run the job again",
+        )
     archive.seek(0)
     return archive
 
@@ -1778,12 +1787,15 @@ def refuse_names_not_allowed(request: Request, files: "Files") -> None:
         is_env = is_env_file(name) or name in env_files
         if is_env and not request.may_send_env_files:
             raise Failed(
-                BAD_REQUEST, f"this key may send no env file: its line has no {request.stack}:env"
+                BAD_REQUEST,
+                "this key may not send env files: its line in authorized_keys has no"
+                f" {request.stack}:env",
             )
         if not is_env and not request.may_send_files:
             raise Failed(
                 BAD_REQUEST,
-                f"this key may send env files only: its line has no {request.stack}:push",
+                "this key may send env files only: its line in authorized_keys has no"
+                f" {request.stack}:push",
             )
         if name not in names:
             raise Failed(BAD_REQUEST, f"{name} was sent, but the compose file does not name it")
@@ -2440,14 +2452,14 @@ def check_second_writer(service: Service, container: Container, shared: str) -> 
     cure = f"docker update --restart no {container.name} && docker stop {container.name}"
     if container.has_processes:
         yield Finding(
-            f"{container.name} runs on {shared}, and {service.name} would use that too",
+            f"{container.name} runs on {shared}, which {service.name} would use, too",
             f"To let this stack take it over, stop that container, then run the job again: {cure}",
         )
     elif container.starts_at_boot:
         yield Finding(
             f"{container.name} is stopped, but Docker starts it again when the server boots, on"
-            f" {shared}, and {service.name} would use that too",
-            f"To let this stack take it over, type this, then run the job again: {cure}",
+            f" {shared}, which {service.name} would use, too",
+            f"To let this stack take it over, run this, then run the job again: {cure}",
         )
 
 
@@ -4771,8 +4783,8 @@ class Stack:
             if not self.ends_in_time(name):
                 raise Failed(
                     NOT_READY,
-                    f"{name} does not end, although it was stopped and killed: {failure.message}. It"
-                    " may still end later, and then nothing starts it again. To see what serves:"
+                    f"{name} does not end, although it was stopped and killed: {failure.message}. If"
+                    " it ends later, nothing starts it again. To see what serves:"
                     f" {ROOT}/bin/deploy status {self.name}",
                 ) from failure
             progress(f"note: {name} has ended, although Docker reported: {failure.message}")

@@ -937,7 +937,9 @@ def conclude(order: Order, result: Result, environment: Mapping[str, str]) -> in
     It is 0 if a newer commit serves; the next step fails if the branch does not have that commit.
     """
     if result.result == "failed":
-        message = result.message[:LONGEST_MESSAGE] or "the host says that it does not serve"
+        message = (
+            result.message[:LONGEST_MESSAGE] or "the deploy failed, and the host gives no reason"
+        )
         annotate("error", f"{order.stack}: {message}")
         return result.exit_code
     if result.result == "superseded":

@@ -432,8 +432,8 @@ def plan_password_rotation(stack: deploy.Stack, target: Target, value: str) -> R
     if all(change.path == f"{role.server}/{SERVER_ENV_FILE}" for change in changes):
         raise deploy.Failed(
             deploy.NOT_READY,
-            f"no env file of {stack.name} has the password that {role.server}/{SERVER_ENV_FILE} has"
-            f" for {role.name}, so there is nothing to replace for its services. Nothing was changed",
+            f"the password of {role.name} in {role.server}/{SERVER_ENV_FILE} is in no env file of"
+            f" {stack.name}, so its services would not get a new one. Nothing was changed",
         )
     return Rotation(tuple(changes), role)
 

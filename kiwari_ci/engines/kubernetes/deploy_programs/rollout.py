@@ -1432,7 +1432,9 @@ def record(stack: "Stack", service: Service) -> None:
             fail(stack, service, failure.message)
             return
     else:
-        fail(stack, service, f"{service.name} changes all the time, so that it cannot be recorded")
+        fail(
+            stack, service, f"{service.name} changes all the time, so the deploy cannot be recorded"
+        )
         return
     service.result = "serving"
     service.seconds = stack.seconds()
