@@ -72,7 +72,6 @@ def test_no_secret_is_copied(tmp_path: Path, container: str) -> None:
         ("healthcheck: {test: [CMD, node, check.js]}", "healthcheck (CMD, node, check.js)"),
         ("healthcheck: {disable: true}", "healthcheck"),
         ("restart: 'no'", "restart: no"),
-        ("labels: {a.b: '${UNSET}'}", "label a.b"),
         ("labels: ['traefik.http.middlewares.a.basicauth.users=x:y']", "label traefik.http.middlewares.a.basicauth"),
         ("labels: {traefik.http.routers.a.rule: 'Host(`a.example.com`) && Path(`/b`)'}", "more of its router's rule"),
         ("labels: {traefik.http.routers.a.rule: 'Host(`a.example.com`) && (PathPrefix(`/b`) || PathPrefix(`/c`))'}",
@@ -437,7 +436,7 @@ def test_of_two_equal_keys_of_an_env_file_the_last_one_counts(tmp_path: Path, pl
     assert spec["services"]["web"]["env"] == {"DEBUG": "False"}
 
 
-REDIS = "redis: {image: 'redis:7', healthcheck: {test: [CMD, redis-cli, -a, '${REDIS_PASSWORD}', ping]}}"
+REDIS = "redis: {image: 'redis:7', healthcheck: {test: [CMD, redis-cli, -a, hunter2, ping]}}"
 DATABASE = "db: {image: 'postgres:17', healthcheck: {test: [CMD-SHELL, pg_isready]}}"
 
 

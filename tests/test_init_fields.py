@@ -47,8 +47,8 @@ KEYS = [
     for key, field in list_written_compose_keys(model).items()
     if (container, key) != ("web", "image")  # the pipeline builds the image of a service, and names it itself
 ]
-# `init` does not convert these, and lists them.
-ONLY_REPORTED = {("web", "healthcheck"), ("cache", "env_file")}
+# `init` does not convert this, and lists it.
+ONLY_REPORTED = {("web", "healthcheck")}
 
 
 def run_init(folder: Path, container: str, added: dict[str, Any]) -> tuple[dict[str, Any], InitResult]:

@@ -430,7 +430,19 @@ def test_the_script_of_a_migration_is_one_line(tmp_path: Path) -> None:
     assert spec["services"]["web"]["migrate"] == ["sh", "-c", "./migrate up && echo done"]
 
 
-@pytest.mark.parametrize("command", ["'migrate --to ${VERSION}'", "\"sh -c 'a\\n b'\""])
+def test_a_migration_into_which_compose_fills_a_variable_is_asked_about(tmp_path: Path) -> None:
+    """A shell in the container fills it in, if the image has one; the service has no other field for the command."""
+    migrations = MIGRATIONS.format(command="'migrate --to ${VERSION}'")
+    compose = f"services:\n  {WEB}}}\n  {migrations}\n"
+    spec, result = init(tmp_path, {"docker-compose.yml": compose})
+    assert spec["services"]["web"]["migrate"] == ["sh", "-c", 'exec migrate --to "$$VERSION"']
+    assert spec["services"]["web"]["env"]["VERSION"] == {"secret": True}
+    (question,) = [asked for _, asked in result.decisions if "$VERSION into the command of migrations" in asked]
+    assert question.endswith("keep it if the image has a shell, and its entrypoint runs the command that it gets")
+    assert "# command: " not in result.text
+
+
+@pytest.mark.parametrize("command", ["\"sh -c 'a\\n b'\"", "''"])
 def test_a_migration_that_init_cannot_write_is_asked_about(tmp_path: Path, command: str) -> None:
     compose = f"services:\n  {WEB}}}\n  {MIGRATIONS.format(command=command)}\n"
     spec, result = init(tmp_path, {"docker-compose.yml": compose})

@@ -246,7 +246,7 @@ def test_two_runners_that_deploy_one_environment_are_two_servers(tmp_path: Path)
         jobs += "    steps: [{run: 'cd /srv/x && docker compose up -d'}]\n"
     spec, result = draft_deploy(tmp_path, jobs)
     assert spec["environments"]["production"]["runner"] == ["self-hosted", "a"]
-    summary = format_init_result(result, tmp_path)
+    summary = " ".join(format_init_result(result, tmp_path).split())
     assert "deploys another server, by [self-hosted, b]: write `host: [one, two]`, or a second" in summary
     assert "deploy-b: replaced by environments.production; not replaced: the deploy of a second server" in summary
 

@@ -179,3 +179,23 @@ def _scan_quotes(text: str) -> tuple[bool, list[int]]:
         elif character in ";|\n" or (character == "&" and text[at - 1 : at] not in (">", "<")):
             cuts.append(at)
     return bool(quote), cuts
+
+
+def find_open_quote(text: str, quote: str = "") -> str:
+    """The quote that is open at the end of a part of a script, when `quote` was open before it; empty for none."""
+    for character in _iter_unescaped(text):
+        if character == quote:
+            quote = ""
+        elif not quote and character in "'\"":
+            quote = character
+    return quote
+
+
+def _iter_unescaped(text: str) -> Iterator[str]:
+    """The characters of a script without those behind a backslash."""
+    characters = iter(text)
+    for character in characters:
+        if character == "\\":
+            next(characters, None)
+        else:
+            yield character

@@ -90,6 +90,14 @@ _NON_DOMAIN_ENDINGS = {
 
 
 @dataclass(frozen=True)
+class UnknownVariable:
+    """A variable in a text whose value nothing says, or which is a secret; the operator is that of `${NAME:-…}`."""
+
+    name: str
+    operator: str
+
+
+@dataclass(frozen=True)
 class SourcedValue:
     """A value, the place it was read at (`path:12`), and whether it is a guess."""
 
@@ -194,6 +202,23 @@ def interpolate_known_variables(text: str, values: dict[str, str]) -> str:
         return f"${{{_get_variable_name(reference)}}}" if value is None else value
 
     return fill_in_values(_VARIABLE_REFERENCE, replace_reference, text)
+
+
+def split_at_unknown_variables(text: str, values: dict[str, str] | None) -> list[str | UnknownVariable]:
+    """A text in parts: what is known of it, as Compose would write it, and the variables whose values are unknown.
+
+    An empty default says nothing of a value. Without `values`, every variable is unknown.
+    """
+    parts: list[str | UnknownVariable] = []
+    end = 0
+    for reference in _VARIABLE_REFERENCE.finditer(text):
+        is_variable = reference[0] != "$$"
+        value = None if is_variable and values is None else _resolve_reference(reference, values or {})
+        parts.append(text[end : reference.start()])
+        parts.append(value or UnknownVariable(_get_variable_name(reference), reference["sign"] or ""))
+        end = reference.end()
+    parts.append(text[end:])
+    return [part for part in parts if part]
 
 
 def list_variables(text: str) -> list[str]:

@@ -10,8 +10,10 @@ from kiwari_ci.readers.yaml_document import YamlDocument, as_dict, as_inline_cod
 # A job whose `if` calls one of these runs also when a job that it needs was skipped.
 STATUS_FUNCTION = re.compile(r"\b(always|failure|cancelled)\(\)")
 _BRACKET_DEPTHS = {"(": 1, ")": -1}
+_EVENT_CONDITION = re.compile(r"\s*github\.event_name\s*==\s*'(\w+)'\s*")
 CALLED = "when another workflow calls it"
 _EVENT_DESCRIPTIONS = {"workflow_dispatch": "by hand", "workflow_call": CALLED}
+_DESCRIPTION_BEGINNINGS = _EVENT_DESCRIPTIONS | {"schedule": "on the schedule", "workflow_run": "after "}
 
 
 def parse_triggers(document: YamlDocument, on: Any) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
@@ -103,6 +105,10 @@ def _remove_outer_brackets(tokens: list[str]) -> list[str]:
 
 
 def _narrow_by_term(triggers: tuple[str, ...], condition: str) -> tuple[str, ...]:
+    events = [_EVENT_CONDITION.fullmatch(alternative) for alternative in split_alternatives(condition)]
+    if all(events):
+        names = [event[1] for event in events if event]
+        return tuple(trigger for trigger in triggers if any(_is_of_event(trigger, name) for name in names)) or triggers
     if "refs/tags" in condition and "!" not in condition:
         return tuple(trigger for trigger in triggers if " tag " in trigger) or triggers
     branch = re.search(r"==\s*'refs/heads/([^']+)'|ref_name\s*==\s*'([^']+)'", condition)
@@ -111,6 +117,16 @@ def _narrow_by_term(triggers: tuple[str, ...], condition: str) -> tuple[str, ...
     if "pull_request" in condition and "!=" in condition:
         return tuple(trigger for trigger in triggers if "pull request" not in trigger) or triggers
     return triggers
+
+
+def _is_of_event(trigger: str, event: str) -> bool:
+    """Whether a trigger, as it is described, is one of an event; a tag is a push, too."""
+    if event == "push":
+        return trigger.startswith(("on push", "on a tag"))
+    if event in ("pull_request", "pull_request_target"):
+        description = f"on {event.replace('_', ' ')}"
+        return trigger == description or trigger.startswith(f"{description} to ")
+    return trigger.startswith(_DESCRIPTION_BEGINNINGS.get(event, f"on {as_inline_code(event)}"))
 
 
 def _narrow_to_branch(triggers: tuple[str, ...], branch: str) -> tuple[str, ...]:

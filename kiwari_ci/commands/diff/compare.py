@@ -88,9 +88,15 @@ def _compare_snapshots(
     names = matching.match_names(old, new, planned_names)
     old_roles = matching.assign_responsibilities(old, names, planned_names)
     new_roles = matching.assign_responsibilities(new, planned_names, planned_names)
+    still_done = matching.collect_effects(new)
+    kept_jobs = {
+        path: matching.list_kept_jobs(workflow, old_roles, still_done)
+        for path, workflow in old.workflows.items()
+        if path in old_roles.involved() and not workflow.generated
+    }
     changes = [
-        *workflow_changes.compare_responsibilities(old_roles, new_roles, plan, matching.collect_effects(new)),
-        *github_settings.compare_github_settings(old, new, old_roles.involved()),
+        *workflow_changes.compare_responsibilities(old_roles, new_roles, plan, still_done),
+        *github_settings.compare_github_settings(old, new, old_roles.involved(), kept_jobs),
     ]
     pairs = _pair_stacks(old, new, names, planned_names, old_roles, plan)
     for pair in pairs:

@@ -122,7 +122,7 @@ class ContainerComparison:
 
     def _compare_names(self) -> Iterator[PipelineChange]:
         old, new = self.before.container, self.after.container
-        if old and new and old != new:
+        if old and new and not _may_be_name(old, new):
             message = f"container {as_inline_code(old)} renamed {as_inline_code(new)}: {self._describe_old_container()}"
             yield self._describe_renamed_container(message, old, new)
         elif new and not old and not re.fullmatch(rf"[a-z0-9][a-z0-9_-]*-{re.escape(self.before.key)}-1", new):
@@ -482,6 +482,12 @@ class ContainerComparison:
     def _describe_required_key(self, key: str) -> str:
         folder = self.document.path.rpartition("/")[0].rpartition("/")[2]
         return f"{as_inline_code(key)} in {as_inline_code(f'{folder}/.env')}"
+
+
+def _may_be_name(written: str, name: str) -> bool:
+    """Whether a name may be one of which Compose fills in a part: `shop-${STAGE}` may be `shop-staging`."""
+    parts = [re.escape(part) for part in re.split(r"\$\{[^}]*\}|\$\w+", written)]
+    return re.fullmatch("[a-zA-Z0-9_.-]*".join(parts), name) is not None
 
 
 def _find_renamed_labels(old: dict[str, Any], new: dict[str, Any]) -> set[str]:

@@ -12,21 +12,30 @@ from kiwari_ci.commands.diff.change import (
 )
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot, WorkflowWithEffects
 from kiwari_ci.problems import join_with_limit
-from kiwari_ci.readers.yaml_document import as_inline_code
+from kiwari_ci.readers.yaml_document import as_inline_code, iter_strings
 
 _COMMIT_HASH = re.compile(r"[0-9a-f]{40}")
 
 
 def compare_github_settings(
-    before: PipelineSnapshot, after: PipelineSnapshot, involved: set[str]
+    before: PipelineSnapshot, after: PipelineSnapshot, involved: set[str], kept_jobs: dict[str, set[str]]
 ) -> Iterator[PipelineChange]:
-    """Compare generated workflows, and hand-written ones that build or deploy the same."""
+    """Compare generated workflows, and hand-written ones that build or deploy the same.
+
+    `kept_jobs` are the jobs of such workflows that nothing replaces.
+    """
     old = [workflow for path, workflow in before.workflows.items() if workflow.generated or path in involved]
     new = [workflow for workflow in after.workflows.values() if workflow.generated]
     remaining_workflows = [
         workflow for path, workflow in before.workflows.items() if not workflow.generated and path not in involved
     ]
-    yield from _compare_setting_names(old, new, remaining_workflows)
+    kept_texts = [
+        text
+        for path, jobs in kept_jobs.items()
+        for job in jobs
+        for _, text in iter_strings(before.workflows[path].parsed.document.data["jobs"][job])
+    ]
+    yield from _compare_setting_names(old, new, remaining_workflows, kept_texts)
     endless = [job.where for workflow in old for job in workflow.parsed.jobs if not job.timeout]
     if endless and all(job.timeout for workflow in new for job in workflow.parsed.jobs):
         message = f"every job ends in time; before, {len(endless)} could run for six hours"
@@ -39,8 +48,12 @@ def _compare_setting_names(
     old_workflows: list[WorkflowWithEffects],
     new_workflows: list[WorkflowWithEffects],
     kept_workflows: list[WorkflowWithEffects],
+    kept_texts: list[str],
 ) -> Iterator[PipelineChange]:
-    """Report secrets and variables that GitHub must have, or does not need any more; the kept workflows need theirs."""
+    """Report secrets and variables that GitHub must have, or does not need any more.
+
+    The workflows that stay need theirs, and so do the jobs that stay, whose texts are given.
+    """
     for kind, command in (("secrets", "secret"), ("variables", "variable")):
         old, new = _collect_setting_users(old_workflows, kind), _collect_setting_users(new_workflows, kind)
         for name, paths in new.items():
@@ -65,7 +78,9 @@ def _compare_setting_names(
                 message = f"{user_names} now also reads the {command} {as_inline_code(name)}"
                 yield PipelineChange("GitHub", message, True, where, (("", name),))
         still_read = {*new, *_collect_setting_users(kept_workflows, kind)}
-        removed = find_added(still_read, old)
+        context = "vars" if kind == "variables" else kind
+        read_by_jobs = {name for text in kept_texts for name in re.findall(rf"\b{context}\.(\w+)", text)}
+        removed = find_added({*still_read, *read_by_jobs}, old)
         if removed:
             if len(removed) == 1:
                 subject = f"{command} {as_inline_code(removed[0])} is"

@@ -271,13 +271,24 @@ def _match_shared_files(
     files = [
         _describe_file(stack, names, planned_names)
         for stack in before.stacks.values()
-        if not stack.generated and stack.path not in names.stacks and _is_used_by_deploy(stack, before)
+        if not stack.generated and stack.path not in names.stacks and _has_own_services(stack, names, planned_names)
     ]
-    files = [file for file in files if file.known_services and not file.kind]
     for environment in dict.fromkeys(planned_names.stacks.values()):
-        file = choose_compose_file(files, _describe_environment(environment, before, after, planned_names))
+        described = _describe_environment(environment, before, after, planned_names)
+        file = choose_compose_file([file for file in files if _is_read_by_deploy(file, described)], described)
         if file and environment not in names.stacks.values():
             names.shared_files[environment] = file.path
+
+
+def _has_own_services(stack: ComposeProject, names: NameMatches, planned_names: NameMatches) -> bool:
+    services = {names.service(stack, service) for service in stack.services.values()}
+    return bool(services & set(planned_names.images.values()))
+
+
+def _is_read_by_deploy(file: ComposeFileOfToday, environment: DeployedEnvironment) -> bool:
+    """Whether the deploys of an environment name a file for all environments, or take it because they name none."""
+    takes_file = environment.takes_default_file and file.name in DEFAULT_FILE_NAMES
+    return not file.kind and (environment.names(file) or takes_file)
 
 
 def _describe_file(stack: ComposeProject, names: NameMatches, planned_names: NameMatches) -> ComposeFileOfToday:
@@ -339,8 +350,7 @@ def _guess_stack_environment(
 
     It must have services of ours; and its name must suggest some environment, or a deploy must read the file.
     """
-    services = {names.service(stack, service) for service in stack.services.values()}
-    if not services & set(planned_names.images.values()):
+    if not _has_own_services(stack, names, planned_names):
         return ""
     if not vocabulary.classify_environment(stack.path) and not _is_used_by_deploy(stack, before):
         return ""
@@ -379,6 +389,14 @@ def find_replaced_jobs(workflow: WorkflowWithEffects, roles: Responsibilities, s
         if job.id not in replaced_jobs and not still_done.issuperset(_list_script_lines(job)):
             return replaced_jobs
     return None
+
+
+def list_kept_jobs(workflow: WorkflowWithEffects, roles: Responsibilities, still_done: set[str]) -> set[str]:
+    """The jobs of a workflow that go on when those that build or deploy are taken out of it; none if nothing does."""
+    replaced_jobs = find_replaced_jobs(workflow, roles, still_done)
+    if replaced_jobs is None:
+        return set()
+    return {job.id for job in workflow.parsed.jobs} - replaced_jobs
 
 
 def is_deploy_of_file(effect: StepEffect, file_name: str) -> bool:

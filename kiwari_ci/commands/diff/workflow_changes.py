@@ -35,7 +35,7 @@ def compare_responsibilities(
     kept_triggers = _collect_kept_triggers(old_roles, still_done)
     for service in dict.fromkeys([*new_roles.builds, *old_roles.builds]):
         old_jobs, new_jobs = old_roles.builds.get(service, []), new_roles.builds.get(service, [])
-        yield from _compare_builds(service, old_jobs, new_jobs)
+        yield from _compare_builds(service, old_jobs, new_jobs, _find_trial_builds(service, new_roles))
         if old_jobs and new_jobs:
             yield from _compare_test_triggers(service, old_roles, new_roles, kept_triggers)
     for environment in dict.fromkeys([*new_roles.deploys, *old_roles.deploys]):
@@ -45,7 +45,10 @@ def compare_responsibilities(
 
 
 def _compare_builds(
-    service: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob]
+    service: str,
+    old_roles: list[ResponsibleJob],
+    new_roles: list[ResponsibleJob],
+    pull_requests: WorkflowWithEffects | None,
 ) -> Iterator[PipelineChange]:
     if not old_roles or not new_roles:
         workflow, _, effect = (new_roles or old_roles)[0]
@@ -76,7 +79,7 @@ def _compare_builds(
             summary="other workflows build the images",
             item=f"{as_inline_code(service)} by {format_names(sorted(new_paths))}",
         )
-    yield from _compare_triggers(service, "build", old_builders, new_builders)
+    yield from _compare_triggers(service, "build", old_builders, new_builders, pull_requests)
     yield from _compare_path_filters(service, old_builders, new_builders)
     yield from _compare_permissions(service, "the job that builds it", old_roles, new_roles)
 
@@ -140,8 +143,13 @@ def _list_dockerfiles(roles: list[ResponsibleJob]) -> list[str]:
 
 
 def _compare_triggers(
-    subject: str, verb: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob]
+    subject: str,
+    verb: str,
+    old_roles: list[ResponsibleJob],
+    new_roles: list[ResponsibleJob],
+    pull_requests: WorkflowWithEffects | None = None,
 ) -> Iterator[PipelineChange]:
+    """Compare the events that start the jobs; a generated workflow may do the same for pull requests."""
     for trigger, is_new in iter_added_removed(_list_triggers(old_roles), _list_triggers(new_roles)):
         workflow = (new_roles if is_new else old_roles)[0].workflow
         where = workflow.parsed.triggers.get(trigger, "")
@@ -157,9 +165,20 @@ def _compare_triggers(
                 summary=EVERY_ADOPTION if trigger == "by hand" else "",
                 item="a person can start each workflow",
             )
+        elif pull_requests and trigger.startswith("on pull request") and "target" not in trigger:
+            pairs = _pair_trigger_texts(trigger, "")
+            message = f"{trigger}, {as_inline_code(pull_requests.parsed.name)} {verb}s it, and pushes no image"
+            yield PipelineChange(subject, message, False, pull_requests.path, pairs)
         else:
             pairs = _pair_trigger_texts(trigger, "")
             yield PipelineChange(subject, f"no longer {verb}s {trigger}", True, where, pairs)
+
+
+def _find_trial_builds(service: str, roles: Responsibilities) -> WorkflowWithEffects | None:
+    """The generated workflow of pull requests, if it builds the image of a service."""
+    workflow = roles.pull_requests.get(service)
+    is_built = workflow is not None and any(job.id == f"build-{service}" for job in workflow.parsed.jobs)
+    return workflow if is_built else None
 
 
 def _list_triggers(roles: list[ResponsibleJob]) -> list[str]:
@@ -189,7 +208,7 @@ def _compare_test_triggers(
     old_places = _find_test_triggers(service, old_builders, old_roles)
     new_places = _find_test_triggers(service, new_builders, new_roles)
     old_triggers = old_places.keys() - building_triggers - kept_triggers
-    new_triggers = new_places.keys() - building_triggers
+    new_triggers = new_places.keys() - building_triggers - (old_places.keys() & kept_triggers)
     for trigger, is_new in iter_added_removed(sorted(old_triggers), sorted(new_triggers)):
         if _is_covered(trigger, set(old_places if is_new else new_places)):
             continue

@@ -49,11 +49,11 @@ def build_init_result(folder: Path, slug: str | None = None) -> InitResult:
         slug_of_spec = generator.load_spec(repository.root / existing_specs[0]).spec.project.repository
         identity = _detect_slug_and_branch(folder, repository, slug_of_spec)
     workflows = read_workflows(repository)
-    repository.written_variables = list_written_variables(workflows)
+    repository.written_variables = list_written_variables(repository, workflows)
     named_groups = {group for deploy in workflows.deploys for group in deploy.compose_file_groups}
     compose_files = read_compose_files(repository, list_deployed_development_names(workflows), sorted(named_groups))
+    put_deployed_files_first(repository, compose_files, workflows)
     name_images_of_shared_repositories(repository, workflows, compose_files)
-    put_deployed_files_first(compose_files, workflows)
     unused_files = leave_out_base_files(
         compose_files, workflows.join_texts(), list_deployed_kinds(workflows), named_groups
     )
@@ -66,7 +66,7 @@ def build_init_result(folder: Path, slug: str | None = None) -> InitResult:
     facts, left_out = collect_findings(repository, identity, compose_files, workflows, images)
     file_counts = {
         "Dockerfiles": len(images.images) + len(images.skipped),
-        "compose files": len(compose_files),
+        "compose files": len({file.path for file in compose_files}),
         "workflows": len(workflows.files),
     }
     services = list(facts.services)
@@ -109,10 +109,13 @@ def _add_not_replaced_comments(result: InitResult) -> InitResult:
             if not outcome.is_kept:
                 notes += draft_text.join_in_lines(f"{head}not replaced: ", outcome.not_replaced)
             notes += draft_text.join_in_lines(head, outcome.list_lost_gates())
+        gate = workflow.describe_gate()
+        if gate:
+            notes.append(f"{workflow.path}: {gate}")
     if not notes:
         return result
     text = result.text if result.seen else f"{result.text}\n{SEEN_TITLE}"
-    text += "".join(f"# - {draft_text.to_single_line(note)}\n" for note in notes)
+    text += "".join(map(draft_text.format_comment_item, notes))
     return replace(result, text=text)
 
 
@@ -143,15 +146,17 @@ def format_init_result(result: InitResult, folder: Path) -> str:
     if result.decisions:
         lines.append("decide:")
         for number, (line, question) in enumerate(result.decisions, 1):
-            lines.append(f"  {number}. {result.path}:{line}: {draft_text.to_single_line(question)}")
+            lines += draft_text.indent_further_lines(f"  {number}. ", f"{result.path}:{line}: {question}")
     for title, notes in (("look at:", result.troubles), ("seen, and not in this spec:", result.seen)):
         if notes:
             lines.append(title)
-            lines += [f"  {draft_text.to_single_line(note)}" for note in notes]
+            for note in notes:
+                lines += draft_text.indent_further_lines("  ", note)
     if result.new or result.services:
         if result.workflows:
             lines.append("workflows of today:")
-            lines += [f"  {draft_text.to_single_line(line)}" for line in _describe_workflows(result.workflows)]
+            for description in _describe_workflows(result.workflows):
+                lines += draft_text.indent_further_lines("  ", description)
         lines.append("next:")
         lines += [f"  {command}" for command in _list_next_commands(result, folder)]
     return "\n".join(lines)
@@ -192,6 +197,9 @@ def _describe_workflows(workflows: list[WorkflowOutcome]) -> list[str]:
         lines.append(f"{workflow.path}{callers}")
         for outcome in workflow.jobs:
             lines += draft_text.join_in_lines(f"- {outcome.job}: ", outcome.list_parts())
+        gate = workflow.describe_gate()
+        if gate:
+            lines.append(f"- {gate}")
     return lines
 
 
@@ -210,7 +218,7 @@ def _draft_new_spec(facts: RepositoryFindings, left_out: list[str], file_counts:
         if notes or dropped:
             text += f"\n{SEEN_TITLE}"
         for note in [*notes, *dropped]:
-            text += f"# - {draft_text.to_single_line(note)}\n"
+            text += draft_text.format_comment_item(note)
         return text
 
     text, dropped = draft_text.drop_until_valid(draft.table, path, render_spec)

@@ -28,6 +28,7 @@ _UNSUPPORTED_INPUTS = {  # of docker/build-push-action, which change what is bui
     "secret-envs", "secret-files", "shm-size", "ssh", "ulimit",
 }  # fmt: skip
 _IMAGE_CONTEXT = "docker-image://"
+_SERVICE_CONTEXT = "service:"  # of a Compose file
 _SECRET_EXPRESSION = re.compile(r"\$\{\{\s*(secrets|vars)\.(\w+)\s*\}\}")
 
 
@@ -38,9 +39,11 @@ class BuildSettings:
     values: dict[str, Any] = field(default_factory=dict)
     unsupported: list[str] = field(default_factory=list)
     images: dict[str, str] = field(default_factory=dict)  # that are build contexts, by the name of the context
+    arguments: dict[str, str] = field(default_factory=dict)  # all build arguments, as they are written
 
     def argument(self, key: str, value: str) -> None:
         """A build argument: plain, or a variable of GitHub's."""
+        self.arguments[key] = value
         setting = _SECRET_EXPRESSION.fullmatch(value)
         is_secret = setting is not None and setting[1] == "secrets"
         if "${{" in key:
@@ -53,6 +56,13 @@ class BuildSettings:
             self.values.setdefault("args", {})[key] = value
         else:
             self.unsupported.append(f"build argument {key}")
+
+    def context(self, name: str, source: str) -> None:
+        """A build context beside the usual one: an image may be that of another service."""
+        if source.startswith(_IMAGE_CONTEXT):
+            self.images[name] = source.removeprefix(_IMAGE_CONTEXT)
+        else:
+            self.unsupported.append(f"build context {name}")
 
     def stage(self, target: str, platforms: str) -> None:
         """The stage that is built, and for which platforms."""
@@ -93,10 +103,7 @@ def parse_action_inputs(inputs: YamlMapping, substitute: Callable[[str], str]) -
             settings.unsupported.append(f"build secret {key}")
     for line in filter(None, map(str.strip, substitute(inputs.get_text("build-contexts")).splitlines())):
         name, _, source = line.partition("=")
-        if source.startswith(_IMAGE_CONTEXT):
-            settings.images[name] = source.removeprefix(_IMAGE_CONTEXT)
-        else:
-            settings.unsupported.append(f"build context {name}")
+        settings.context(name, source)
     for key in inputs:
         if key in _UNSUPPORTED_INPUTS and substitute(inputs.get_text(key)):
             settings.unsupported.append(f"build {key}")
@@ -116,12 +123,20 @@ def parse_command_options(build: DockerBuild) -> BuildSettings:
     return settings
 
 
-def parse_compose_build(build: YamlMapping) -> BuildSettings:
-    """The keys of a service's `build`; what only an example of an env file knows is not known."""
+def parse_compose_build(build: YamlMapping, images: dict[str, str]) -> BuildSettings:
+    """The keys of a service's `build`; what only an example of an env file knows is not known.
+
+    `images` are those of the services of the same file, by which `additional_contexts` name them.
+    """
     settings = BuildSettings()
     for key, value, _ in build.iter_pairs("args"):
         settings.argument(key, vocabulary.interpolate_variables(value, {}) or "")
+        settings.arguments[key] = vocabulary.interpolate_variables(value, {}) or value
     settings.stage(build.get_text("target"), "")
-    supported_keys = ("context", "dockerfile", "cache_from", "tags", "args", "target")
+    for name, source, _ in build.iter_pairs("additional_contexts"):
+        other = source.removeprefix(_SERVICE_CONTEXT)
+        is_service = source.startswith(_SERVICE_CONTEXT)
+        settings.context(name, f"{_IMAGE_CONTEXT}{images.get(other, other)}" if is_service else source)
+    supported_keys = ("context", "dockerfile", "cache_from", "tags", "args", "target", "additional_contexts")
     settings.unsupported += [f"build {key}" for key in build if key not in supported_keys]
     return settings

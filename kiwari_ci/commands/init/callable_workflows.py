@@ -43,13 +43,13 @@ def _needs_more_than_it_gets(document: YamlDocument) -> bool:
     call = workflow.get_mapping("on").get_mapping(_CALL_EVENT)
     has_inputs = any(value.get("required") for _, value in call.get_mapping("inputs").iter_mappings())
     has_concurrency = any(mapping.get("concurrency") is not None for mapping in (workflow, *jobs))
-    has_permissions = any(_is_more_than_reading(mapping.get("permissions")) for mapping in (workflow, *jobs))
+    has_permissions = any(needs_more_than_reading(mapping.get("permissions")) for mapping in (workflow, *jobs))
     texts = [text.replace("secrets.GITHUB_TOKEN", "") for text, _ in collect_strings(workflow.get("jobs"))]
     has_secrets = any("secrets." in text or text == "inherit" for text in texts)
     return has_inputs or has_concurrency or has_permissions or has_secrets
 
 
-def _is_more_than_reading(permissions: Any) -> bool:
+def needs_more_than_reading(permissions: Any) -> bool:
     """Whether permissions have a scope that the caller does not give, which makes GitHub refuse the call."""
     if permissions is None:
         return False

@@ -3,6 +3,7 @@
 import re
 
 from kiwari_ci.commands.init import databases, environments, spec_draft
+from kiwari_ci.commands.init.base_images import add_base_images
 from kiwari_ci.commands.init.compose_files import (
     DetectedComposeFile,
     DetectedContainer,
@@ -19,6 +20,7 @@ from kiwari_ci.commands.init.other_stacks import list_other_containers, set_othe
 from kiwari_ci.commands.init.services import DetectedService, detect_services, leave_out_files
 from kiwari_ci.commands.init.workflow_files import describe_inputs
 from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows
+from kiwari_ci.commands.init.written_env_files import EnvFileReaders, set_other_env_files_apart
 from kiwari_ci.effective_spec.values import has_version_or_digest
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.compose_of_today import PROJECT_VARIABLE
@@ -42,11 +44,15 @@ def collect_findings(
     routes = read_proxy_routes(repository)
     detection = detect_services(repository, images.images, compose_files, workflows, routes)
     services = detection.services
+    for service in services:
+        add_base_images(repository, service, services)
     set_other_deploys_apart(workflows, services, compose_files)
     detected_environments = environments.detect_environments(workflows, compose_files, str(branch.value))
     unused_files = _find_unused_files(services, detected_environments)
     compose_files = [compose_file for compose_file in compose_files if compose_file.path not in unused_files]
     leave_out_files(services, set(unused_files), routes)
+    env_file_readers = EnvFileReaders(repository, detected_environments)
+    other_env_files = set_other_env_files_apart(env_file_readers, services, detected_environments)
     containers = [
         container
         for compose_file in compose_files
@@ -107,6 +113,7 @@ def collect_findings(
         runner=_find_common_runner(workflows),
         unnamed_pushes=workflows.unnamed_pushes,
         project_names=project_names,
+        env_file_readers=env_file_readers,
     )
     rejected_images += [
         f"{container.name} ({container.where}): in a stack of its own, which stays as it is, outside of the spec"
@@ -124,6 +131,7 @@ def collect_findings(
         *workflows.container_options,
         *_describe_other_runners(workflows),
         *describe_inputs(workflows),
+        *other_env_files,
         *(f"{path}: not used, because {reason}" for path, reason in unused_files.items()),
     ]
 

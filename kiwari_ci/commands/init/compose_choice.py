@@ -1,17 +1,23 @@
 """Which Compose file each environment has, where a deploy names one; `diff` decides by the same function."""
 
-from kiwari_ci.commands.init.compose_files import DetectedComposeFile
+from kiwari_ci.commands.init.compose_files import DetectedComposeFile, parse_for_environment
 from kiwari_ci.commands.init.environments import classify_environment_of, name_environment
 from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows
+from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.compose_of_today import ComposeFileOfToday, DeployedEnvironment, choose_compose_file
+from kiwari_ci.readers.repository import LocalRepository
+
+_ORDER_OF_KINDS = (vocabulary.PRODUCTION, vocabulary.STAGING, vocabulary.DEPLOYED_DEVELOPMENT)
 
 
-def put_deployed_files_first(compose_files: list[DetectedComposeFile], workflows: DetectedWorkflows) -> None:
+def put_deployed_files_first(
+    repository: LocalRepository, compose_files: list[DetectedComposeFile], workflows: DetectedWorkflows
+) -> None:
     """Put the Compose file of each environment before the others, and give it the environment's kind.
 
-    Of several files for one kind of environment, the first is used. A file keeps its kind where its name says one, and
-    where several kinds of environments are deployed from it. Where a deploy names several files, one
-    completes another.
+    Of several files for one kind of environment, the first is used. A file keeps its kind where its name says one. One
+    from which several kinds of environments are deployed becomes a file of each of them, with the values of its env
+    file. Where a deploy names several files, one completes another.
     """
     users: dict[str, set[str]] = {}
     named_paths: set[str] = set()
@@ -28,6 +34,31 @@ def put_deployed_files_first(compose_files: list[DetectedComposeFile], workflows
             for container in file.containers:
                 container.kind = file.kind
     compose_files.sort(key=lambda file: file.path not in named_paths)
+    _split_shared_files(repository, compose_files, users, workflows)
+
+
+def _split_shared_files(
+    repository: LocalRepository,
+    compose_files: list[DetectedComposeFile],
+    users: dict[str, set[str]],
+    workflows: DetectedWorkflows,
+) -> None:
+    """Make of each file for all environments one for each kind of environment that is deployed from it."""
+    own_kinds = {file.kind for file in compose_files}
+    for index, file in reversed(list(enumerate(compose_files))):
+        kinds = users.get(file.path, set())
+        if file.kind or len(kinds) < 2 or kinds & own_kinds:
+            continue
+        compose_files[index : index + 1] = [
+            parse_for_environment(repository, file, kind, _list_env_files(workflows, kind))
+            for kind in sorted(kinds, key=_ORDER_OF_KINDS.index)
+        ]
+
+
+def _list_env_files(workflows: DetectedWorkflows, kind: str) -> list[str]:
+    """The env files that the deploys of one kind of environment name."""
+    jobs = [job for job in workflows.deploys if name_environment(job) and classify_environment_of(job) == kind]
+    return list(dict.fromkeys(str(file.value) for job in jobs for file in job.env_files))
 
 
 def leave_out_unnamed_files(compose_files: list[DetectedComposeFile], workflows: DetectedWorkflows) -> dict[str, str]:
@@ -45,7 +76,8 @@ def leave_out_unnamed_files(compose_files: list[DetectedComposeFile], workflows:
     if not named_files or not are_all_named or not all(file.is_complete for file in named_files):
         return {}
     known_services = {container.name for file in named_files for container in file.containers}
-    reason = f"each deploy names another file, {', '.join(file.path for file in named_files)}"
+    named_paths = dict.fromkeys(file.path for file in named_files)
+    reason = f"each deploy names another file, {', '.join(named_paths)}"
     unused = {
         file.path: reason
         for file in compose_files

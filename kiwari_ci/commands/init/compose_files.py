@@ -28,10 +28,17 @@ COVERED_COMPOSE_KEYS = {  # keys of a service that the spec says, or that the ge
     "platform", "stdin_open", "tty",
 }  # fmt: skip
 _SECRET_WORDS = re.compile(  # words, and options of clients that take a password
-    r"pass|secret|token|(?<!all)(?<!val)(?<!mon)key(?!cloak|db|space|word)|bearer|authorization|(mysql|maria)\w{0,20}\b.{0,200}\s-p[^\s-]|redis-cli\b.{0,200}\s-a\s"
-    r"|alias set\b",
+    r"pass|secret|token|(?<!all)(?<!val)(?<!mon)key(?!cloak|db|space|word)|bearer|authorization"
+    r"|(mysql|maria)\w{0,20}\b.{0,200}\s-p[^\s-]|redis-cli\b.{0,200}\s-a\s|alias set\b",
     re.IGNORECASE,
 )
+_VARIABLE = r"[\"']?\$\$?\{?\w+\}?[\"']?"
+_SECRET_OF_VARIABLE = re.compile(  # options, keys, headers and logins whose whole value is a variable
+    r"[\w.-]{0,60}(?:pass|secret|token|key|auth)[\w.-]{0,60}[\"']?[\s=:]{1,3}(?:(?:bearer|basic|token)\s)?" + _VARIABLE
+    + r"(?![\w./:@-])|\s-[ap]\s?" + _VARIABLE + r"(?![\w./:@-])|://[\w.-]{0,60}:" + _VARIABLE + "@",
+    re.IGNORECASE,
+)
+_PASSWORD_PLUGIN = re.compile(r"\b(?:mysql_native|caching_sha2|sha256)_password\b")  # of MySQL: no password
 _DEPENDS_ON_CONDITIONS = {  # Compose's words, and the spec's
     "service_started": "started",
     "service_healthy": "healthy",
@@ -56,6 +63,7 @@ _TRAEFIK_STRIP_PREFIX = re.compile(r"traefik\.http\.middlewares\.[^.]+\.strippre
 _COVERED_TRAEFIK_LABEL = re.compile(r"traefik\.(enable|docker\.network)")  # the pipeline writes these itself
 _UNSUPPORTED_PROXY_LABEL = re.compile(r"traefik\.|caddy(_\d+)?\.(?!reverse_proxy$)")
 _DEPLOYED_KINDS = (vocabulary.PRODUCTION, vocabulary.STAGING, vocabulary.DEPLOYED_DEVELOPMENT)
+_EXAMPLE_ENDINGS = (".example", ".sample", ".template", ".dist")
 MAX_REPLICAS = 100  # containers of one service that are named one by one
 MAX_SUMMARY_LENGTH = 80  # characters
 _OTHER_PROXY_IMAGES = ("nginxproxy", "jwilder", "haproxy")  # proxies that no spec can have
@@ -139,6 +147,7 @@ class DetectedComposeFile:
     name: SourcedValue | None
     containers: list[DetectedContainer]
     is_complete: bool = True  # whether each of its services has an image or a build, without another file
+    documents: list[YamlDocument] = field(default_factory=list, repr=False)  # the file, and those that it includes
 
 
 def detect_proxy(image: str) -> str:
@@ -325,29 +334,51 @@ def _parse_compose_file(
     repository: LocalRepository, document: YamlDocument, included: list[YamlDocument], kinds: _FileKinds
 ) -> DetectedComposeFile:
     """A compose file with the containers of those that it includes."""
-    kind = kinds.classify(document.path)
+    return _parse_documents(repository, [document, *included], kinds.classify(document.path), ())
+
+
+def parse_for_environment(
+    repository: LocalRepository, file: DetectedComposeFile, kind: str, env_files: Collection[str]
+) -> DetectedComposeFile:
+    """A Compose file that several environments use, as one of them has it: with the values of its own env files."""
+    own_file = _parse_documents(repository, file.documents, kind, env_files)
+    own_file.is_complete = file.is_complete
+    return own_file
+
+
+def _parse_documents(
+    repository: LocalRepository, documents: list[YamlDocument], kind: str, env_files: Collection[str]
+) -> DetectedComposeFile:
+    document = documents[0]
     containers = [
         container
-        for read_document in (document, *included)
-        for container in _parse_containers(repository, read_document, kind)
+        for read_document in documents
+        for container in _parse_containers(repository, read_document, kind, env_files)
     ]
-    variables = load_compose_variables(repository, get_parent_folder(document.path))
+    variables = load_compose_variables(repository, get_parent_folder(document.path), env_files)
     name = vocabulary.interpolate_variables(document.data.get_text("name"), variables)
     project_name = SourcedValue(name, document.data.where("name")) if name else None
-    return DetectedComposeFile(document.path, kind, project_name, containers)
+    return DetectedComposeFile(document.path, kind, project_name, containers, documents=documents)
 
 
-def _parse_containers(repository: LocalRepository, document: YamlDocument, kind: str) -> list[DetectedContainer]:
+def _parse_containers(
+    repository: LocalRepository, document: YamlDocument, kind: str, env_files: Collection[str]
+) -> list[DetectedContainer]:
     path = document.path
-    variables = load_compose_variables(repository, get_parent_folder(path))
+    variables = load_compose_variables(repository, get_parent_folder(path), env_files)
     external_networks = _find_external_networks(document.data, variables)
     project = compose_file.parse_compose_file(document)
     containers = []
     services = list(project.services.values()) if project else []
+    images = {
+        service.key: vocabulary.interpolate_known_variables(service.image, variables) or service.key
+        for service in services
+    }
     tag_variables = {name for service in services for name in _list_tag_variables(service.image)}
     for service in services:
         container = DetectedContainer(path, service.key, service.where, kind)
         _parse_container(container, service.table, variables, external_networks)
+        _parse_build(container, images)
         _parse_environment(container, tag_variables, repository.written_variables)
         container.example_env = _read_example_env(repository, container)
         containers.append(container)
@@ -389,7 +420,7 @@ def iter_dependencies(container: DetectedContainer) -> Iterator[tuple[str, str]]
 
 def list_example_paths(repository: LocalRepository, env_file: str) -> list[str]:
     """The examples of an env file: those with its name and, where there is none, those of its whole folder."""
-    named = [f"{env_file}{ending}" for ending in (".example", ".sample", ".template", ".dist")]
+    named = [f"{env_file}{ending}" for ending in _EXAMPLE_ENDINGS]
     of_folder = list_examples_in(get_parent_folder(env_file)) if env_file.endswith(".env") else []
     for paths in (named, of_folder):
         existing_paths = [path for path in paths if repository.has(path)]
@@ -435,19 +466,31 @@ def list_published_ports(table: YamlMapping) -> list[str]:
     return [port.text for port in compose_file.list_ports(table) if port.is_published]
 
 
-def load_compose_variables(repository: LocalRepository, folder: str) -> dict[str, str]:
+def load_compose_variables(
+    repository: LocalRepository, folder: str, env_files: Collection[str] = ()
+) -> dict[str, str]:
     """The values that Compose fills in: those of the examples of the env file beside a compose file, or of the file.
 
     The first file that gives a variable a value counts. The examples in the root say what is missing beside the file.
-    What a deploy writes into the env file as plain text comes before all of them.
+    The env files that a deploy names come before them, and what a deploy writes into the env file as plain text before
+    all.
     """
+    named_paths = [
+        f"{path}{ending}"
+        for env_file in env_files
+        for path in (join_path(folder, env_file) or "", join_path(".", env_file) or "", env_file.rpartition("/")[2])
+        for ending in (*_EXAMPLE_ENDINGS, "")
+    ]
+    usual_paths = [
+        join_path(example_folder, name) or ""
+        for example_folder in dict.fromkeys([folder, "."])
+        for name in (*ENV_EXAMPLE_NAMES, ".env")
+    ]
     values: dict[str, str] = {}
-    for example_folder in dict.fromkeys([folder, "."]):
-        for name in (*ENV_EXAMPLE_NAMES, ".env"):
-            path = join_path(example_folder, name)
-            if path and repository.has(path):
-                for key, value in _read_env_values(repository, path).items():
-                    values[key] = values.get(key) or value
+    for path in dict.fromkeys([*named_paths, *usual_paths]):
+        if repository.has(path):
+            for key, value in _read_env_values(repository, path).items():
+                values[key] = values.get(key) or value
     return values | repository.written_variables
 
 
@@ -463,11 +506,11 @@ def _parse_container(
     container.table = table
     container.variables = variables
     container.image = vocabulary.interpolate_known_variables(table.get_text("image"), variables)
-    _parse_build(container)
     _parse_ports(container)
     _parse_healthcheck(container)
     for file, place in compose_file.list_env_files(table):
-        path = join_path(get_parent_folder(container.file), file)
+        known_file = vocabulary.interpolate_variables(file, variables) or file
+        path = join_path(get_parent_folder(container.file), known_file)
         if path:
             container.env_files.append(SourcedValue(path, place))
     name = vocabulary.interpolate_variables(table.get_text("container_name"), variables)
@@ -533,7 +576,7 @@ def _parse_networks(container: DetectedContainer, external_networks: dict[str, s
             container.unsupported.append(f"network {name}")
 
 
-def _parse_build(container: DetectedContainer) -> None:
+def _parse_build(container: DetectedContainer, images: dict[str, str]) -> None:
     build = compose_file.parse_build(container.table)
     if not build:
         return
@@ -545,7 +588,7 @@ def _parse_build(container: DetectedContainer) -> None:
     dockerfile = vocabulary.interpolate_variables(build.dockerfile, container.variables) or "Dockerfile"
     container.context = folder
     container.dockerfile = join_path(folder, dockerfile) or ""
-    container.settings = parse_compose_build(build.options)
+    container.settings = parse_compose_build(build.options, images)
 
 
 def _resolve_literal(text: str) -> str | None:
@@ -697,7 +740,8 @@ def list_secret_file_variables(container: DetectedContainer) -> list[str]:
 
 def may_contain_secret(text: str) -> bool:
     """Whether a text could have a secret in it, beside the variables that it names."""
-    plain = re.sub(r"\$\$?\{?\w+\}?", "", text)
+    without_names = _PASSWORD_PLUGIN.sub("plugin", _SECRET_OF_VARIABLE.sub(" ", text))
+    plain = re.sub(r"\$\$?\{?\w+\}?", "", without_names)
     return _SECRET_WORDS.search(plain) is not None or vocabulary.may_be_secret(plain)
 
 

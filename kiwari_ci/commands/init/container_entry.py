@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from kiwari_ci.commands.init.compose_files import (
@@ -15,10 +16,16 @@ from kiwari_ci.commands.init.compose_files import (
     may_contain_secret,
     summarize_value,
 )
-from kiwari_ci.commands.init.draft_text import CommentedMapping
+from kiwari_ci.commands.init.container_commands import (
+    ConvertedCommand,
+    convert_check,
+    convert_command,
+    list_shell_names,
+    locate_command,
+)
+from kiwari_ci.commands.init.draft_text import CommentedMapping, LineToUncomment, render_flow_style
 from kiwari_ci.commands.init.findings import RepositoryFindings, SpecDraft
 from kiwari_ci.readers import vocabulary
-from kiwari_ci.readers.compose_file import split_command
 from kiwari_ci.readers.duration import is_duration, parse_duration
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.yaml_document import YamlMapping, YamlSequence, format_scalar
@@ -64,17 +71,28 @@ _DEFAULT_LOG_DRIVERS = ("", "json-file", "local")
 _DEFAULT_CHECK_INTERVAL = 30  # seconds, as Docker has it
 _DEFAULT_START = 60  # seconds that a deploy waits for a new container
 _LONGEST_START = 3600  # seconds that a spec may name
+_NAMES_OF_EVERY_IMAGE = {"HOME", "HOSTNAME", "PATH", "PWD", "USER"}
 _LOG_LIMITS = {"max-size", "max-file", "compress"}  # the generated stack limits logs by itself
 
 
-def build_service_options(
-    container: DetectedContainer, names: Mapping[str, str], network: str
-) -> tuple[CommentedMapping, list[str]]:
-    """Build the options of a service's container, and notes on those that the spec cannot have.
+@dataclass
+class ConvertedOptions:
+    """The options of a container in the words of the spec, and what a person must know of them."""
+
+    table: CommentedMapping
+    unsupported: list[str] = field(default_factory=list)  # in words, what the spec cannot have
+    questions: dict[str, str] = field(default_factory=dict)  # by the field that they are about
+    shell_variables: dict[str, str] = field(default_factory=dict)  # that a command's shell reads, with their places
+
+
+def build_service_options(container: DetectedContainer, names: Mapping[str, str], network: str) -> ConvertedOptions:
+    """Build the options of a service's container.
 
     `names` are the names in the spec of the containers that it has.
     """
-    table, unsupported = _build_common_options(container, names, network)
+    options = _build_common_options(container, names, network)
+    table = options.table
+    unsupported = options.unsupported
     compose = container.table
     replicas = compose.get("scale") or compose.get_mapping("deploy").get("replicas")
     if isinstance(replicas, int) and 1 < replicas <= 20:
@@ -85,7 +103,28 @@ def build_service_options(
     if healthcheck and not container.health:
         summary = summarize_value(healthcheck)
         unsupported.append(f"healthcheck ({summary})" if summary else "healthcheck")
-    return table, unsupported
+    return options
+
+
+def add_shell_variables(table: CommentedMapping, options: ConvertedOptions) -> None:
+    """Add to an entry the variables that Compose fills into its commands today, and that a shell reads here."""
+    env = table.get("env", CommentedMapping())
+    environment = table.get("environment", CommentedMapping())
+    assert isinstance(env, CommentedMapping)
+    assert isinstance(environment, CommentedMapping)
+    for name, note in options.shell_variables.items():
+        if name not in env and name not in environment:
+            env.put(name, {"secret": True}, note)
+    if env:
+        table["env"] = env
+
+
+def ask_about_options(
+    draft: SpecDraft, entry_path: YamlPath, table: CommentedMapping, options: ConvertedOptions
+) -> None:
+    """Ask about the options of an entry; a question about one that it does not have is about the entry."""
+    for key, question in options.questions.items():
+        draft.decide((*entry_path, key) if key in table else entry_path, question)
 
 
 def add_published_ports(container: DetectedContainer, table: CommentedMapping, is_kept: bool) -> list[str]:
@@ -105,28 +144,40 @@ def add_published_ports(container: DetectedContainer, table: CommentedMapping, i
 
 def build_accessory_entry(
     container: DetectedContainer, names: Mapping[str, str], network: str, runs_once: bool
-) -> tuple[CommentedMapping, list[str]]:
-    """Build the entry of an accessory, and notes on what it cannot have."""
+) -> ConvertedOptions:
+    """Build the entry of an accessory."""
     table = CommentedMapping()
     _add_image(container, table)
     if runs_once:
         table.put("once", True, "it runs to its end")
     unsupported = _add_environment_keys(container, table)
-    common_options, unsupported_options = _build_common_options(container, names, network)
-    table |= common_options
+    options = _build_common_options(container, names, network)
+    table |= options.table
+    table.above += options.table.above
     open_ports = _add_local_ports(container, table)
     compose = container.table
     healthcheck = _convert_healthcheck(container)
     if healthcheck:
         table.put("healthcheck", healthcheck, compose.where("healthcheck"))
+        _collect_shell_variables(options, container, convert_check(container))
     elif compose.get("healthcheck"):
         unsupported.append("healthcheck")
     unsupported += [f"the domain {domain.value}" for domain in container.domains]
     if open_ports:
         unsupported.append(f"ports {', '.join(open_ports)}, open to others than this machine")
-    if container.env_files:
-        unsupported.append(f"env_file {', '.join(str(file.value) for file in container.env_files)}")
-    return table, [*unsupported, *unsupported_options]
+    _ask_about_env_files(container, options)
+    add_shell_variables(table, options)
+    return ConvertedOptions(table, [*unsupported, *options.unsupported], options.questions)
+
+
+def _ask_about_env_files(container: DetectedContainer, options: ConvertedOptions) -> None:
+    """Ask for the keys of the env files that no example in the repository shows."""
+    files = [str(file.value) for file in container.env_files]
+    if files and not container.example_env:
+        options.questions["env"] = (
+            f"{container.name} reads {', '.join(files)} today ({container.env_files[0].where}), and no example shows "
+            "its keys: write each of them under `env`, as KEY: {secret: true}"
+        )
 
 
 def _add_image(container: DetectedContainer, table: CommentedMapping) -> None:
@@ -156,60 +207,79 @@ def _add_local_ports(container: DetectedContainer, table: CommentedMapping) -> l
     return open_ports
 
 
-def _build_common_options(
-    container: DetectedContainer, names: Mapping[str, str], network: str
-) -> tuple[CommentedMapping, list[str]]:
-    """What services and accessories have in common, and notes on what the spec cannot say."""
-    table = CommentedMapping()
-    unsupported: list[str] = []
+def _build_common_options(container: DetectedContainer, names: Mapping[str, str], network: str) -> ConvertedOptions:
+    """What services and accessories have in common."""
+    options = ConvertedOptions(CommentedMapping())
+    table = options.table
+    unsupported = options.unsupported
     compose = container.table
-    unsupported += _add_command(container, table)
-    volumes = list_portable_volumes(container)
-    if volumes:
-        table.put("volumes", volumes, compose.where("volumes"))
-    unsupported += [f"volume {mount}" for _, mount in iter_mounts(container) if mount not in volumes]
+    _add_command(container, options)
+    _add_volumes(container, options)
     dependencies = {names[name]: condition for name, condition in iter_dependencies(container) if name in names}
     if dependencies:
         table.put("depends_on", dependencies, compose.where("depends_on"))
-    labels, unsupported_labels = _convert_labels(container)
-    if labels:
-        table.put("labels", labels, compose.where("labels"))
-    unsupported += [f"label {key}" for key in unsupported_labels]
+    _add_labels(container, options)
     _add_networks(container, table, network)
     unsupported += _add_resource_limits(container, table)
     restart = compose.get_text("restart")
     if restart.startswith(("no", "on-failure:")):
         unsupported.append(f"restart: {restart}")
     unsupported += _add_compose_keys(container, table)
-    return table, [*unsupported, *container.unsupported]
+    unsupported += container.unsupported
+    return options
 
 
-def _add_command(container: DetectedContainer, table: CommentedMapping) -> list[str]:
-    """Add the command and the entrypoint; notes on those of which a part is not known, or may be a secret."""
+def _add_command(container: DetectedContainer, options: ConvertedOptions) -> None:
+    """Add the command and the entrypoint, and the variables that a shell then reads from the container."""
     compose = container.table
-    if compose.get("entrypoint") in ("", []):
-        return _add_command_without_entrypoint(container, table)
-    unsupported = []
-    for key in ("command", "entrypoint"):
-        words = parse_command(container, key)
-        if words:
-            table.put(key, words, compose.where(key))
-        elif compose.get(key):
-            unsupported.append(f"{key} ({summarize_value(compose[key])})")
-    return unsupported
+    command = convert_command(container)
+    for number, (key, words) in enumerate(command.fields.items()):
+        where = compose.where(key) if key in compose else locate_command(container)
+        if key == "entrypoint" and compose.get(key) in ("", []):
+            where = f"{where}: empty, so that the command runs itself"
+        options.table.put(key, words, where, *([] if number else command.answers))
+    if command.question:
+        options.questions[next(iter(command.fields))] = command.question
+    if compose.get("entrypoint") in ("", []) and not command.fields:
+        options.unsupported.append("an empty entrypoint, without a command")
+    _collect_shell_variables(options, container, command)
 
 
-def _add_command_without_entrypoint(container: DetectedContainer, table: CommentedMapping) -> list[str]:
-    """Add the command of a container that takes away the image's entrypoint: its first word is the program."""
-    compose = container.table
-    words = parse_command(container)
-    if not words:
-        return [f"an empty entrypoint, with the command ({summarize_value(compose.get('command'))})"]
-    program, *arguments = words
-    table.put("entrypoint", [program], f"{compose.where('entrypoint')}: empty, so that the command runs itself")
-    if arguments:
-        table.put("command", arguments, compose.where("command"))
-    return []
+def _collect_shell_variables(
+    options: ConvertedOptions, container: DetectedContainer, command: ConvertedCommand
+) -> None:
+    """Collect the variables of Compose that a script reads now, and those that an env file of today gives it."""
+    for name in command.variables:
+        options.shell_variables.setdefault(name, f"{container.where}: Compose fills it into a command today")
+    known_names = {*_NAMES_OF_EVERY_IMAGE, *(key for key, _, _ in container.example_env)}
+    for name in list_shell_names(command.words) if container.env_files else ():
+        if _IS_ENV_KEY(name) and name not in known_names:
+            options.shell_variables.setdefault(name, f"{container.where}: its command reads it")
+
+
+def _add_volumes(container: DetectedContainer, options: ConvertedOptions) -> None:
+    """Add the volumes; ask for a folder that only a variable names, because its data would stay behind."""
+    volumes = list_portable_volumes(container)
+    if volumes:
+        options.table.put("volumes", volumes, container.table.where("volumes"))
+    others = [mount for _, mount in iter_mounts(container) if mount not in volumes]
+    unknown = [mount for mount in others if vocabulary.list_variables(mount)]
+    options.unsupported += [f"volume {mount}" for mount in others if mount not in unknown]
+    if unknown:
+        mounts = ", ".join(unknown)
+        options.questions["volumes"] = (
+            f"{container.name} mounts {mounts} today ({container.table.where('volumes')}), and no file shows the "
+            "variable: write the folder or the volume that it has on the server, or its data stays behind"
+        )
+        folders = [_blank_variables(mount) for mount in unknown]
+        options.table.above.append("to keep the volume that a variable names, write its folder on the server:")
+        options.table.above.append(LineToUncomment(f"volumes: {render_flow_style([*volumes, *folders])}"))
+
+
+def _blank_variables(text: str) -> str:
+    """A text with `…` in place of each variable."""
+    parts = vocabulary.split_at_unknown_variables(text, None)
+    return "".join(part if isinstance(part, str) else "…" for part in parts)
 
 
 def _add_networks(container: DetectedContainer, table: CommentedMapping, shared_network: str) -> None:
@@ -281,31 +351,6 @@ def ask_about_port_variables(
         draft.decide((*entry_path, "ports"), question)
 
 
-def parse_command(container: DetectedContainer, key: str = "command") -> list[str]:
-    """The words of a command, as Compose splits them; none when a variable in it is not known."""
-    return _interpolate_arguments(split_command(container.table.get(key)), container)
-
-
-def _interpolate_arguments(texts: list[str], container: DetectedContainer) -> list[str]:
-    """The words of a command with their variables replaced; none when one is not known, or may be a secret."""
-    words = []
-    for text in texts:
-        word = vocabulary.interpolate_variables(_join_continued_lines(text), container.variables)
-        if word is None or not _IS_ARGUMENT(word):
-            return []
-        words.append(vocabulary.escape_dollar_signs(word))
-    return [] if may_contain_secret(" ".join(words)) else words
-
-
-def _join_continued_lines(text: str) -> str:
-    """A script whose lines each continue on the next one, written as one line: it means the same to the shell."""
-    if "\n" not in text:
-        return text
-    lines = [line.strip() for line in text.strip().split("\n")]
-    is_continued = all(line.endswith(("&&", "||", "|")) for line in lines[:-1])
-    return " ".join(lines) if is_continued else text
-
-
 def list_portable_volumes(container: DetectedContainer) -> list[str]:
     """Volumes and folders of the host; those beside today's compose file are left out."""
     return [
@@ -335,20 +380,32 @@ def add_volume_decision(
         draft.decide((*entry_path, "volumes"), question)
 
 
-def _convert_labels(container: DetectedContainer) -> tuple[dict[str, str], list[str]]:
-    """The labels that the spec can have, and the keys of the others; those that a proxy reads are neither."""
+def _add_labels(container: DetectedContainer, options: ConvertedOptions) -> None:
+    """Add the labels that the spec can have, and ask for the others; those that a proxy reads are neither."""
     labels: dict[str, str] = {}
-    unsupported: list[str] = []
+    unknown: dict[str, str] = {}
     compose = container.table
-    for key, value, _ in [*compose.iter_pairs("labels"), *compose.get_mapping("deploy").iter_pairs("labels")]:
+    for key, value, place in [*compose.iter_pairs("labels"), *compose.get_mapping("deploy").iter_pairs("labels")]:
         if re.match(r"traefik\.|caddy", key):
             continue
         text = vocabulary.interpolate_variables(value, container.variables)
         if text and _is_plain_label(key, text):
             labels[key] = vocabulary.escape_dollar_signs(text)
+        elif value and text is None and _IS_LABEL_KEY(key):
+            unknown[key] = place
         else:
-            unsupported.append(key)
-    return labels, unsupported
+            options.unsupported.append(f"label {key}")
+    if labels:
+        options.table.put("labels", labels, compose.where("labels" if "labels" in compose else "deploy"))
+    if unknown:
+        names = ", ".join(f"{key} ({place})" for key, place in unknown.items())
+        options.questions["labels"] = (
+            f"the label {names} of {container.name}: Compose fills in a variable today, which no label here can have; "
+            "write its value, in `overrides` if environments differ, or leave it out"
+        )
+        written = render_flow_style(labels | dict.fromkeys(unknown, "…"))
+        options.table.above.append("to keep the labels with variables, write their values:")
+        options.table.above.append(LineToUncomment(f"labels: {written}"))
 
 
 def _is_plain_label(key: str, text: str) -> bool:
@@ -431,14 +488,7 @@ def _parse_seconds(text: str) -> int:
 def _convert_healthcheck(container: DetectedContainer) -> dict[str, Any]:
     """Docker's health check as the spec writes it; empty for one that it cannot write."""
     check = container.table.get_mapping("healthcheck")
-    test = check.get("test")
-    if not test:
-        return {}
-    if isinstance(test, YamlSequence):
-        texts = [format_scalar(item) for item in test]
-    else:
-        texts = ["CMD-SHELL", format_scalar(test)]
-    words = _interpolate_arguments(texts, container)
+    words = convert_check(container).words
     if not words:
         return {}
     healthcheck: dict[str, Any] = {"test": words}
@@ -452,7 +502,7 @@ def _convert_healthcheck(container: DetectedContainer) -> dict[str, Any]:
 
 
 def _add_environment_keys(container: DetectedContainer, table: CommentedMapping) -> list[str]:
-    """Add plain values to `environment`, and secrets and unknown values to `env`."""
+    """Add plain values to `environment`, and secrets, unknown values and what an env file has today to `env`."""
     env = CommentedMapping()
     environment = CommentedMapping()
     unsupported = []
@@ -462,14 +512,26 @@ def _add_environment_keys(container: DetectedContainer, table: CommentedMapping)
         if not _IS_CONTAINER_ENV_KEY(key) or not (is_plain or _IS_ENV_KEY(key)):
             unsupported.append(f"environment {key} ({where})")
         elif value is None or not is_plain:
-            env.put(key, {"secret": True}, where)
+            env.put(key, {"secret": True}, _describe_source(container, key, where))
         else:
             environment.put(key, vocabulary.escape_dollar_signs(value), where)
+    for key, _, where in container.example_env:
+        if _IS_ENV_KEY(key) and key not in env and key not in environment:
+            env.put(key, {"secret": True}, f"{where}, today in {container.env_files[0].value}")
     if env:
         table["env"] = env
     if environment:
         table["environment"] = environment
     return unsupported
+
+
+def _describe_source(container: DetectedContainer, key: str, where: str) -> str:
+    """The place of a variable, and the variables of other names that Compose fills in today."""
+    for name, value, place in container.table.iter_pairs("environment"):
+        others = [other for other in vocabulary.list_variables(value) if other != key]
+        if (name, place) == (key, where) and others:
+            return f"{where}, today from {', '.join(others)}"
+    return where
 
 
 def _interpolate_nested(value: Any, container: DetectedContainer) -> Any:

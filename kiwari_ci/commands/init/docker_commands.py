@@ -122,6 +122,11 @@ def _takes_value(option: str) -> bool:
     return option[-1] not in _SHORT_FLAGS_OF_RUN
 
 
+def installs_packages(command: str) -> bool:
+    """Whether a command only installs what other commands need."""
+    return _INSTALL_COMMAND.search(command) is not None and "&&" not in command
+
+
 def is_needed_for_tests(script: str) -> bool:
     """Whether a step before the tests is one that they need: it installs something, or it is the tests."""
     return TEST_COMMAND.search(script) is not None or _INSTALL_COMMAND.search(script) is not None

@@ -100,8 +100,9 @@ def detect_images(
             images[file] = DetectedImage(file, _guess_build_context(repository, file), "")
     invalid_files = {file: why for file in images if (why := _explain_invalid_path(images[file]))}
     detected_images = [images[file] for file in sorted(images) if file not in invalid_files]
+    prepared_files = {build.dockerfile for build in workflows.builds if build.preparations}
     for image in detected_images:
-        _inspect_dockerfile(repository, image)
+        _inspect_dockerfile(repository, image, is_prepared=image.dockerfile in prepared_files)
     return ImageDetection(detected_images, ignored_files + sorted(invalid_files.items()))
 
 
@@ -284,8 +285,11 @@ def _path_exists(repository: LocalRepository, path: str) -> bool:
     return path in repository.folders or repository.has(path)
 
 
-def _inspect_dockerfile(repository: LocalRepository, image: DetectedImage) -> None:
-    """Add what the Dockerfile says: its base image, the ports, the health path, and the files that it copies."""
+def _inspect_dockerfile(repository: LocalRepository, image: DetectedImage, *, is_prepared: bool) -> None:
+    """Add what the Dockerfile says: its base image, the ports, the health path, and the files that it copies.
+
+    Before the build of a prepared image, steps of today may write some of these files.
+    """
     parsed = dockerfile.parse_dockerfile(repository.read(image.dockerfile))
     for line, reason in parsed.faults:
         repository.troubles.append(f"{image.dockerfile}:{line}: {reason}")
@@ -304,6 +308,8 @@ def _inspect_dockerfile(repository: LocalRepository, image: DetectedImage) -> No
             _add_usual_ports(image, f"{place}{stages[-1].line}")
     sources = [source for stage in stages for source in stage.sources]
     image.sources = _build_path_filters(repository, image, sources, place)
+    if not is_prepared:
+        repository.troubles += _find_missing_sources(repository, image, sources, place)
 
 
 def _find_base_image(parsed: dockerfile.Dockerfile) -> str:
@@ -367,9 +373,7 @@ def _build_path_filters(
         if path.partition("/")[0] == ".git":
             reason = "which no build has: let a step of `steps.before_build` write $GITHUB_SHA into a file"
             repository.troubles.append(f"{where}: copies {path}, {reason}")
-        elif not _path_exists(repository, path):
-            repository.troubles.append(f"{where}: copies {path}, which is not there")
-        elif not find_filter_errors([pattern]):
+        elif _path_exists(repository, path) and not find_filter_errors([pattern]):
             filters.setdefault(pattern, SourcedValue(pattern, where))
     covered = [pattern.removesuffix("**") for pattern in filters if pattern.endswith("/**") and "*" not in pattern[:-2]]
     if "**" in filters:
@@ -379,6 +383,18 @@ def _build_path_filters(
         for pattern, fact in filters.items()
         if not any(pattern.startswith(prefix) and pattern != f"{prefix}**" for prefix in covered)
     ]
+
+
+def _find_missing_sources(
+    repository: LocalRepository, image: DetectedImage, sources: list[dockerfile.CopySource], place: str
+) -> list[str]:
+    """In words, what a Dockerfile copies that is not in the repository."""
+    missing = []
+    for source in sources:
+        path = join_path(str(image.context.value), source.path.rstrip("/"))
+        if not source.unknown and path is not None and not _path_exists(repository, path):
+            missing.append(f"{place}{source.line}: copies {path}, which is not there")
+    return missing
 
 
 def _convert_to_path_filter(repository: LocalRepository, path: str, is_pattern: bool) -> str:

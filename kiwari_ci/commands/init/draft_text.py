@@ -1,6 +1,7 @@
 """A spec in the making: its values, each with the comment that says where it comes from, and its text."""
 
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,15 +11,34 @@ from kiwari_ci.problems import Problem, SpecError
 from kiwari_ci.rendering import quoting
 from kiwari_ci.spec_loading.yaml_source import YamlPath, YamlSource, parse_yaml
 
-MAX_COMMENT_LENGTH = 160  # characters of a comment
+MAX_COMMENT_LENGTH = 160  # characters of a line of a comment
+MAX_TEXT_LENGTH = 20_000  # characters of a whole comment: only a text that is made to be long has more
 MAX_FLOW_WIDTH = 80  # characters of a list on one line
 
 
 def to_single_line(text: str) -> str:
-    """Text from a repository as one line of a comment: nothing in it can end the line."""
+    """Text from a repository as one line: nothing in it can end the line."""
     printable = "".join(character if character.isprintable() else " " for character in text)
     line = " ".join(printable.split())
-    return line if len(line) <= MAX_COMMENT_LENGTH else line[: MAX_COMMENT_LENGTH - 1] + "…"
+    return line if len(line) <= MAX_TEXT_LENGTH else line[: MAX_TEXT_LENGTH - 1] + "…"
+
+
+def wrap_in_lines(text: str) -> list[str]:
+    """Text from a repository in lines that a person can read; no word of it is left out."""
+    line = to_single_line(text)
+    return textwrap.wrap(line, MAX_COMMENT_LENGTH, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def indent_further_lines(first_indent: str, text: str) -> list[str]:
+    """Text in lines, of which those behind the first one are indented below its text."""
+    first_line, *further_lines = wrap_in_lines(text)
+    further_indent = " " * len(first_indent)
+    return [f"{first_indent}{first_line}", *(f"{further_indent}{line}" for line in further_lines)]
+
+
+def format_comment_item(text: str) -> str:
+    """The lines of a comment that are one item of a list."""
+    return "".join(f"# {line}\n" for line in indent_further_lines("- ", text))
 
 
 def join_in_lines(head: str, items: list[str]) -> list[str]:
@@ -53,25 +73,35 @@ class InitResult:
         return self.was is None
 
 
+@dataclass(frozen=True)
+class LineToUncomment:
+    """A line of the spec that a person may choose: it stands in a comment, on one line however long it is."""
+
+    text: str
+
+
+Comment = str | LineToUncomment
+
+
 @dataclass
 class CommentedValue:
     """A value on a line of its own: a scalar, or a small list or mapping in brackets; `note` stands behind it."""
 
     value: Any
     note: str = ""
-    above: list[str] = field(default_factory=list)
+    above: list[Comment] = field(default_factory=list)
 
 
 class CommentedMapping(dict[str, "CommentedValue | CommentedMapping"]):
     """A mapping over several lines, with the comments above its key."""
 
-    def __init__(self, *above: str, note: str = "") -> None:
+    def __init__(self, *above: Comment, note: str = "") -> None:
         """Create an empty mapping with its comments."""
         super().__init__()
-        self.above = list(above)
+        self.above: list[Comment] = list(above)
         self.note = note
 
-    def put(self, key: str, value: Any, note: str = "", *above: str) -> None:
+    def put(self, key: str, value: Any, note: str = "", *above: Comment) -> None:
         """Set a key to a value, with its comments."""
         self[key] = CommentedValue(value, note, list(above))
 
@@ -80,27 +110,53 @@ def render_mapping(table: CommentedMapping, indent: int = 0) -> str:
     """The YAML of a mapping; an empty line follows each of the outermost keys."""
     lines: list[str] = []
     for key, entry in table.items():
-        lines += [f"{'  ' * indent}# {to_single_line(comment)}" for comment in entry.above]
-        lines += _render_entry(key, entry, indent)
+        comments = list(entry.above)
+        is_note_above = len(to_single_line(entry.note)) > MAX_COMMENT_LENGTH
+        if is_note_above:
+            comments.append(entry.note)
+        lines += [f"{'  ' * indent}# {line}" for line in _list_comment_lines(comments)]
+        lines += _render_entry(key, entry, indent, "" if is_note_above else entry.note)
         if indent == 0:
             lines.append("")
     return "\n".join(lines)
 
 
-def _render_entry(key: str, entry: CommentedValue | CommentedMapping, indent: int) -> list[str]:
-    """The lines of a key with its value."""
+def _list_comment_lines(comments: Sequence[Comment]) -> list[str]:
+    """The lines of comments; a line that a person may uncomment is not wrapped."""
+    lines: list[str] = []
+    for comment in comments:
+        if isinstance(comment, LineToUncomment):
+            lines.append(to_single_line(comment.text))
+        else:
+            lines += wrap_in_lines(comment)
+    return lines
+
+
+def _render_entry(key: str, entry: CommentedValue | CommentedMapping, indent: int, note_text: str) -> list[str]:
+    """The lines of a key with its value, and the note behind it."""
     spaces = "  " * indent
-    note = f" # {to_single_line(entry.note)}" if entry.note else ""
+    note = f" # {to_single_line(note_text)}" if note_text else ""
     head = f"{spaces}{quoting.yaml(key)}:"
     if isinstance(entry, CommentedMapping):
         if not entry:
             return [f"{head} {{}}{note}"]
         return [f"{head}{note}", render_mapping(entry, indent + 1)]
     value = entry.value
+    if isinstance(value, list) and any(isinstance(item, CommentedMapping) for item in value):
+        return [f"{head}{note}", *_render_items(value, indent + 1)]
     if isinstance(value, list) and len(render_flow_style(value)) > MAX_FLOW_WIDTH:
         return [f"{head}{note}", *(f"{spaces}  - {render_flow_style(item)}" for item in value)]
     first_line, *other_lines = _render_value(value, 2 * indent + 2).split("\n")
     return [f"{head} {first_line}{note}", *other_lines]
+
+
+def _render_items(items: list[CommentedMapping], indent: int) -> list[str]:
+    """The lines of mappings that are the items of a list."""
+    lines: list[str] = []
+    for item in items:
+        first_line, *other_lines = render_mapping(item, indent + 1).split("\n")
+        lines += [f"{'  ' * indent}- {first_line.strip()}", *other_lines]
+    return lines
 
 
 def render_flow_style(value: Any) -> str:

@@ -37,6 +37,7 @@ class DetectedEnvironment:
     settings: dict[str, tuple[str, str]] = field(default_factory=dict)
     folders: list[SourcedValue] = field(default_factory=list)
     projects: list[SourcedValue] = field(default_factory=list)  # Compose projects that its deploys name
+    env_files: list[SourcedValue] = field(default_factory=list)  # that its deploys name, beside the usual `.env`
     workflows: list[SourcedValue] = field(default_factory=list)  # file names of the workflows that deploy it
     rendered_env: list[RenderedVariable] = field(default_factory=list)  # what its deploys write into env files
     whole_env_files: list[WholeEnvFile] = field(default_factory=list)
@@ -174,6 +175,7 @@ def _add_deploy_job(environment: DetectedEnvironment, job: DeployJob, default_br
     environment.urls += job.urls
     environment.folders += job.folders
     environment.projects += job.projects
+    environment.env_files += job.env_files
     environment.rendered_env += job.rendered_env
     environment.whole_env_files += job.whole_env_files
     environment.unread_env_lines += job.unread_env_lines
@@ -386,12 +388,16 @@ def detect_stack_names(
         if named_projects and _IS_SLUG(named_projects[0].value):
             stack_names[environment.name] = named_projects[0]
     names = [stack_name.value for stack_name in stack_names.values()]
-    _note_shared_folders(environments, hosts)
-    return {name: stack_name for name, stack_name in stack_names.items() if names.count(stack_name.value) == 1}
+    own_names = {name: stack_name for name, stack_name in stack_names.items() if names.count(stack_name.value) == 1}
+    _note_shared_folders([each for each in environments if each.name not in own_names], hosts)
+    return own_names
 
 
 def _note_shared_folders(environments: list[DetectedEnvironment], hosts: dict[str, DetectedHost]) -> None:
-    """Note where two environments are in one folder of one host today: only one of them can take it over."""
+    """Note where two environments are in one folder of one host today: only one of them can take it over.
+
+    Those that have a project of their own get new folders.
+    """
     owners: dict[tuple[str, str], str] = {}
     for environment in environments:
         for folder in environment.folders[:1]:

@@ -8,6 +8,7 @@ from kiwari_ci.commands.init.draft_text import MAX_COMMENT_LENGTH, CommentedMapp
 from kiwari_ci.commands.init.environments import DetectedEnvironment, DetectedHost
 from kiwari_ci.commands.init.registry_logins import UnnamedPush
 from kiwari_ci.commands.init.services import DetectedService
+from kiwari_ci.commands.init.written_env_files import EnvFileReaders
 from kiwari_ci.readers.repository import LocalRepository
 from kiwari_ci.readers.vocabulary import SourcedValue
 from kiwari_ci.spec_loading.yaml_source import YamlPath
@@ -42,6 +43,7 @@ class RepositoryFindings:
     runner: list[str]  # the labels of the runner of one's own on which all jobs run; empty if they do not
     unnamed_pushes: list[UnnamedPush]
     project_names: dict[str, SourcedValue]  # the Compose project of each environment, as its Compose file names it
+    env_file_readers: EnvFileReaders  # of what deploys write into env files
 
     @property
     def is_taken_over(self) -> bool:
@@ -76,6 +78,8 @@ class SpecDraft:
         """Note what of a container has no place in the spec, as many things in a line as fit."""
         for description in dict.fromkeys(unsupported):
             last_line = self.seen[-1] if self.seen else ""
+            if description in last_line.removeprefix(f"{container}: ").split("; "):
+                continue  # one file may be that of several environments
             fits = len(last_line) + len(description) < MAX_COMMENT_LENGTH
             if last_line.startswith(f"{container}: ") and fits:
                 self.seen[-1] += f"; {description}"

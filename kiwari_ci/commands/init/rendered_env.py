@@ -2,11 +2,12 @@
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from kiwari_ci.readers import vocabulary
+from kiwari_ci.readers.repository import join_path
 from kiwari_ci.readers.yaml_document import YamlMapping, format_scalar
 from kiwari_ci.schema.text_formats import EnvKey, PlainText, SecretName
 
@@ -21,6 +22,7 @@ _ASSIGNMENT = re.compile(r"(?:export[ \t]+)?([A-Za-z_]\w*)=(.*)")
 _COMPUTED = re.compile(r"\$\{\{.{0,500}?\}\}|\$\([^()]{0,500}\)|`[^`]{0,500}`")  # what a run or the shell puts in
 _PLACEHOLDER = re.compile("\ue000(\\d+)\ue001")
 _ERROR_REDIRECTION = re.compile(r"(?<=[ \t])2>(?:&1|[ \t]{0,20}/dev/null)")
+_ENDS_WITH_ITS_FOLDER = re.compile(r"\bssh\s|^\s*\(")  # commands that change the folder for themselves only
 _CONVERSION = re.compile(r"%(.)")
 _WORDS_BEFORE_COMMANDS = ("sudo", "then", "else", "do", "!")
 _SETTING = re.compile(r"\$\{\{\s*(secrets|vars)\.(\w+)\s*\}\}")
@@ -29,34 +31,39 @@ _ENV_KEY_INPUT = "envkey_"  # of SpicyPizza/create-envfile
 MAX_LINE_LENGTH = 5_000  # characters
 
 
-@dataclass(frozen=True)
-class RenderedVariable:
+@dataclass(frozen=True, kw_only=True)
+class WrittenEnv:
+    """What a deploy writes into an env file."""
+
+    where: str
+    path: str  # of the env file, as the step sees it
+    folder: str = "."  # of the repository, in which the step runs
+    is_named: bool = False  # as an env file that Compose fills in, beside the usual `.env`
+
+    @property
+    def file(self) -> str:
+        """The name of the env file, without its folder."""
+        return self.path.rpartition("/")[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderedVariable(WrittenEnv):
     """A variable of an env file that a deploy writes: its value as the workflow has it, with expressions."""
 
     key: str
     text: str
-    where: str
-    file: str  # the name of the env file, without its folder
-    fills_compose_file: bool = False  # Compose replaces `${KEY}` in the Compose file by it
 
 
-@dataclass(frozen=True)
-class WholeEnvFile:
+@dataclass(frozen=True, kw_only=True)
+class WholeEnvFile(WrittenEnv):
     """A secret or variable of GitHub that holds a whole env file, whose keys no file here shows."""
 
     setting: str
-    where: str
 
 
-@dataclass(frozen=True)
-class UnreadEnvLine:
+@dataclass(frozen=True, kw_only=True)
+class UnreadEnvLine(WrittenEnv):
     """A command that writes into an env file what nobody can tell from its text."""
-
-    file: str
-    where: str
-
-
-WrittenEnv = RenderedVariable | WholeEnvFile | UnreadEnvLine
 
 
 @dataclass
@@ -76,7 +83,16 @@ class _WrittenLine:
 
     number: int
     text: str | None
-    file: str
+    path: str
+
+
+def find_folder_in_repository(written: WrittenEnv, folders: Collection[str]) -> str:
+    """The folder of the repository that has a written env file; empty if it is on the server, or nobody can tell."""
+    parent = written.path.rpartition("/")[0]
+    if parent.startswith(("/", "~")) or "$" in parent:
+        return ""
+    folder = join_path(written.folder, parent) or ""
+    return folder if folder in folders else ""
 
 
 def read_rendered_env(step: YamlMapping, outer_env: Mapping[str, str]) -> Iterator[WrittenEnv]:
@@ -86,7 +102,8 @@ def read_rendered_env(step: YamlMapping, outer_env: Mapping[str, str]) -> Iterat
     action_file = inputs.get_text("file_name") or ".env"
     for name, value, place in inputs.iter_entries():
         if name.lower().startswith(_ENV_KEY_INPUT):
-            yield RenderedVariable(name[len(_ENV_KEY_INPUT) :], format_scalar(value), place, action_file)
+            key = name[len(_ENV_KEY_INPUT) :]
+            yield RenderedVariable(key=key, text=format_scalar(value), where=place, path=action_file)
     for mapping, key in ((step, "run"), (inputs, "script")):
         script = mapping.get_text(key)
         for line in _list_written_lines(script):
@@ -98,7 +115,7 @@ def _list_written_lines(script: str) -> Iterator[_WrittenLine]:
     """Each line that a script writes into an env file."""
     lines = script.split("\n")
     group_files, group_ends = _find_files_of_groups(lines)
-    end_of_document = document_file = ""
+    end_of_document = document_file = folder = ""
     for number, line in enumerate(lines):
         if end_of_document:
             if line.strip() == end_of_document:
@@ -112,14 +129,16 @@ def _list_written_lines(script: str) -> Iterator[_WrittenLine]:
         pipelines = _split_line(line, computed)
         if pipelines is None:
             document = _HERE_DOCUMENT.search(line)
-            file = _find_file_in_text(line)
+            file = _join_folder(folder, _find_file_in_text(line))
             if document and file:
                 end_of_document, document_file = document[1], file
             elif file:
                 yield _WrittenLine(number, None, file)
             continue
+        folder_before = folder
         for pipeline in pipelines:
-            file = _find_written_file(pipeline) or group_files.get(number, "")
+            folder = _change_folder(folder, pipeline)
+            file = _join_folder(folder, _find_written_file(pipeline) or group_files.get(number, ""))
             if not file:
                 continue
             here_documents = [command.here_document for command in pipeline if command.here_document]
@@ -128,6 +147,22 @@ def _list_written_lines(script: str) -> Iterator[_WrittenLine]:
                 continue
             for text in _list_printed_texts(pipeline):
                 yield _WrittenLine(number, None if text is None else _restore_computed(text, computed), file)
+        if _ENDS_WITH_ITS_FOLDER.search(line):
+            folder = folder_before
+
+
+def _change_folder(folder: str, pipeline: list[_ShellCommand]) -> str:
+    """The folder in which the commands behind a pipeline run."""
+    words = pipeline[0].words
+    if words[:1] != ["cd"] or len(words) != 2:
+        return folder
+    return _join_folder(folder, words[1])
+
+
+def _join_folder(folder: str, path: str) -> str:
+    """A path as a script sees it from the folder in which it began; empty for none."""
+    is_absolute = path.startswith(("/", "~", "$"))
+    return path if is_absolute or not path or not folder else f"{folder}/{path}"
 
 
 def _split_line(line: str, computed: list[str]) -> list[list[_ShellCommand]] | None:
@@ -191,21 +226,21 @@ def _add_word(pipelines: list[list[_ShellCommand]], word: str) -> None:
 
 
 def _find_written_file(pipeline: list[_ShellCommand]) -> str:
-    """The name of the env file that a pipeline writes; empty if it writes none."""
+    """The path of the env file that a pipeline writes; empty if it writes none."""
     for command in pipeline:
         arguments = command.words[1:] if command.words[:1] == ["tee"] else []
         for path in [*command.targets, *arguments]:
             name = path.rpartition("/")[2]
             if _ENV_FILE_NAME.fullmatch(name) and not _NOT_DEPLOYED_NAME.search(name):
-                return name
+                return path
     return ""
 
 
 def _find_file_in_text(line: str) -> str:
-    """The name of the env file that a line writes, which is only a part of a command."""
+    """The path of the env file that a line writes, which is only a part of a command."""
     written = _MAY_WRITE_ENV_FILE.search(line)
-    name = re.search(r"[\w${}-]{0,100}\.env\b[\w.-]{0,60}", written[0] + line[written.end() :]) if written else None
-    return name[0] if name and not _NOT_DEPLOYED_NAME.search(name[0]) else ""
+    path = re.search(r"[\w${}/.~-]{0,200}\.env\b[\w.-]{0,60}", written[0] + line[written.end() :]) if written else None
+    return path[0] if path and not _NOT_DEPLOYED_NAME.search(path[0]) else ""
 
 
 def _list_printed_texts(pipeline: list[_ShellCommand]) -> list[str | None]:
@@ -297,19 +332,19 @@ def _locate_line(where: str, script: str, number: int) -> str:
 
 def _parse_written_line(line: _WrittenLine, env: Mapping[str, str], place: str) -> Iterator[WrittenEnv]:
     if line.text is None:
-        yield UnreadEnvLine(line.file, place)
+        yield UnreadEnvLine(where=place, path=line.path)
         return
     text = line.text.strip()
     assignment = _ASSIGNMENT.fullmatch(text)
     if assignment and _IS_ENV_KEY(assignment[1]):
         value = _resolve_variables(_unquote(assignment[2]), env)
-        yield RenderedVariable(assignment[1], value, place, line.file)
+        yield RenderedVariable(key=assignment[1], text=value, where=place, path=line.path)
         return
     setting = _SETTING.fullmatch(_resolve_variables(_unquote(text), env).strip())
     if setting:
-        yield WholeEnvFile(f"{setting[1]}.{setting[2]}", place)
+        yield WholeEnvFile(setting=f"{setting[1]}.{setting[2]}", where=place, path=line.path)
     elif text and not text.startswith("#"):
-        yield UnreadEnvLine(line.file, place)
+        yield UnreadEnvLine(where=place, path=line.path)
 
 
 def _resolve_variables(text: str, env: Mapping[str, str]) -> str:

@@ -7,7 +7,15 @@ from typing import Any
 from kiwari_ci.commands.init import container_entry, proxy_choice
 from kiwari_ci.commands.init.callable_workflows import Callability
 from kiwari_ci.commands.init.compose_files import DetectedContainer, find_one_shot_services, iter_dependencies
-from kiwari_ci.commands.init.draft_text import MAX_FLOW_WIDTH, CommentedMapping, CommentedValue, render_flow_style
+from kiwari_ci.commands.init.container_commands import UNKNOWN_PROGRAM, convert_command, describe_shell_as_command
+from kiwari_ci.commands.init.draft_text import (
+    MAX_FLOW_WIDTH,
+    Comment,
+    CommentedMapping,
+    CommentedValue,
+    LineToUncomment,
+    render_flow_style,
+)
 from kiwari_ci.commands.init.env_variables import (
     EnvVariable,
     detect_differing_variables,
@@ -19,6 +27,7 @@ from kiwari_ci.commands.init.env_variables import (
     list_unused_examples,
 )
 from kiwari_ci.commands.init.findings import RepositoryFindings, SpecDraft
+from kiwari_ci.commands.init.gates import Gate
 from kiwari_ci.commands.init.rendered_env import RenderedVariable, classify_rendered_value, is_known_before_a_run
 from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.commands.init.workflow_jobs import TestSteps
@@ -51,6 +60,21 @@ _IS_VERSION = vocabulary.build_validator(ToolVersion)
 _IS_ENV_KEY = vocabulary.build_validator(EnvKey)
 _IS_SINGLE_LINE = vocabulary.build_validator(TrimmedLine)
 _IS_PUBLISHED_PORT = vocabulary.build_validator(PublishedPort)
+_OVERRIDES_OF_ACCESSORIES = (
+    "command",
+    "entrypoint",
+    "env",
+    "environment",
+    "volumes",
+    "ports",
+    "labels",
+    "healthcheck",
+    "networks",
+    "mem_limit",
+    "cpus",
+    "stop_grace_period",
+    "compose",
+)
 _HEALTH_PATH = re.compile(r"health|ping|status|ready|live|up$")
 
 
@@ -68,6 +92,7 @@ def build_service_entry(
     _add_build_settings(table, service)
     _ask_about_base_images(draft, path, service)
     _add_test_entry(draft, facts, path, table, service)
+    _add_preparations(draft, path, table, service)
     if not service.is_worker and not service.is_base:
         _add_port(draft, path, table, service)
         _add_health(draft, facts, path, table, service)
@@ -113,18 +138,18 @@ def _add_container_options(
     draft: SpecDraft, facts: RepositoryFindings, table: CommentedMapping, service: DetectedService
 ) -> None:
     """Add how the service runs, by the container that production has."""
-    _add_migration(draft, table, service)
     for number, (compose_file, container) in enumerate(service.containers):
         if compose_file.kind == vocabulary.DEVELOPMENT:
             continue
         names = map_container_names(facts) | {service.name: ""}
-        options, unsupported = container_entry.build_service_options(container, names, facts.shared_network)
+        options = container_entry.build_service_options(container, names, facts.shared_network)
+        unsupported = options.unsupported
         is_published = proxy_choice.choose_proxy_kind(facts) == "none"
-        left_ports = container_entry.add_published_ports(container, options, is_published)
+        left_ports = container_entry.add_published_ports(container, options.table, is_published)
         if left_ports:
             unsupported.append(f"ports {', '.join(left_ports)}")
         if number == 0:
-            table.update(_simplify_depends_on(draft, facts, service.name, options))
+            _add_options(draft, facts, ("services", service.name), table, options)
             container_entry.add_volume_decision(draft, facts, ("services", service.name), container)
             container_entry.ask_about_secret_files(draft, ("services", service.name), container)
             container_entry.ask_about_port_variables(
@@ -135,23 +160,57 @@ def _add_container_options(
         for env_file in [] if is_rendered else find_unlisted_env_files(facts.repository, service, container):
             unsupported.append(f"env_file {env_file}, of whose keys there is no example")
         draft.leave(f"{service.name} ({container.where})", unsupported)
+    one_shot = _find_one_shot_processes(service)
+    for _, container in service.other_containers:
+        if container.name in one_shot:
+            _add_migration(draft, ("services", service.name), table, container)
     draft.seen += [f"{service.name}: {note}" for note in service.unsupported]
 
 
-def _add_migration(draft: SpecDraft, table: CommentedMapping, service: DetectedService) -> None:
-    """Add the command that a container of the service's image runs to its end; ask if no field can have it."""
-    one_shot = _find_one_shot_processes(service)
-    migrations = [container for _, container in service.other_containers if container.name in one_shot]
-    for container in migrations:
-        command = container_entry.parse_command(container)
-        if command and "migrate" not in table:
-            table.put("migrate", command, container.where)
-    if migrations and "migrate" not in table:
+def _add_options(
+    draft: SpecDraft,
+    facts: RepositoryFindings,
+    path: YamlPath,
+    table: CommentedMapping,
+    options: container_entry.ConvertedOptions,
+) -> None:
+    """Add the options of a container to the entry of a service, and ask what a person must know of them."""
+    container_entry.add_shell_variables(table, options)
+    table.above += options.table.above
+    table.update(_simplify_depends_on(draft, facts, str(path[1]), options.table))
+    container_entry.ask_about_options(draft, path, table, options)
+
+
+def _add_migration(draft: SpecDraft, path: YamlPath, table: CommentedMapping, container: DetectedContainer) -> None:
+    """Add the command of a container that ends, which a deploy runs before it replaces a container.
+
+    It runs with the entrypoint of the service, so it is asked where today's is another one; and where no field can
+    have the command.
+    """
+    if "migrate" in table:
+        draft.leave(f"{container.name} ({container.where})", ["it ends, and `migrate` has the command of another one"])
+        return
+    options = container_entry.build_service_options(container, {}, "")
+    command = convert_command(container)
+    words = command.fields.get("command")
+    entrypoint = command.fields.get("entrypoint")
+    if words and not entrypoint and "entrypoint" not in table:
+        table.put("migrate", words, container.where)
+        container_entry.add_shell_variables(table, options)
+        if command.question:
+            draft.decide((*path, "migrate"), describe_shell_as_command(container, command.variables))
+    elif command.fields and entrypoint != [UNKNOWN_PROGRAM]:
         question = (
-            f"today {migrations[0].name} ({migrations[0].where}) runs a command with the image of {service.name}, and "
-            "ends: write the command as `migrate`, or no deploy runs it"
+            f"the command of {container.name} ({container.where}), which ends, is not drafted, because it would run "
+            f"with the entrypoint of {path[1]}: write it as `migrate: […]`, behind that entrypoint"
         )
-        draft.decide(("services", service.name), question)
+        draft.decide(path, question)
+    else:
+        question = (
+            f"today {container.name} ({container.where}) runs a command with the image of {path[1]}, and ends: write "
+            "the command as `migrate`, or no deploy runs it"
+        )
+        draft.decide(path, question)
 
 
 def _ask_about_renamed_services(
@@ -268,10 +327,9 @@ def build_process_entries(
             continue
         table = entries[name] = CommentedMapping()
         table.put("image_of", service.name, container.where)
-        options, unsupported = container_entry.build_service_options(
-            container, map_container_names(facts), facts.shared_network
-        )
-        left_ports = container_entry.add_published_ports(container, options, is_kept=False)
+        options = container_entry.build_service_options(container, map_container_names(facts), facts.shared_network)
+        unsupported = options.unsupported
+        left_ports = container_entry.add_published_ports(container, options.table, is_kept=False)
         if left_ports:
             unsupported.append(f"ports {', '.join(left_ports)}")
         process = replace(service, name=name, containers=[(compose_file, container)])
@@ -279,7 +337,7 @@ def build_process_entries(
             _add_own_variables(draft, facts, table, process)
         else:
             _add_env_variables(draft, facts, table, process)
-        table.update(_simplify_depends_on(draft, facts, name, options))
+        _add_options(draft, facts, ("services", name), table, options)
         draft.leave(f"{name} ({container.where})", unsupported)
     return entries
 
@@ -380,13 +438,18 @@ def _find_start_period(service: DetectedService, health: SourcedValue) -> tuple[
 def _add_path_filters(draft: SpecDraft, path: YamlPath, table: CommentedMapping, service: DetectedService) -> None:
     """Add the paths whose changes build the service; ask when every change does."""
     dockerfile = service.image.dockerfile
-    patterns = [source for source in service.image.sources if _IS_PATH_PATTERN(source.value)]
+    patterns = _list_path_patterns(service)
     if not patterns:
         patterns = [SourcedValue("**", dockerfile, guess=True)]
     first = patterns[0]
     question = ""
     note = _format_sources([pattern.where for pattern in patterns])
-    if first.value == "**" and first.guess:
+    if first.value == "**" and first in _list_preparation_folders(service):
+        question = (
+            f"every change builds {service.name}: a step before the build ({first.where}) may read any file; name its "
+            "folders where you can"
+        )
+    elif first.value == "**" and first.guess:
         note = f"could not tell what {dockerfile} copies"
         question = f"every change builds {service.name}: {note}; name its folders where you can"
     elif first.value == "**":
@@ -394,6 +457,27 @@ def _add_path_filters(draft: SpecDraft, path: YamlPath, table: CommentedMapping,
     table.put("paths", [pattern.value for pattern in patterns], note)
     if question:
         draft.decide((*path, "paths"), question)
+
+
+def _list_path_patterns(service: DetectedService) -> list[SourcedValue]:
+    """The files that the Dockerfile copies, and the folders in which steps before the build make some of them."""
+    patterns = [source for source in service.image.sources if _IS_PATH_PATTERN(source.value)]
+    known = {pattern.value for pattern in patterns}
+    if "**" in known:
+        return patterns
+    folders = [folder for folder in _list_preparation_folders(service) if folder.value not in known]
+    everything = [folder for folder in folders if folder.value == "**"]
+    return everything[:1] or [*patterns, *folders]
+
+
+def _list_preparation_folders(service: DetectedService) -> list[SourcedValue]:
+    """The folders whose files the steps before the build may read."""
+    folders: dict[str, SourcedValue] = {}
+    for preparation in service.preparations:
+        if preparation.produces and not preparation.obstacle:
+            pattern = "**" if preparation.folder == "." else f"{preparation.folder}/**"
+            folders.setdefault(pattern, SourcedValue(pattern, preparation.where))
+    return list(folders.values())
 
 
 def _add_build_settings(table: CommentedMapping, service: DetectedService) -> None:
@@ -417,12 +501,8 @@ def _add_build_settings(table: CommentedMapping, service: DetectedService) -> No
 
 
 def _ask_about_base_images(draft: SpecDraft, path: YamlPath, service: DetectedService) -> None:
-    """Ask for the lines of the Dockerfile that take the place of a build context."""
-    for argument, context in service.base_contexts.items():
-        question = (
-            f"{service.image.dockerfile}: write `ARG {argument}` first, and `FROM ${argument} AS {context}`, in place "
-            f"of the build context; or leave out `base`, and build it as a stage"
-        )
+    """Ask for the lines of the Dockerfile that take the image of another service."""
+    for question in service.base_questions:
         draft.decide((*path, "build"), question)
 
 
@@ -445,10 +525,17 @@ def _add_test_entry(
         script += "\n"
     if not script or not _IS_SCRIPT(script) or "${{" in script:
         folder_hint = f"working_directory: {language.home}, " if language.home != "." else ""
+        if service.gate:
+            table.above += _list_gate_answer(service.gate)
+            draft.decide(path, _ask_about_gate(service.gate, f"{service.name} is built without a test"))
+            return
         table.above.append(f"could not tell how to test it; write: test: {{{folder_hint}run: …}}")
         draft.decide(path, f"{service.name} is built without a test")
         return
     entry = table["test"] = CommentedMapping(note="" if test else f"a guess from {where}")
+    if service.gate:
+        entry.above = _list_gate_answer(service.gate)
+        draft.decide((*path, "test"), _ask_about_gate(service.gate, f"{service.name} is tested by these commands"))
     if called_workflow and service.callability == Callability.WITHOUT_TRIGGER:
         entry.above = [
             f"to keep the tests in {called_workflow}, add `workflow_call:` below its `on:`, and write:",
@@ -462,6 +549,41 @@ def _add_test_entry(
     if folder != "." and _IS_FOLDER(folder):
         entry.put("working_directory", folder)
     entry.put("run", script, where if test else "")
+
+
+def _list_gate_answer(gate: Gate) -> list[Comment]:
+    """The line that calls the jobs that a build waits for today, and what to do before."""
+    return [f"to keep {', '.join(gate.jobs)} before the build: {gate.describe_move()}, and write:",
+            LineToUncomment(gate.field_line)]  # fmt: skip
+
+
+def _ask_about_gate(gate: Gate, drafted: str) -> str:
+    """Ask what the build waits for, where it is more than the drafted test."""
+    return (
+        f"{drafted}, and its build waits for {', '.join(gate.jobs)} of {gate.path} today: to keep that, move them, and "
+        f"write `{gate.field_line}` in place of the drafted test; the comment has the steps"
+    )
+
+
+def _add_preparations(draft: SpecDraft, path: YamlPath, table: CommentedMapping, service: DetectedService) -> None:
+    """Add the steps of today before the build; ask about those that no step of the spec can be."""
+    entries = []
+    left = []
+    for preparation in service.preparations:
+        if preparation.obstacle:
+            left.append(f"{preparation.text} ({preparation.where}), because {preparation.obstacle}")
+            continue
+        left += [f"{part} ({preparation.where})" for part in preparation.lost]
+        entry = CommentedMapping()
+        for key, value in preparation.fields.items():
+            entry.put(key, value, preparation.where if key == "name" else "")
+        entries.append(entry)
+    if entries:
+        steps = table["steps"] = CommentedMapping()
+        steps.put("before_build", entries)
+    if left:
+        question = f"before the build of {service.name} today, and not in `steps.before_build`: {'; '.join(left)}"
+        draft.decide((*path, "steps") if entries else path, question)
 
 
 def _get_workflow_name(test: TestSteps | None) -> str:
@@ -700,12 +822,10 @@ def _reaches_service(
     Compose gives the service a file of that name, or fills in from the file what the service names, or nothing shows
     who reads the file.
     """
+    is_read = facts.env_file_readers.is_read_by(service, variable)
     if not service.containers:
-        return known is not None or len(facts.services) == 1
-    env_files = [str(file.value) for _, container in service.containers for file in container.env_files]
-    if variable.file in {path.rpartition("/")[2] for path in env_files}:
-        return True
-    return variable.fills_compose_file and known is not None
+        return is_read and (known is not None or len(facts.services) == 1)
+    return is_read or (facts.env_file_readers.is_file_of_stack(service, variable) and known is not None)
 
 
 def _leave_unused_examples(draft: SpecDraft, facts: RepositoryFindings, service: DetectedService) -> None:
@@ -731,7 +851,41 @@ def build_environment_overrides(draft: SpecDraft, facts: RepositoryFindings, kin
         _add_differing_options(draft, facts, entry, service, kind)
         if entry:
             overrides[service.name] = entry
+    for name in facts.accessories:
+        entry = _build_override_of_accessory(draft, facts, name, kind)
+        if entry:
+            overrides[name] = entry
     return overrides
+
+
+def _build_override_of_accessory(draft: SpecDraft, facts: RepositoryFindings, name: str, kind: str) -> CommentedMapping:
+    """What one kind of environment has otherwise than the entry of an accessory, which another kind has."""
+    usual_container = facts.accessories[name]
+    names = map_accessory_names(facts)
+    own_containers = [
+        container for container in facts.containers if container.kind == kind and names.get(container.name) == name
+    ]
+    override = CommentedMapping()
+    if not own_containers or own_containers[0] is usual_container:
+        return override
+    usual, own = (
+        container_entry.build_accessory_entry(container, names, facts.shared_network, runs_once=False).table
+        for container in (usual_container, own_containers[0])
+    )
+    for key in _OVERRIDES_OF_ACCESSORIES:
+        if key in own and _list_values(own[key]) != _list_values(usual.get(key)):
+            override[key] = own[key]
+        elif key in usual and key not in own:
+            note = f"{key}, which differs from {usual_container.where}"
+            draft.leave(f"{name} ({own_containers[0].where})", [note])
+    return override
+
+
+def _list_values(entry: CommentedValue | CommentedMapping | None) -> Any:
+    """The values of an entry, without their places."""
+    if isinstance(entry, CommentedMapping):
+        return {key: _list_values(inner) for key, inner in entry.items()}
+    return entry.value if entry else None
 
 
 def _add_differing_options(
@@ -759,9 +913,9 @@ def _build_options_of_environment(
     facts: RepositoryFindings, service: DetectedService, container: DetectedContainer
 ) -> CommentedMapping:
     names = map_container_names(facts) | {service.name: ""}
-    options, _ = container_entry.build_service_options(container, names, facts.shared_network)
-    options.pop("depends_on", None)  # it is about the containers of one file
-    return options
+    options = container_entry.build_service_options(container, names, facts.shared_network)
+    options.table.pop("depends_on", None)  # it is about the containers of one file
+    return options.table
 
 
 def _get_value(table: CommentedMapping, key: str) -> Any:

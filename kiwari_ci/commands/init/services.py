@@ -4,11 +4,13 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from kiwari_ci.commands.init.build_preparations import BuildPreparation
 from kiwari_ci.commands.init.build_settings import BuildSettings
 from kiwari_ci.commands.init.callable_workflows import Callability, classify_callability
 from kiwari_ci.commands.init.compose_files import DetectedComposeFile, DetectedContainer, find_one_shot_services
 from kiwari_ci.commands.init.docker_commands import UNKNOWN_TEXT
 from kiwari_ci.commands.init.dockerfiles import DetectedImage, find_port_option
+from kiwari_ci.commands.init.gates import Gate, find_gate
 from kiwari_ci.commands.init.workflow_jobs import BuildStep, DetectedWorkflows, TestSteps
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.image_reference import parse_image_reference
@@ -53,15 +55,17 @@ class DetectedService:
     reference: SourcedValue | None  # the image's whole name, as compose or a workflow has it
     test: TestSteps | None = None
     callability: Callability = Callability.UNFIT  # of the workflow that has the test
+    gate: Gate | None = None  # the jobs that its build waits for today
     ports: list[SourcedValue] = field(default_factory=list)
     unsupported: list[str] = field(default_factory=list)
     other_containers: list[tuple[DetectedComposeFile, DetectedContainer]] = field(
         default_factory=list
     )  # of its image, beside the one that serves
     settings: SourcedValue = field(default_factory=lambda: SourcedValue(BuildSettings(), ""))  # of its build
+    preparations: list[BuildPreparation] = field(default_factory=list)  # steps of today before the build
     is_worker: bool = False  # it listens on no port
     speaks_fastcgi: bool = False  # a web server in another container asks it
-    base_contexts: dict[str, str] = field(default_factory=dict)  # by the build argument that takes its place
+    base_questions: list[str] = field(default_factory=list)  # what its Dockerfile must say to be built from others
     is_base: bool = False  # other images are built from it, and no container runs it
     runs_once: bool = False  # others wait until it has ended
     is_part: bool = False  # of a Dockerfile that another service is built from, too
@@ -125,26 +129,9 @@ def detect_services(
         service.test = _find_test_steps(service, workflows, len(images))
         if service.test:
             service.callability = classify_callability(service.test.workflow, workflows)
+        service.gate = _find_gate(service, workflows)
         detection.services.append(service)
-    for service in detection.services:
-        _add_base_images(service, detection.services)
     return detection
-
-
-def _add_base_images(service: DetectedService, services: list[DetectedService]) -> None:
-    """Name the services whose images are build contexts of a service's image."""
-    settings = service.settings.value
-    for context, image in settings.images.items():
-        repository = parse_known_repository(image)
-        bases = [base for base in services if base.reference and base.reference.value == repository]
-        argument = re.sub(r"[^A-Z0-9]+", "_", context.upper())
-        if not bases or bases[0] is service or not re.fullmatch(r"[A-Z]\w*", argument):
-            service.unsupported.append(f"the build context {context}, which is the image {image}")
-            continue
-        base = bases[0]
-        settings.values.setdefault("base", {})[argument] = base.name
-        service.base_contexts[argument] = context
-        base.is_base = not base.containers
 
 
 def leave_out_files(services: list[DetectedService], paths: set[str], routes: list[ProxyRoute]) -> None:
@@ -289,6 +276,7 @@ def _add_build_settings(
     steps = sorted(steps, key=lambda step: not _matches_service_name(step.image, service.name))
     if steps and _matches_service_name(steps[0].image, service.name):
         service.reference = SourcedValue(steps[0].image, steps[0].where)
+    service.preparations = steps[0].preparations if steps else []
     settings = [SourcedValue(step.settings, step.where) for step in steps]
     for compose_file, container in building:
         if compose_file.kind != vocabulary.DEVELOPMENT:
@@ -350,9 +338,11 @@ def _build_part(
     """A service of a Dockerfile that another service is built from, too."""
     settings = SourcedValue(container.settings, container.where)
     reference = None
+    preparations: list[BuildPreparation] = []
     for step in steps:
         if _matches_service_name(step.image, name):
             settings = SourcedValue(step.settings, step.where)
+            preparations = step.preparations
             reference = SourcedValue(step.image, step.where)
             break
     return DetectedService(
@@ -363,6 +353,7 @@ def _build_part(
         reference,
         unsupported=[f"{note} ({settings.where})" for note in settings.value.unsupported],
         settings=settings,
+        preparations=preparations,
         is_part=True,
     )
 
@@ -504,6 +495,16 @@ def _find_test_steps(service: DetectedService, workflows: DetectedWorkflows, ima
             best = test
             best_score = score
     return best
+
+
+def _find_gate(service: DetectedService, workflows: DetectedWorkflows) -> Gate | None:
+    """The jobs that the build of a service waits for, where its drafted test is not all of them."""
+    paths = [step.workflow for step in workflows.builds if step.dockerfile == service.image.dockerfile]
+    gate = next(filter(None, (find_gate(path, workflows) for path in dict.fromkeys(paths))), None)
+    test = service.test
+    if gate and test and gate.jobs == [test.job] and gate.path == test.workflow and not test.dropped:
+        return None
+    return gate
 
 
 def _score_test(test: TestSteps, home: str, building_workflows: set[str], image_count: int) -> int:

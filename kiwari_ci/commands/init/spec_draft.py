@@ -6,6 +6,7 @@ from typing import Any
 from kiwari_ci import schema
 from kiwari_ci.commands.init import container_entry, proxy_choice, service_entry
 from kiwari_ci.commands.init.compose_files import (
+    DetectedContainer,
     choose_router_options,
     detect_proxy,
     find_one_shot_services,
@@ -20,14 +21,17 @@ from kiwari_ci.commands.init.rendered_env import is_on_github
 from kiwari_ci.commands.init.service_entry import format_source_note
 from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.commands.init.takeover_entry import (
+    ask_about_env_files,
     ask_about_folders,
     build_takeover_entry,
     find_project,
     list_container_names,
 )
+from kiwari_ci.commands.init.written_env_files import STACK_ENV_FILE
 from kiwari_ci.proxies.all_proxies import find_proxy
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.image_reference import parse_image_reference
+from kiwari_ci.readers.repository import get_parent_folder, join_path
 from kiwari_ci.readers.vocabulary import SourcedValue
 from kiwari_ci.readers.yaml_document import collect_strings
 from kiwari_ci.schema.text_formats import (
@@ -116,6 +120,7 @@ def build_spec_draft(facts: RepositoryFindings) -> SpecDraft:
         environments[environment.name] = _build_environment_entry(draft, facts, environment)
     _unname_settings_without_source(services, environments)
     ask_about_folders(draft, facts)
+    ask_about_env_files(draft, facts)
     _note_rendered_env(draft, facts)
     return draft
 
@@ -145,19 +150,19 @@ def _note_rendered_env(draft: SpecDraft, facts: RepositoryFindings) -> None:
             )
         for line in environment.unread_env_lines:
             draft.seen.append(
-                f"{line.where}: writes into {line.file} what init cannot read: write its keys under `env`"
+                f"{line.where}: writes into {line.path} what init cannot read: write its keys under `env`"
             )
         for variable in environment.rendered_env:
-            if variable.key not in service_keys and not _names_image(facts, variable.key):
+            if variable.key not in service_keys and not _is_filled_in(facts, variable.key):
                 left.setdefault(variable.where.rpartition(":")[0], {})[variable.key] = None
     for path, keys in left.items():
         draft.leave(f"{path} writes into an env file what no `env` here has", list(keys))
 
 
-def _names_image(facts: RepositoryFindings, key: str) -> bool:
-    """Whether a variable is a part of an image's name or version, which the spec says."""
-    reference = re.compile(rf"\$\{{?{re.escape(key)}\b")
-    return any(reference.search(container.table.get_text("image")) for container in facts.containers)
+def _is_filled_in(facts: RepositoryFindings, key: str) -> bool:
+    """Whether Compose fills a variable into a container, such as its image: the spec has or asks for the value."""
+    texts = (text for container in facts.containers for text, _ in collect_strings(container.table))
+    return any(key in vocabulary.list_variables(text) for text in texts)
 
 
 def _add_env_source(
@@ -166,6 +171,7 @@ def _add_env_source(
     """Let deploys write the env files from GitHub's secrets and variables, where they do so today."""
     variables = [service_entry.detect_service_variables(facts, service) for service in facts.services]
     values_by_key = {key: variable.value for by_key in variables for key, variable in by_key.items()}
+    values_by_key |= _collect_secrets_of_accessories(draft)
     written = {
         variable.key for variable in environment.rendered_env if is_on_github(variable, values_by_key.get(variable.key))
     }
@@ -175,7 +181,7 @@ def _add_env_source(
     others = [key for key, value in values_by_key.items() if isinstance(value, dict) and "secret" in value]
     others = [key for key in others if key not in written]
     if others or environment.whole_env_files or environment.unread_env_lines:
-        not_written = f", but not {', '.join(others[:3])}" if others else ""
+        not_written = f", but not {', '.join(others)}" if others else ""
         question = (
             f"today a deploy writes into the env files ({places[0]}){not_written}: keep them on the host, or write "
             "`env_from: github` when GitHub has all secrets"
@@ -188,6 +194,21 @@ def _add_env_source(
         "the host"
     )
     draft.decide(("environments", environment.name, "env_from"), question)
+
+
+def _collect_secrets_of_accessories(draft: SpecDraft) -> dict[str, Any]:
+    """The variables of accessories that env files have."""
+    accessories = draft.table.get("accessories", CommentedMapping())
+    assert isinstance(accessories, CommentedMapping)
+    entries = [entry for entry in accessories.values() if isinstance(entry, CommentedMapping)]
+    envs = [entry.get("env", CommentedMapping()) for entry in entries]
+    return {
+        key: variable.value
+        for env in envs
+        if isinstance(env, CommentedMapping)
+        for key, variable in env.items()
+        if isinstance(variable, CommentedValue)
+    }
 
 
 def _add_registry(draft: SpecDraft, facts: RepositoryFindings, namespace: str) -> None:
@@ -446,18 +467,17 @@ def _add_accessories(draft: SpecDraft, facts: RepositoryFindings) -> None:
     one_shot = find_one_shot_services(facts.containers)
     for name, container in facts.accessories.items():
         runs_once = container.name in one_shot
-        entry, unsupported = container_entry.build_accessory_entry(
-            container, accessory_names, facts.shared_network, runs_once
-        )
-        table[name] = entry
-        draft.leave(f"{name} ({container.where})", unsupported)
+        options = container_entry.build_accessory_entry(container, accessory_names, facts.shared_network, runs_once)
+        table[name] = options.table
+        draft.leave(f"{name} ({container.where})", options.unsupported)
+        container_entry.ask_about_options(draft, ("accessories", name), options.table, options)
         if has_variable_version(container.image):
             question = f"the version of {container.image}: no default and no env example has it"
             draft.decide(("accessories", name, "image"), question)
         container_entry.add_volume_decision(draft, facts, ("accessories", name), container)
         container_entry.ask_about_secret_files(draft, ("accessories", name), container)
         container_entry.ask_about_port_variables(
-            draft, ("accessories", name), container, entry, facts.repository.written_variables
+            draft, ("accessories", name), container, options.table, facts.repository.written_variables
         )
     if table:
         draft.table["accessories"] = table
@@ -651,13 +671,19 @@ def _find_shared_env_file(facts: RepositoryFindings, environment: DetectedEnviro
     for service in facts.services:
         for compose_file, container in service.containers:
             if compose_file.kind == environment.kind:
-                files_of_services.append(
-                    [file for file in container.env_files if str(file.value).rpartition("/")[2] == ".env"]
-                )
+                files_of_services.append(_list_stack_env_files(container, environment))
     if not files_of_services or len(files_of_services) != len(facts.services) or not all(files_of_services):
         return ""
     paths = {str(file.value) for files in files_of_services for file in files}
     return files_of_services[0][0].where if len(paths) == 1 else ""
+
+
+def _list_stack_env_files(container: DetectedContainer, environment: DetectedEnvironment) -> list[SourcedValue]:
+    """The env files of a container that are `.env` beside its Compose file, by a path in the repository or the host."""
+    folders = {get_parent_folder(container.file)}
+    folders |= {str(folder.value).lstrip("/") for folder in environment.folders}
+    paths = {join_path(folder, STACK_ENV_FILE) for folder in folders}
+    return [file for file in container.env_files if file.value in paths]
 
 
 def _add_container_names(
@@ -720,7 +746,8 @@ def summarize_services(facts: RepositoryFindings, table: CommentedMapping) -> di
     summaries = {}
     for service in facts.services:
         parts = [service.image.dockerfile, _describe_port(service)]
-        parts += [name for name, _ in service_entry.list_processes(service) if name in entries]
+        process_names = dict.fromkeys(name for name, _ in service_entry.list_processes(service))
+        parts += [name for name in process_names if name in entries]
         entry = entries.get(service.name)
         if isinstance(entry, CommentedMapping) and "migrate" in entry:
             parts.append("migrate")

@@ -11,6 +11,7 @@ from kiwari_ci.commands.init.compose_files import DetectedContainer
 from kiwari_ci.commands.init.draft_text import CommentedMapping
 from kiwari_ci.commands.init.environments import DetectedEnvironment
 from kiwari_ci.commands.init.findings import RepositoryFindings, SpecDraft
+from kiwari_ci.commands.init.written_env_files import STACK_ENV_FILE
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.vocabulary import SourcedValue
 from kiwari_ci.schema.text_formats import ExistingName, HostFolder, WorkflowFileName
@@ -67,6 +68,20 @@ def ask_about_folders(draft: SpecDraft, facts: RepositoryFindings) -> None:
         draft.decide(("environments", next(iter(folders)), "takeover"), question)
 
 
+def ask_about_env_files(draft: SpecDraft, facts: RepositoryFindings) -> None:
+    """Ask for the values of the env files that Compose reads today under another name than usual."""
+    for environment in facts.environments:
+        files = {str(file.value): file.where for file in environment.env_files}
+        usual_names = [path for path in files if path.rpartition("/")[2] == STACK_ENV_FILE]
+        others = [f"{path} ({where})" for path, where in files.items() if path not in usual_names]
+        if others:
+            question = (
+                f"the values of {environment.name} are in {', '.join(others)} today: fill them into the env files of "
+                "its new folder"
+            )
+            draft.decide(("environments", environment.name, "takeover"), question)
+
+
 def list_container_names(facts: RepositoryFindings, environment: DetectedEnvironment) -> dict[str, SourcedValue]:
     """The names of today that the containers of an environment keep, by service or accessory.
 
@@ -104,7 +119,8 @@ def _iter_containers(
     facts: RepositoryFindings, environment: DetectedEnvironment
 ) -> Iterator[tuple[str, DetectedContainer]]:
     """The containers of services and accessories that are of an environment."""
-    pairs = [(service.name, container) for service in facts.services for _, container in service.containers]
+    running = [service for service in facts.services if not service.is_base]
+    pairs = [(service.name, container) for service in running for _, container in service.containers]
     for service in facts.services:
         pairs += [(name, container) for name, container in service_entry.list_processes(service) if name]
     accessory_names = service_entry.map_accessory_names(facts)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from kiwari_ci.commands.init.rendered_env import find_folder_in_repository
 from kiwari_ci.commands.init.workflow_jobs import (
     DetectedWorkflows,
     JobStart,
@@ -13,7 +14,8 @@ from kiwari_ci.commands.init.workflow_jobs import (
     exclude_from_trigger,
     narrow_trigger,
 )
-from kiwari_ci.readers.repository import LocalRepository
+from kiwari_ci.readers.compose_file import COMPOSE_FILE_PATH
+from kiwari_ci.readers.repository import LocalRepository, get_parent_folder
 from kiwari_ci.readers.workflow import ReferenceContext
 from kiwari_ci.readers.workflow_calls import (
     fill_in_call_values,
@@ -67,11 +69,19 @@ def read_workflows(repository: LocalRepository) -> DetectedWorkflows:
     return detected
 
 
-def list_written_variables(workflows: DetectedWorkflows) -> dict[str, str]:
-    """The variables that deploys write into env files as plain text, if all of them write the same value."""
+def list_written_variables(repository: LocalRepository, workflows: DetectedWorkflows) -> dict[str, str]:
+    """The variables that deploys write into env files as plain text, if all of them write the same value.
+
+    Compose reads the env file beside its own file, and those that a command names: another one in a folder without a
+    Compose file does not count.
+    """
+    compose_folders = {get_parent_folder(path) for path in repository.matching(COMPOSE_FILE_PATH)} | {"."}
     texts: dict[str, set[str]] = {}
     for deploy in workflows.deploys:
         for variable in deploy.rendered_env:
+            folder = find_folder_in_repository(variable, repository.folders) or "."
+            if folder not in compose_folders and not variable.is_named:
+                continue
             texts.setdefault(variable.key, set()).add(variable.text)
     return {key: min(values) for key, values in texts.items() if len(values) == 1 and "$" not in min(values)}
 

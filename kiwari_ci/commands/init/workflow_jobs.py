@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kiwari_ci.commands.init import build_settings
+from kiwari_ci.commands.init.build_preparations import BuildPreparation, PreparationReader, only_sets_outputs
 from kiwari_ci.commands.init.build_settings import BuildSettings
 from kiwari_ci.commands.init.docker_commands import (
     TEST_COMMAND,
@@ -50,9 +51,6 @@ _TOOL_INSTALL_COMMANDS = {  # what an action puts there, and a command that does
     "pnpm/action-setup": "corepack enable", "astral-sh/setup-uv": "pip install uv",
     "snok/install-poetry": "pip install poetry", "oven-sh/setup-bun": "npm install --global bun",
 }  # fmt: skip
-_WRITES_FILE = re.compile(
-    r"(?<![0-9&])>>?\s*(?![&>]|/dev/|[\"']?\$\{?GITHUB_)[\"'\w./$~]|(?:^|[\s;&|])(?:cp|mv|ln|tee|sed\s+-i\S*|unzip|tar\s+-?x\S*)\s"
-)
 _IMAGE_COMMAND = re.compile(r"\bdocker (?:login|build|buildx|push|tag|pull|image)\b")
 _SETTING_ROLE_PATTERNS = {
     "address": re.compile(r"(^|_)(HOST|HOSTNAME|IP|ADDRESS|SERVER)$"),
@@ -76,8 +74,14 @@ _COMPOSE_PROJECT_OPTION = re.compile(
     + UNKNOWN_TEXT
     + "-])"
 )
+_WHOLE_WORD = r"(?![\w.$" + UNKNOWN_TEXT + "-])"
+_COMPOSE_PROJECT_VARIABLE = re.compile(r"\bCOMPOSE_PROJECT_NAME=[\"']?([a-z0-9][a-z0-9_-]*)" + _WHOLE_WORD)
+_COMPOSE_ENV_FILE_OPTION = re.compile(r"\s--env-file[ =][\"']?([\w./~-]{1,200})" + _WHOLE_WORD)
+_COMPOSE_FOLDER_OPTION = re.compile(r"\s--project-directory[ =][\"']?(~?/[\w./-]{1,200})" + _WHOLE_WORD)
+_COPIED_ENV_FILE = re.compile(
+    r"(?:^|[\s;&|(\"'])(?:cp|mv|ln)\s(?:-\w+\s)?[\"']?([\w./~-]{0,200}\.env[\w.-]{0,60})[\"']?\s+[\w./~-]{0,200}\.env(?![\w.-])"
+)
 _COMPOSE_COMMAND = re.compile(r"docker[ -]compose\b[^\n;&|]{0,500}")
-_ENV_FILE_OPTION = re.compile(r"\s--env-file[ =][\"']?(?:[\w.~-]{0,200}/){0,20}([\w.-]{1,100})")
 _COMPOSE_FILE_OPTION = re.compile(r"\s(?:-f|--file)[ =][\"']?([\w./~-]{1,200}\.ya?ml)(?![\w.$" + UNKNOWN_TEXT + "-])")
 _CHANGE_DIRECTORY = re.compile(r"\bcd\s+[\"']?(~?/[\w./-]+)(?![\w./$" + UNKNOWN_TEXT + "-])")
 
@@ -123,7 +127,7 @@ class BuildStep:
     context: str
     dockerfile: str
     settings: BuildSettings
-    preparations: list[SourcedValue] = field(default_factory=list)  # steps before it that write files, in words
+    preparations: list[BuildPreparation] = field(default_factory=list)  # steps before it
 
 
 @dataclass
@@ -160,6 +164,7 @@ class DeployJob:
     folders: list[SourcedValue] = field(default_factory=list)
     projects: list[SourcedValue] = field(default_factory=list)  # that its Compose commands name
     compose_files: list[SourcedValue] = field(default_factory=list)  # that its Compose commands name
+    env_files: list[SourcedValue] = field(default_factory=list)  # that Compose fills in, beside the usual `.env`
     compose_file_groups: list[tuple[str, ...]] = field(default_factory=list)  # the same, by command
     rendered_env: list[RenderedVariable] = field(default_factory=list)  # what it writes into env files
     whole_env_files: list[WholeEnvFile] = field(default_factory=list)
@@ -228,7 +233,6 @@ class WorkflowJobReader:
         self.where = start.where or jobs.where(job_name)
         self.steps: list[YamlMapping] = []
         self.step_places: dict[int, str] = {}
-        self.preparations: dict[int, list[SourcedValue]] = {}  # by step, what it writes before a build
         combination = {f"matrix.{name}": format_scalar(value) for name, value in matrix.items()}
         for step, place in self.job.list_items("steps"):
             if isinstance(step, YamlMapping) and not is_excluded_by_matrix(step, combination):
@@ -380,26 +384,14 @@ class WorkflowJobReader:
         settings = build_settings.parse_command_options(build)
         self._add_build(step, step.where("run"), image, tag, context, dockerfile or "", settings)
 
-    def _list_preparations(self, build: YamlMapping) -> list[SourcedValue]:
-        """In words, the steps before a build that write files, which the build may read."""
-        preparations: list[SourcedValue] = []
-        for step in self.steps:
-            if step is build:
-                break
-            if id(step) not in self.preparations:
-                self.preparations[id(step)] = self._describe_preparation(step)
-            preparations += self.preparations[id(step)]
-        return preparations
-
-    def _describe_preparation(self, step: YamlMapping) -> list[SourcedValue]:
-        """In words, the first file that a step writes; no item if it writes none."""
-        place = self.step_places[id(step)]
-        if get_action_name(step.get_text("uses")) == "actions/download-artifact":
-            return [SourcedValue("an artifact before the build", place)]
-        for line in step.get_text("run").split("\n"):
-            if _WRITES_FILE.search(line) and not TEST_COMMAND.search(line):
-                return [SourcedValue(f"{as_inline_code(line.strip())} before the build", place)]
-        return []
+    def _list_preparations(self, build: YamlMapping, context: str) -> list[BuildPreparation]:
+        """The steps before a build that the build may need."""
+        outer_env: dict[str, str] = {}
+        for mapping in (self.document, self.job):
+            outer_env |= {key: value for key, value, _ in mapping.iter_pairs("env")}
+        reader = PreparationReader(outer_env, self._substitute_known, self._get_folder)
+        steps = [(step, self.step_places[id(step)]) for step in self.steps]
+        return reader.list_preparations(steps, build, context)
 
     def _add_build(
         self,
@@ -429,7 +421,7 @@ class WorkflowJobReader:
                 folder,
                 dockerfile,
                 settings,
-                self._list_preparations(step),
+                self._list_preparations(step, folder),
             )
         )
 
@@ -499,7 +491,8 @@ class WorkflowJobReader:
             place = self.step_places[id(step)]
             script = step.get_text("run").strip()
             action = get_action_name(step.get_text("uses"))
-            if script and id(step) not in needed_ids and not _IMAGE_COMMAND.search(script):
+            is_of_build = _IMAGE_COMMAND.search(script) is not None or only_sets_outputs(script.split("\n"))
+            if script and id(step) not in needed_ids and not is_of_build:
                 lost.append(SourcedValue(as_inline_code(script.split("\n")[0]), place))
             elif action == "actions/download-artifact":
                 name = step.get_mapping("with").get_text("name") or "of another job"
@@ -568,7 +561,6 @@ class WorkflowJobReader:
         if is_own_machine(self.runs_on):
             deploy.runner = SourcedValue(self.runs_on, self.job.where("runs-on"))
         deploy.only_copies = self._only_copies_files(scripts)
-        self._collect_rendered_env(deploy, scripts)
         if "inputs." in written_name:
             deploy.notes.append(
                 f"{self.where}: who starts it names the environment; here each one has an entry of its own"
@@ -577,14 +569,36 @@ class WorkflowJobReader:
         self._collect_logins(deploy)
         for folder in self._list_server_folders(scripts):
             deploy.folders.append(SourcedValue(folder.rstrip("/"), self.where))
-        for project in _COMPOSE_PROJECT_OPTION.findall(self._substitute_in_script(scripts)):
-            deploy.projects.append(SourcedValue(project, self.where))
-        deploy.compose_file_groups = _list_compose_file_groups(self._substitute_in_script(scripts))
-        for file in (file for group in deploy.compose_file_groups for file in group):
-            deploy.compose_files.append(SourcedValue(file, self.where))
+        self._collect_compose_options(deploy, scripts)
+        self._collect_rendered_env(deploy)
         _set_borrowed_environment_apart(deploy)
         self.workflows.container_options += self._describe_container_options()
         self.workflows.deploys.append(deploy)
+
+    def _collect_compose_options(self, deploy: DeployJob, scripts: str) -> None:
+        """Collect the projects, the files and the env files that the commands of a deploy give Compose."""
+        text = self._substitute_in_script(scripts)
+        settings = "\n".join(f"{name}={value}" for name, value, _ in self._iter_env())
+        projects = [*_COMPOSE_PROJECT_OPTION.findall(text), *_COMPOSE_PROJECT_VARIABLE.findall(f"{text}\n{settings}")]
+        deploy.projects += [SourcedValue(project, self.where) for project in projects]
+        deploy.compose_file_groups = _list_compose_file_groups(f"{text}\n{settings}")
+        files = [file for group in deploy.compose_file_groups for file in group]
+        env_files = _COPIED_ENV_FILE.findall(text)
+        folders: list[str] = []
+        for command in _COMPOSE_COMMAND.findall(text):
+            env_files += _COMPOSE_ENV_FILE_OPTION.findall(command)
+            folders += _COMPOSE_FOLDER_OPTION.findall(command)
+        folders += [file.rpartition("/")[0] for file in files if file.startswith(("/", "~/"))]
+        if not deploy.folders:
+            deploy.folders += [SourcedValue(folder.rstrip("/"), self.where) for folder in folders[:1]]
+        deploy.compose_files += [SourcedValue(file, self.where) for file in files]
+        deploy.env_files += [SourcedValue(file, self.where) for file in dict.fromkeys(env_files)]
+
+    def _iter_env(self) -> Iterator[tuple[str, str, str]]:
+        """The variables of the workflow, of the job and of its steps, with what is known of their values."""
+        for mapping in (self.document, self.job, *self.steps):
+            for name, value, place in mapping.iter_pairs("env"):
+                yield name, self._substitute(value), place
 
     def _list_server_folders(self, scripts: str) -> list[str]:
         """The folders in which a deploy works; a script that an SSH action runs begins in the login's home."""
@@ -616,32 +630,20 @@ class WorkflowJobReader:
             return True
         return (is_own_machine(self.runs_on) or has_environment) and _COMPOSE_UP_COMMAND.search(scripts) is not None
 
-    def _collect_rendered_env(self, deploy: DeployJob, scripts: str) -> None:
+    def _collect_rendered_env(self, deploy: DeployJob) -> None:
         """Collect the variables of the env files that the steps write."""
-        files_of_compose = self._list_files_that_fill_compose_files(scripts)
         outer_env = {name: format_scalar(value) for name, value in self.document.get_mapping("env").items()}
         outer_env |= {name: format_scalar(value) for name, value in self.job.get_mapping("env").items()}
         for step in self.steps:
-            for written in read_rendered_env(step, outer_env):
+            folder = self._get_folder(step)
+            for line in read_rendered_env(step, outer_env):
+                written = replace(line, folder=folder, is_named=_is_env_file_of_compose(line.path, deploy))
                 if isinstance(written, WholeEnvFile):
                     deploy.whole_env_files.append(written)
                 elif isinstance(written, UnreadEnvLine):
                     deploy.unread_env_lines.append(written)
-                else:
-                    text = self._substitute_known(written.text)
-                    fills_compose_file = written.file in files_of_compose
-                    deploy.rendered_env.append(replace(written, text=text, fills_compose_file=fills_compose_file))
-
-    def _list_files_that_fill_compose_files(self, scripts: str) -> set[str]:
-        """The names of the env files whose variables Compose replaces in the Compose file.
-
-        These are the files that the option `--env-file` names; `.env`, which Compose reads without the option, always
-        counts, because not every command of a job has to have it.
-        """
-        files = {".env"}
-        for command in _COMPOSE_COMMAND.findall(self._substitute_in_script(scripts)):
-            files.update(_ENV_FILE_OPTION.findall(command))
-        return files
+                elif isinstance(written, RenderedVariable):
+                    deploy.rendered_env.append(replace(written, text=self._substitute_known(written.text)))
 
     def _only_copies_files(self, scripts: str) -> bool:
         """Whether the job copies files to a server, and no command of it starts anything there."""
@@ -689,6 +691,16 @@ class WorkflowJobReader:
             for role, (_, name) in deploy.settings.items()
             if name in defaults
         ]
+
+
+def _is_env_file_of_compose(path: str, deploy: DeployJob) -> bool:
+    """Whether the commands of a deploy name an env file: by its path, or by a name that is not the usual one."""
+    name = path.rpartition("/")[2]
+    for named in (str(file.value) for file in deploy.env_files):
+        has_same_name = named.rpartition("/")[2] == name != ".env"
+        if has_same_name or named.removeprefix("./") == path.removeprefix("./"):
+            return True
+    return False
 
 
 def _list_compose_file_groups(scripts: str) -> list[tuple[str, ...]]:

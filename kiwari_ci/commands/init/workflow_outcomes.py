@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from kiwari_ci.commands.init.environments import name_environment
+from kiwari_ci.commands.init.gates import Gate, find_gate
 from kiwari_ci.commands.init.services import DetectedService
 from kiwari_ci.commands.init.workflow_files import calls_workflow, runs_after_workflow
 from kiwari_ci.commands.init.workflow_jobs import BuildStep, DeployJob, DetectedWorkflows, TestSteps
@@ -59,14 +60,17 @@ class JobOutcome:
         return self.deploys and bool(self.not_replaced)
 
     def list_lost_gates(self) -> list[str]:
-        """In words, what waits for the job today, and how that can stay."""
+        """In words, what waits for the job today and does so no more."""
         is_part_of_build_or_deploy = any(not place.endswith(".test") for place in self.replaced_by)
-        if not self.gates or self.needs or self.is_replaced or is_part_of_build_or_deploy:
+        if not self.gates or self.is_replaced or is_part_of_build_or_deploy:
             return []
-        return [
-            f"{', '.join(self.gates)}, which is replaced, waits for it today: to keep that, move it to a workflow with "
-            "`workflow_call`, and write `test: {workflow: …}`"
-        ]
+        waiting = f"{', '.join(self.gates)}, which is replaced, waits for it today"
+        if self.needs:
+            return [
+                f"{waiting}: a check of the image before the deploy can be `build.scan` of its service, and one of "
+                "what serves can be in `steps.after_deploy`"
+            ]
+        return [waiting]
 
     def list_parts(self) -> list[str]:
         """What becomes of the job, in words."""
@@ -96,11 +100,25 @@ class WorkflowOutcome:
     jobs: list[JobOutcome]
     called_by: list[str]  # other workflows that call it, or that run after it
     is_removable: bool = False
+    gate: Gate | None = None  # the jobs that a build waits for, of which not all are replaced
+    gated_services: list[str] = field(default_factory=list)
 
     @property
     def replaced_jobs(self) -> list[str]:
         """The jobs that would go on beside those of the generated pipeline."""
         return [outcome.job for outcome in self.jobs if outcome.is_replaced]
+
+    def describe_gate(self) -> str:
+        """What to do with the jobs that builds wait for, in words; empty where there is nothing to do."""
+        if not self.gate:
+            return ""
+        rest = [job for job in self.jobs if job.job not in self.gate.jobs]
+        file_name = self.path.rpartition("/")[2]
+        end = f"; then remove {file_name}, of which nothing is left" if all(job.is_replaced for job in rest) else ""
+        return (
+            f"builds wait for {', '.join(self.gate.jobs)} today; to keep that, {self.gate.describe_move()}, and write "
+            f"`{self.gate.field_line}`: {self.gate.describe_effect(self.gated_services)}{end}"
+        )
 
     @property
     def is_kept(self) -> bool:
@@ -134,9 +152,19 @@ def decide_workflow_outcomes(
                 and "outputs" not in _get_job(workflows.documents[path], job_outcome.job)
                 and job_outcome.job in as_list(_get_job(workflows.documents[path], other.job).get("needs"))
             ]
+        outcome.gate = _find_lost_gate(path, outcome, workflows)
+        outcome.gated_services = [service.name for service in services]
     _note_tags_that_others_use(outcomes, workflows)
     _mark_removable(outcomes)
     return list(outcomes.values())
+
+
+def _find_lost_gate(path: str, outcome: WorkflowOutcome, workflows: DetectedWorkflows) -> Gate | None:
+    """The jobs for which a build or deploy of a workflow waits, unless the tests of the spec are all of them."""
+    gate = find_gate(path, workflows)
+    if not gate or not outcome.jobs or all(job.is_replaced for job in outcome.jobs if job.job in gate.jobs):
+        return None
+    return gate if any(job.replaced_by for job in outcome.jobs if job.job not in gate.jobs) else None
 
 
 def _note_tags_that_others_use(outcomes: dict[str, WorkflowOutcome], workflows: DetectedWorkflows) -> None:
@@ -169,6 +197,17 @@ class _SpecCoverage:
             for name in spec.built_services
             if spec.image(name).dockerfile_path == build.dockerfile
         ]
+
+    def list_steps_before(self, build: BuildStep) -> set[str | None]:
+        """The commands and actions that run before the image of a Dockerfile is built."""
+        steps = [
+            step
+            for spec in self.specs
+            for name in spec.built_services
+            if spec.image(name).dockerfile_path == build.dockerfile
+            for step in spec.services[name].steps.before_build
+        ]
+        return {step.run for step in steps} | {step.uses for step in steps}
 
     def find_tests(self, steps: TestSteps) -> list[str]:
         """The services that have the tests of a job."""
@@ -260,8 +299,12 @@ def _decide_job(
     for build in builds:
         reason = f"the build of {build.dockerfile}, of which no service is made"
         _record(outcome, coverage.find_builds(build), reason)
+        kept_steps = coverage.list_steps_before(build)
         outcome.not_replaced += [
-            f"{step.value} ({step.where}), which `steps.before_build` can do" for step in build.preparations
+            f"{step.text} before the build ({step.where})"
+            + (f", because {step.obstacle}" if step.obstacle else ", which `steps.before_build` can do")
+            for step in build.preparations
+            if step.obstacle or step.fields.get("run", step.fields.get("uses")) not in kept_steps
         ]
     for steps in tests:
         places = coverage.find_tests(steps)
@@ -274,7 +317,7 @@ def _decide_job(
         if deploy.is_other_server:
             outcome.not_replaced.append("the deploy of a second server")
         outcome.not_replaced += [
-            f"what writes into {line.file}, which init cannot read ({line.where})" for line in deploy.unread_env_lines
+            f"what writes into {line.path}, which init cannot read ({line.where})" for line in deploy.unread_env_lines
         ]
     test_steps = {place for steps in tests for place in steps.steps}
     titles = {step.where: step.title for step in job.steps}

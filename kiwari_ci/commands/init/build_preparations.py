@@ -1,0 +1,272 @@
+"""Reads the steps of a job before it builds an image, and converts them to `steps.before_build` of the spec."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from kiwari_ci.commands.init.docker_commands import TEST_COMMAND, UNKNOWN_TEXT, installs_packages
+from kiwari_ci.readers import vocabulary
+from kiwari_ci.readers.repository import is_within_folder
+from kiwari_ci.readers.shell import find_open_quote
+from kiwari_ci.readers.workflow import get_action_name
+from kiwari_ci.readers.workflow_calls import EXPRESSION_PATTERN
+from kiwari_ci.readers.yaml_document import YamlMapping, as_inline_code, format_scalar
+from kiwari_ci.schema.text_formats import EnvKey, InputName, RepositoryFolder, SecretName, ShellScript, TrimmedLine
+from kiwari_ci.spec_rules.names import RUNNER_VARIABLE_PATTERN
+
+_IS_SCRIPT = vocabulary.build_validator(ShellScript)
+_IS_SINGLE_LINE = vocabulary.build_validator(TrimmedLine)
+_IS_ENV_KEY = vocabulary.build_validator(EnvKey)
+_IS_INPUT_NAME = vocabulary.build_validator(InputName)
+_IS_SECRET_NAME = vocabulary.build_validator(SecretName)
+_IS_FOLDER = vocabulary.build_validator(RepositoryFolder)
+_BUILD_COMMAND = re.compile(r"(?:sudo )?\bdocker (?:(?:buildx|image) )?build\b")
+_IMAGE_COMMAND = re.compile(r"\bdocker (?:login|build|buildx|push|tag|pull|image|compose)\b|\bdocker-compose\b")
+_NEUTRAL_LINE = re.compile(
+    r"\s*(?:#.*|(?:echo|printf|ls|pwd|env|date|df|free|whoami|id|set|cat|true"
+    r"|git (?:log|status|rev-parse|describe|config))(?:\s[^>]{0,500})?|\S{1,40} (?:--version|-v|version))\s*"
+)
+_SETS_OUTPUT = re.compile(r"GITHUB_(?:OUTPUT|STEP_SUMMARY)|::set-output")
+_BUILDS_TOO = re.compile(r"\b(?:build|generate|compile|package|publish)\b")
+_QUOTED_HERE_DOCUMENT = re.compile(r"<<-?\s*[\"'\\]")
+_SETTING = re.compile(r"(secrets|vars)\.([A-Za-z_]\w*)")
+# What a run says of itself, as the runner's variables have it.
+_RUNNER_VARIABLES = {
+    "github.sha": "GITHUB_SHA",
+    "github.ref_name": "GITHUB_REF_NAME",
+    "github.run_id": "GITHUB_RUN_ID",
+    "github.run_number": "GITHUB_RUN_NUMBER",
+    "github.workspace": "GITHUB_WORKSPACE",
+}
+_PINNED_SETUP_ACTIONS = {
+    "actions/setup-go",
+    "actions/setup-java",
+    "actions/setup-node",
+    "actions/setup-python",
+    "astral-sh/setup-uv",
+    "pnpm/action-setup",
+}
+_UNRELATED_ACTION = re.compile(r"docker/|actions/(?:cache|upload-artifact|github-script)|\./|8398a7/")
+_CACHE_INPUTS = {"cache", "cache-dependency-path", "check-latest"}  # a build that is deployed reads no cache
+_CHECKOUT_INPUTS = {"repository": "another repository", "submodules": "submodules", "lfs": "files of Git LFS"}
+
+
+@dataclass(frozen=True)
+class BuildPreparation:
+    """A step before a build: the fields of the spec's step, or in words why it cannot be one."""
+
+    where: str
+    text: str  # what it does, in words
+    folder: str  # in which it runs
+    produces: bool  # files, as far as anybody can tell, or it fails so that nothing is built
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    obstacle: str = ""  # why no step of the spec can be it
+    lost: tuple[str, ...] = ()  # in words, what of it has no place in the step of the spec
+
+
+class PreparationReader:
+    """Reads the steps of one job that come before its builds."""
+
+    def __init__(
+        self,
+        outer_env: Mapping[str, str],
+        substitute: Callable[[str], str],
+        get_folder: Callable[[YamlMapping], str],
+    ) -> None:
+        """The variables of the workflow and the job, and how to replace the expressions that are known."""
+        self.outer_env = outer_env
+        self.substitute = substitute
+        self.get_folder = get_folder
+
+    def list_preparations(
+        self, steps: Iterable[tuple[YamlMapping, str]], build: YamlMapping, context: str
+    ) -> list[BuildPreparation]:
+        """The steps before a build, with their places; none if all of them only install or print something.
+
+        A step that runs in another folder than the build context, and does not name it, is for another image.
+        """
+        preparations = []
+        for step, place in steps:
+            is_build = step is build
+            preparation = self._read_step(step, place, is_build=is_build)
+            if preparation and _may_reach_context(preparation, context):
+                preparations.append(preparation)
+            if is_build:
+                break
+        return preparations if any(preparation.produces for preparation in preparations) else []
+
+    def _read_step(self, step: YamlMapping, place: str, *, is_build: bool) -> BuildPreparation | None:
+        action = get_action_name(step.get_text("uses"))
+        if action:
+            preparation = _read_action(step, action, place, self.substitute)
+        else:
+            preparation = self._read_script(step, place, is_build=is_build)
+        if not preparation or preparation.obstacle:
+            return preparation
+        if step.get_text("if") not in ("", "success()", "always()", "${{ success() }}"):
+            return replace(preparation, obstacle=f"it runs only {as_inline_code('if ' + step.get_text('if'))}")
+        if step.get("continue-on-error"):
+            return replace(preparation, obstacle="the build goes on when it fails")
+        return preparation
+
+    def _read_script(self, step: YamlMapping, place: str, *, is_build: bool) -> BuildPreparation | None:
+        written = step.get_text("run")
+        if is_build:
+            written = _BUILD_COMMAND.split(written)[0].rstrip().removesuffix("&&").removesuffix(";").rstrip()
+        lines = [line.rstrip() for line in written.split("\n") if not _belongs_elsewhere(line)]
+        script = self.substitute("\n".join(lines)).strip()
+        commands = [line for line in script.split("\n") if line.strip() and not _NEUTRAL_LINE.fullmatch(line)]
+        if not commands or re.search(r"(?:^|[\s;&|(])(?:ssh|scp|rsync)\s", script):
+            return None
+        if only_sets_outputs(commands):
+            return None
+        folder = self.get_folder(step)
+        text = as_inline_code(commands[0].strip())
+        produces = not all(map(installs_packages, commands))
+        preparation = BuildPreparation(place, text, folder, produces)
+        obstacle = _find_obstacle(script, step.get_text("shell"), folder)
+        if obstacle:
+            return replace(preparation, obstacle=obstacle)
+        return self._convert_script(preparation, step, script)
+
+    def _convert_script(self, preparation: BuildPreparation, step: YamlMapping, script: str) -> BuildPreparation:
+        env: dict[str, Any] = {}
+        lost: list[str] = []
+        own_env = {key: value for key, value, _ in step.iter_pairs("env")}
+        for key, value in {**self.outer_env, **own_env}.items():
+            converted = _convert_value(self.substitute(value))
+            is_named = key in own_env or re.search(rf"\b{re.escape(key)}\b", script) is not None
+            is_secret = isinstance(converted, dict) and "secret" in converted
+            if not _is_free_name(key) or converted is None:
+                lost += [f"its variable {key}"] if is_named else []
+            elif is_named or not is_secret:
+                env[key] = converted
+        converted_script = _convert_expressions(script, env)
+        if converted_script is None:
+            return replace(preparation, obstacle="only a run knows the value of an expression in it")
+        if not _IS_SCRIPT(converted_script):
+            return replace(preparation, obstacle="the spec cannot have its script")
+        fields: dict[str, Any] = {"name": _choose_name(step.get_text("name"), preparation.text)}
+        if preparation.folder != ".":
+            fields["working_directory"] = preparation.folder
+        fields["run"] = f"{converted_script}\n" if "\n" in converted_script else converted_script
+        if env:
+            fields["env"] = env
+        return replace(preparation, fields=fields, lost=tuple(lost))
+
+
+def only_sets_outputs(commands: list[str]) -> bool:
+    """Whether commands only compute what other steps read, such as the tag of an image."""
+    return bool(commands) and all(map(_SETS_OUTPUT.search, commands))
+
+
+def _may_reach_context(preparation: BuildPreparation, context: str) -> bool:
+    """Whether a step may write files into a build context."""
+    folder = preparation.folder
+    if is_within_folder(folder, context) or is_within_folder(context, folder):
+        return True
+    return context in str(preparation.fields.get("run", ""))
+
+
+def _belongs_elsewhere(line: str) -> bool:
+    """Whether a line of a step builds or pushes an image, or tests and does nothing else."""
+    only_tests = TEST_COMMAND.search(line) is not None and _BUILDS_TOO.search(line) is None
+    return only_tests or _IMAGE_COMMAND.search(line) is not None
+
+
+def _find_obstacle(script: str, shell: str, folder: str) -> str:
+    """Why no step of the spec can run a script; empty if one can."""
+    if _SETS_OUTPUT.search(script):
+        return "other steps read what it sets"
+    if shell and not shell.startswith(("bash", "sh")):
+        return f"its shell is {shell}"
+    if folder != "." and not _IS_FOLDER(folder):
+        return "only a run knows its folder"
+    if "${{" in script and _QUOTED_HERE_DOCUMENT.search(script):
+        return "no shell reads a variable in its here-document"
+    return ""
+
+
+def _convert_expressions(script: str, env: dict[str, Any]) -> str | None:
+    """A script with variables in place of expressions, which are added to its environment; None if one is unknown."""
+    converted = ""
+    end = 0
+    for match in EXPRESSION_PATTERN.finditer(script):
+        name = _name_variable(match[1].strip(), env)
+        if not name:
+            return None
+        converted += script[end : match.start()]
+        quote = find_open_quote(converted)
+        reference = f"${{{name}}}"
+        converted += {"'": f"'\"{reference}\"'", '"': reference}.get(quote, f'"{reference}"')
+        end = match.end()
+    converted += script[end:]
+    return converted if UNKNOWN_TEXT not in converted else None
+
+
+def _name_variable(expression: str, env: dict[str, Any]) -> str:
+    """The variable that has the value of an expression; empty if none can have it."""
+    if expression in _RUNNER_VARIABLES:
+        return _RUNNER_VARIABLES[expression]
+    if expression.startswith("env.") and expression.removeprefix("env.") in env:
+        return expression.removeprefix("env.")
+    value = _convert_value(f"${{{{ {expression} }}}}")
+    setting = _SETTING.fullmatch(expression)
+    if value is None or not setting or env.get(setting[2], value) != value or not _is_free_name(setting[2]):
+        return ""
+    env[setting[2]] = value
+    return setting[2]
+
+
+def _convert_value(text: str) -> Any:
+    """The value of a variable in the words of the spec; None if the spec cannot have it."""
+    expression = EXPRESSION_PATTERN.fullmatch(text)
+    setting = _SETTING.fullmatch(expression[1].strip()) if expression else None
+    if setting and _IS_SECRET_NAME(setting[2]):
+        return {"secret" if setting[1] == "secrets" else "variable": setting[2]}
+    return text if _IS_SINGLE_LINE(text) and text and "${{" not in text else None
+
+
+def _is_free_name(key: str) -> bool:
+    return _IS_ENV_KEY(key) and re.fullmatch(RUNNER_VARIABLE_PATTERN, key) is None
+
+
+def _read_action(
+    step: YamlMapping, action: str, place: str, substitute: Callable[[str], str]
+) -> BuildPreparation | None:
+    """An action before a build; one that installs a language goes with the commands that need it."""
+    text = as_inline_code(action)
+    inputs = {key: substitute(format_scalar(value)) for key, value in step.get_mapping("with").items()}
+    preparation = BuildPreparation(place, text, ".", produces=False)
+    if action == "actions/checkout":
+        more = [words for key, words in _CHECKOUT_INPUTS.items() if inputs.get(key, "false") not in ("", "false")]
+        if not more:
+            return None
+        reason = "a step of the spec has to do it with `git`"
+        return replace(preparation, text=f"the checkout of {' and '.join(more)}", produces=True, obstacle=reason)
+    if action == "actions/download-artifact":
+        name = inputs.get("name") or "of another job"
+        reason = "no job that makes it runs before the build: write the steps of that job under `steps.before_build`"
+        return replace(preparation, text=f"the artifact {name}", produces=True, obstacle=reason)
+    if action in _PINNED_SETUP_ACTIONS:
+        kept = {key: value for key, value in inputs.items() if key not in _CACHE_INPUTS}
+        if not all(map(_is_plain_input, kept, kept.values())):
+            return replace(preparation, obstacle="the spec cannot have its inputs")
+        fields = {"name": _choose_name(step.get_text("name"), action), "uses": action}
+        return replace(preparation, fields=fields | ({"inputs": kept} if kept else {}))
+    if _UNRELATED_ACTION.match(action):
+        return None
+    return replace(preparation, obstacle="it needs a commit in specs/pins/action.yml: write `uses` when it is there")
+
+
+def _is_plain_input(key: str, value: str) -> bool:
+    return _IS_INPUT_NAME(key) and _IS_SINGLE_LINE(value) and "${{" not in value
+
+
+def _choose_name(title: str, text: str) -> str:
+    """A step's name as the spec has it: plain words, a capital first."""
+    words = re.sub(r"\$\{\{.*?\}\}", "", title) or f"Run {text.strip('`…')}"
+    plain = " ".join(re.sub(r"[^A-Za-z0-9 ,.()/+_-]", " ", words).split())
+    plain = plain.lstrip(" ,.()/+_-0123456789").rstrip(" ,(/+_-")[:60].rstrip(" ,(/+_-")
+    return plain[:1].upper() + plain[1:] if len(plain) > 1 else "Prepare the build"

@@ -1,0 +1,164 @@
+"""`kiwari-ci init`, and the steps of a job before it builds: the image needs the files that they write."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kiwari_ci.commands.init import build_init_result
+from kiwari_ci.commands.init.draft_text import InitResult
+from kiwari_ci.spec_loading.yaml_source import parse_yaml
+
+BUILD = "{uses: docker/build-push-action@v6, with: {context: ., push: true, tags: 'ghcr.io/example/shop-web:1'}}"
+
+
+def init(folder: Path, steps: str, env: str = "{}", build: str = BUILD) -> tuple[dict[str, Any], InitResult]:
+    """The service that is drafted where a job has some steps before its build, and what is said beside it."""
+    workflow = (
+        f"on: {{push: {{branches: [main]}}}}\nenv: {env}\njobs:\n  build:\n    runs-on: ubuntu-latest\n    steps:\n"
+        f"      - uses: actions/checkout@v4\n{steps}      - {build}\n"
+    )
+    files = {
+        "Dockerfile": "FROM nginx:1.29\nCOPY dist /web\nEXPOSE 80\n",
+        "web/index.html": "",
+        ".github/workflows/ci.yml": workflow,
+    }
+    for path, text in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    result = build_init_result(folder, "example/shop")
+    spec: dict[str, Any] = parse_yaml(result.path, result.text).data
+    (service,) = spec["services"].values()
+    return service, result
+
+
+def tell(result: InitResult) -> str:
+    """What is asked, and what is said of the jobs of today."""
+    parts = [part for workflow in result.workflows for job in workflow.jobs for part in job.list_parts()]
+    return "\n".join([*(question for _, question in result.decisions), *parts])
+
+
+NPM = """\
+      - {uses: actions/setup-node@v4, with: {node-version: 22, cache: npm}}
+      - run: npm ci
+      - {name: "Build: the app!", run: npm run build, working-directory: web, env: {KEY: "${{ secrets.WEB_KEY }}"}}
+"""
+
+
+def test_steps_before_the_build_are_kept_in_their_order(tmp_path: Path) -> None:
+    service, result = init(tmp_path, NPM, "{API: 'https://api.example.com', SECRET: '${{ secrets.S }}'}")
+    env = {"API": "https://api.example.com"}
+    assert service["steps"]["before_build"] == [
+        {"name": "Run actions/setup-node", "uses": "actions/setup-node", "inputs": {"node-version": "22"}},
+        {"name": "Run npm ci", "run": "npm ci", "env": env},
+        {
+            "name": "Build the app",
+            "working_directory": "web",
+            "run": "npm run build",
+            "env": {**env, "KEY": {"secret": "WEB_KEY"}},
+        },
+    ]
+    (outcome,) = result.workflows[0].jobs
+    assert outcome.is_replaced and result.workflows[0].is_removable
+    assert not [trouble for trouble in result.troubles if "dist" in trouble]
+
+
+def test_a_change_of_what_the_steps_read_builds_the_image(tmp_path: Path) -> None:
+    """The Dockerfile copies only what the steps write, so its own paths would match no change of a source file."""
+    service, _ = init(tmp_path, NPM)
+    assert service["paths"] == ["web/**"]
+
+
+def test_a_step_in_the_root_may_read_each_file(tmp_path: Path) -> None:
+    service, result = init(tmp_path, "      - run: make assets\n")
+    assert service["paths"] == ["**"]
+    assert "may read any file; name its folders" in tell(result)
+
+
+@pytest.mark.parametrize(
+    ("script", "run", "env"),
+    [
+        ("echo '${{ secrets.FILE }}' > web/.env", "echo ''\"${FILE}\"'' > web/.env", {"FILE": {"secret": "FILE"}}),
+        ('echo "A=${{ vars.A }}" > web/.env', 'echo "A=${A}" > web/.env', {"A": {"variable": "A"}}),
+        ("echo ${{ github.sha }} > version", 'echo "${GITHUB_SHA}" > version', None),
+        ("echo ${{ github.repository }} > version", "echo example/shop > version", None),
+    ],
+)
+def test_expressions_become_variables(tmp_path: Path, script: str, run: str, env: dict[str, Any] | None) -> None:
+    service, _ = init(tmp_path, f"      - run: |\n          {script}\n")
+    (step,) = service["steps"]["before_build"]
+    assert (step["run"], step.get("env")) == (run, env)
+
+
+def test_commands_before_a_build_command_of_the_same_step_are_kept(tmp_path: Path) -> None:
+    commands = ["npm ci", "npm run build", "docker build -t ghcr.io/example/shop-web:1 ."]
+    build = "run: |\n" + "".join(f"          {command}\n" for command in commands)
+    service, _ = init(tmp_path, "", build=build)
+    assert [step["run"] for step in service["steps"]["before_build"]] == ["npm ci\nnpm run build\n"]
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        ("{run: make assets, if: \"github.ref == 'refs/heads/main'\"}", "it runs only `if github.ref =="),
+        ("{run: make assets, continue-on-error: true}", "the build goes on when it fails"),
+        ("{run: make assets, shell: pwsh}", "its shell is pwsh"),
+        ("{run: 'echo ${{ steps.x.outputs.y }} > web/x'}", "only a run knows the value of an expression"),
+        ("{run: \"cat <<'EOF' > web/x\\n${{ secrets.X }}\\nEOF\"}", "no shell reads a variable in its here-document"),
+        ("{uses: actions/download-artifact@v4, with: {name: dist}}", "write the steps of that job under"),
+        ("{uses: actions/checkout@v4, with: {submodules: true}}", "a step of the spec has to do it with `git`"),
+        ("{uses: bufbuild/buf-setup-action@v1}", "it needs a commit in specs/pins/action.yml"),
+    ],
+)
+def test_a_step_that_the_spec_cannot_have_is_told_with_the_reason(tmp_path: Path, step: str, reason: str) -> None:
+    service, result = init(tmp_path, f"      - {step}\n      - run: make rest\n")
+    assert [step["run"] for step in service["steps"]["before_build"]] == ["make rest"]
+    (question,) = [question for _, question in result.decisions if "not in `steps.before_build`" in question]
+    assert reason in question
+    assert reason in "\n".join(result.workflows[0].jobs[0].list_parts())
+    assert not result.workflows[0].is_removable
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        'run: echo "tag=${GITHUB_SHA::7}" >> $GITHUB_OUTPUT',
+        "run: npm ci",
+        "run: node --version",
+        "run: echo $TOKEN | docker login -u x --password-stdin",
+        "run: npm test",
+        "uses: docker/setup-buildx-action@v3",
+    ],
+)
+def test_a_step_that_writes_nothing_for_the_build_is_no_step_before_it(tmp_path: Path, step: str) -> None:
+    service, _ = init(tmp_path, f"      - {step}\n")
+    assert "steps" not in service
+
+
+def test_a_step_with_a_secret_is_not_given_the_others(tmp_path: Path) -> None:
+    env = "{A: '${{ secrets.A }}', B: '${{ secrets.B }}'}"
+    service, _ = init(tmp_path, "      - run: use-key $A && make x\n", env)
+    assert service["steps"]["before_build"][0]["env"] == {"A": {"secret": "A"}}
+
+
+def test_a_step_in_the_folder_of_another_image_is_not_before_the_build(tmp_path: Path) -> None:
+    """One job builds both images: what it does in web/ is for the image whose context is web/."""
+    other = "{uses: docker/build-push-action@v6, with: {context: api, tags: 'ghcr.io/example/shop-api:1'}}"
+    (tmp_path / "api").mkdir()
+    (tmp_path / "api/Dockerfile").write_text("FROM scratch\nCOPY . .\nEXPOSE 81\n")
+    workflow = f"""\
+on: {{push: {{branches: [main]}}}}
+jobs:
+  build:
+    runs-on: ubuntu-latest
+    steps:
+{NPM}      - {other}
+      - {BUILD.replace("context: .", "context: web")}
+"""
+    for path, text in {"web/Dockerfile": "FROM nginx\nCOPY . .\n", ".github/workflows/ci.yml": workflow}.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    result = build_init_result(tmp_path, "example/shop")
+    services = parse_yaml(result.path, result.text).data["services"]
+    assert [name for name, service in services.items() if "npm run build" in str(service.get("steps"))] == ["web"]
+    assert services["api"]["paths"] == ["api/**"]

@@ -1,0 +1,113 @@
+"""`kiwari-ci init` where two environments are deployed from one Compose file."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kiwari_ci.commands.init import build_init_result
+from kiwari_ci.commands.init.draft_text import InitResult
+from kiwari_ci.spec_loading.yaml_source import parse_yaml
+
+COMPOSE = """\
+services:
+  web:
+    build: .
+    container_name: shop-web-${STAGE}
+    ports: ["127.0.0.1:${HTTP_PORT}:3000"]
+    labels: {traefik.http.routers.web.rule: "Host(`${SITE}`)"}
+  redis: {image: "redis:7", volumes: [queue:/data]}
+volumes: {queue: {}}
+"""
+JOB = """\
+  {name}:
+    if: github.ref == 'refs/heads/{branch}'
+    runs-on: ubuntu-latest
+    environment: {name}
+    {env}
+    steps:
+      - run: ssh deploy@192.0.2.1 '{command}'
+"""
+
+
+def draft(folder: Path, staging: str, production: str, env: str = "") -> tuple[dict[str, Any], InitResult]:
+    """The environments that are drafted for two commands that deploy them, and what is said beside it."""
+    jobs = JOB.format(name="staging", branch="develop", command=staging, env=env.replace("NAME", "shop-staging"))
+    jobs += JOB.format(name="production", branch="main", command=production, env=env.replace("NAME", "shop-prod"))
+    files = {
+        "Dockerfile": "FROM node:22\nCOPY . .\nEXPOSE 3000\n",
+        "compose.yml": COMPOSE,
+        ".env.staging.example": "STAGE=stg\nHTTP_PORT=3001\nSITE=staging.example.com\n",
+        ".env.prod.example": "STAGE=live\nHTTP_PORT=3000\nSITE=www.example.com\n",
+        ".github/workflows/deploy.yml": f"on: {{push: {{branches: [main, develop]}}}}\njobs:\n{jobs}",
+    }
+    for path, text in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    result = build_init_result(folder, "example/shop")
+    spec: dict[str, Any] = parse_yaml(result.path, result.text).data
+    return spec, result
+
+
+COMMAND = "cd /srv/shop && docker compose -p {} --env-file {} -f compose.yml up -d"
+
+
+def test_each_environment_has_its_project_and_the_values_of_its_env_file(tmp_path: Path) -> None:
+    staging = COMMAND.format("shop-staging", ".env.staging")
+    spec, result = draft(tmp_path, staging, COMMAND.format("shop-prod", ".env.prod"))
+    environments = spec["environments"]
+    assert environments["staging"]["containers"] == {"web": "shop-web-stg", "redis": "shop-staging-redis-1"}
+    assert environments["production"]["containers"] == {"web": "shop-web-live", "redis": "shop-prod-redis-1"}
+    assert environments["staging"]["domains"] == {"web": "staging.example.com"}
+    assert environments["production"]["domains"] == {"web": "www.example.com"}
+    assert [each["stack"] for each in environments.values()] == ["shop-staging", "shop-prod"]
+    assert [each["takeover"]["project"] for each in environments.values()] == ["shop-staging", "shop-prod"]
+    assert {each["takeover"]["folder"] for each in environments.values()} == {"/srv/shop"}
+    questions = "\n".join(question for _, question in result.decisions)
+    assert "the values of staging are in .env.staging (" in questions
+    assert "the values of production are in .env.prod (" in questions
+    assert "only one of them can take it over" not in questions
+
+
+@pytest.mark.parametrize(
+    ("command", "env"),
+    [
+        ("cd /srv/{} && cp {} .env && COMPOSE_PROJECT_NAME={} docker compose up -d", ""),
+        ("cd /srv/{} && cp {} .env && export COMPOSE_PROJECT_NAME={} && docker-compose up -d", ""),
+        ("docker compose --project-directory /srv/{} --env-file {} -p {} up -d", ""),
+        ("docker compose -f /srv/{}/compose.yml --env-file={} --project-name={} up -d", ""),
+        ("cd /srv/{} && docker compose --env-file ./{} up -d # {}", "env: {COMPOSE_PROJECT_NAME: NAME}"),
+        ("cd /srv/{} && docker compose --env-file {} up -d # {}", ""),
+    ],
+)
+def test_the_ways_to_name_the_project_the_folder_and_the_env_file(tmp_path: Path, command: str, env: str) -> None:
+    staging = command.format("shop-staging", ".env.staging", "shop-staging")
+    spec, _ = draft(tmp_path, staging, command.format("shop-prod", ".env.prod", "shop-prod"), env)
+    environments = spec["environments"]
+    takeovers = [environments[name]["takeover"] for name in ("staging", "production")]
+    assert [takeover["folder"] for takeover in takeovers] == ["/srv/shop-staging", "/srv/shop-prod"]
+    assert [takeover["project"] for takeover in takeovers] == ["shop-staging", "shop-prod"]
+    assert [takeover["containers"]["web"] for takeover in takeovers] == ["shop-web-stg", "shop-web-live"]
+    assert [takeover["containers"]["redis"] for takeover in takeovers] == [
+        "shop-staging-redis-1",
+        "shop-prod-redis-1",
+    ]
+
+
+def test_two_environments_in_one_project_are_asked(tmp_path: Path) -> None:
+    command = "cd /srv/shop && docker compose up -d"
+    _, result = draft(tmp_path, command, command)
+    assert any("only one of them can take it over" in question for _, question in result.decisions)
+
+
+def test_an_accessory_has_the_values_of_each_environment(tmp_path: Path) -> None:
+    staging = COMMAND.format("shop-staging", ".env.staging")
+    compose = COMPOSE.replace('"redis:7"', '"redis:7", command: "redis-server /etc/${STAGE}.conf --pass $SECRET_PASS"')
+    (tmp_path / "compose.prod.yml").write_text(compose.replace("${STAGE}", "live"))
+    (tmp_path / "compose.staging.yml").write_text(compose.replace("${STAGE}", "stg"))
+    production = COMMAND.format("shop-prod", ".env.prod").replace("compose.yml", "compose.prod.yml")
+    spec, _ = draft(tmp_path, staging.replace("compose.yml", "compose.staging.yml"), production)
+    script = 'exec docker-entrypoint.sh redis-server /etc/{}.conf --pass "$$SECRET_PASS"'
+    assert spec["accessories"]["redis"]["command"] == [script.format("live")]
+    assert spec["environments"]["staging"]["overrides"]["redis"]["command"] == [script.format("stg")]
+    assert "redis" not in spec["environments"]["production"].get("overrides", {})
