@@ -64,6 +64,6 @@ class Steps(SpecModel):
     before_build: list[Step] = Field(
         [],
         description="Steps before the image is built, after the checkout. The build sees the files that they write, "
-        "and no `.git`: to put the commit into the image, write `$GITHUB_SHA` into a file.",
+        "and no `.git`: to record the commit, write `$GITHUB_SHA` into a file.",
     )
     after_deploy: list[Step] = Field([], description="Steps after each deploy and its health check.")
