@@ -36,8 +36,11 @@ volumes: {files: {}, queue: {}}
 """
 
 
-def describe_changes(folder: Path, files: dict[str, str]) -> list[str]:
-    """What `diff` says of the drafted spec, with what is told together."""
+def describe_changes(folder: Path, files: dict[str, str], removed: str = "") -> list[str]:
+    """What `diff` says of the drafted spec, with what is told together; dangers begin with `!`.
+
+    The lines of the draft that have `removed` in them are taken out.
+    """
     texts = {"Dockerfile": "FROM node:22\nCOPY . .\nEXPOSE 3000\n", **files}
     for path, text in texts.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -45,20 +48,65 @@ def describe_changes(folder: Path, files: dict[str, str]) -> list[str]:
     result = build_init_result(folder, "example/shop")
     spec = folder / result.path
     spec.parent.mkdir()
-    spec.write_text(result.text)
+    kept_lines = [line for line in result.text.splitlines() if not removed or removed not in line]
+    spec.write_text("\n".join(kept_lines))
     plan, generated = generator.generate_files(spec)
     side = load_folder(folder)
     after = {name: file.text for name, file in generated.items()}
     changes = compare.compare_pipelines(side, plan, after, side).changes
-    return [f"{change.subject}: {change.words} {change.summary} {change.item}" for change in changes]
+    return [
+        f"{'! ' if change.is_dangerous else ''}{change.subject}: {change.words} {change.summary} {change.item}"
+        for change in changes
+    ]
 
 
 def test_a_compose_file_of_two_environments_is_compared_with_both(tmp_path: Path) -> None:
     changes = describe_changes(tmp_path, {"compose.yml": COMPOSE, ".github/workflows/deploy.yml": SHARED})
     assert not [change for change in changes if "no deploy reads" in change]
     assert not [change for change in changes if "renamed" in change or "starts empty" in change]
+    assert not [change for change in changes if "not compared" in change]
     for environment in ("staging", "production"):
         assert any(change.startswith(environment) and "accessory" in change for change in changes)
+
+
+def test_a_volume_of_a_shared_compose_file_that_is_lost_is_marked_for_both(tmp_path: Path) -> None:
+    files = {"compose.yml": COMPOSE, ".github/workflows/deploy.yml": SHARED}
+    changes = describe_changes(tmp_path, files, removed="queue:/data")
+    for environment in ("staging", "production"):
+        assert [change for change in changes if change.startswith(f"! {environment}") and "queue" in change]
+
+
+def test_the_file_that_the_deploys_of_another_environment_name_is_not_compared(tmp_path: Path) -> None:
+    """Staging has a Compose file on its server only, so nothing is known of its containers."""
+    workflow = SHARED.replace("shop-staging -f compose.yml", "shop-staging -f on-the-server.yml")
+    changes = describe_changes(tmp_path, {"compose.yml": COMPOSE, ".github/workflows/deploy.yml": workflow})
+    assert any(change.startswith("production") and "accessory" in change for change in changes)
+    assert not [change for change in changes if change.startswith("staging") and "accessory" in change]
+
+
+ON_ITS_RUNNER = (
+    SHARED.partition("  staging:")[0]
+    + """\
+  production:
+    runs-on: [self-hosted]
+    environment: production
+    env: {NAME: compose.second.yml}
+    steps: [{run: "cd /srv/shop && docker compose up -d"}]
+"""
+)
+
+
+@pytest.mark.parametrize("is_in_script", [True, False])
+def test_the_compose_file_that_the_variable_names_is_compared(tmp_path: Path, is_in_script: bool) -> None:
+    """A script sets the variable, or the job of a runner on the server does."""
+    if is_in_script:
+        workflow = ON_ITS_RUNNER.replace("cd /srv", "export COMPOSE_FILE=compose.second.yml; cd /srv")
+    else:
+        workflow = ON_ITS_RUNNER.replace("NAME:", "COMPOSE_FILE:")
+    files = {"compose.second.yml": COMPOSE, "compose.yml": COMPOSE.replace("queue:/data", "other:/data")}
+    changes = describe_changes(tmp_path, {**files, ".github/workflows/deploy.yml": workflow}, removed="queue:/data")
+    assert [change for change in changes if change.startswith("! production") and "queue" in change]
+    assert not [change for change in changes if "other:/data" in change]
 
 
 @pytest.mark.parametrize(

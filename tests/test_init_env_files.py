@@ -82,3 +82,33 @@ jobs:
     assert any("but not RABBITMQ_DEFAULT_PASS: keep them" in question for _, question in result.decisions)
     assert not [line for line in result.seen if "QUEUE" in line]
     assert "today from QUEUE" in result.text
+
+
+@pytest.mark.parametrize(
+    ("written", "named", "is_of_stack"),
+    [
+        ("config/live.env", "config/live.env", True),
+        ("config/live.env", "./config/live.env", True),
+        ("config/live.env", "/srv/shop/config/live.env", True),
+        ("config/.env", "config/.env", True),
+        ("frontend/.env", "./.env", False),
+        ("config/live.env", "config/other.env", False),
+    ],
+)
+def test_an_env_file_that_a_command_names_is_one_of_the_stack(
+    tmp_path: Path, written: str, named: str, is_of_stack: bool
+) -> None:
+    """Compose fills it into the file that it starts, from whichever folder of the repository."""
+    steps = f"""\
+on: {{push: {{branches: [main]}}}}
+jobs:
+  deploy:
+    steps:
+      - run: echo KEY=${{{{ secrets.KEY }}}} > {written}
+      - run: ssh d@192.0.2.1 'cd /srv/shop && docker compose --env-file {named} up -d'
+"""
+    compose = "services:\n  api: {build: ., environment: {KEY: '${KEY}'}}\n  frontend: {build: frontend}\n"
+    files = {**API, **FRONTEND, "config/readme": "", "compose.yml": compose, ".github/workflows/deploy.yml": steps}
+    spec, result = init(tmp_path, files)
+    assert (spec["environments"]["production"].get("env_from") == "github") is is_of_stack
+    assert any(f"{written}, which is the env file of no container" in line for line in result.seen) is not is_of_stack

@@ -442,6 +442,20 @@ def test_a_migration_into_which_compose_fills_a_variable_is_asked_about(tmp_path
     assert "# command: " not in result.text
 
 
+def test_a_second_migration_is_listed(tmp_path: Path) -> None:
+    """The same command in the file of another environment is no second one."""
+    both = [MIGRATIONS.format(command=f"[migrate, {word}]") for word in ("up", "up", "seed")]
+    both[2] = both[2].replace("migrations:", "seeds:")
+    files = {
+        "compose.prod.yml": f"services:\n  {WEB}}}\n  {both[0]}\n  {both[2]}\n",
+        "compose.staging.yml": f"services:\n  {WEB}}}\n  {both[1]}\n",
+    }
+    spec, result = init(tmp_path, files)
+    assert spec["services"]["web"]["migrate"] == ["migrate", "up"]
+    told = [line for line in result.seen if "it ends" in line]
+    assert told == ["seeds (compose.prod.yml:4): it ends, and `migrate` has another command"]
+
+
 @pytest.mark.parametrize("command", ["\"sh -c 'a\\n b'\"", "''"])
 def test_a_migration_that_init_cannot_write_is_asked_about(tmp_path: Path, command: str) -> None:
     compose = f"services:\n  {WEB}}}\n  {MIGRATIONS.format(command=command)}\n"

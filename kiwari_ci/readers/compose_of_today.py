@@ -86,10 +86,16 @@ def _rank_file(file: ComposeFileOfToday, environment: DeployedEnvironment) -> tu
     )
 
 
+def list_file_groups_of_variable(script: str) -> list[tuple[str, ...]]:
+    """The files of each `COMPOSE_FILE=a:b` of a script, which Compose reads without `-f`."""
+    values = dict.fromkeys(_COMPOSE_FILE_VARIABLE.findall(script))
+    return [tuple(re.split("[:;]", value)) for value in values]
+
+
 def list_files_of_variable(script: str) -> list[str]:
-    """The files of `COMPOSE_FILE=a:b`, which Compose reads without `-f`; none if a script sets several values."""
-    values = set(_COMPOSE_FILE_VARIABLE.findall(script))
-    return re.split("[:;]", values.pop()) if len(values) == 1 else []
+    """The files that the variable `COMPOSE_FILE` names; none if a script sets several values."""
+    groups = list_file_groups_of_variable(script)
+    return list(groups[0]) if len(groups) == 1 else []
 
 
 def find_named_file(name: str, paths: Iterable[str]) -> str:

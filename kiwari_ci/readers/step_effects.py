@@ -133,7 +133,8 @@ def resolve_dockerfile_path(context: str, file: str) -> str:
 def _find_script_effects(script: str, step: ParsedStep, place: _ScriptContext) -> Iterator[StepEffect]:
     variables = {key: (value,) for key, value in step.env.items() if len(value) < 300} | _RUNNER_VARIABLES
     yield from _find_generated_effects(script, step.where)
-    place.compose_files = list_files_of_variable(script)
+    settings = "\n".join(f"{key}={value}" for key, value in step.env.items())
+    place.compose_files = list_files_of_variable(script) or list_files_of_variable(settings)
     promoted: list[str] = []
     functions = set(_FUNCTION_DEFINITION.findall(script))
     for words in parse_shell_commands(script, variables):

@@ -160,10 +160,7 @@ def _add_container_options(
         for env_file in [] if is_rendered else find_unlisted_env_files(facts.repository, service, container):
             unsupported.append(f"env_file {env_file}, of whose keys there is no example")
         draft.leave(f"{service.name} ({container.where})", unsupported)
-    one_shot = _find_one_shot_processes(service)
-    for _, container in service.other_containers:
-        if container.name in one_shot:
-            _add_migration(draft, ("services", service.name), table, container)
+    _add_migrations(draft, table, service)
     draft.seen += [f"{service.name}: {note}" for note in service.unsupported]
 
 
@@ -181,15 +178,27 @@ def _add_options(
     container_entry.ask_about_options(draft, path, table, options)
 
 
+def _add_migrations(draft: SpecDraft, table: CommentedMapping, service: DetectedService) -> None:
+    """Add what containers of the service's image run to their end; several environments may have the same one."""
+    one_shot = _find_one_shot_processes(service)
+    known_commands: list[dict[str, list[str]]] = []
+    for _, container in service.other_containers:
+        command = convert_command(container).fields
+        if container.name not in one_shot or command in known_commands:
+            continue
+        known_commands.append(command)
+        if "migrate" in table:
+            draft.leave(f"{container.name} ({container.where})", ["it ends, and `migrate` has another command"])
+        else:
+            _add_migration(draft, ("services", service.name), table, container)
+
+
 def _add_migration(draft: SpecDraft, path: YamlPath, table: CommentedMapping, container: DetectedContainer) -> None:
     """Add the command of a container that ends, which a deploy runs before it replaces a container.
 
     It runs with the entrypoint of the service, so it is asked where today's is another one; and where no field can
     have the command.
     """
-    if "migrate" in table:
-        draft.leave(f"{container.name} ({container.where})", ["it ends, and `migrate` has the command of another one"])
-        return
     options = container_entry.build_service_options(container, {}, "")
     command = convert_command(container)
     words = command.fields.get("command")

@@ -21,7 +21,7 @@ from kiwari_ci.commands.init.registry_logins import UnnamedPush, build_unnamed_p
 from kiwari_ci.commands.init.rendered_env import RenderedVariable, UnreadEnvLine, WholeEnvFile, read_rendered_env
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.bounded_text import fill_in_values
-from kiwari_ci.readers.compose_of_today import list_files_of_variable
+from kiwari_ci.readers.compose_of_today import list_file_groups_of_variable
 from kiwari_ci.readers.docker_build import parse_docker_build
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.repository import LocalRepository, join_path
@@ -588,7 +588,8 @@ class WorkflowJobReader:
         for command in _COMPOSE_COMMAND.findall(text):
             env_files += _COMPOSE_ENV_FILE_OPTION.findall(command)
             folders += _COMPOSE_FOLDER_OPTION.findall(command)
-        folders += [file.rpartition("/")[0] for file in files if file.startswith(("/", "~/"))]
+        known_files = [file for file in files if file.endswith((".yml", ".yaml"))]  # others end with what is not known
+        folders += [file.rpartition("/")[0] for file in known_files if file.startswith(("/", "~/"))]
         if not deploy.folders:
             deploy.folders += [SourcedValue(folder.rstrip("/"), self.where) for folder in folders[:1]]
         deploy.compose_files += [SourcedValue(file, self.where) for file in files]
@@ -705,9 +706,8 @@ def _is_env_file_of_compose(path: str, deploy: DeployJob) -> bool:
 
 def _list_compose_file_groups(scripts: str) -> list[tuple[str, ...]]:
     """The files that each Compose command of a script names, and those of the variable that stands for all others."""
-    commands = [_COMPOSE_FILE_OPTION.findall(command) for command in _COMPOSE_COMMAND.findall(scripts)]
-    groups = [*commands, list_files_of_variable(scripts)]
-    return [tuple(files) for files in groups if files]
+    commands = [tuple(_COMPOSE_FILE_OPTION.findall(command)) for command in _COMPOSE_COMMAND.findall(scripts)]
+    return [files for files in (*commands, *list_file_groups_of_variable(scripts)) if files]
 
 
 def _set_borrowed_environment_apart(deploy: DeployJob) -> None:
