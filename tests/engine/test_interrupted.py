@@ -138,7 +138,8 @@ def test_a_compose_that_is_killed_while_it_recreates_runs_once_more(server: Serv
     """However far it had come: the container that it began to replace is replaced."""
     client = server.start(server.words(API, images.api("torn"), server.commit()))
     eventually(lambda: server.run(*RECREATION, check=False).returncode == 0, 60, "compose recreates the service")
-    server.run("kill", "-KILL", *server.run(*RECREATION).stdout.split())
+    # One of the two may have ended with the other.
+    server.run("kill", "-KILL", *server.run(*RECREATION).stdout.split(), check=False)
     code, printed = ended(client)
 
     assert code == 0, printed

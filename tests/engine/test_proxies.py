@@ -46,7 +46,7 @@ def running_proxies(server: Server) -> Iterator[dict[str, ProxyStack]]:
 @pytest.fixture
 def urls(server: Server, images: Images, running_proxies: dict[str, ProxyStack]) -> list[str]:
     """Where the service is asked, behind each proxy; it serves, with the labels of Traefik."""
-    bring_into_service(server, images, "traefik", running_proxies)
+    bring_into_service(server, images, tuple(PORTS), running_proxies)
     return [url(front) for front in running_proxies.values()]
 
 
@@ -63,12 +63,14 @@ def deploy(server: Server, digest: str) -> Result:
     return server.as_person(f"docker/bin/deploy deploy 1 {STACK} {server.commit()} {files} 1 {API}={digest}")
 
 
-def bring_into_service(server: Server, images: Images, kind: str, proxies: dict[str, ProxyStack]) -> None:
-    """The first version serves, with the labels of that kind, and all lead to it; one that does so is left alone."""
-    place(server, kind)
+def bring_into_service(
+    server: Server, images: Images, kinds: tuple[str, ...], proxies: dict[str, ProxyStack]
+) -> None:
+    """The first version serves, with the labels of the first kind, and these kinds lead to it."""
+    place(server, kinds[0])
     served = (f"{REGISTRY}/kiwari-api@{images.api('one')}", server.commit())
     leave_served(server, images, server.docker_folder / STACK, {API: [served]}, has_health=False)
-    for address in (PUBLISHED, *map(url, proxies.values())):
+    for address in (PUBLISHED, *(url(proxies[kind]) for kind in kinds if kind in proxies)):
         eventually(lambda: status(server, address) == "200", 20, f"{address} leads there")  # noqa: B023
 
 
@@ -137,7 +139,7 @@ def seen(
 ) -> Seen:
     """A second version that boots for three seconds, then one that exits; before them, kinds that keep a name alike."""
     kinds: tuple[str, ...] = request.param
-    bring_into_service(server, images, kinds[0], running_proxies)
+    bring_into_service(server, images, kinds, running_proxies)
     compose_file = (server.docker_folder / STACK / "docker-compose.yml").read_text()
     assert f'deploy.name-cache: "{NAME_CACHE[kinds]}"' in compose_file
     good, failing = images.api("two", "boots-slowly"), images.api("exits", "exits")
@@ -193,7 +195,7 @@ def test_what_has_begun_is_finished(
     grace_period: str,
 ) -> None:
     """Requests and uploads of ten seconds, and a kept connection, through a deploy with that stop_grace_period."""
-    bring_into_service(server, images, kinds[0], running_proxies)
+    bring_into_service(server, images, kinds, running_proxies)
     compose_file = server.docker_folder / STACK / "docker-compose.yml"
     if grace_period != "10s":
         text = compose_file.read_text()
