@@ -63,9 +63,7 @@ def deploy(server: Server, digest: str) -> Result:
     return server.as_person(f"docker/bin/deploy deploy 1 {STACK} {server.commit()} {files} 1 {API}={digest}")
 
 
-def bring_into_service(
-    server: Server, images: Images, kinds: tuple[str, ...], proxies: dict[str, ProxyStack]
-) -> None:
+def bring_into_service(server: Server, images: Images, kinds: tuple[str, ...], proxies: dict[str, ProxyStack]) -> None:
     """The first version serves, with the labels of the first kind, and these kinds lead to it."""
     place(server, kinds[0])
     served = (f"{REGISTRY}/kiwari-api@{images.api('one')}", server.commit())
