@@ -612,7 +612,7 @@ def test_the_question_about_volumes_says_what_the_project_of_today_costs(tmp_pat
     assert spec["environments"]["production"]["stack"] == "shop"
     (question,) = [question for _, question in result.decisions if "db has volumes" in question]
     assert "which keep their names" in question
-    assert "the price is that `docker compose down` in today's folder stops the new containers, too" in question
+    assert "the disadvantage is that `docker compose down` in today's folder stops the new containers, too" in question
 
 
 def test_the_question_about_volumes_warns_of_empty_ones_where_nobody_knows_the_project(tmp_path: Path) -> None:

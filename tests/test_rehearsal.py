@@ -163,10 +163,11 @@ def test_the_readmes_table_adds_up() -> None:
         ((RED_WRONG,), "**wrong**: the run fails, and the service is down"),
         (
             (RED_RIGHT, GREEN_RIGHT),
-            "right, whichever way the timing goes: the run is green or fails, and the service runs",
+            "right with every timing: the run is green or fails, and the service runs",
         ),
         ((RED_RIGHT, GREEN_WRONG), "right or **wrong**, depending on timing"),
-        ((RED_WRONG, GREEN_WRONG), "**wrong**, whichever way the timing goes: the run is green or fails"),
+        ((RED_WRONG, GREEN_WRONG), "**wrong** with every timing: the run is green and the service runs something else, or the run fails and the service"
+            " is down"),
         ((), "not applicable"),
     ],
 )

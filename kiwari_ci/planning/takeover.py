@@ -82,18 +82,18 @@ def _plan_old_pipeline(
     `pushed_first` are the branches to which the new workflows come before any environment is taken over.
     """
     branch = environment.deploy_branch
-    branches_before = {*pushed_first, *(each.deploy_branch for each in earlier)}
-    on_same_branch = [each for each in later if each.deploy_branch == branch]
-    on_old_branches = [each for each in later if each.deploy_branch not in {branch, *branches_before}]
-    workflows = list_old_workflows([environment])
+    branches_before = {*pushed_first, *(other.deploy_branch for other in earlier)}
+    on_same_branch = [other for other in later if other.deploy_branch == branch]
+    on_old_branches = [other for other in later if other.deploy_branch not in {branch, *branches_before}]
+    workflows = _list_old_workflows([environment])
     still_deploying = []
     for name in workflows:
-        names = [each.name for each in on_old_branches if name in list_old_workflows([each])]
+        names = [other.name for other in on_old_branches if name in _list_old_workflows([other])]
         if names:
             still_deploying.append(KeyValue(name, " and ".join(names)))
     same_names = [name for name in workflows if name in new_files]
     needed = {*same_names, *(pair.key for pair in still_deploying)}
-    removed = [name for name in list_old_workflows([environment, *on_same_branch]) if name not in new_files]
+    removed = [name for name in _list_old_workflows([environment, *on_same_branch]) if name not in new_files]
     is_pushed = environment.model.deploy_on.push is not None
     is_default_branch = branch == environment.spec.project.default_branch
     return OldPipeline(
@@ -104,14 +104,14 @@ def _plan_old_pipeline(
         enabled_again=tuple(name for name in workflows if name in needed),
         still_deploying=tuple(still_deploying),
         same_names=tuple(same_names),
-        deployed_together=tuple(each.name for each in on_same_branch if is_pushed and each.model.deploy_on.push),
+        deployed_together=tuple(other.name for other in on_same_branch if is_pushed and other.model.deploy_on.push),
         by_hand="{dispatch: true}" if is_default_branch else f"{{dispatch: true, branches: [{branch}]}}",
-        deployed_later=tuple(each.name for each in on_same_branch if not each.model.deploy_on.push),
+        deployed_later=tuple(other.name for other in on_same_branch if not other.model.deploy_on.push),
         new_workflow="" if is_pushed else f"{environment.workflow}.yml",
     )
 
 
-def list_old_workflows(environments: Iterable[EffectiveEnvironment]) -> list[str]:
+def _list_old_workflows(environments: Iterable[EffectiveEnvironment]) -> list[str]:
     """List the workflows that deploy environments today, each once."""
     takeovers = [environment.model.takeover for environment in environments]
     names = [name for takeover in takeovers if takeover for name in takeover.workflows or ()]

@@ -115,7 +115,7 @@ def test_an_older_commit_while_the_newer_one_fails(world: World) -> None:
     outcome = world.deploy(1)
 
     assert outcome.code == 1
-    assert outcome.says("is recorded for web and does not answer")
+    assert outcome.says("was deployed last to web and does not serve now")
 
 
 def test_a_newer_deploy_that_was_killed(world: World) -> None:

@@ -75,7 +75,7 @@ def story(world: World, say: Callable[[str], None]) -> None:
     say("a branch is no version")
     world.server.docker("stop", "pos-api")
     refused = world.github.dispatch("promote", "refs/tags/v1.0.0").wait()
-    assert not refused.green and "and does not answer. Deploy the newest commit again, or go back:" in refused.log
+    assert not refused.green and "and does not serve now. Deploy the newest commit again, or go back:" in refused.log
     say("when what is pinned does not answer, the run names the command that goes back")
 
 

@@ -369,7 +369,7 @@ def add_volume_decision(
     if any(not name.startswith("/") and name not in container.existing_volumes for name in names):
         if keeps_projects:
             question = (
-                f"{entry_path[1]} has volumes, which keep their names in today's project: the price is that "
+                f"{entry_path[1]} has volumes, which keep their names in today's project: the disadvantage is that "
                 "`docker compose down` in today's folder stops the new containers, too"
             )
         else:
