@@ -104,7 +104,8 @@ NOT_TRIED = "not applicable"
 BY_CHANCE = {
     frozenset({False}): "right with every timing: the run is green or fails, and the service runs",
     frozenset({False, True}): "right or **wrong**, depending on timing",
-    frozenset({True}): "**wrong** with every timing: the run is green and the service runs something else, or the run fails and the service is down",
+    frozenset({True}): "**wrong** with every timing: the run is green and the service runs something else, or the run"
+    " fails and the service is down",
 }
 # The README's words for an answer that is always the same.
 IN_SENTENCES = {

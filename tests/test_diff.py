@@ -1078,7 +1078,7 @@ def test_a_name_by_which_others_reach_a_container_today(key: str, is_told: bool)
     networks = "networks: {default: {aliases: [site, www]}}"
     new = f"{MARK}services: {{web: {{image: 'shop-web:2', container_name: web, {networks}}}, {proxy}}}\n"
     changes = between(FileSet("before", {path: old}), {path: new}).changes
-    told = [change for change in changes if "`proxy` no longer reaches it as `web-blue`" in change.words]
+    told = [change for change in changes if "`proxy` cannot reach it as `web-blue` any more" in change.words]
     assert bool(told) is is_told
     assert all(change.is_dangerous and "write `site`, `web`, `www` there" in change.words for change in told)
 

@@ -166,8 +166,11 @@ def test_the_readmes_table_adds_up() -> None:
             "right with every timing: the run is green or fails, and the service runs",
         ),
         ((RED_RIGHT, GREEN_WRONG), "right or **wrong**, depending on timing"),
-        ((RED_WRONG, GREEN_WRONG), "**wrong** with every timing: the run is green and the service runs something else, or the run fails and the service"
-            " is down"),
+        (
+            (RED_WRONG, GREEN_WRONG),
+            "**wrong** with every timing: the run is green and the service runs something else, or the run fails and "
+            "the service is down",
+        ),
         ((), "not applicable"),
     ],
 )

@@ -208,8 +208,8 @@ class OldPipeline:
     from other branches, and `same_names` are files that the new pipeline has, too.
     `deployed_together` are the later environments that the same push deploys, unless the spec has `by_hand` as their
     `deploy_on` for a time. `deployed_later` are those for which the pull request removes the old pipeline, and that a
-    tag or a person deploys. `new_workflow` is what such a tag or
-    person starts; it is empty if a push deploys the environment.
+    tag or a person deploys. `new_workflow` is what such a tag or person starts; it is empty if a push deploys the
+    environment.
     """
 
     branch: str

@@ -116,8 +116,8 @@ UNSUPPORTED_FEATURES = (
         "image_tag|tag_prefix|tag_suffix|repository_name|single_repository",
         "several images in one repository of a registry",
         "the pipeline writes the tags, and finds an image of a commit or a version by them",
-        "a repository for each image, `<namespace>/<image>`; if the registry has no room for more private ones, as on "
-        "Docker Hub's plan for free, ghcr.io",
+        "a repository for each image, `<namespace>/<image>`; if the registry has no room for more private ones, "
+        "as with Docker Hub's free plan, use ghcr.io",
     ),
     UnsupportedFeature(
         "releases?|changelog|semver|semantic_release|version_bump|bump",

@@ -90,21 +90,28 @@ def _check_shared_env_files(spec: EffectiveSpec) -> Advice:
 def _check_ports_in_shared_env_files(spec: EffectiveSpec) -> Advice:
     """Find a `PORT` of one service that another one reads, which listens elsewhere."""
     for name, environment in spec.environments.items():
-        ports = {service: each.options.port for service, each in environment.services.items()}
-        written = {
-            service: each.options.env["PORT"].value
-            for service, each in environment.services.items()
-            if "PORT" in (each.options.env or {}) and each.options.env["PORT"].value is not None
+        env_file = environment.model.env_file
+        written_ports = {
+            service.name: service.options.env["PORT"].value
+            for service in environment.services.values()
+            if "PORT" in service.options.env and service.options.env["PORT"].value is not None
         }
-        if not environment.model.env_file or len(set(written.values())) != 1:
+        if not env_file or len(set(written_ports.values())) != 1:
             continue
-        owner, port = next(iter(written.items()))
-        for service, own_port in ports.items():
-            overrides_it = "PORT" in (environment.services[service].options.environment or {})
-            if service not in written and own_port is not None and str(own_port) != port and not overrides_it:
-                message = f"{service} reads `PORT` of {owner} in `{environment.model.env_file}`, {port}, not {own_port}"
-                hint = f"services.{service}: environment: {{PORT: '{own_port}'}}"
+        owner, port = next(iter(written_ports.items()))
+        for service in environment.services.values():
+            if service.name not in written_ports and _listens_elsewhere(service, str(port)):
+                own_port = service.options.port
+                message = f"{service.name} listens on {own_port}, but `{env_file}` sets `PORT` to {port}, for {owner}"
+                hint = f"services.{service.name}: environment: {{PORT: '{own_port}'}}"
                 yield ("environments", name, "env_file"), "shared-env-file", message, hint
+
+
+def _listens_elsewhere(service: EffectiveService, port: str) -> bool:
+    """Whether a service has another port, and no `PORT` in its Compose section, which has priority over env files."""
+    if service.options.port is None or "PORT" in (service.options.environment or {}):
+        return False
+    return str(service.options.port) != port
 
 
 def _check_artifact_names(spec: EffectiveSpec) -> Advice:

@@ -447,8 +447,9 @@ class ContainerComparison:
 
     def _describe_moved_variables(self, keys: list[str]) -> PipelineChange:
         names = ", ".join(map(as_inline_code, keys))
+        them, they_are = ("it", "it is") if len(keys) == 1 else ("them", "they are")
         message = f"the compose file no longer sets {names}: "
-        message += "put it into the env file on the server; no deploy starts until it is there"
+        message += f"put {them} into the env file on the server; no deploy starts until {they_are} there"
         pairs = tuple((key, "") for key in keys)
         return PipelineChange("", message, True, self.where("environment"), pairs, stage="before")
 

@@ -87,7 +87,7 @@ def _find_lost_name(before: ComposeProject, name: str, after: ComposeService) ->
     users = [key for key, service in before.services.items() if key != name and _names_host(service, name)]
     if users:
         names = format_names(sorted({after.container or after.key, *aliases}))
-        message = f"{format_names(users)} no longer reaches it as {as_inline_code(name)}: write {names} there"
+        message = f"{format_names(users)} cannot reach it as {as_inline_code(name)} any more: write {names} there"
         yield PipelineChange("", message, True, after.where, stage="before", is_dangerous=True)
 
 

@@ -13,7 +13,7 @@ from kiwari_ci.readers.repository import LocalRepository
 _EXPRESSION = re.compile(r"\$\{\{[^{}]{0,200}\}\}")
 _UNKNOWN_PART = "x$"  # stands for what only a run knows
 _WHOLE_VARIABLE = re.compile(r"\$(?:\{(\w+)(?::?-[^}]*)?\}|(\w+))")
-_COPY_FROM_IMAGE = re.compile(r"\s*COPY\s(?:--\S+\s)*?--from=(\S+)", re.IGNORECASE)
+_COPY_FROM_IMAGE = re.compile(r"\s*COPY\s+(?:--\S+\s+)*?--from=(\S+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
