@@ -162,3 +162,30 @@ jobs:
     services = parse_yaml(result.path, result.text).data["services"]
     assert [name for name, service in services.items() if "npm run build" in str(service.get("steps"))] == ["web"]
     assert services["api"]["paths"] == ["api/**"]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "run: echo '//registry.npmjs.org/:_authToken=npm_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789' >.npmrc",
+        "{run: make assets, env: {NPM_TOKEN: npm_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789}}",
+        "{uses: actions/setup-node@v4, with: {token: npm_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789}}",
+    ],
+)
+def test_a_secret_in_plain_text_is_neither_copied_nor_printed(tmp_path: Path, step: str) -> None:
+    service, result = init(tmp_path, f"      - {step}\n      - run: make rest\n")
+    assert "npm_AbC" not in result.text + tell(result)
+    assert service["steps"]["before_build"][-1] == {"name": "Run make rest", "run": "make rest"}
+    assert "not in `steps.before_build`" in tell(result)
+
+
+def test_a_secret_of_the_whole_job_is_not_copied_to_a_step_that_does_not_name_it(tmp_path: Path) -> None:
+    service, _ = init(tmp_path, "      - run: make assets\n", "{NPM_TOKEN: npm_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789}")
+    assert service["steps"]["before_build"] == [{"name": "Run make assets", "run": "make assets"}]
+
+
+def test_a_script_that_names_a_secret_of_github_is_kept(tmp_path: Path) -> None:
+    script = "echo //npm.pkg.github.com/:_authToken=${{ secrets.NPM_TOKEN }} >.npmrc"
+    service, _ = init(tmp_path, f"      - run: {script}\n")
+    (step,) = service["steps"]["before_build"]
+    assert step["env"] == {"NPM_TOKEN": {"secret": "NPM_TOKEN"}}

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from kiwari_ci.commands.init.compose_files import may_contain_secret
 from kiwari_ci.commands.init.docker_commands import TEST_COMMAND, UNKNOWN_TEXT, installs_packages
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.repository import is_within_folder
@@ -50,6 +51,11 @@ _PINNED_SETUP_ACTIONS = {
 _UNRELATED_ACTION = re.compile(r"docker/|actions/(?:cache|upload-artifact|github-script)|\./|8398a7/")
 _CACHE_INPUTS = {"cache", "cache-dependency-path", "check-latest"}  # a build that is deployed reads no cache
 _CHECKOUT_INPUTS = {"repository": "another repository", "submodules": "submodules", "lfs": "files of Git LFS"}
+_SOME_VARIABLE = "${NAME}"  # in place of an expression, for what reads only the rest of a script
+_SECRET_OBSTACLE = (
+    "a secret may be in its script: store the secret in GitHub, and give it to the step with `env: {NAME: {secret: "
+    "NAME}}`"
+)
 
 
 @dataclass(frozen=True)
@@ -122,9 +128,10 @@ class PreparationReader:
         if only_sets_outputs(commands):
             return None
         folder = self.get_folder(step)
-        text = as_inline_code(commands[0].strip())
         produces = not all(map(installs_packages, commands))
-        preparation = BuildPreparation(place, text, folder, produces)
+        if _may_have_secret(script):
+            return BuildPreparation(place, "…", folder, produces, obstacle=_SECRET_OBSTACLE)
+        preparation = BuildPreparation(place, as_inline_code(commands[0].strip()), folder, produces)
         obstacle = _find_obstacle(script, step.get_text("shell"), folder)
         if obstacle:
             return replace(preparation, obstacle=obstacle)
@@ -138,7 +145,9 @@ class PreparationReader:
             converted = _convert_value(self.substitute(value))
             is_named = key in own_env or re.search(rf"\b{re.escape(key)}\b", script) is not None
             is_secret = isinstance(converted, dict) and "secret" in converted
-            if not _is_free_name(key) or converted is None:
+            if isinstance(converted, str) and vocabulary.is_secret(key, converted):
+                lost += [f"its variable {key}, whose value may be a secret"] if is_named else []
+            elif not _is_free_name(key) or converted is None:
                 lost += [f"its variable {key}"] if is_named else []
             elif is_named or not is_secret:
                 env[key] = converted
@@ -186,6 +195,12 @@ def _find_obstacle(script: str, shell: str, folder: str) -> str:
     if "${{" in script and _QUOTED_HERE_DOCUMENT.search(script):
         return "no shell reads a variable in its here-document"
     return ""
+
+
+def _may_have_secret(script: str) -> bool:
+    """Whether a script could have a secret in it, beside the expressions and variables that it names."""
+    without_expressions = EXPRESSION_PATTERN.sub(_SOME_VARIABLE, script).replace(UNKNOWN_TEXT, _SOME_VARIABLE)
+    return may_contain_secret(without_expressions)
 
 
 def _convert_expressions(script: str, env: dict[str, Any]) -> str | None:
@@ -261,7 +276,8 @@ def _read_action(
 
 
 def _is_plain_input(key: str, value: str) -> bool:
-    return _IS_INPUT_NAME(key) and _IS_SINGLE_LINE(value) and "${{" not in value
+    is_valid = _IS_INPUT_NAME(key) and _IS_SINGLE_LINE(value) and "${{" not in value
+    return is_valid and not vocabulary.is_secret(key, value)
 
 
 def _choose_name(title: str, text: str) -> str:
