@@ -128,6 +128,10 @@ def test_a_step_that_the_spec_cannot_have_is_told_with_the_reason(tmp_path: Path
         "run: echo $TOKEN | docker login -u x --password-stdin",
         "run: npm test",
         "uses: docker/setup-buildx-action@v3",
+        "run: echo 'Build & push; next' && git log",
+        "run: env",
+        "run: TAG=$(git rev-parse HEAD)",
+        "run: export NODE_ENV=production API=https://api.example.com",
     ],
 )
 def test_a_step_that_writes_nothing_for_the_build_is_no_step_before_it(tmp_path: Path, step: str) -> None:
@@ -189,3 +193,33 @@ def test_a_script_that_names_a_secret_of_github_is_kept(tmp_path: Path) -> None:
     service, _ = init(tmp_path, f"      - run: {script}\n")
     (step,) = service["steps"]["before_build"]
     assert step["env"] == {"NPM_TOKEN": {"secret": "NPM_TOKEN"}}
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        "DOCKER_BUILDKIT=1 docker build -t ghcr.io/example/shop-web:1 .",
+        "sudo DOCKER_BUILDKIT=1 docker build -t ghcr.io/example/shop-web:1 .",
+        "export DOCKER_BUILDKIT=1; docker build -t ghcr.io/example/shop-web:1 .",
+        "cd . && docker build -t ghcr.io/example/shop-web:1 .",
+    ],
+)
+def test_what_only_sets_up_the_build_command_is_no_step_before_it(tmp_path: Path, build: str) -> None:
+    service, result = init(tmp_path, "", build=f"run: {build}")
+    assert "steps" not in service
+    assert "a step before the build" not in tell(result)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        'echo "Building" && npm run build',
+        "set -e; npm run build",
+        "env NODE_ENV=production npm run build",
+        "NODE_ENV=production npm run build",
+        "echo shop | tee web/name",
+    ],
+)
+def test_a_command_behind_one_that_prints_is_kept(tmp_path: Path, script: str) -> None:
+    service, _ = init(tmp_path, f"      - run: |\n          {script}\n")
+    assert [step["run"] for step in service["steps"]["before_build"]] == [script]

@@ -9,7 +9,7 @@ from kiwari_ci.commands.init.compose_files import may_contain_secret
 from kiwari_ci.commands.init.docker_commands import TEST_COMMAND, UNKNOWN_TEXT, installs_packages
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.repository import is_within_folder
-from kiwari_ci.readers.shell import find_open_quote
+from kiwari_ci.readers.shell import find_open_quote, split_shell_commands
 from kiwari_ci.readers.workflow import get_action_name
 from kiwari_ci.readers.workflow_calls import EXPRESSION_PATTERN
 from kiwari_ci.readers.yaml_document import YamlMapping, as_inline_code, format_scalar
@@ -22,11 +22,17 @@ _IS_ENV_KEY = vocabulary.build_validator(EnvKey)
 _IS_INPUT_NAME = vocabulary.build_validator(InputName)
 _IS_SECRET_NAME = vocabulary.build_validator(SecretName)
 _IS_FOLDER = vocabulary.build_validator(RepositoryFolder)
-_BUILD_COMMAND = re.compile(r"(?:sudo )?\bdocker (?:(?:buildx|image) )?build\b")
+# A part of a word of the shell: in quotes, what a command prints, or a character.
+_WORD_PART = r"(?:\"[^\"\n]{0,500}\"|'[^'\n]{0,500}'|\$\([^()\n]{0,500}(?:\)|\Z)|[^\s\"'();&|])"
+_ASSIGNMENT = rf"[A-Za-z_]\w{{0,100}}={_WORD_PART}{{0,500}}"
+_BUILD_COMMAND = re.compile(
+    rf"(?:(?<![\w=])(?:{_ASSIGNMENT}|sudo|time|env)\s+){{0,10}}\bdocker\s+(?:(?:buildx|image)\s+)?build\b"
+)
 _IMAGE_COMMAND = re.compile(r"\bdocker (?:login|build|buildx|push|tag|pull|image|compose)\b|\bdocker-compose\b")
-_NEUTRAL_LINE = re.compile(
-    r"\s*(?:#.*|(?:echo|printf|ls|pwd|env|date|df|free|whoami|id|set|cat|true"
-    r"|git (?:log|status|rev-parse|describe|config))(?:\s[^>]{0,500})?|\S{1,40} (?:--version|-v|version))\s*"
+_NEUTRAL_COMMAND = re.compile(  # prints something, or changes only the shell
+    r"(?:echo|printf|ls|pwd|date|df|free|whoami|id|set|cat|true|cd|git (?:log|status|rev-parse|describe|config))"
+    r"(?:\s[^>]*)?|env|\S{1,40} (?:--version|-v|version)"
+    rf"|(?:(?:export|readonly)\s+)?{_ASSIGNMENT}(?:\s+{_ASSIGNMENT})*"
 )
 _SETS_OUTPUT = re.compile(r"GITHUB_(?:OUTPUT|STEP_SUMMARY)|::set-output")
 _BUILDS_TOO = re.compile(r"\b(?:build|generate|compile|package|publish)\b")
@@ -119,10 +125,10 @@ class PreparationReader:
     def _read_script(self, step: YamlMapping, place: str, *, is_build: bool) -> BuildPreparation | None:
         written = step.get_text("run")
         if is_build:
-            written = _BUILD_COMMAND.split(written)[0].rstrip().removesuffix("&&").removesuffix(";").rstrip()
+            written = _cut_before_build(written)
         lines = [line.rstrip() for line in written.split("\n") if not _belongs_elsewhere(line)]
         script = self.substitute("\n".join(lines)).strip()
-        commands = [line for line in script.split("\n") if line.strip() and not _NEUTRAL_LINE.fullmatch(line)]
+        commands = [line for line in script.split("\n") if not _is_neutral(line)]
         if not commands or re.search(r"(?:^|[\s;&|(])(?:ssh|scp|rsync)\s", script):
             return None
         if only_sets_outputs(commands):
@@ -176,6 +182,17 @@ def _may_reach_context(preparation: BuildPreparation, context: str) -> bool:
     if is_within_folder(folder, context) or is_within_folder(context, folder):
         return True
     return context in str(preparation.fields.get("run", ""))
+
+
+def _cut_before_build(script: str) -> str:
+    """The part of a script before its first build of an image."""
+    before = _BUILD_COMMAND.split(script, maxsplit=1)[0]
+    return before.rstrip().removesuffix("&&").removesuffix(";").rstrip()
+
+
+def _is_neutral(line: str) -> bool:
+    """Whether each command of a line only prints something, or changes only the shell that runs it."""
+    return all(map(_NEUTRAL_COMMAND.fullmatch, split_shell_commands(line)))
 
 
 def _belongs_elsewhere(line: str) -> bool:
