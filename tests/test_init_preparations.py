@@ -107,6 +107,7 @@ def test_commands_before_a_build_command_of_the_same_step_are_kept(tmp_path: Pat
         ("{run: \"cat <<'EOF' > web/x\\n${{ secrets.X }}\\nEOF\"}", "no shell reads a variable in its here-document"),
         ("{uses: actions/download-artifact@v4, with: {name: dist}}", "write the steps of that job under"),
         ("{uses: actions/checkout@v4, with: {submodules: true}}", "a step of the spec has to do it with `git`"),
+        ("{run: 'make assets && rsync -a dist/ deploy@192.0.2.1:/srv/'}", "it also works on another machine"),
         ("{uses: bufbuild/buf-setup-action@v1}", "it needs a commit in specs/pins/action.yml"),
     ],
 )
@@ -130,6 +131,8 @@ def test_a_step_that_the_spec_cannot_have_is_told_with_the_reason(tmp_path: Path
         "uses: docker/setup-buildx-action@v3",
         "run: echo 'Build & push; next' && git log",
         "run: env",
+        "run: mkdir -p ~/.ssh && ssh-keyscan 192.0.2.1 >>~/.ssh/known_hosts && ssh deploy@192.0.2.1 uptime",
+        "run: scp -q compose.yml ${{ secrets.HOST }}:/srv/",
         "run: TAG=$(git rev-parse HEAD)",
         "run: export NODE_ENV=production API=https://api.example.com",
     ],
@@ -218,6 +221,7 @@ def test_what_only_sets_up_the_build_command_is_no_step_before_it(tmp_path: Path
         "env NODE_ENV=production npm run build",
         "NODE_ENV=production npm run build",
         "echo shop | tee web/name",
+        "rsync -a shared/ web/shared/",
     ],
 )
 def test_a_command_behind_one_that_prints_is_kept(tmp_path: Path, script: str) -> None:

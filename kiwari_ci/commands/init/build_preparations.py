@@ -34,6 +34,10 @@ _NEUTRAL_COMMAND = re.compile(  # prints something, or changes only the shell
     r"(?:\s[^>]*)?|env|\S{1,40} (?:--version|-v|version)"
     rf"|(?:(?:export|readonly)\s+)?{_ASSIGNMENT}(?:\s+{_ASSIGNMENT})*"
 )
+_REMOTE_COMMAND = re.compile(  # rsync and scp also copy on one machine; HOST:PATH is another
+    r"(?:^|\s)(?:ssh\s|(?:rsync|scp)\s(?:[^\n]{0,1000}\s)?[\"']?[\w.@${}-]{1,200}:)"
+)
+_SSH_SETUP = re.compile(r"\.ssh\b|\bssh-|\bid_(?:rsa|ed25519)\b|SSH_")
 _SETS_OUTPUT = re.compile(r"GITHUB_(?:OUTPUT|STEP_SUMMARY)|::set-output")
 _BUILDS_TOO = re.compile(r"\b(?:build|generate|compile|package|publish)\b")
 _QUOTED_HERE_DOCUMENT = re.compile(r"<<-?\s*[\"'\\]")
@@ -129,9 +133,7 @@ class PreparationReader:
         lines = [line.rstrip() for line in written.split("\n") if not _belongs_elsewhere(line)]
         script = self.substitute("\n".join(lines)).strip()
         commands = [line for line in script.split("\n") if not _is_neutral(line)]
-        if not commands or re.search(r"(?:^|[\s;&|(])(?:ssh|scp|rsync)\s", script):
-            return None
-        if only_sets_outputs(commands):
+        if not commands or _only_works_on_other_machines(script) or only_sets_outputs(commands):
             return None
         folder = self.get_folder(step)
         produces = not all(map(installs_packages, commands))
@@ -195,6 +197,23 @@ def _is_neutral(line: str) -> bool:
     return all(map(_NEUTRAL_COMMAND.fullmatch, split_shell_commands(line)))
 
 
+def _list_remote_commands(script: str) -> list[str]:
+    """The commands of a script that run on another machine, or copy files from or to one."""
+    return [command for command in split_shell_commands(_hide_expressions(script)) if _REMOTE_COMMAND.search(command)]
+
+
+def _only_works_on_other_machines(script: str) -> bool:
+    """Whether a script has commands for another machine, and else only what SSH needs for them."""
+    remote = _list_remote_commands(script)
+    others = [command for command in split_shell_commands(_hide_expressions(script)) if command not in remote]
+    return bool(remote) and all(_NEUTRAL_COMMAND.fullmatch(each) or _SSH_SETUP.search(each) for each in others)
+
+
+def _hide_expressions(script: str) -> str:
+    """A script with a variable in place of each expression, which has spaces and quotes of its own."""
+    return EXPRESSION_PATTERN.sub(_SOME_VARIABLE, script).replace(UNKNOWN_TEXT, _SOME_VARIABLE)
+
+
 def _belongs_elsewhere(line: str) -> bool:
     """Whether a line of a step builds or pushes an image, or tests and does nothing else."""
     only_tests = TEST_COMMAND.search(line) is not None and _BUILDS_TOO.search(line) is None
@@ -203,6 +222,8 @@ def _belongs_elsewhere(line: str) -> bool:
 
 def _find_obstacle(script: str, shell: str, folder: str) -> str:
     """Why no step of the spec can run a script; empty if one can."""
+    if _list_remote_commands(script):
+        return "it also works on another machine"
     if _SETS_OUTPUT.search(script):
         return "other steps read what it sets"
     if shell and not shell.startswith(("bash", "sh")):
@@ -216,8 +237,7 @@ def _find_obstacle(script: str, shell: str, folder: str) -> str:
 
 def _may_have_secret(script: str) -> bool:
     """Whether a script could have a secret in it, beside the expressions and variables that it names."""
-    without_expressions = EXPRESSION_PATTERN.sub(_SOME_VARIABLE, script).replace(UNKNOWN_TEXT, _SOME_VARIABLE)
-    return may_contain_secret(without_expressions)
+    return may_contain_secret(_hide_expressions(script))
 
 
 def _convert_expressions(script: str, env: dict[str, Any]) -> str | None:
