@@ -227,3 +227,44 @@ def test_what_only_sets_up_the_build_command_is_no_step_before_it(tmp_path: Path
 def test_a_command_behind_one_that_prints_is_kept(tmp_path: Path, script: str) -> None:
     service, _ = init(tmp_path, f"      - run: |\n          {script}\n")
     assert [step["run"] for step in service["steps"]["before_build"]] == [script]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "docker login ghcr.io \\\n  -u x --password-stdin",
+        "pytest \\\n  --cov",
+        "if docker pull x; then\n  echo pulled\nfi",
+        'if [ -n "$TOKEN" ]; then\n  docker login ghcr.io\nfi',
+    ],
+)
+def test_no_rest_of_a_command_of_docker_or_of_the_tests_is_a_step(tmp_path: Path, script: str) -> None:
+    indented = script.replace("\n", "\n          ")
+    service, result = init(tmp_path, f"      - run: |\n          {indented}\n")
+    assert "steps" not in service
+    assert "before_build" not in tell(result)
+
+
+def test_a_continued_command_before_the_build_is_kept_as_it_is(tmp_path: Path) -> None:
+    script = "run: |\n          make assets \\\n            FAST=1\n          docker pull x"
+    service, _ = init(tmp_path, f"      - {script}\n")
+    assert [step["run"] for step in service["steps"]["before_build"]] == ["make assets \\\n  FAST=1\n"]
+
+
+@pytest.mark.parametrize(
+    ("script", "build"),
+    [
+        ("if docker pull x; then\n  make assets\nfi", BUILD),
+        ("for name in a b; do\n  make $name\n  docker pull $name\ndone", BUILD),
+        ("", "for name in web; do\n  make $name\n  docker build -t ghcr.io/example/shop-$name:1 .\ndone"),
+        ("", "(make assets && docker build -t ghcr.io/example/shop-web:1 .)"),
+    ],
+)
+def test_a_block_of_a_script_is_not_cut_into_a_step(tmp_path: Path, script: str, build: str) -> None:
+    def write_step(text: str) -> str:
+        return "run: |\n          " + text.replace("\n", "\n          ")
+
+    steps = f"      - {write_step(script)}\n" if script else ""
+    service, result = init(tmp_path, steps, build=build if build == BUILD else write_step(build))
+    assert "steps" not in service
+    assert "within a block of its script" in tell(result)

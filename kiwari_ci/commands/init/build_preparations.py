@@ -29,11 +29,16 @@ _BUILD_COMMAND = re.compile(
     rf"(?:(?<![\w=])(?:{_ASSIGNMENT}|sudo|time|env)\s+){{0,10}}\bdocker\s+(?:(?:buildx|image)\s+)?build\b"
 )
 _IMAGE_COMMAND = re.compile(r"\bdocker (?:login|build|buildx|push|tag|pull|image|compose)\b|\bdocker-compose\b")
-_NEUTRAL_COMMAND = re.compile(  # prints something, or changes only the shell
-    r"(?:echo|printf|ls|pwd|date|df|free|whoami|id|set|cat|true|cd|git (?:log|status|rev-parse|describe|config))"
-    r"(?:\s[^>]*)?|env|\S{1,40} (?:--version|-v|version)"
-    rf"|(?:(?:export|readonly)\s+)?{_ASSIGNMENT}(?:\s+{_ASSIGNMENT})*"
+_NEUTRAL_COMMAND = re.compile(  # prints or compares something, or changes only the shell
+    r"(?:(?:then|do|else|if|elif|while|until|!)\s+)?(?:"
+    r"(?:echo|printf|ls|pwd|date|df|free|whoami|id|set|cat|true|cd|test|\[|\[\["
+    r"|git (?:log|status|rev-parse|describe|config))(?:\s[^>]*)?"
+    r"|then|do|else|fi|done|esac|for\s[^>]*|env|\S{1,40} (?:--version|-v|version)"
+    rf"|(?:(?:export|readonly)\s+)?{_ASSIGNMENT}(?:\s+{_ASSIGNMENT})*)"
 )
+_LINE_END = re.compile(r"(?<!\\)\r?\n")
+_BLOCK_START = re.compile(r"(?:(?:then|do|else|!)\s+)?(?:if|for|while|until|case|select|\{)(?:\s|$)")
+_BLOCK_END = re.compile(r"(?:fi|done|esac|\})(?:\s|$)")
 _REMOTE_COMMAND = re.compile(  # rsync and scp also copy on one machine; HOST:PATH is another
     r"(?:^|\s)(?:ssh\s|(?:rsync|scp)\s(?:[^\n]{0,1000}\s)?[\"']?[\w.@${}-]{1,200}:)"
 )
@@ -130,9 +135,9 @@ class PreparationReader:
         written = step.get_text("run")
         if is_build:
             written = _cut_before_build(written)
-        lines = [line.rstrip() for line in written.split("\n") if not _belongs_elsewhere(line)]
-        script = self.substitute("\n".join(lines)).strip()
-        commands = [line for line in script.split("\n") if not _is_neutral(line)]
+        lines = _split_logical_lines(written)
+        script = self.substitute("\n".join(line for line in lines if not _belongs_elsewhere(line))).strip()
+        commands = [line for line in _split_logical_lines(script) if not _is_neutral(line)]
         if not commands or _only_works_on_other_machines(script) or only_sets_outputs(commands):
             return None
         folder = self.get_folder(step)
@@ -140,6 +145,8 @@ class PreparationReader:
         if _may_have_secret(script):
             return BuildPreparation(place, "…", folder, produces, obstacle=_SECRET_OBSTACLE)
         preparation = BuildPreparation(place, as_inline_code(commands[0].strip()), folder, produces)
+        if _is_cut_inside_block(lines):
+            return replace(preparation, obstacle="it builds, loads or tests something within a block of its script")
         obstacle = _find_obstacle(script, step.get_text("shell"), folder)
         if obstacle:
             return replace(preparation, obstacle=obstacle)
@@ -195,6 +202,32 @@ def _cut_before_build(script: str) -> str:
 def _is_neutral(line: str) -> bool:
     """Whether each command of a line only prints something, or changes only the shell that runs it."""
     return all(map(_NEUTRAL_COMMAND.fullmatch, split_shell_commands(line)))
+
+
+def _split_logical_lines(script: str) -> list[str]:
+    """The lines of a script, each with those that a backslash continues it with."""
+    return [line.rstrip() for line in _LINE_END.split(script)]
+
+
+def _is_cut_inside_block(lines: list[str]) -> bool:
+    """Whether a line that belongs elsewhere is within an `if`, a loop or a quote, whose rest is no script then."""
+    depth = 0
+    for line in lines:
+        depth_before = depth
+        depth += _count_opened_blocks(line)
+        if _belongs_elsewhere(line) and max(depth_before, depth) > 0:
+            return True
+    return depth > 0 or find_open_quote("\n".join(lines)) != ""
+
+
+def _count_opened_blocks(line: str) -> int:
+    """How many blocks of the shell are open at the end of a line that were not before it."""
+    commands = split_shell_commands(line)
+    started = sum(_BLOCK_START.match(command) is not None for command in commands)
+    ended = sum(_BLOCK_END.match(command) is not None for command in commands)
+    started_subshell = line.lstrip().startswith("(") and ")" not in line
+    ended_subshell = line.lstrip().startswith(")")
+    return started + started_subshell - ended - ended_subshell
 
 
 def _list_remote_commands(script: str) -> list[str]:
