@@ -107,6 +107,7 @@ def test_commands_before_a_build_command_of_the_same_step_are_kept(tmp_path: Pat
         ("{run: \"cat <<'EOF' > web/x\\n${{ secrets.X }}\\nEOF\"}", "no shell reads a variable in its here-document"),
         ("{uses: actions/download-artifact@v4, with: {name: dist}}", "write the steps of that job under"),
         ("{uses: actions/checkout@v4, with: {submodules: true}}", "a step of the spec has to do it with `git`"),
+        ("{run: 'make assets && rsync -a dist/ deploy@192.0.2.1:/srv/'}", "it also works on another machine"),
         ("{uses: bufbuild/buf-setup-action@v1}", "it needs a commit in specs/pins/action.yml"),
     ],
 )
@@ -128,6 +129,12 @@ def test_a_step_that_the_spec_cannot_have_is_told_with_the_reason(tmp_path: Path
         "run: echo $TOKEN | docker login -u x --password-stdin",
         "run: npm test",
         "uses: docker/setup-buildx-action@v3",
+        "run: echo 'Build & push; next' && git log",
+        "run: env",
+        "run: mkdir -p ~/.ssh && ssh-keyscan 192.0.2.1 >>~/.ssh/known_hosts && ssh deploy@192.0.2.1 uptime",
+        "run: scp -q compose.yml ${{ secrets.HOST }}:/srv/",
+        "run: TAG=$(git rev-parse HEAD)",
+        "run: export NODE_ENV=production API=https://api.example.com",
     ],
 )
 def test_a_step_that_writes_nothing_for_the_build_is_no_step_before_it(tmp_path: Path, step: str) -> None:
@@ -162,3 +169,102 @@ jobs:
     services = parse_yaml(result.path, result.text).data["services"]
     assert [name for name, service in services.items() if "npm run build" in str(service.get("steps"))] == ["web"]
     assert services["api"]["paths"] == ["api/**"]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "run: echo '//registry.npmjs.org/:_authToken=npm_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789' >.npmrc",
+        "{run: make assets, env: {NPM_TOKEN: npm_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789}}",
+        "{uses: actions/setup-node@v4, with: {token: npm_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789}}",
+    ],
+)
+def test_a_secret_in_plain_text_is_neither_copied_nor_printed(tmp_path: Path, step: str) -> None:
+    service, result = init(tmp_path, f"      - {step}\n      - run: make rest\n")
+    assert "npm_AbC" not in result.text + tell(result)
+    assert service["steps"]["before_build"][-1] == {"name": "Run make rest", "run": "make rest"}
+    assert "not in `steps.before_build`" in tell(result)
+
+
+def test_a_secret_of_the_whole_job_is_not_copied_to_a_step_that_does_not_name_it(tmp_path: Path) -> None:
+    service, _ = init(tmp_path, "      - run: make assets\n", "{NPM_TOKEN: npm_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789}")
+    assert service["steps"]["before_build"] == [{"name": "Run make assets", "run": "make assets"}]
+
+
+def test_a_script_that_names_a_secret_of_github_is_kept(tmp_path: Path) -> None:
+    script = "echo //npm.pkg.github.com/:_authToken=${{ secrets.NPM_TOKEN }} >.npmrc"
+    service, _ = init(tmp_path, f"      - run: {script}\n")
+    (step,) = service["steps"]["before_build"]
+    assert step["env"] == {"NPM_TOKEN": {"secret": "NPM_TOKEN"}}
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        "DOCKER_BUILDKIT=1 docker build -t ghcr.io/example/shop-web:1 .",
+        "sudo DOCKER_BUILDKIT=1 docker build -t ghcr.io/example/shop-web:1 .",
+        "export DOCKER_BUILDKIT=1; docker build -t ghcr.io/example/shop-web:1 .",
+        "cd . && docker build -t ghcr.io/example/shop-web:1 .",
+    ],
+)
+def test_what_only_sets_up_the_build_command_is_no_step_before_it(tmp_path: Path, build: str) -> None:
+    service, result = init(tmp_path, "", build=f"run: {build}")
+    assert "steps" not in service
+    assert "a step before the build" not in tell(result)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        'echo "Building" && npm run build',
+        "set -e; npm run build",
+        "env NODE_ENV=production npm run build",
+        "NODE_ENV=production npm run build",
+        "echo shop | tee web/name",
+        "rsync -a shared/ web/shared/",
+    ],
+)
+def test_a_command_behind_one_that_prints_is_kept(tmp_path: Path, script: str) -> None:
+    service, _ = init(tmp_path, f"      - run: |\n          {script}\n")
+    assert [step["run"] for step in service["steps"]["before_build"]] == [script]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "docker login ghcr.io \\\n  -u x --password-stdin",
+        "pytest \\\n  --cov",
+        "if docker pull x; then\n  echo pulled\nfi",
+        'if [ -n "$TOKEN" ]; then\n  docker login ghcr.io\nfi',
+    ],
+)
+def test_no_rest_of_a_command_of_docker_or_of_the_tests_is_a_step(tmp_path: Path, script: str) -> None:
+    indented = script.replace("\n", "\n          ")
+    service, result = init(tmp_path, f"      - run: |\n          {indented}\n")
+    assert "steps" not in service
+    assert "before_build" not in tell(result)
+
+
+def test_a_continued_command_before_the_build_is_kept_as_it_is(tmp_path: Path) -> None:
+    script = "run: |\n          make assets \\\n            FAST=1\n          docker pull x"
+    service, _ = init(tmp_path, f"      - {script}\n")
+    assert [step["run"] for step in service["steps"]["before_build"]] == ["make assets \\\n  FAST=1\n"]
+
+
+@pytest.mark.parametrize(
+    ("script", "build"),
+    [
+        ("if docker pull x; then\n  make assets\nfi", BUILD),
+        ("for name in a b; do\n  make $name\n  docker pull $name\ndone", BUILD),
+        ("", "for name in web; do\n  make $name\n  docker build -t ghcr.io/example/shop-$name:1 .\ndone"),
+        ("", "(make assets && docker build -t ghcr.io/example/shop-web:1 .)"),
+    ],
+)
+def test_a_block_of_a_script_is_not_cut_into_a_step(tmp_path: Path, script: str, build: str) -> None:
+    def write_step(text: str) -> str:
+        return "run: |\n          " + text.replace("\n", "\n          ")
+
+    steps = f"      - {write_step(script)}\n" if script else ""
+    service, result = init(tmp_path, steps, build=build if build == BUILD else write_step(build))
+    assert "steps" not in service
+    assert "within a block of its script" in tell(result)

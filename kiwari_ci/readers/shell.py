@@ -17,7 +17,7 @@ _VARIABLE_REFERENCE = re.compile(r"\$(?:\{(\w+)(?::?[-?][^}]*)?\}|(\w+))")
 _ASSIGNMENT = re.compile(r"(?:export\s+|local\s+|readonly\s+)?([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _COMMAND_SUBSTITUTION = re.compile(r"(?:export\s+|local\s+|readonly\s+)?\w+=\"?\$\(")
 _QUOTE_IN_QUOTES = "'\\''"  # how a text in single quotes has a single quote
-_HEREDOC = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
+_HEREDOC = re.compile(r"(?<!<)<<-?\s*(['\"]?)(\w+)\1")
 _COMMAND_PREFIXES = {
     "if",
     "then",
@@ -44,7 +44,7 @@ def parse_shell_commands(script: str, variables: ShellVariables | None = None) -
     """The commands of a script, in order, each as its words; one with a variable of several values, once for each."""
     known: dict[str, tuple[str, ...]] = dict(variables or {})
     commands: list[list[str]] = []
-    for text in _split_commands(script[:MAX_SCRIPT_LENGTH]):
+    for text in split_shell_commands(script):
         if _COMMAND_SUBSTITUTION.match(text):
             continue
         words = _SHELL_WORD.findall(text)
@@ -66,6 +66,11 @@ def parse_shell_commands(script: str, variables: ShellVariables | None = None) -
         if len(commands) > MAX_COMMANDS:
             break
     return commands[:MAX_COMMANDS]
+
+
+def split_shell_commands(script: str) -> tuple[str, ...]:
+    """The commands of a script as they are written, without comments; one with a here-document has it as a word."""
+    return _split_commands(script[:MAX_SCRIPT_LENGTH])
 
 
 def _has_command_substitution(words: list[str]) -> bool:

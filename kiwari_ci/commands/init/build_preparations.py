@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from kiwari_ci.commands.init.compose_files import may_contain_secret
 from kiwari_ci.commands.init.docker_commands import TEST_COMMAND, UNKNOWN_TEXT, installs_packages
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.repository import is_within_folder
-from kiwari_ci.readers.shell import find_open_quote
+from kiwari_ci.readers.shell import find_open_quote, split_shell_commands
 from kiwari_ci.readers.workflow import get_action_name
 from kiwari_ci.readers.workflow_calls import EXPRESSION_PATTERN
 from kiwari_ci.readers.yaml_document import YamlMapping, as_inline_code, format_scalar
@@ -21,12 +22,27 @@ _IS_ENV_KEY = vocabulary.build_validator(EnvKey)
 _IS_INPUT_NAME = vocabulary.build_validator(InputName)
 _IS_SECRET_NAME = vocabulary.build_validator(SecretName)
 _IS_FOLDER = vocabulary.build_validator(RepositoryFolder)
-_BUILD_COMMAND = re.compile(r"(?:sudo )?\bdocker (?:(?:buildx|image) )?build\b")
-_IMAGE_COMMAND = re.compile(r"\bdocker (?:login|build|buildx|push|tag|pull|image|compose)\b|\bdocker-compose\b")
-_NEUTRAL_LINE = re.compile(
-    r"\s*(?:#.*|(?:echo|printf|ls|pwd|env|date|df|free|whoami|id|set|cat|true"
-    r"|git (?:log|status|rev-parse|describe|config))(?:\s[^>]{0,500})?|\S{1,40} (?:--version|-v|version))\s*"
+# A part of a word of the shell: in quotes, what a command prints, or a character.
+_WORD_PART = r"(?:\"[^\"\n]{0,500}\"|'[^'\n]{0,500}'|\$\([^()\n]{0,500}(?:\)|\Z)|[^\s\"'();&|])"
+_ASSIGNMENT = rf"[A-Za-z_]\w{{0,100}}={_WORD_PART}{{0,500}}"
+_BUILD_COMMAND = re.compile(
+    rf"(?:(?<![\w=])(?:{_ASSIGNMENT}|sudo|time|env)\s+){{0,10}}\bdocker\s+(?:(?:buildx|image)\s+)?build\b"
 )
+_IMAGE_COMMAND = re.compile(r"\bdocker (?:login|build|buildx|push|tag|pull|image|compose)\b|\bdocker-compose\b")
+_NEUTRAL_COMMAND = re.compile(  # prints or compares something, or changes only the shell
+    r"(?:(?:then|do|else|if|elif|while|until|!)\s+)?(?:"
+    r"(?:echo|printf|ls|pwd|date|df|free|whoami|id|set|cat|true|cd|test|\[|\[\["
+    r"|git (?:log|status|rev-parse|describe|config))(?:\s[^>]*)?"
+    r"|then|do|else|fi|done|esac|for\s[^>]*|env|\S{1,40} (?:--version|-v|version)"
+    rf"|(?:(?:export|readonly)\s+)?{_ASSIGNMENT}(?:\s+{_ASSIGNMENT})*)"
+)
+_LINE_END = re.compile(r"(?<!\\)\r?\n")
+_BLOCK_START = re.compile(r"(?:(?:then|do|else|!)\s+)?(?:if|for|while|until|case|select|\{)(?:\s|$)")
+_BLOCK_END = re.compile(r"(?:fi|done|esac|\})(?:\s|$)")
+_REMOTE_COMMAND = re.compile(  # rsync and scp also copy on one machine; HOST:PATH is another
+    r"(?:^|\s)(?:ssh\s|(?:rsync|scp)\s(?:[^\n]{0,1000}\s)?[\"']?[\w.@${}-]{1,200}:)"
+)
+_SSH_SETUP = re.compile(r"\.ssh\b|\bssh-|\bid_(?:rsa|ed25519)\b|SSH_")
 _SETS_OUTPUT = re.compile(r"GITHUB_(?:OUTPUT|STEP_SUMMARY)|::set-output")
 _BUILDS_TOO = re.compile(r"\b(?:build|generate|compile|package|publish)\b")
 _QUOTED_HERE_DOCUMENT = re.compile(r"<<-?\s*[\"'\\]")
@@ -50,6 +66,11 @@ _PINNED_SETUP_ACTIONS = {
 _UNRELATED_ACTION = re.compile(r"docker/|actions/(?:cache|upload-artifact|github-script)|\./|8398a7/")
 _CACHE_INPUTS = {"cache", "cache-dependency-path", "check-latest"}  # a build that is deployed reads no cache
 _CHECKOUT_INPUTS = {"repository": "another repository", "submodules": "submodules", "lfs": "files of Git LFS"}
+_SOME_VARIABLE = "${NAME}"  # in place of an expression, for what reads only the rest of a script
+_SECRET_OBSTACLE = (
+    "a secret may be in its script: store the secret in GitHub, and give it to the step with `env: {NAME: {secret: "
+    "NAME}}`"
+)
 
 
 @dataclass(frozen=True)
@@ -113,18 +134,19 @@ class PreparationReader:
     def _read_script(self, step: YamlMapping, place: str, *, is_build: bool) -> BuildPreparation | None:
         written = step.get_text("run")
         if is_build:
-            written = _BUILD_COMMAND.split(written)[0].rstrip().removesuffix("&&").removesuffix(";").rstrip()
-        lines = [line.rstrip() for line in written.split("\n") if not _belongs_elsewhere(line)]
-        script = self.substitute("\n".join(lines)).strip()
-        commands = [line for line in script.split("\n") if line.strip() and not _NEUTRAL_LINE.fullmatch(line)]
-        if not commands or re.search(r"(?:^|[\s;&|(])(?:ssh|scp|rsync)\s", script):
-            return None
-        if only_sets_outputs(commands):
+            written = _cut_before_build(written)
+        lines = _split_logical_lines(written)
+        script = self.substitute("\n".join(line for line in lines if not _belongs_elsewhere(line))).strip()
+        commands = [line for line in _split_logical_lines(script) if not _is_neutral(line)]
+        if not commands or _only_works_on_other_machines(script) or only_sets_outputs(commands):
             return None
         folder = self.get_folder(step)
-        text = as_inline_code(commands[0].strip())
         produces = not all(map(installs_packages, commands))
-        preparation = BuildPreparation(place, text, folder, produces)
+        if _may_have_secret(script):
+            return BuildPreparation(place, "…", folder, produces, obstacle=_SECRET_OBSTACLE)
+        preparation = BuildPreparation(place, as_inline_code(commands[0].strip()), folder, produces)
+        if _is_cut_inside_block(lines):
+            return replace(preparation, obstacle="it builds, loads or tests something within a block of its script")
         obstacle = _find_obstacle(script, step.get_text("shell"), folder)
         if obstacle:
             return replace(preparation, obstacle=obstacle)
@@ -138,7 +160,9 @@ class PreparationReader:
             converted = _convert_value(self.substitute(value))
             is_named = key in own_env or re.search(rf"\b{re.escape(key)}\b", script) is not None
             is_secret = isinstance(converted, dict) and "secret" in converted
-            if not _is_free_name(key) or converted is None:
+            if isinstance(converted, str) and vocabulary.is_secret(key, converted):
+                lost += [f"its variable {key}, whose value may be a secret"] if is_named else []
+            elif not _is_free_name(key) or converted is None:
                 lost += [f"its variable {key}"] if is_named else []
             elif is_named or not is_secret:
                 env[key] = converted
@@ -169,6 +193,60 @@ def _may_reach_context(preparation: BuildPreparation, context: str) -> bool:
     return context in str(preparation.fields.get("run", ""))
 
 
+def _cut_before_build(script: str) -> str:
+    """The part of a script before its first build of an image."""
+    before = _BUILD_COMMAND.split(script, maxsplit=1)[0]
+    return before.rstrip().removesuffix("&&").removesuffix(";").rstrip()
+
+
+def _is_neutral(line: str) -> bool:
+    """Whether each command of a line only prints something, or changes only the shell that runs it."""
+    return all(map(_NEUTRAL_COMMAND.fullmatch, split_shell_commands(line)))
+
+
+def _split_logical_lines(script: str) -> list[str]:
+    """The lines of a script, each with those that a backslash continues it with."""
+    return [line.rstrip() for line in _LINE_END.split(script)]
+
+
+def _is_cut_inside_block(lines: list[str]) -> bool:
+    """Whether a line that belongs elsewhere is within an `if`, a loop or a quote, whose rest is no script then."""
+    depth = 0
+    for line in lines:
+        depth_before = depth
+        depth += _count_opened_blocks(line)
+        if _belongs_elsewhere(line) and max(depth_before, depth) > 0:
+            return True
+    return depth > 0 or find_open_quote("\n".join(lines)) != ""
+
+
+def _count_opened_blocks(line: str) -> int:
+    """How many blocks of the shell are open at the end of a line that were not before it."""
+    commands = split_shell_commands(line)
+    started = sum(_BLOCK_START.match(command) is not None for command in commands)
+    ended = sum(_BLOCK_END.match(command) is not None for command in commands)
+    started_subshell = line.lstrip().startswith("(") and ")" not in line
+    ended_subshell = line.lstrip().startswith(")")
+    return started + started_subshell - ended - ended_subshell
+
+
+def _list_remote_commands(script: str) -> list[str]:
+    """The commands of a script that run on another machine, or copy files from or to one."""
+    return [command for command in split_shell_commands(_hide_expressions(script)) if _REMOTE_COMMAND.search(command)]
+
+
+def _only_works_on_other_machines(script: str) -> bool:
+    """Whether a script has commands for another machine, and else only what SSH needs for them."""
+    remote = _list_remote_commands(script)
+    others = [command for command in split_shell_commands(_hide_expressions(script)) if command not in remote]
+    return bool(remote) and all(_NEUTRAL_COMMAND.fullmatch(each) or _SSH_SETUP.search(each) for each in others)
+
+
+def _hide_expressions(script: str) -> str:
+    """A script with a variable in place of each expression, which has spaces and quotes of its own."""
+    return EXPRESSION_PATTERN.sub(_SOME_VARIABLE, script).replace(UNKNOWN_TEXT, _SOME_VARIABLE)
+
+
 def _belongs_elsewhere(line: str) -> bool:
     """Whether a line of a step builds or pushes an image, or tests and does nothing else."""
     only_tests = TEST_COMMAND.search(line) is not None and _BUILDS_TOO.search(line) is None
@@ -177,6 +255,8 @@ def _belongs_elsewhere(line: str) -> bool:
 
 def _find_obstacle(script: str, shell: str, folder: str) -> str:
     """Why no step of the spec can run a script; empty if one can."""
+    if _list_remote_commands(script):
+        return "it also works on another machine"
     if _SETS_OUTPUT.search(script):
         return "other steps read what it sets"
     if shell and not shell.startswith(("bash", "sh")):
@@ -186,6 +266,11 @@ def _find_obstacle(script: str, shell: str, folder: str) -> str:
     if "${{" in script and _QUOTED_HERE_DOCUMENT.search(script):
         return "no shell reads a variable in its here-document"
     return ""
+
+
+def _may_have_secret(script: str) -> bool:
+    """Whether a script could have a secret in it, beside the expressions and variables that it names."""
+    return may_contain_secret(_hide_expressions(script))
 
 
 def _convert_expressions(script: str, env: dict[str, Any]) -> str | None:
@@ -261,7 +346,8 @@ def _read_action(
 
 
 def _is_plain_input(key: str, value: str) -> bool:
-    return _IS_INPUT_NAME(key) and _IS_SINGLE_LINE(value) and "${{" not in value
+    is_valid = _IS_INPUT_NAME(key) and _IS_SINGLE_LINE(value) and "${{" not in value
+    return is_valid and not vocabulary.is_secret(key, value)
 
 
 def _choose_name(title: str, text: str) -> str:
