@@ -249,9 +249,10 @@ def _convert_to_shell(container: DetectedContainer, words: list[Word], is_entryp
         result.answers += [LineToUncomment(f"{key}: {render_flow_style(text)}") for key, text in other.fields.items()]
     else:
         result = _build_shell_entrypoint(f"{UNKNOWN_PROGRAM} {script}")
+        inspection = f"docker image inspect --format '{{{{.Config.Entrypoint}}}}' {shlex.quote(container.image)}"
         result.question = (
             f"{_describe_shell(container, variables, 'has a shell')}; write the image's own entrypoint for "
-            f"{UNKNOWN_PROGRAM}: `docker image inspect --format '{{{{.Config.Entrypoint}}}}' {container.image}`"
+            f"{UNKNOWN_PROGRAM}: `{inspection}`"
         )
     known_words = ["".join("…" if isinstance(part, UnknownVariable) else part for part in word) for word in words]
     has_secret = any(map(vocabulary.is_secret_name, variables)) or may_contain_secret(" ".join(known_words))
