@@ -553,6 +553,26 @@ def built(tmp_path: Path, text: str) -> tuple[Plan, dict[str, str]]:
     return plan, {name: file.text for name, file in files.items() if name.endswith(".yml")}
 
 
+@pytest.mark.parametrize(
+    ("written", "is_renamed"),
+    [
+        ("shop-${STAGE}", False),
+        ("shop-${STAGE:-${ENV}}-1", False),
+        ("${SHOP}-${STAGE}-1", False),
+        ("other-${STAGE}", True),
+        ("shop-${STAGE}-web-${NUMBER}", True),
+        ("${A}" * 30 + "!", True),
+    ],
+)
+def test_a_container_name_with_variables_may_be_the_new_one(written: str, is_renamed: bool) -> None:
+    def of_compose(name: str) -> str:
+        return json.dumps({"services": {"web": {"image": "shop", "container_name": name}}})
+
+    path = "deploy/shop/docker-compose.yml"
+    printed = words({path: of_compose(written)}, {path: of_compose("shop-live-of-all-the-places-1")})
+    assert any("renamed" in line for line in printed) is is_renamed
+
+
 def test_an_accessory_is_changed_by_hand(tmp_path: Path) -> None:
     small = "services: {web: {depends_on: {cache: %s}}}\n"
     small += "accessories: {cache: {image: 'redis:%s', healthcheck: {test: [CMD, a]}}}"
