@@ -8,7 +8,9 @@ import pytest
 
 from kiwari_ci.commands.init import build_init_result, format_init_result
 from kiwari_ci.commands.init.draft_text import InitResult
+from kiwari_ci.commands.init.workflow_files import read_workflows
 from kiwari_ci.problems import SpecError
+from kiwari_ci.readers.repository import LocalRepository
 from kiwari_ci.spec_loading.yaml_source import parse_yaml
 from tests.test_init_takeover import DEPLOY, DOCKERFILE, WEB, init, say
 
@@ -533,6 +535,32 @@ def test_a_step_for_another_combination_of_the_matrix_says_nothing_of_this_one(t
     spec, _ = draft_deploy(tmp_path, job)
     addresses = {name: host["address"] for name, host in spec["hosts"].items()}
     assert sorted(address["secret"] for address in addresses.values()) == ["LIVE_HOST", "STAGE_HOST"]
+
+
+@pytest.mark.parametrize(
+    ("exports", "image"),
+    [
+        (["shop"], "ghcr.io/example/shop"),
+        (["shop", "shop"], "ghcr.io/example/shop"),
+        (["shop", "other"], ""),
+        (["shop", "$(cat name)"], ""),
+    ],
+)
+def test_a_variable_to_which_steps_give_several_values_is_unknown(
+    exports: list[str], image: str, tmp_path: Path
+) -> None:
+    """A condition of a step, or of the shell, decides which of the lines runs."""
+    steps = "".join(f"      - run: echo 'NAME={value}' >> $GITHUB_ENV\n        if: success()\n" for value in exports)
+    workflow = (
+        "on: push\njobs:\n  build:\n    runs-on: ubuntu-latest\n    env: {NAME: first}\n    steps:\n"
+        f"{steps}      - run: docker build -t ghcr.io/example/${{{{ env.NAME }}}}:latest .\n"
+    )
+    files = {"Dockerfile": "FROM scratch\nCOPY . .\n", ".github/workflows/build.yml": workflow}
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    (build,) = read_workflows(LocalRepository(tmp_path)).builds
+    assert build.image == image
 
 
 def test_a_variable_that_a_step_sets_for_the_next_ones_names_the_server_and_a_value(tmp_path: Path) -> None:
