@@ -310,6 +310,10 @@ def test_tests_that_run_on_pull_requests_are_not_called_lost(tmp_path: Path) -> 
     with_test = first_comparison(tmp_path, project + spec, compose=COMPOSE, deploy=DEPLOY % "")
     assert "its tests no longer run" not in with_test
     assert "delete it in the pull request that brings the new ones" in with_test
+    other_branch = (DEPLOY % "").replace("pull_request: {branches: [main]", "pull_request: {branches: [target-2]")
+    assert "its tests no longer run" not in first_comparison(
+        tmp_path, project + spec, compose=COMPOSE, deploy=other_branch
+    )
     pushes_only = first_comparison(tmp_path, spec, compose=COMPOSE, deploy=DEPLOY % "")
     assert "web: its tests no longer run on pull request to `main`" in pushes_only
     without_test = first_comparison(tmp_path, WEB % "" + LIVE, compose=COMPOSE, deploy=DEPLOY % "")
@@ -1085,6 +1089,36 @@ def test_a_domain_that_a_label_has_as_a_variable(before: str, after: str, expect
     assert expected in routes[0].words
     assert all(change.is_dangerous is is_dangerous for change in routes)
     assert not any("label `traefik" in change.words and "is gone" in change.words for change in changes)
+
+
+def test_a_domain_beside_a_variable_is_not_lost_silently() -> None:
+    path = "deploy/kiwari/docker-compose.yml"
+    old = "services: {web: {image: a, labels: {caddy: '${DOMAIN}, shop.example.com, www.example.com'}}}\n"
+    new = "services: {web: {image: a, labels: {caddy: 'api.example.com, www.example.com'}}}\n"
+    printed = words({path: old}, {path: new})
+    assert [line for line in printed if "domain" in line] == [
+        "kiwari: the domain was `${DOMAIN}`, and is `api.example.com`, `www.example.com`: compare them",
+        "kiwari: domain `shop.example.com` no longer leads to it by a label: set it up in the proxy",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "is_told"),
+    [
+        ("command: 'celery -A app worker'", False),
+        ("environment: {MODULE: my app}", False),
+        ("environment: {UPSTREAM: app}", True),
+        ("environment: {UPSTREAM: 'http://app/v1'}", True),
+        ("environment: {BROKER: 'amqp://u:p@app'}", True),
+        ("command: 'wait-for app:8080'", True),
+    ],
+)
+def test_a_name_of_today_counts_only_as_an_address(options: str, is_told: bool) -> None:
+    path = "deploy/kiwari/docker-compose.yml"
+    old = f"services: {{app: {{image: 'shop:1', container_name: web}}, worker: {{image: 'w:1', {options}}}}}\n"
+    new = f"{MARK}services: {{web: {{image: 'shop:1', container_name: web}}, worker: {{image: 'w:1', {options}}}}}\n"
+    printed = words({path: old}, {path: new})
+    assert any("`worker` no longer reaches it as `app`" in line for line in printed) is is_told
 
 
 @pytest.mark.parametrize(

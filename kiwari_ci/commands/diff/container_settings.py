@@ -315,7 +315,8 @@ class ContainerComparison:
         if variables and new:
             message = f"the domain was {format_names(variables)}, and is {format_names(new)}: compare them"
             yield PipelineChange("", message, True, self.where("labels"), stage="before")
-            return
+            old = [domain for domain in old if domain not in variables]
+            new = [domain for domain in new if domain in old]  # the others may be what the variables were
         for domain, is_new in iter_added_removed(old, new):
             if is_new:
                 message = f"domain {as_inline_code(domain)} leads to it"
