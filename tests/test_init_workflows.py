@@ -8,6 +8,7 @@ import pytest
 
 from kiwari_ci.commands.init import build_init_result, format_init_result
 from kiwari_ci.commands.init.draft_text import InitResult
+from kiwari_ci.commands.init.shared_repositories import name_images_of_shared_repositories
 from kiwari_ci.commands.init.workflow_files import read_workflows
 from kiwari_ci.problems import SpecError
 from kiwari_ci.readers.repository import LocalRepository
@@ -685,6 +686,29 @@ def test_images_that_only_their_tags_tell_apart_are_not_mixed_up(tmp_path: Path)
     roles = {name: service["env"]["ROLE"] for name, service in services.items()}
     assert roles == {"api": "web", "api-worker": "queue"}
     assert any("`example/shop` holds 2 images, which their tags tell apart" in text for text in result.troubles)
+
+
+@pytest.mark.parametrize(
+    ("tags", "images"),
+    [
+        (("frontend", "backend"), {"example/shop-frontend", "example/shop-backend"}),
+        (("latest", "dev"), {"example/shop"}),
+        (("${{ github.sha }}", "v${{ github.sha }}"), {"example/shop"}),
+    ],
+)
+def test_a_tag_of_one_word_tells_images_apart(tags: tuple[str, ...], images: set[str], tmp_path: Path) -> None:
+    steps = "".join(
+        f"      - uses: docker/build-push-action@v6\n"
+        f"        with: {{file: '{number}.Dockerfile', push: true, tags: 'example/shop:{tag}'}}\n"
+        for number, tag in enumerate(tags)
+    )
+    path = tmp_path / ".github/workflows/ci.yml"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"on: push\njobs:\n  build:\n    runs-on: ubuntu-latest\n    steps:\n{steps}")
+    repository = LocalRepository(tmp_path)
+    workflows = read_workflows(repository)
+    name_images_of_shared_repositories(repository, workflows, [])
+    assert {build.image for build in workflows.builds} == images
 
 
 def test_a_draft_without_a_sound_environment_says_what_is_wrong_with_it(tmp_path: Path) -> None:
