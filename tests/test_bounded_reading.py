@@ -102,6 +102,14 @@ OTHERS = {
         ".github/workflows/b.yml": WORKFLOW.format(env="", run=indent("$(" * 50_000)),
         ".github/workflows/c.yml": WORKFLOW.format(env="", run=indent("for x in a b c d e f g; do " * 20)),
     },
+    "blank lines": {
+        ".github/workflows/a.yml": WORKFLOW.format(
+            env="", run=indent("docker push a" + "\n" * 99_000 + "docker push b")
+        ),
+    },
+    "long labels": {
+        "deploy/a/compose.yml": "services: {a: {image: 'b', labels: {some: '" + "key" * 30_000 + "'}}}\n",
+    },
     "Dockerfile": {
         "web/Dockerfile": double_variables("ARG A0=long\n", "ARG A{new}=$A{old}$A{old}$A{old}\n")
         + "FROM $A59\nCOPY $A59 /\n"

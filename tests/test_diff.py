@@ -310,6 +310,10 @@ def test_tests_that_run_on_pull_requests_are_not_called_lost(tmp_path: Path) -> 
     with_test = first_comparison(tmp_path, project + spec, compose=COMPOSE, deploy=DEPLOY % "")
     assert "its tests no longer run" not in with_test
     assert "delete it in the pull request that brings the new ones" in with_test
+    other_branch = (DEPLOY % "").replace("pull_request: {branches: [main]", "pull_request: {branches: [target-2]")
+    assert "its tests no longer run" not in first_comparison(
+        tmp_path, project + spec, compose=COMPOSE, deploy=other_branch
+    )
     pushes_only = first_comparison(tmp_path, spec, compose=COMPOSE, deploy=DEPLOY % "")
     assert "web: its tests no longer run on pull request to `main`" in pushes_only
     without_test = first_comparison(tmp_path, WEB % "" + LIVE, compose=COMPOSE, deploy=DEPLOY % "")
@@ -551,6 +555,26 @@ def built(tmp_path: Path, text: str) -> tuple[Plan, dict[str, str]]:
     )
     plan, files = generator.generate_files(path)
     return plan, {name: file.text for name, file in files.items() if name.endswith(".yml")}
+
+
+@pytest.mark.parametrize(
+    ("written", "is_renamed"),
+    [
+        ("shop-${STAGE}", False),
+        ("shop-${STAGE:-${ENV}}-1", False),
+        ("${SHOP}-${STAGE}-1", False),
+        ("other-${STAGE}", True),
+        ("shop-${STAGE}-web-${NUMBER}", True),
+        ("${A}" * 30 + "!", True),
+    ],
+)
+def test_a_container_name_with_variables_may_be_the_new_one(written: str, is_renamed: bool) -> None:
+    def of_compose(name: str) -> str:
+        return json.dumps({"services": {"web": {"image": "shop", "container_name": name}}})
+
+    path = "deploy/shop/docker-compose.yml"
+    printed = words({path: of_compose(written)}, {path: of_compose("shop-live-of-all-the-places-1")})
+    assert any("renamed" in line for line in printed) is is_renamed
 
 
 def test_an_accessory_is_changed_by_hand(tmp_path: Path) -> None:
@@ -1065,6 +1089,36 @@ def test_a_domain_that_a_label_has_as_a_variable(before: str, after: str, expect
     assert expected in routes[0].words
     assert all(change.is_dangerous is is_dangerous for change in routes)
     assert not any("label `traefik" in change.words and "is gone" in change.words for change in changes)
+
+
+def test_a_domain_beside_a_variable_is_not_lost_silently() -> None:
+    path = "deploy/kiwari/docker-compose.yml"
+    old = "services: {web: {image: a, labels: {caddy: '${DOMAIN}, shop.example.com, www.example.com'}}}\n"
+    new = "services: {web: {image: a, labels: {caddy: 'api.example.com, www.example.com'}}}\n"
+    printed = words({path: old}, {path: new})
+    assert [line for line in printed if "domain" in line] == [
+        "kiwari: the domain was `${DOMAIN}`, and is `api.example.com`, `www.example.com`: compare them",
+        "kiwari: domain `shop.example.com` no longer leads to it by a label: set it up in the proxy",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "is_told"),
+    [
+        ("command: 'celery -A app worker'", False),
+        ("environment: {MODULE: my app}", False),
+        ("environment: {UPSTREAM: app}", True),
+        ("environment: {UPSTREAM: 'http://app/v1'}", True),
+        ("environment: {BROKER: 'amqp://u:p@app'}", True),
+        ("command: 'wait-for app:8080'", True),
+    ],
+)
+def test_a_name_of_today_counts_only_as_an_address(options: str, is_told: bool) -> None:
+    path = "deploy/kiwari/docker-compose.yml"
+    old = f"services: {{app: {{image: 'shop:1', container_name: web}}, worker: {{image: 'w:1', {options}}}}}\n"
+    new = f"{MARK}services: {{web: {{image: 'shop:1', container_name: web}}, worker: {{image: 'w:1', {options}}}}}\n"
+    printed = words({path: old}, {path: new})
+    assert any("`worker` no longer reaches it as `app`" in line for line in printed) is is_told
 
 
 @pytest.mark.parametrize(

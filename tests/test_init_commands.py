@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from kiwari_ci.commands.init import build_init_result
+from kiwari_ci.commands.init.compose_files import DetectedContainer
+from kiwari_ci.commands.init.container_commands import convert_command, list_shell_names
 from kiwari_ci.commands.init.draft_text import InitResult
+from kiwari_ci.readers.yaml_document import parse_yaml_document
 from kiwari_ci.spec_loading.yaml_source import parse_yaml
 
 VALUES = {"REDIS_PASSWORD": "a $b*'c", "EXTRA_ARGS": "--save 60", "MAX": "64mb", "REDIS_PASS": "p"}
@@ -116,6 +119,24 @@ def test_options_of_an_unknown_entrypoint_start_nothing_before_an_answer(tmp_pat
     assert entry["command"] == ['exec ENTRYPOINT --region "$$REGION"']
     assert any("docker image inspect" in question for _, question in result.decisions)
     assert '# command: ["--region", "…"]' in result.text
+
+
+@pytest.mark.parametrize(
+    ("script", "names"),
+    [
+        ("df | awk '{print $$NF}'", []),
+        ("df | awk '{print $$NF}' | grep \"$$DISK\"", ["DISK"]),
+        ("echo \"it's $$DISK\"", ["DISK"]),
+    ],
+)
+def test_a_shell_reads_no_variable_between_single_quotes(script: str, names: list[str]) -> None:
+    assert list_shell_names(["sh", "-c", script]) == names
+
+
+def test_the_name_of_an_image_is_quoted_in_a_command_to_try() -> None:
+    table = parse_yaml_document("compose.yml", "command: '--region ${REGION}'").data
+    container = DetectedContainer("compose.yml", "search", "compose.yml:1", "", image="search;touch x", table=table)
+    assert "{{.Config.Entrypoint}}' 'search;touch x'`" in convert_command(container).question
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,10 @@ import pytest
 
 from kiwari_ci.commands.init import build_init_result, format_init_result
 from kiwari_ci.commands.init.draft_text import InitResult
+from kiwari_ci.commands.init.shared_repositories import name_images_of_shared_repositories
+from kiwari_ci.commands.init.workflow_files import read_workflows
 from kiwari_ci.problems import SpecError
+from kiwari_ci.readers.repository import LocalRepository
 from kiwari_ci.spec_loading.yaml_source import parse_yaml
 from tests.test_init_takeover import DEPLOY, DOCKERFILE, WEB, init, say
 
@@ -535,6 +538,32 @@ def test_a_step_for_another_combination_of_the_matrix_says_nothing_of_this_one(t
     assert sorted(address["secret"] for address in addresses.values()) == ["LIVE_HOST", "STAGE_HOST"]
 
 
+@pytest.mark.parametrize(
+    ("exports", "image"),
+    [
+        (["shop"], "ghcr.io/example/shop"),
+        (["shop", "shop"], "ghcr.io/example/shop"),
+        (["shop", "other"], ""),
+        (["shop", "$(cat name)"], ""),
+    ],
+)
+def test_a_variable_to_which_steps_give_several_values_is_unknown(
+    exports: list[str], image: str, tmp_path: Path
+) -> None:
+    """A condition of a step, or of the shell, decides which of the lines runs."""
+    steps = "".join(f"      - run: echo 'NAME={value}' >> $GITHUB_ENV\n        if: success()\n" for value in exports)
+    workflow = (
+        "on: push\njobs:\n  build:\n    runs-on: ubuntu-latest\n    env: {NAME: first}\n    steps:\n"
+        f"{steps}      - run: docker build -t ghcr.io/example/${{{{ env.NAME }}}}:latest .\n"
+    )
+    files = {"Dockerfile": "FROM scratch\nCOPY . .\n", ".github/workflows/build.yml": workflow}
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    (build,) = read_workflows(LocalRepository(tmp_path)).builds
+    assert build.image == image
+
+
 def test_a_variable_that_a_step_sets_for_the_next_ones_names_the_server_and_a_value(tmp_path: Path) -> None:
     """`echo NAME=value >> $GITHUB_ENV` in a step for each environment, as long jobs have it."""
     exports = "".join(
@@ -657,6 +686,29 @@ def test_images_that_only_their_tags_tell_apart_are_not_mixed_up(tmp_path: Path)
     roles = {name: service["env"]["ROLE"] for name, service in services.items()}
     assert roles == {"api": "web", "api-worker": "queue"}
     assert any("`example/shop` holds 2 images, which their tags tell apart" in text for text in result.troubles)
+
+
+@pytest.mark.parametrize(
+    ("tags", "images"),
+    [
+        (("frontend", "backend"), {"example/shop-frontend", "example/shop-backend"}),
+        (("latest", "dev"), {"example/shop"}),
+        (("${{ github.sha }}", "v${{ github.sha }}"), {"example/shop"}),
+    ],
+)
+def test_a_tag_of_one_word_tells_images_apart(tags: tuple[str, ...], images: set[str], tmp_path: Path) -> None:
+    steps = "".join(
+        f"      - uses: docker/build-push-action@v6\n"
+        f"        with: {{file: '{number}.Dockerfile', push: true, tags: 'example/shop:{tag}'}}\n"
+        for number, tag in enumerate(tags)
+    )
+    path = tmp_path / ".github/workflows/ci.yml"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"on: push\njobs:\n  build:\n    runs-on: ubuntu-latest\n    steps:\n{steps}")
+    repository = LocalRepository(tmp_path)
+    workflows = read_workflows(repository)
+    name_images_of_shared_repositories(repository, workflows, [])
+    assert {build.image for build in workflows.builds} == images
 
 
 def test_a_draft_without_a_sound_environment_says_what_is_wrong_with_it(tmp_path: Path) -> None:

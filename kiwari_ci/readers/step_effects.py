@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from kiwari_ci.readers.compose_of_today import list_files_of_variable
 from kiwari_ci.readers.docker_build import parse_docker_build
 from kiwari_ci.readers.image_reference import parse_image_repository
-from kiwari_ci.readers.shell import parse_shell_commands
+from kiwari_ci.readers.shell import MAX_SCRIPT_LENGTH, parse_shell_commands
 from kiwari_ci.readers.workflow import ParsedJob, ParsedStep, ParsedWorkflow, get_action_name
 from kiwari_ci.readers.yaml_document import as_inline_code
 
@@ -23,7 +23,7 @@ _IGNORED_COMMANDS = re.compile(
     r"head|tail|case|esac|break|continue|continue|until|jq|tar|local|return|shift|date|id|whoami|hostname|}|;;|nc)"
 )
 _FILE_COMMANDS = ("cp", "mv", "ln")  # on a server they may change what serves; elsewhere they do not last
-_FUNCTION_DEFINITION = re.compile(r"^\s*(?:function\s+)?([A-Za-z_][\w-]*)\s*\(\)", re.MULTILINE)
+_FUNCTION_DEFINITION = re.compile(r"^[ \t]*(?:function[ \t]+)?([A-Za-z_][\w-]*)[ \t]*\(\)", re.MULTILINE)
 _SETUP_COMMANDS = re.compile(
     r"npm (ci|i|install)\b|yarn( install.*)?$|pnpm (i|install|fetch)\b|bun install|pip3? install"
     r"|python3? -m (pip|venv)|apt(-get)? |apk "
@@ -136,7 +136,7 @@ def _find_script_effects(script: str, step: ParsedStep, place: _ScriptContext) -
     settings = "\n".join(f"{key}={value}" for key, value in step.env.items())
     place.compose_files = list_files_of_variable(script) or list_files_of_variable(settings)
     promoted: list[str] = []
-    functions = set(_FUNCTION_DEFINITION.findall(script))
+    functions = set(_FUNCTION_DEFINITION.findall(script[:MAX_SCRIPT_LENGTH]))
     for words in parse_shell_commands(script, variables):
         if words[0] == "find_image" and len(words) > 4:
             promoted.append(words[3])

@@ -83,7 +83,7 @@ def fill_in_ref_choices(value: YamlMapping, condition: str, *, holds: bool) -> Y
     def fill_text(text: str) -> str:
         return fill_in_values(EXPRESSION_PATTERN, choose, text)
 
-    copy: YamlMapping = _copy_with_texts(value, fill_text, lambda condition: condition, {})
+    copy: YamlMapping = _copy_with_texts(value, fill_text, lambda if_of_step: if_of_step, {})
     return copy
 
 
@@ -174,8 +174,9 @@ def _fill_in_condition(condition: str, values: CallValues) -> str:
     filled_in = _fill_in_operands(expression, values)
     if _is_false(filled_in):
         return "false"
-    parts = [_evaluate_comparison(part) for part in filled_in.split("&&")]
-    return "&&".join(parts) if any(part != "true" for part in parts) else "true"
+    terms = [_evaluate_comparison(term) for term in split_conjunction(filled_in)]
+    remaining = [term for term in terms if term != "true"]
+    return " && ".join(terms) if remaining else "true"
 
 
 def _is_false(expression: str) -> bool:

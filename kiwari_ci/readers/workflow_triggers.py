@@ -108,7 +108,8 @@ def _narrow_by_term(triggers: tuple[str, ...], condition: str) -> tuple[str, ...
     events = [_EVENT_CONDITION.fullmatch(alternative) for alternative in split_alternatives(condition)]
     if all(events):
         names = [event[1] for event in events if event]
-        return tuple(trigger for trigger in triggers if any(_is_of_event(trigger, name) for name in names)) or triggers
+        remaining = [trigger for trigger in triggers if any(is_trigger_of_event(trigger, name) for name in names)]
+        return tuple(remaining) or triggers
     if "refs/tags" in condition and "!" not in condition:
         return tuple(trigger for trigger in triggers if " tag " in trigger) or triggers
     branch = re.search(r"==\s*'refs/heads/([^']+)'|ref_name\s*==\s*'([^']+)'", condition)
@@ -119,7 +120,7 @@ def _narrow_by_term(triggers: tuple[str, ...], condition: str) -> tuple[str, ...
     return triggers
 
 
-def _is_of_event(trigger: str, event: str) -> bool:
+def is_trigger_of_event(trigger: str, event: str) -> bool:
     """Whether a trigger, as it is described, is one of an event; a tag is a push, too."""
     if event == "push":
         return trigger.startswith(("on push", "on a tag"))

@@ -13,7 +13,7 @@ from kiwari_ci.commands.diff.change import (
     format_names,
     iter_added_removed,
 )
-from kiwari_ci.readers import compose_file
+from kiwari_ci.readers import compose_file, vocabulary
 from kiwari_ci.readers.compose_file import ComposeService
 from kiwari_ci.readers.image_reference import parse_image_repository, parse_image_tag
 from kiwari_ci.readers.step_effects import resolve_dockerfile_path
@@ -74,6 +74,7 @@ _LABEL_MESSAGES = {  # by label of ours: messages for a label that is set, by it
         {"": "no accessory any more"},
     ),
 }
+_CONTAINER_NAME = re.compile(r"[a-zA-Z0-9_.-]+")
 _TRAEFIK_NAME = re.compile(r"^(traefik\.\w+\.(?:routers|services|middlewares)\.)[^.]+")
 _REQUIRED_KEYS = "set these keys, without which Compose starts nothing"
 _SAFE_LABELS = {"deploy.name-cache"}
@@ -314,7 +315,8 @@ class ContainerComparison:
         if variables and new:
             message = f"the domain was {format_names(variables)}, and is {format_names(new)}: compare them"
             yield PipelineChange("", message, True, self.where("labels"), stage="before")
-            return
+            old = [domain for domain in old if domain not in variables]
+            new = [domain for domain in new if domain in old]  # the others may be what the variables were
         for domain, is_new in iter_added_removed(old, new):
             if is_new:
                 message = f"domain {as_inline_code(domain)} leads to it"
@@ -486,9 +488,34 @@ class ContainerComparison:
 
 
 def _may_be_name(written: str, name: str) -> bool:
-    """Whether a name may be one of which Compose fills in a part: `shop-${STAGE}` may be `shop-staging`."""
-    parts = [re.escape(part) for part in re.split(r"\$\{[^}]*\}|\$\w+", written)]
-    return re.fullmatch("[a-zA-Z0-9_.-]*".join(parts), name) is not None
+    """Whether a name may be one of which Compose fills in parts: `shop-${STAGE}` may be `shop-staging`."""
+    if not _CONTAINER_NAME.fullmatch(name):
+        return written == name
+    texts = _list_known_texts(written)
+    if len(texts) == 1:
+        return texts[0] == name
+    first, *between, last = texts
+    position = len(first)
+    end = len(name) - len(last)
+    if end < position or not name.startswith(first) or not name.endswith(last):
+        return False
+    for text in between:
+        found = name.find(text, position, end)
+        if found < 0:
+            return False
+        position = found + len(text)
+    return True
+
+
+def _list_known_texts(written: str) -> list[str]:
+    """The texts before, between and behind the variables of a value."""
+    texts = [""]
+    for part in vocabulary.split_at_unknown_variables(written, None):
+        if isinstance(part, str):
+            texts[-1] += part
+        else:
+            texts.append("")
+    return texts
 
 
 def _find_renamed_labels(old: dict[str, Any], new: dict[str, Any]) -> set[str]:

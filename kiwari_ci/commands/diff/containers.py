@@ -92,11 +92,21 @@ def _find_lost_name(before: ComposeProject, name: str, after: ComposeService) ->
 
 
 def _names_host(service: ComposeService, name: str) -> bool:
-    """Whether an environment variable or the command of a service has a name as a word."""
-    environment = as_dict(service.attributes.get("environment"))
-    texts = [*map(str, environment.values()), str(service.attributes.get("command") or "")]
-    pattern = re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])")
-    return any(pattern.search(re.sub(r"\$\{\w+:?-", "", text)) for text in texts)
+    """Whether an environment variable of a service is a name, or has it in an address, or its command does.
+
+    A word alone says nothing in a command: `celery -A app` names a module.
+    """
+    values = [_show_defaults(value) for value in as_dict(service.attributes.get("environment")).values()]
+    texts = [*values, _show_defaults(service.attributes.get("command"))]
+    host = re.escape(name)
+    address = re.compile(rf"(?:://|@){host}(?![\w.-])|(?<![\w.-]){host}:\d")
+    return name in values or any(address.search(text) for text in texts)
+
+
+def _show_defaults(value: Any) -> str:
+    """A value in which each variable with a default is the default."""
+    text = "" if value is None else str(value)
+    return re.sub(r"\$\{\w+:?-([^{}]*)\}", r"\1", text)
 
 
 def _describe_removed_container(pair: StackPair, service: ComposeService) -> PipelineChange:

@@ -22,6 +22,7 @@ from kiwari_ci.problems import join_with_limit
 from kiwari_ci.readers.image_reference import parse_image_repository, parse_image_tag
 from kiwari_ci.readers.step_effects import HOST_PROGRAM_NOTE, ROLLOUT_NOTE, StepEffect
 from kiwari_ci.readers.workflow import ParsedJob, ParsedWorkflow
+from kiwari_ci.readers.workflow_triggers import is_trigger_of_event
 from kiwari_ci.readers.yaml_document import as_inline_code
 
 _SOURCE_TAG = "src-<key>"
@@ -154,7 +155,7 @@ def _compare_triggers(
         workflow = (new_roles if is_new else old_roles)[0].workflow
         where = workflow.parsed.triggers.get(trigger, "")
         if is_new:
-            is_risky = "pull request target" in trigger
+            is_risky = is_trigger_of_event(trigger, "pull_request_target")
             pairs = _pair_trigger_texts("", trigger)
             yield PipelineChange(
                 subject,
@@ -165,7 +166,7 @@ def _compare_triggers(
                 summary=EVERY_ADOPTION if trigger == "by hand" else "",
                 item="a person can start each workflow",
             )
-        elif pull_requests and trigger.startswith("on pull request") and "target" not in trigger:
+        elif pull_requests and is_trigger_of_event(trigger, "pull_request"):
             pairs = _pair_trigger_texts(trigger, "")
             message = f"{trigger}, {as_inline_code(pull_requests.parsed.name)} {verb}s it, and pushes no image"
             yield PipelineChange(subject, message, False, pull_requests.path, pairs)

@@ -8,6 +8,7 @@ from typing import Any
 from kiwari_ci.commands.init.build_settings import BuildSettings, parse_compose_build
 from kiwari_ci.proxies.all_proxies import ALL_KINDS, find_proxy
 from kiwari_ci.readers import compose_file, vocabulary
+from kiwari_ci.readers.bounded_text import MAX_VALUE_LENGTH
 from kiwari_ci.readers.compose_of_today import resolve_named_files
 from kiwari_ci.readers.env_file import ENV_EXAMPLE_NAMES, list_effective_assignments
 from kiwari_ci.readers.image_reference import parse_image_reference
@@ -34,7 +35,7 @@ _SECRET_WORDS = re.compile(  # words, and options of clients that take a passwor
 )
 _VARIABLE = r"[\"']?\$\$?\{?\w+\}?[\"']?"
 _SECRET_OF_VARIABLE = re.compile(  # options, keys, headers and logins whose whole value is a variable
-    r"[\w.-]{0,60}(?:pass|secret|token|key|auth)[\w.-]{0,60}[\"']?[\s=:]{1,3}(?:(?:bearer|basic|token)\s)?" + _VARIABLE
+    r"(?:pass|secret|token|key|auth)[\w.-]{0,60}[\"']?[\s=:]{1,3}(?:(?:bearer|basic|token)\s)?" + _VARIABLE
     + r"(?![\w./:@-])|\s-[ap]\s?" + _VARIABLE + r"(?![\w./:@-])|://[\w.-]{0,60}:" + _VARIABLE + "@",
     re.IGNORECASE,
 )
@@ -739,7 +740,9 @@ def list_secret_file_variables(container: DetectedContainer) -> list[str]:
 
 
 def may_contain_secret(text: str) -> bool:
-    """Whether a text could have a secret in it, beside the variables that it names."""
+    """Whether a text could have a secret in it, beside the variables that it names; a longer text is not searched."""
+    if len(text) > MAX_VALUE_LENGTH:
+        return True
     without_names = _PASSWORD_PLUGIN.sub("plugin", _SECRET_OF_VARIABLE.sub(" ", text))
     plain = re.sub(r"\$\$?\{?\w+\}?", "", without_names)
     return _SECRET_WORDS.search(plain) is not None or vocabulary.may_be_secret(plain)
@@ -754,7 +757,7 @@ def summarize_value(value: Any) -> str:
     """A value in a few words; `…` for one that could have a secret in it."""
     texts = [text for text, _ in collect_strings(value)] or [format_scalar(value)]
     without_defaults = [_strip_defaults(text) for text in texts if text]
-    summary = ", ".join(" ".join(text.split()) for text in without_defaults)
+    summary = ", ".join(" ".join(text.split()) for text in without_defaults)[:MAX_VALUE_LENGTH]
     if may_contain_secret(summary):
         return "…"
     return summary if len(summary) <= MAX_SUMMARY_LENGTH else summary[: MAX_SUMMARY_LENGTH - 1] + "…"

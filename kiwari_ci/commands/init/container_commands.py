@@ -6,7 +6,7 @@ a placeholder takes its place, with which no container starts.
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -114,8 +114,19 @@ def list_shell_names(words: Sequence[str]) -> list[str]:
     if script_index < 0:
         return []
     script = words[script_index].replace("$$", "$")
-    names = dict.fromkeys(_SHELL_REFERENCE.findall(script))
+    names = dict.fromkeys(_iter_references(script))
     return [name for name in names if not re.search(rf"(?:^|[\s;&|]){name}=|\b(?:for|read)\s+{name}\b", script)]
+
+
+def _iter_references(script: str) -> Iterator[str]:
+    """The names of the variables that a shell reads in a script: none between single quotes, as in a program of awk."""
+    quote = ""
+    end = 0
+    for reference in _SHELL_REFERENCE.finditer(script):
+        quote = find_open_quote(script[end : reference.start()], quote)
+        end = reference.start()
+        if quote != "'":
+            yield reference[1]
 
 
 def find_script(words: Sequence[str]) -> int:
@@ -249,9 +260,10 @@ def _convert_to_shell(container: DetectedContainer, words: list[Word], is_entryp
         result.answers += [LineToUncomment(f"{key}: {render_flow_style(text)}") for key, text in other.fields.items()]
     else:
         result = _build_shell_entrypoint(f"{UNKNOWN_PROGRAM} {script}")
+        inspection = f"docker image inspect --format '{{{{.Config.Entrypoint}}}}' {shlex.quote(container.image)}"
         result.question = (
             f"{_describe_shell(container, variables, 'has a shell')}; write the image's own entrypoint for "
-            f"{UNKNOWN_PROGRAM}: `docker image inspect --format '{{{{.Config.Entrypoint}}}}' {container.image}`"
+            f"{UNKNOWN_PROGRAM}: `{inspection}`"
         )
     known_words = ["".join("…" if isinstance(part, UnknownVariable) else part for part in word) for word in words]
     has_secret = any(map(vocabulary.is_secret_name, variables)) or may_contain_secret(" ".join(known_words))

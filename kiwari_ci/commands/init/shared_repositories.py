@@ -4,16 +4,19 @@ In a spec, each image has a repository of its own, because the pipeline writes t
 """
 
 import os
+import re
 from collections import defaultdict
 from typing import NamedTuple
 
 from kiwari_ci.commands.init.compose_files import DetectedComposeFile, DetectedContainer
 from kiwari_ci.commands.init.docker_commands import UNKNOWN_TEXT
 from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows
+from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.repository import LocalRepository
 
 _SEPARATORS = "-_."
+_VERSION = re.compile(r"latest|main|master|edge|stable|nightly|v?\d*")
 
 
 class _TaggedBuild(NamedTuple):
@@ -62,17 +65,24 @@ def _find_tag_prefixes(builds: list[_TaggedBuild]) -> dict[str, str]:
     """The words with which all tags of a Dockerfile's image begin, by Dockerfile; none if they do not tell it apart."""
     tags: dict[str, list[str]] = defaultdict(list)
     for build in builds:
-        tags[build.dockerfile].append(build.tag.partition(UNKNOWN_TEXT)[0])
+        tags[build.dockerfile].append(build.tag)
     prefixes = {dockerfile: _find_common_words(texts) for dockerfile, texts in tags.items()}
     is_told_apart = all(prefixes.values()) and len(set(prefixes.values())) == len(prefixes)
     return prefixes if is_told_apart else {}
 
 
 def _find_common_words(tags: list[str]) -> str:
-    """The words with which all tags begin, up to a separator; empty for none."""
-    common = os.path.commonprefix(tags)
+    """The words with which all tags begin, up to a separator, or the only tag, if it is one word; empty for none."""
+    common = os.path.commonprefix([tag.partition(UNKNOWN_TEXT)[0] for tag in tags])
     end = max(common.rfind(separator) for separator in _SEPARATORS)
+    if end < 0 and set(tags) == {common} and _is_name_of_image(common):
+        return common
     return common[: max(end, 0)].strip(_SEPARATORS)
+
+
+def _is_name_of_image(word: str) -> bool:
+    """Whether a tag of one word can name an image, and not a version or an environment of it."""
+    return not _VERSION.fullmatch(word) and not vocabulary.classify_environment(word)
 
 
 def _rename_image_of_container(container: DetectedContainer, image: str, prefixes: dict[str, str]) -> None:

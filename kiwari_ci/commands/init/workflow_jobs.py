@@ -25,6 +25,7 @@ from kiwari_ci.readers.compose_of_today import list_file_groups_of_variable
 from kiwari_ci.readers.docker_build import parse_docker_build
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.repository import LocalRepository, join_path
+from kiwari_ci.readers.shell import MAX_SCRIPT_LENGTH
 from kiwari_ci.readers.vocabulary import SourcedValue
 from kiwari_ci.readers.workflow import get_action_name, is_own_machine, list_runner_labels
 from kiwari_ci.readers.workflow_calls import EXPRESSION_PATTERN, is_excluded_by_matrix
@@ -87,7 +88,9 @@ _CHANGE_DIRECTORY = re.compile(r"\bcd\s+[\"']?(~?/[\w./-]+)(?![\w./$" + UNKNOWN_
 
 _FOLDER_IN_HOME = re.compile(r"(?:set [-\w ]+\s+)?cd\s+[\"']?(\w[\w./-]*)(?=[\"']?\s*($|\n|&&|;))")
 _EXPORTED_VARIABLE = re.compile(
-    r"""^\s*echo\s+(["']?)([A-Za-z_]\w*)=([^"'\n]*)\1\s*>>\s*["']?\$\{?GITHUB_ENV\}?["']?\s*$""", re.MULTILINE
+    r"""^[ \t]*echo[ \t]+(["']?)([A-Za-z_]\w*)=([^"'\n]{0,1000})\1[ \t]{0,20}>>[ \t]*"""
+    r"""["']?\$\{?GITHUB_ENV\}?["']?[ \t\r]*$""",
+    re.MULTILINE,
 )
 _PLAIN_ADDRESS = re.compile(r"\b(?:ssh|scp|rsync)\s[^\n]{0,200}?@([\w.-]{1,200})(?![\w.$" + UNKNOWN_TEXT + "-])")
 _PLAIN_LOGIN = re.compile(r"\bssh\s[^\n@]{0,200}?(?<![\w$}])([a-z_][\w-]*)@")
@@ -263,17 +266,23 @@ class WorkflowJobReader:
         for mapping in (document, self.job):
             for name, value in mapping.get_mapping("env").items():
                 self.expression_values[f"env.{name}"] = self._substitute(value)
-        for name, value in self._list_exported_variables():
-            self.expression_values[f"env.{name}"] = value
+        for name, text in self._collect_exported_variables().items():
+            self.expression_values.pop(f"env.{name}", None)
+            if text:
+                self.expression_values[f"env.{name}"] = text
         return self.expression_values
 
-    def _list_exported_variables(self) -> Iterator[tuple[str, str]]:
-        """The variables that steps set for the steps after them with `echo NAME=… >> $GITHUB_ENV`, as plain text."""
+    def _collect_exported_variables(self) -> dict[str, str]:
+        """The variables that steps set for the steps after them with `echo NAME=… >> $GITHUB_ENV`, as plain text.
+
+        A condition may decide which of several lines runs: without a text of which all are sure, it is empty.
+        """
+        texts: dict[str, set[str]] = {}
         for step in self.steps:
-            for _, name, value in _EXPORTED_VARIABLE.findall(step.get_text("run")):
-                text = self._substitute(value)
-                if UNKNOWN_TEXT not in text and "$" not in text:
-                    yield name, text
+            script = step.get_text("run")[:MAX_SCRIPT_LENGTH]
+            for _, name, value in _EXPORTED_VARIABLE.findall(script):
+                texts.setdefault(name, set()).add(self._substitute(value))
+        return {name: _choose_only_plain_text(values) for name, values in texts.items()}
 
     def read(self) -> None:
         """Add the builds, the tests and the deploy of the job to `workflows`."""
@@ -730,6 +739,13 @@ def _set_borrowed_environment_apart(deploy: DeployJob) -> None:
     )
     deploy.name = ""
     deploy.names = [*own_names, *(str(file.value) for file in deploy.compose_files)]
+
+
+def _choose_only_plain_text(texts: set[str]) -> str:
+    """The only text that a variable can have; empty if it can have several, or if only a run knows it."""
+    text = next(iter(texts))
+    is_plain = UNKNOWN_TEXT not in text and "$" not in text
+    return text if is_plain and len(texts) == 1 else ""
 
 
 def _list_empty_values(combination: dict[str, Any], matrix: YamlMapping) -> list[str]:
