@@ -88,6 +88,7 @@ def test_a_step_in_the_root_may_read_each_file(tmp_path: Path) -> None:
             'cat >.env <<EOF\n# don\'t\nKEY=${KEY}\nEOF\necho "${GITHUB_SHA}" >v\n',
             {"KEY": {"secret": "KEY"}},
         ),
+        ("echo ${{ secrets.A }} > web/key.json", 'echo "${A}" > web/key.json', {"A": {"secret": "A"}}),
         ("echo ${{ github.sha }} > version", 'echo "${GITHUB_SHA}" > version', None),
         ("echo ${{ github.repository }} > version", "echo example/shop > version", None),
     ],
@@ -184,6 +185,7 @@ jobs:
     "step",
     [
         "run: echo '//registry.npmjs.org/:_authToken=npm_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789' >.npmrc",
+        "run: echo '<auth>npm_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789</auth>' >web/settings.xml",
         "{run: make assets, env: {NPM_TOKEN: npm_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789}}",
         "{uses: actions/setup-node@v4, with: {token: npm_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789}}",
     ],

@@ -40,9 +40,10 @@ _LINE_END = re.compile(r"(?<!\\)\r?\n")
 _BLOCK_START = re.compile(r"(?:(?:then|do|else|!)\s+)?(?:if|for|while|until|case|select|\{)(?:\s|$)")
 _BLOCK_END = re.compile(r"(?:fi|done|esac|\})(?:\s|$)")
 _REMOTE_COMMAND = re.compile(  # rsync and scp also copy on one machine; HOST:PATH is another
-    r"(?:^|\s)(?:ssh\s|(?:rsync|scp)\s(?:[^\n]{0,1000}\s)?[\"']?[\w.@${}-]{1,200}:)"
+    r"(?:^|\s)(?:ssh\s|(?:rsync|scp)\s(?:[^\n]{0,500}\s)?[\"']?[\w.@${}-]{1,200}:)"
 )
 _SSH_SETUP = re.compile(r"\.ssh\b|\bssh-|\bid_(?:rsa|ed25519)\b|SSH_")
+_WRITTEN_FILE = re.compile(r"\s>{1,2}\s?[\"']?[\w./-]{1,200}")  # its name, such as key.json, is no secret
 _SETS_OUTPUT = re.compile(r"GITHUB_(?:OUTPUT|STEP_SUMMARY)|::set-output")
 _BUILDS_TOO = re.compile(r"\b(?:build|generate|compile|package|publish)\b")
 _QUOTED_HERE_DOCUMENT = re.compile(r"<<-?\s*[\"'\\]")
@@ -68,8 +69,8 @@ _CACHE_INPUTS = {"cache", "cache-dependency-path", "check-latest"}  # a build th
 _CHECKOUT_INPUTS = {"repository": "another repository", "submodules": "submodules", "lfs": "files of Git LFS"}
 _SOME_VARIABLE = "${NAME}"  # in place of an expression, for what reads only the rest of a script
 _SECRET_OBSTACLE = (
-    "a secret may be in its script: store the secret in GitHub, and give it to the step with `env: {NAME: {secret: "
-    "NAME}}`"
+    "a secret may be in its script: if so, store the secret in GitHub, and give it to the step with `env: {NAME: "
+    "{secret: NAME}}`; if not, copy the step"
 )
 
 
@@ -271,7 +272,7 @@ def _find_obstacle(script: str, shell: str, folder: str) -> str:
 
 def _may_have_secret(script: str) -> bool:
     """Whether a script could have a secret in it, beside the expressions and variables that it names."""
-    return may_contain_secret(_hide_expressions(script))
+    return may_contain_secret(_WRITTEN_FILE.sub(" ", _hide_expressions(script)))
 
 
 def _convert_expressions(script: str, env: dict[str, Any]) -> str | None:
