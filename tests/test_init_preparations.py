@@ -184,7 +184,7 @@ jobs:
 @pytest.mark.parametrize(
     "step",
     [
-        "run: echo '//registry.npmjs.org/:_authToken=npm_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789' >.npmrc",
+        "run: echo '//npm.example.com/:_authToken=npm_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789' >.npmrc",
         "run: echo '<auth>npm_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789</auth>' >web/settings.xml",
         "{run: make assets, env: {NPM_TOKEN: npm_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789}}",
         "{uses: actions/setup-node@v4, with: {token: npm_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789}}",
