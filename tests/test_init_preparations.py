@@ -80,12 +80,22 @@ def test_a_step_in_the_root_may_read_each_file(tmp_path: Path) -> None:
     [
         ("echo '${{ secrets.FILE }}' > web/.env", "echo ''\"${FILE}\"'' > web/.env", {"FILE": {"secret": "FILE"}}),
         ('echo "A=${{ vars.A }}" > web/.env', 'echo "A=${A}" > web/.env', {"A": {"variable": "A"}}),
+        ("# don't cache\necho ${{ github.sha }} >v", '# don\'t cache\necho "${GITHUB_SHA}" >v\n', None),
+        ("echo it#isn\\'t ${{ github.sha }} >v", 'echo it#isn\\\'t "${GITHUB_SHA}" >v', None),
+        ("echo 'a\\' ${{ github.sha }} >v", "echo 'a\\' \"${GITHUB_SHA}\" >v", None),
+        (
+            "cat >.env <<EOF\n# don't\nKEY=${{ secrets.KEY }}\nEOF\necho ${{ github.sha }} >v",
+            'cat >.env <<EOF\n# don\'t\nKEY=${KEY}\nEOF\necho "${GITHUB_SHA}" >v\n',
+            {"KEY": {"secret": "KEY"}},
+        ),
+        ("echo ${{ secrets.A }} > web/key.json", 'echo "${A}" > web/key.json', {"A": {"secret": "A"}}),
         ("echo ${{ github.sha }} > version", 'echo "${GITHUB_SHA}" > version', None),
         ("echo ${{ github.repository }} > version", "echo example/shop > version", None),
     ],
 )
 def test_expressions_become_variables(tmp_path: Path, script: str, run: str, env: dict[str, Any] | None) -> None:
-    service, _ = init(tmp_path, f"      - run: |\n          {script}\n")
+    indented = script.replace("\n", "\n          ")
+    service, _ = init(tmp_path, f"      - run: |\n          {indented}\n")
     (step,) = service["steps"]["before_build"]
     assert (step["run"], step.get("env")) == (run, env)
 
@@ -174,7 +184,8 @@ jobs:
 @pytest.mark.parametrize(
     "step",
     [
-        "run: echo '//registry.npmjs.org/:_authToken=npm_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789' >.npmrc",
+        "run: echo '//npm.example.com/:_authToken=npm_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789' >.npmrc",
+        "run: echo '<auth>npm_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789</auth>' >web/settings.xml",
         "{run: make assets, env: {NPM_TOKEN: npm_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789}}",
         "{uses: actions/setup-node@v4, with: {token: npm_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789}}",
     ],
@@ -249,6 +260,22 @@ def test_a_continued_command_before_the_build_is_kept_as_it_is(tmp_path: Path) -
     script = "run: |\n          make assets \\\n            FAST=1\n          docker pull x"
     service, _ = init(tmp_path, f"      - {script}\n")
     assert [step["run"] for step in service["steps"]["before_build"]] == ["make assets \\\n  FAST=1\n"]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "make assets\n# don't",
+        "cat >web/notes <<EOF\nfor example, don't\nEOF",
+        "if [ -d web ]; then\n  make assets\nfi\ndocker pull x",
+        "for name in a b; do make $name; done",
+    ],
+)
+def test_a_whole_block_a_comment_or_a_here_document_is_kept(tmp_path: Path, script: str) -> None:
+    indented = script.replace("\n", "\n          ")
+    service, _ = init(tmp_path, f"      - run: |\n          {indented}\n")
+    (step,) = service["steps"]["before_build"]
+    assert step["run"].rstrip() == script.removesuffix("\ndocker pull x")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ _ASSIGNMENT = re.compile(r"(?:export\s+|local\s+|readonly\s+)?([A-Za-z_]\w*)=(.*
 _COMMAND_SUBSTITUTION = re.compile(r"(?:export\s+|local\s+|readonly\s+)?\w+=\"?\$\(")
 _QUOTE_IN_QUOTES = "'\\''"  # how a text in single quotes has a single quote
 _HEREDOC = re.compile(r"(?<!<)<<-?\s*(['\"]?)(\w+)\1")
+_CLOSING_CHARACTERS = {"'": "'", '"': '"', "#": "\n"}
 _COMMAND_PREFIXES = {
     "if",
     "then",
@@ -187,20 +188,33 @@ def _scan_quotes(text: str) -> tuple[bool, list[int]]:
 
 
 def find_open_quote(text: str, quote: str = "") -> str:
-    """The quote that is open at the end of a part of a script, when `quote` was open before it; empty for none."""
-    for character in _iter_unescaped(text):
-        if character == quote:
-            quote = ""
-        elif not quote and character in "'\"":
+    """What is open at the end of a part of a script, when `quote` was open before it.
+
+    A quote, `#` in a comment, or empty for neither.
+    """
+    before = "\n"
+    characters = iter(text)
+    for character in characters:
+        if character == "\\" and quote not in ("'", "#"):
+            next(characters, None)
+        elif quote:
+            quote = "" if character == _CLOSING_CHARACTERS[quote] else quote
+        elif character in "'\"" or (character == "#" and before in " \t\n;"):
             quote = character
+        before = character
     return quote
 
 
-def _iter_unescaped(text: str) -> Iterator[str]:
-    """The characters of a script without those behind a backslash."""
-    characters = iter(text)
-    for character in characters:
-        if character == "\\":
-            next(characters, None)
-        else:
-            yield character
+def find_here_documents(script: str) -> list[tuple[int, int]]:
+    """Where the text of each here-document of a script starts and ends; one without its last line is none."""
+    found = []
+    line_start = 0
+    starts: list[tuple[int, str]] = []  # of the one that is open: where, and the word that ends it
+    for line in script.splitlines(keepends=True):
+        line_end = line_start + len(line)
+        if not starts:
+            starts += [(line_end, match[2]) for match in _HEREDOC.finditer(line)][:1]
+        elif line.strip() == starts[0][1]:
+            found.append((starts.pop()[0], line_start))
+        line_start = line_end
+    return found

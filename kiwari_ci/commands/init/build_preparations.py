@@ -9,7 +9,7 @@ from kiwari_ci.commands.init.compose_files import may_contain_secret
 from kiwari_ci.commands.init.docker_commands import TEST_COMMAND, UNKNOWN_TEXT, installs_packages
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.repository import is_within_folder
-from kiwari_ci.readers.shell import find_open_quote, split_shell_commands
+from kiwari_ci.readers.shell import find_here_documents, find_open_quote, split_shell_commands
 from kiwari_ci.readers.workflow import get_action_name
 from kiwari_ci.readers.workflow_calls import EXPRESSION_PATTERN
 from kiwari_ci.readers.yaml_document import YamlMapping, as_inline_code, format_scalar
@@ -40,9 +40,10 @@ _LINE_END = re.compile(r"(?<!\\)\r?\n")
 _BLOCK_START = re.compile(r"(?:(?:then|do|else|!)\s+)?(?:if|for|while|until|case|select|\{)(?:\s|$)")
 _BLOCK_END = re.compile(r"(?:fi|done|esac|\})(?:\s|$)")
 _REMOTE_COMMAND = re.compile(  # rsync and scp also copy on one machine; HOST:PATH is another
-    r"(?:^|\s)(?:ssh\s|(?:rsync|scp)\s(?:[^\n]{0,1000}\s)?[\"']?[\w.@${}-]{1,200}:)"
+    r"(?:^|\s)(?:ssh\s|(?:rsync|scp)\s(?:[^\n]{0,500}\s)?[\"']?[\w.@${}-]{1,200}:)"
 )
 _SSH_SETUP = re.compile(r"\.ssh\b|\bssh-|\bid_(?:rsa|ed25519)\b|SSH_")
+_WRITTEN_FILE = re.compile(r"\s>{1,2}\s?[\"']?[\w./-]{1,200}")  # its name, such as key.json, is no secret
 _SETS_OUTPUT = re.compile(r"GITHUB_(?:OUTPUT|STEP_SUMMARY)|::set-output")
 _BUILDS_TOO = re.compile(r"\b(?:build|generate|compile|package|publish)\b")
 _QUOTED_HERE_DOCUMENT = re.compile(r"<<-?\s*[\"'\\]")
@@ -68,8 +69,8 @@ _CACHE_INPUTS = {"cache", "cache-dependency-path", "check-latest"}  # a build th
 _CHECKOUT_INPUTS = {"repository": "another repository", "submodules": "submodules", "lfs": "files of Git LFS"}
 _SOME_VARIABLE = "${NAME}"  # in place of an expression, for what reads only the rest of a script
 _SECRET_OBSTACLE = (
-    "a secret may be in its script: store the secret in GitHub, and give it to the step with `env: {NAME: {secret: "
-    "NAME}}`"
+    "a secret may be in its script: if so, store the secret in GitHub, and give it to the step with `env: {NAME: "
+    "{secret: NAME}}`; if not, copy the step"
 )
 
 
@@ -145,7 +146,7 @@ class PreparationReader:
         if _may_have_secret(script):
             return BuildPreparation(place, "…", folder, produces, obstacle=_SECRET_OBSTACLE)
         preparation = BuildPreparation(place, as_inline_code(commands[0].strip()), folder, produces)
-        if _is_cut_inside_block(lines):
+        if _is_cut_inside_block(written):
             return replace(preparation, obstacle="it builds, loads or tests something within a block of its script")
         obstacle = _find_obstacle(script, step.get_text("shell"), folder)
         if obstacle:
@@ -209,15 +210,16 @@ def _split_logical_lines(script: str) -> list[str]:
     return [line.rstrip() for line in _LINE_END.split(script)]
 
 
-def _is_cut_inside_block(lines: list[str]) -> bool:
+def _is_cut_inside_block(script: str) -> bool:
     """Whether a line that belongs elsewhere is within an `if`, a loop or a quote, whose rest is no script then."""
     depth = 0
-    for line in lines:
+    scanned = _blank_out(script, find_here_documents(script))
+    for line in _split_logical_lines(scanned):
         depth_before = depth
         depth += _count_opened_blocks(line)
         if _belongs_elsewhere(line) and max(depth_before, depth) > 0:
             return True
-    return depth > 0 or find_open_quote("\n".join(lines)) != ""
+    return depth > 0 or find_open_quote(scanned) in ("'", '"')
 
 
 def _count_opened_blocks(line: str) -> int:
@@ -270,24 +272,43 @@ def _find_obstacle(script: str, shell: str, folder: str) -> str:
 
 def _may_have_secret(script: str) -> bool:
     """Whether a script could have a secret in it, beside the expressions and variables that it names."""
-    return may_contain_secret(_hide_expressions(script))
+    return may_contain_secret(_WRITTEN_FILE.sub(" ", _hide_expressions(script)))
 
 
 def _convert_expressions(script: str, env: dict[str, Any]) -> str | None:
     """A script with variables in place of expressions, which are added to its environment; None if one is unknown."""
     converted = ""
     end = 0
+    quote = ""
+    here_documents = find_here_documents(script)
+    scanned = _blank_out(script, here_documents)
     for match in EXPRESSION_PATTERN.finditer(script):
         name = _name_variable(match[1].strip(), env)
         if not name:
             return None
-        converted += script[end : match.start()]
-        quote = find_open_quote(converted)
-        reference = f"${{{name}}}"
-        converted += {"'": f"'\"{reference}\"'", '"': reference}.get(quote, f'"{reference}"')
+        quote = find_open_quote(scanned[end : match.start()], quote)
+        is_in_here_document = any(start <= match.start() < stop for start, stop in here_documents)
+        converted += script[end : match.start()] + _write_reference(name, quote, is_quoted=not is_in_here_document)
         end = match.end()
     converted += script[end:]
     return converted if UNKNOWN_TEXT not in converted else None
+
+
+def _blank_out(script: str, spans: list[tuple[int, int]]) -> str:
+    """A script of the same length with line ends in place of some parts: a quote in them is none of the shell's."""
+    for start, stop in spans:
+        script = script[:start] + "\n" * (stop - start) + script[stop:]
+    return script
+
+
+def _write_reference(name: str, quote: str, *, is_quoted: bool) -> str:
+    """A variable as one word of the shell, by the quote that is open before it."""
+    reference = f"${{{name}}}"
+    if quote == "'":
+        return f"'\"{reference}\"'"
+    if quote or not is_quoted:
+        return reference
+    return f'"{reference}"'
 
 
 def _name_variable(expression: str, env: dict[str, Any]) -> str:
