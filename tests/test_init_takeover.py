@@ -9,8 +9,10 @@ from kiwari_ci import generator
 from kiwari_ci.commands.diff import compare
 from kiwari_ci.commands.diff.change import PipelineChange
 from kiwari_ci.commands.init import build_init_result, format_init_result
+from kiwari_ci.commands.init.compose_files import read_compose_files
 from kiwari_ci.commands.init.draft_text import InitResult
 from kiwari_ci.readers.file_sets import load_folder
+from kiwari_ci.readers.repository import LocalRepository
 from kiwari_ci.spec_loading.yaml_source import parse_yaml
 
 DOCKERFILE = "FROM scratch\nCOPY . .\nEXPOSE 8080\n"
@@ -326,6 +328,36 @@ def test_files_that_a_deploy_names_together_are_one(tmp_path: Path, command: str
     assert f"keep `docker-compose.yml`, `{overlay}`, from which other containers are started (`db`)" in words
     kept = [change.item for change in changes if change.summary.startswith("these Compose files stay as they are")]
     assert kept == ["`other/docker-compose.yml`"]
+
+
+def test_a_file_may_complete_several_and_be_read_alone(tmp_path: Path) -> None:
+    for name in ("prod", "staging", "common"):
+        (tmp_path / f"compose.{name}.yml").write_text(f"services: {{{name}: {{image: 'a:1'}}}}\n")
+    groups = [("compose.prod.yml", "compose.common.yml"), ("compose.staging.yml", "compose.common.yml")]
+
+    def list_containers(named_groups: list[tuple[str, ...]]) -> dict[str, list[str]]:
+        files = read_compose_files(LocalRepository(tmp_path), named_groups=named_groups)
+        return {file.path: sorted(container.name for container in file.containers) for file in files}
+
+    both = {"compose.prod.yml": ["common", "prod"], "compose.staging.yml": ["common", "staging"]}
+    assert list_containers(groups) == both
+    assert list_containers([*groups, ("compose.common.yml",)]) == both | {"compose.common.yml": ["common"]}
+
+
+@pytest.mark.parametrize(
+    ("port", "kind"),
+    [
+        ("${HTTP_PORT:-80}:80", "none"),
+        ("80:80", "none"),
+        ("${BIND:-127.0.0.1}:80:80", "custom"),
+        ("[::1]:80:80", "custom"),
+        ("[::]:80:80", "none"),
+    ],
+)
+def test_a_web_port_counts_with_the_values_of_its_variables(tmp_path: Path, port: str, kind: str) -> None:
+    compose = f"services:\n  {WEB}, ports: ['{port}']{CADDY}}}\n"
+    spec, _ = init(tmp_path, {"docker-compose.yml": compose})
+    assert spec["hosts"]["vps"]["proxy"]["kind"] == kind
 
 
 def test_a_file_may_complete_one_and_be_completed_by_another(tmp_path: Path) -> None:
