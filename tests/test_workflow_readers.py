@@ -8,6 +8,7 @@ import yaml
 from kiwari_ci.readers.docker_build import parse_docker_build
 from kiwari_ci.readers.step_effects import find_workflow_effects
 from kiwari_ci.readers.workflow import ReferenceContext, parse_workflow
+from kiwari_ci.readers.workflow_calls import fill_in_call_values
 from kiwari_ci.readers.workflow_matrix import MAX_MATRIX_COMBINATIONS, expand_matrix
 from kiwari_ci.readers.workflow_triggers import narrow_triggers, split_alternatives, split_conjunction
 from kiwari_ci.readers.yaml_document import parse_yaml_document
@@ -156,3 +157,17 @@ def test_what_a_script_does_on_the_server(script: str, expected: list[str], how:
     workflow = parse_workflow(document, ReferenceContext({document.path: document}, "example/shop"))
     effects = [effect for _, effect in find_workflow_effects(workflow)]
     assert [effect.what for effect in effects if effect.kind == "remote"] == expected
+
+
+@pytest.mark.parametrize(
+    ("condition", "filled_in"),
+    [
+        ("(inputs.a == 'x' && inputs.b == 'y')", "true"),
+        ("inputs.a == 'x' && inputs.b == 'z'", "false"),
+        ("(inputs.a == 'x' && github.ref == 'r && s')", "true && github.ref == 'r && s'"),
+        ("inputs.a == 'z' && success() || failure()", "'x' == 'z' && success() || failure()"),
+    ],
+)
+def test_the_terms_of_a_condition_are_evaluated_one_by_one(condition: str, filled_in: str) -> None:
+    job = parse_yaml_document("a.yml", f'if: "{condition}"').data
+    assert fill_in_call_values(job, {"inputs.a": "x", "inputs.b": "y"})["if"] == filled_in

@@ -34,6 +34,7 @@ def find_published_port(ports: Iterable[str], container_port: int) -> str:
 
 def is_public_web_port(published_port: str) -> bool:
     """Whether clients reach a published port as a website: port 80 or 443 on an address that others can reach."""
-    *address, host_port, _ = published_port.split(":")
-    is_local = bool(address) and address[0].startswith("127.")
+    address_and_port = published_port.rpartition(":")[0]
+    address, _, host_port = address_and_port.rpartition(":")
+    is_local = address.startswith("127.") or address.strip("[]") == "::1"
     return host_port in ("80", "443") and not is_local

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from kiwari_ci.readers import vocabulary
+from kiwari_ci.readers.env_file import EnvExample
+from kiwari_ci.readers.vocabulary import SourcedValue
 
 _COMPOSE_FILE_VARIABLE = re.compile(r"\bCOMPOSE_FILE=[\"']?([\w./~-][\w./~:;-]{0,500})")
 PROJECT_VARIABLE = "COMPOSE_PROJECT_NAME"  # counts for Compose before the `name` of a file
@@ -84,6 +86,22 @@ def _rank_file(file: ComposeFileOfToday, environment: DeployedEnvironment) -> tu
         shared_containers,
         file.known_services,
     )
+
+
+def find_project_of_examples(examples: Iterable[EnvExample], kind: str) -> SourcedValue | None:
+    """The Compose project that the examples of env files for one kind of environment name, before any Compose file.
+
+    None if none of a person names one, or if they name several.
+    """
+    projects: dict[str, SourcedValue] = {}
+    for example in examples:
+        project = example.values.get(PROJECT_VARIABLE, "")
+        is_for_kind = vocabulary.classify_environment(example.path) == kind
+        is_known = bool(project) and "$" not in project
+        if is_for_kind and is_known and not example.generated:
+            place = f"{example.path}:{example.lines[PROJECT_VARIABLE]}"
+            projects.setdefault(project, SourcedValue(project, place))
+    return next(iter(projects.values())) if len(projects) == 1 else None
 
 
 def list_file_groups_of_variable(script: str) -> list[tuple[str, ...]]:

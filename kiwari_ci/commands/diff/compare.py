@@ -30,7 +30,7 @@ from kiwari_ci.commands.diff.snapshot import PipelineSnapshot
 from kiwari_ci.plan_model import EnvFile, Plan
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.compose_file import ComposeProject, ComposeService
-from kiwari_ci.readers.compose_of_today import PROJECT_VARIABLE
+from kiwari_ci.readers.compose_of_today import find_project_of_examples
 from kiwari_ci.readers.env_file import EnvExample
 from kiwari_ci.readers.file_sets import FileSet
 from kiwari_ci.readers.image_reference import parse_image_reference
@@ -182,7 +182,8 @@ def _pair_stacks(
         before = next((stack for stack in candidates if stack.path == after.path), candidates[0])
         examples = [example for example in new.examples.values() if example.folder == after.folder]
         keys = frozenset(key for example in examples for key in example.values) | _list_planned_keys(plan, subject)
-        project_variable = _find_project_variable(old, subject)
+        project = find_project_of_examples(old.examples.values(), vocabulary.classify_environment(subject))
+        project_variable = project.value if project else ""
         project_today = _find_project_today(before, after, old_roles.deploys.get(subject, []), plan, project_variable)
         successors = {} if before.generated else _map_successors(plan, after)
         sent = [env_file for stack in plan.stacks if stack.environment == subject for env_file in stack.sent]
@@ -224,18 +225,6 @@ def _list_planned_keys(plan: Plan, environment: str) -> frozenset[str]:
 def _list_keys(env_files: Iterable[EnvFile]) -> frozenset[str]:
     sections = [section for env_file in env_files for section in env_file.groups]
     return frozenset(line.key for section in sections for line in section.lines)
-
-
-def _find_project_variable(snapshot: PipelineSnapshot, environment: str) -> str:
-    """The Compose project that the example of an env file for an environment names; empty if none does."""
-    kind = vocabulary.classify_environment(environment)
-    names = {
-        example.values.get(PROJECT_VARIABLE, "")
-        for example in snapshot.examples.values()
-        if not example.generated and vocabulary.classify_environment(example.path) == kind
-    }
-    names.discard("")
-    return names.pop() if len(names) == 1 else ""
 
 
 def _find_project_today(

@@ -14,6 +14,7 @@ from kiwari_ci.readers.step_effects import StepEffect, find_workflow_effects
 from kiwari_ci.readers.workflow import ParsedJob, ParsedWorkflow, ReferenceContext, parse_workflow
 from kiwari_ci.readers.workflow_triggers import CALLED
 
+_ENV_EXAMPLE_PATH = re.compile(env_file.ENV_EXAMPLE_PATH)
 _COMPOSE_PATH = re.compile(compose_file.COMPOSE_FILE_PATH)
 
 
@@ -116,7 +117,7 @@ def _merge_stacks(stacks: list[ComposeProject]) -> ComposeProject:
 
 def _parse_file(snapshot: PipelineSnapshot, path: str, text: str) -> yaml_document.YamlDocument | None:
     if not path.endswith((".yml", ".yaml")):
-        if re.search(r"env\.[a-z]+$", path):
+        if _ENV_EXAMPLE_PATH.fullmatch(path):
             snapshot.examples[path] = env_file.parse_env_example(
                 path, text, generated_files.is_generated_file(path, text)
             )

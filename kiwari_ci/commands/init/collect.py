@@ -22,9 +22,10 @@ from kiwari_ci.commands.init.workflow_files import describe_inputs
 from kiwari_ci.commands.init.workflow_jobs import DetectedWorkflows
 from kiwari_ci.commands.init.written_env_files import EnvFileReaders, set_other_env_files_apart
 from kiwari_ci.effective_spec.values import has_version_or_digest
+from kiwari_ci.file_output.generated_files import is_generated_file
 from kiwari_ci.readers import vocabulary
-from kiwari_ci.readers.compose_of_today import PROJECT_VARIABLE
-from kiwari_ci.readers.env_file import ENV_EXAMPLE_PATH, list_effective_assignments
+from kiwari_ci.readers.compose_of_today import find_project_of_examples
+from kiwari_ci.readers.env_file import ENV_EXAMPLE_PATH, EnvExample, parse_env_example
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.proxy_config import ProxyRoute, read_proxy_routes
 from kiwari_ci.readers.repository import LocalRepository, get_parent_folder
@@ -196,23 +197,19 @@ def _find_project_names(
 ) -> dict[str, SourcedValue]:
     """The Compose project of each environment: by the example of its env file, else by its own Compose file."""
     names = {}
+    examples = [_parse_env_example(path, repository) for path in repository.matching(ENV_EXAMPLE_PATH)]
     for environment in detected_environments:
         for compose_file in compose_files:
             if compose_file.kind == environment.kind and compose_file.name:
                 names[environment.name] = compose_file.name
-        if variable := _find_project_variable(repository, environment.kind):
-            names[environment.name] = variable
+        if project := find_project_of_examples(examples, environment.kind):
+            names[environment.name] = project
     return names
 
 
-def _find_project_variable(repository: LocalRepository, kind: str) -> SourcedValue | None:
-    """The project that the example of an env file for one kind of environment names, before any Compose file."""
-    for path in repository.matching(ENV_EXAMPLE_PATH):
-        for assignment in list_effective_assignments(repository.read(path)):
-            is_name = assignment.key == PROJECT_VARIABLE and "$" not in assignment.value
-            if is_name and assignment.value and vocabulary.classify_environment(path) == kind:
-                return SourcedValue(assignment.value, f"{path}:{assignment.line}")
-    return None
+def _parse_env_example(path: str, repository: LocalRepository) -> EnvExample:
+    text = repository.read(path)
+    return parse_env_example(path, text, is_generated_file(path, text))
 
 
 def _find_shared_network(services: list[DetectedService]) -> SourcedValue | None:

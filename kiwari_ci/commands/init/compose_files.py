@@ -287,14 +287,18 @@ def _merge_overlays(
     documents: dict[str, YamlDocument], named_groups: Collection[tuple[str, ...]], kinds: _FileKinds
 ) -> None:
     """Merge into a compose file those for no environment that each deploy of it names behind it, with `-f` or alike."""
-    groups = [resolve_named_files(group, documents) for group in named_groups]
-    for base_path in dict.fromkeys(group[0] for group in groups if group):
+    as_written = dict(documents)
+    groups = [resolve_named_files(group, as_written) for group in named_groups]
+    base_paths = dict.fromkeys(group[0] for group in groups if group)
+    for base_path in base_paths:
         groups_of_base = [group[1:] for group in groups if group[:1] == (base_path,)]
         for path in groups_of_base[0]:
             is_always_named = all(path in group for group in groups_of_base)
-            is_there = base_path in documents and path in documents
-            if is_always_named and is_there and not kinds.classify(path):
-                documents[base_path] = compose_file.merge_documents(documents[base_path], documents.pop(path))
+            if not is_always_named or kinds.classify(path):
+                continue
+            documents[base_path] = compose_file.merge_documents(documents[base_path], as_written[path])
+            if path not in base_paths:  # a deploy reads no other file before it
+                documents.pop(path, None)
 
 
 def _apply_override_files(documents: dict[str, YamlDocument], kinds: _FileKinds) -> None:
@@ -465,6 +469,14 @@ def iter_mounts(container: DetectedContainer) -> Iterator[tuple[str, str]]:
 def list_published_ports(table: YamlMapping) -> list[str]:
     """The ports of the machine that lead to a container, as Compose's short form has them."""
     return [port.text for port in compose_file.list_ports(table) if port.is_published]
+
+
+def list_known_published_ports(container: DetectedContainer) -> list[str]:
+    """The ports of the machine that lead to a container, with the values of the variables that are known."""
+    return [
+        vocabulary.interpolate_variables(port, container.variables) or port
+        for port in list_published_ports(container.table)
+    ]
 
 
 def load_compose_variables(

@@ -11,6 +11,7 @@ from kiwari_ci.commands.init.compose_files import (
     has_variable_version,
     iter_dependencies,
     iter_mounts,
+    list_known_published_ports,
     list_published_ports,
     list_secret_file_variables,
     may_contain_secret,
@@ -132,10 +133,7 @@ def add_published_ports(container: DetectedContainer, table: CommentedMapping, i
 
     They are kept where a proxy of the server itself leads to them, and else nobody needs them.
     """
-    ports = [
-        vocabulary.interpolate_variables(port, container.variables) or port
-        for port in list_published_ports(container.table)
-    ]
+    ports = list_known_published_ports(container)
     kept_ports = [port for port in ports if is_kept and _IS_PUBLISHED_PORT(port)]
     if kept_ports:
         table.put("ports", kept_ports, container.table.where("ports"))
@@ -195,8 +193,7 @@ def _add_local_ports(container: DetectedContainer, table: CommentedMapping) -> l
     """Add the ports that only the host itself reaches; the others are returned."""
     local_ports = []
     open_ports = []
-    for port in list_published_ports(container.table):
-        text = vocabulary.interpolate_variables(port, container.variables) or port
+    for text in list_known_published_ports(container):
         is_local = text.startswith("127.0.0.1:") and _IS_PUBLISHED_PORT(text)
         if is_local:
             local_ports.append(text)

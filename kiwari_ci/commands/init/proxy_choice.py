@@ -3,7 +3,7 @@
 from typing import cast
 
 from kiwari_ci import schema
-from kiwari_ci.commands.init.compose_files import list_published_ports
+from kiwari_ci.commands.init.compose_files import list_known_published_ports, list_published_ports
 from kiwari_ci.commands.init.findings import RepositoryFindings
 from kiwari_ci.effective_spec.values import is_public_web_port
 from kiwari_ci.proxies.all_proxies import PROXIES, find_planned_proxy
@@ -51,8 +51,8 @@ def has_web_port(facts: RepositoryFindings) -> bool:
         for service in facts.services
         for file, container in service.containers
         if file.kind != vocabulary.DEVELOPMENT
-        for port in list_published_ports(container.table)
-        if port.count(":")
+        for port in list_known_published_ports(container)
+        if ":" in port
     )
 
 
