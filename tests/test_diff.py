@@ -1118,7 +1118,7 @@ def test_a_name_of_today_counts_only_as_an_address(options: str, is_told: bool) 
     old = f"services: {{app: {{image: 'shop:1', container_name: web}}, worker: {{image: 'w:1', {options}}}}}\n"
     new = f"{MARK}services: {{web: {{image: 'shop:1', container_name: web}}, worker: {{image: 'w:1', {options}}}}}\n"
     printed = words({path: old}, {path: new})
-    assert any("`worker` no longer reaches it as `app`" in line for line in printed) is is_told
+    assert any("`worker` cannot reach it as `app`" in line for line in printed) is is_told
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from tests.engine.conftest import succeeds
+from tests.engine.conftest import bring_into_service, succeeds
 from tests.engine.images import REGISTRY, Images
 from tests.engine.proxy import Proxy
 from tests.engine.server import Server, eventually, outcome, seen
@@ -199,12 +199,14 @@ def test_an_older_commit_that_arrives_late_changes_nothing(server: Server, image
 
 
 def test_an_older_commit_is_not_green_when_the_newer_one_does_not_answer(server: Server, images: Images) -> None:
+    older = server.commit()
+    bring_into_service(server, images, API, [images.api("one")])
     server.docker("stop", API)
 
-    result = server.deploy(API, images.api("two"), int(server.record(API)[-1][1]) - 1)
+    result = server.deploy(API, images.api("two"), older)
 
     assert result.returncode == 1, result.stdout
-    assert "is recorded" in result.stdout and "does not answer" in result.stdout
+    assert f"was deployed last to {API} and does not serve now" in result.stdout
     assert outcome(result)["services"][0]["now"] is None
 
 
