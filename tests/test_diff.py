@@ -218,11 +218,11 @@ def test_containers_of_a_file_that_is_not_compared_are_told(tmp_path: Path, is_o
         "api/compose.yml": f"services:\n  {api}\n",
     }
     text = first_comparison_with(tmp_path, TWO_STACKS, files)
-    told = (
+    line = (
         "  ! live: not compared: `shop-api` of today, whose Compose file may be `api/compose.yml`; "
         "compare their volumes, networks, ports and labels yourself"
     )
-    assert (told in lines_of_part(text, PART_TITLES["before"])) is is_other_stack
+    assert (line in lines_of_part(text, PART_TITLES["before"])) is is_other_stack
 
 
 def test_two_environments_of_one_compose_file_are_told(tmp_path: Path) -> None:
@@ -233,8 +233,8 @@ def test_two_environments_of_one_compose_file_are_told(tmp_path: Path) -> None:
     spec += environment % ("dev", "one", "develop") + environment % ("live", "two", "main")
     web = "web: {image: ghcr.io/example/shop-web, container_name: shop-web, volumes: ['data:/data']}"
     text = first_comparison_with(tmp_path, spec, {"compose.prod.yml": f"services:\n  {web}\n"})
-    told = [line for line in lines_of_part(text, PART_TITLES["before"]) if "not compared" in line]
-    assert [line.partition(";")[0] for line in told] == [
+    uncompared_lines = [line for line in lines_of_part(text, PART_TITLES["before"]) if "not compared" in line]
+    assert [line.partition(";")[0] for line in uncompared_lines] == [
         "  ! dev: not compared: `shop-web` of today, whose Compose file may be `compose.prod.yml`"
     ]
 
@@ -337,8 +337,8 @@ def test_migrations_that_each_deploy_runs_are_not_called_lost(tmp_path: Path) ->
         (WEB.replace("services: {", "services: {one: {once: true, command: [alembic, upgrade]}, ") % "" + LIVE, False),
         (WEB.replace("services: {", "services: {bucket: {once: true, command: [mc, mb]}, ") % "" + LIVE, True),
     ):
-        told = first_comparison(tmp_path, spec, compose=COMPOSE, deploy=deploy)
-        assert ("migrations are no longer run" in told) == is_lost, spec
+        output = first_comparison(tmp_path, spec, compose=COMPOSE, deploy=deploy)
+        assert ("migrations are no longer run" in output) == is_lost, spec
 
 
 def test_a_dependabot_file_of_ones_own_stays(tmp_path: Path) -> None:
@@ -1132,9 +1132,9 @@ def test_a_name_by_which_others_reach_a_container_today(key: str, is_told: bool)
     networks = "networks: {default: {aliases: [site, www]}}"
     new = f"{MARK}services: {{web: {{image: 'shop-web:2', container_name: web, {networks}}}, {proxy}}}\n"
     changes = between(FileSet("before", {path: old}), {path: new}).changes
-    told = [change for change in changes if "`proxy` cannot reach it as `web-blue` any more" in change.words]
-    assert bool(told) is is_told
-    assert all(change.is_dangerous and "write `site`, `web`, `www` there" in change.words for change in told)
+    lost_names = [change for change in changes if "`proxy` cannot reach it as `web-blue` any more" in change.words]
+    assert bool(lost_names) is is_told
+    assert all(change.is_dangerous and "write `site`, `web`, `www` there" in change.words for change in lost_names)
 
 
 # Scripts

@@ -8,6 +8,7 @@ import pytest
 from kiwari_ci.commands.init import build_init_result
 from kiwari_ci.commands.init.draft_text import InitResult
 from kiwari_ci.spec_loading.yaml_source import parse_yaml
+from tests.init_drafts import draft_files
 
 BUILD = (
     "      - uses: docker/build-push-action@v6\n"
@@ -26,12 +27,7 @@ def draft(folder: Path, dockerfile: str, inputs: str = "") -> tuple[dict[str, An
         "web/a.js": "",
         ".github/workflows/ci.yml": f"on: push\nenv: {{REGISTRY: ghcr.io}}\njobs:\n{job}",
     }
-    for path, text in files.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text)
-    result = build_init_result(folder, "example/shop")
-    spec: dict[str, Any] = parse_yaml(result.path, result.text).data
-    return spec, result
+    return draft_files(folder, files)
 
 
 def list_questions(result: InitResult) -> str:

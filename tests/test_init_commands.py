@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from kiwari_ci.commands.init import build_init_result
 from kiwari_ci.commands.init.compose_files import DetectedContainer
 from kiwari_ci.commands.init.container_commands import convert_command, list_shell_names
 from kiwari_ci.commands.init.draft_text import InitResult
 from kiwari_ci.readers.yaml_document import parse_yaml_document
 from kiwari_ci.spec_loading.yaml_source import parse_yaml
+from tests.init_drafts import draft_files
 
 VALUES = {"REDIS_PASSWORD": "a $b*'c", "EXTRA_ARGS": "--save 60", "MAX": "64mb", "REDIS_PASS": "p"}
 
@@ -22,11 +22,7 @@ VALUES = {"REDIS_PASSWORD": "a $b*'c", "EXTRA_ARGS": "--save 60", "MAX": "64mb",
 def run_init(folder: Path, compose: str, files: dict[str, str]) -> tuple[dict[str, Any], InitResult]:
     """The spec that is drafted for an application with other containers, and what is said beside it."""
     texts = {"Dockerfile": "FROM scratch\nCOPY . .\nEXPOSE 8080\n", "compose.yml": compose, **files}
-    for path, text in texts.items():
-        (folder / path).write_text(text)
-    result = build_init_result(folder, "example/shop")
-    spec: dict[str, Any] = parse_yaml(result.path, result.text).data
-    return spec, result
+    return draft_files(folder, texts)
 
 
 def draft_accessory(folder: Path, options: str, **files: str) -> tuple[dict[str, Any], InitResult]:

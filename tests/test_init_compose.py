@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from kiwari_ci.commands.init import build_init_result
 from kiwari_ci.commands.init.draft_text import InitResult
-from kiwari_ci.spec_loading.yaml_source import parse_yaml
+from tests.init_drafts import draft_files
 
 DOCKERFILE = "FROM scratch\nCOPY . .\nEXPOSE 8080\n"
 WEB = "services: {web: {build: ., "
@@ -27,12 +26,7 @@ jobs:
 
 def init(folder: Path, files: dict[str, str]) -> tuple[dict[str, Any], InitResult]:
     """The spec that is made of some files, and what is said beside it."""
-    for path, text in {"Dockerfile": DOCKERFILE, **files}.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text)
-    first = build_init_result(folder, "example/shop")
-    spec: dict[str, Any] = parse_yaml(first.path, first.text).data
-    return spec, first
+    return draft_files(folder, {"Dockerfile": DOCKERFILE, **files})
 
 
 def workflow(job: str, on: str = "push: {branches: [main]}") -> dict[str, str]:
@@ -644,9 +638,9 @@ def test_what_a_service_waits_for_and_the_spec_cannot_say_is_listed(tmp_path: Pa
     compose += f"  edge: {{build: ./edge, depends_on: {waits}}}\n  tool: {{image: 'tool:latest', restart: 'no'}}\n"
     files = {"api/Dockerfile": DOCKERFILE, "edge/Dockerfile": DOCKERFILE, "compose.yml": compose}
     _, first = init(tmp_path, files | DEPLOYED)
-    told = "\n".join(first.seen)
-    assert "depends_on api (healthy): here until it is started" in told
-    assert "depends_on tool (completed), which is not in the spec" in told
+    notes = "\n".join(first.seen)
+    assert "depends_on api (healthy): here until it is started" in notes
+    assert "depends_on tool (completed), which is not in the spec" in notes
 
 
 @pytest.mark.parametrize("command", ["valkey-cli ping", "keydb-cli ping", "curl -f http://keycloak:8080/health"])

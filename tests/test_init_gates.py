@@ -60,8 +60,8 @@ def list_calls(workflow: dict[str, Any]) -> list[str]:
 
 def test_who_moves_the_jobs_has_them_before_the_build_and_on_pull_requests(tmp_path: Path) -> None:
     result = init(tmp_path, CI)
-    said = " ".join(format_init_result(result, tmp_path).split())
-    assert "builds wait for changes, lint, unit today; to keep that, move these jobs from ci.yml" in said
+    output = " ".join(format_init_result(result, tmp_path).split())
+    assert "builds wait for changes, lint, unit today; to keep that, move these jobs from ci.yml" in output
     line = re.search(r"# (test: \{workflow: tests\.yml\})", result.text)
     assert line
 
@@ -126,6 +126,6 @@ def test_a_test_that_is_drafted_whole_needs_no_move(tmp_path: Path) -> None:
 def test_a_job_between_the_build_and_the_deploy_is_told(tmp_path: Path) -> None:
     scan = "  scan:\n    needs: build\n    runs-on: ubuntu-latest\n    steps: [{run: trivy image x}]\n"
     workflow = CI.replace("    needs: build\n", "    needs: scan\n").replace("  deploy:\n", f"{scan}  deploy:\n")
-    said = " ".join(format_init_result(init(tmp_path, workflow), tmp_path).split())
-    assert "deploy, which is replaced, waits for it today: a check of the image before the deploy can be" in said
-    assert "move these jobs from ci.yml" in said and "scan from ci.yml" not in said
+    output = " ".join(format_init_result(init(tmp_path, workflow), tmp_path).split())
+    assert "deploy, which is replaced, waits for it today: a check of the image before the deploy can be" in output
+    assert "move these jobs from ci.yml" in output and "scan from ci.yml" not in output

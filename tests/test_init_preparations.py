@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from kiwari_ci.commands.init import build_init_result
 from kiwari_ci.commands.init.draft_text import InitResult
-from kiwari_ci.spec_loading.yaml_source import parse_yaml
+from tests.init_drafts import draft_files
 
 BUILD = "{uses: docker/build-push-action@v6, with: {context: ., push: true, tags: 'ghcr.io/example/shop-web:1'}}"
 
@@ -23,11 +22,7 @@ def init(folder: Path, steps: str, env: str = "{}", build: str = BUILD) -> tuple
         "web/index.html": "",
         ".github/workflows/ci.yml": workflow,
     }
-    for path, text in files.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text)
-    result = build_init_result(folder, "example/shop")
-    spec: dict[str, Any] = parse_yaml(result.path, result.text).data
+    spec, result = draft_files(folder, files)
     (service,) = spec["services"].values()
     return service, result
 
@@ -172,11 +167,9 @@ jobs:
 {NPM}      - {other}
       - {BUILD.replace("context: .", "context: web")}
 """
-    for path, text in {"web/Dockerfile": "FROM nginx\nCOPY . .\n", ".github/workflows/ci.yml": workflow}.items():
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text(text)
-    result = build_init_result(tmp_path, "example/shop")
-    services = parse_yaml(result.path, result.text).data["services"]
+    files = {"web/Dockerfile": "FROM nginx\nCOPY . .\n", ".github/workflows/ci.yml": workflow}
+    spec, _ = draft_files(tmp_path, files)
+    services = spec["services"]
     assert [name for name, service in services.items() if "npm run build" in str(service.get("steps"))] == ["web"]
     assert services["api"]["paths"] == ["api/**"]
 
@@ -295,3 +288,31 @@ def test_a_block_of_a_script_is_not_cut_into_a_step(tmp_path: Path, script: str,
     service, result = init(tmp_path, steps, build=build if build == BUILD else write_step(build))
     assert "steps" not in service
     assert "within a block of its script" in tell(result)
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["OUTPUT=$(npm run build)", 'OUTPUT="$(npm run build)"', "make assets SSH_HOST=x && ssh deploy@192.0.2.1 uptime"],
+)
+def test_a_command_that_may_write_files_does_not_disappear(tmp_path: Path, script: str) -> None:
+    service, result = init(tmp_path, f"      - run: |\n          {script}\n")
+    assert "npm run build" in str(service.get("steps")) or "make assets" in " ".join(map(str, result.decisions))
+
+
+@pytest.mark.parametrize("prefix", ["timeout 600 ", "exec ", "nice -n 5 ", "A=b sudo ", "cd web && DOCKER_BUILDKIT=1 "])
+def test_words_before_the_build_command_are_no_step(tmp_path: Path, prefix: str) -> None:
+    build = f"      - run: {prefix}docker build -t ghcr.io/example/shop .\n"
+    service, _ = init(tmp_path, build)
+    assert "steps" not in service
+
+
+def test_a_program_that_is_only_installed_is_not_run_on_another_machine(tmp_path: Path) -> None:
+    service, _ = init(tmp_path, "      - run: apt-get install -y ssh rsync && make assets\n")
+    assert "make assets" in str(service["steps"])
+
+
+def test_a_function_that_builds_an_image_is_not_cut(tmp_path: Path) -> None:
+    script = "build() {\n            docker build -t x .\n          }\n          make assets"
+    service, result = init(tmp_path, f"      - run: |\n          {script}\n")
+    assert "build() {" not in str(service.get("steps"))
+    assert any("within a block of its script" in question for _, question in result.decisions)

@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from kiwari_ci.commands.init import build_init_result
 from kiwari_ci.commands.init.draft_text import InitResult
-from kiwari_ci.spec_loading.yaml_source import parse_yaml
+from tests.init_drafts import draft_files
 
 COMPOSE = """\
 services:
@@ -41,12 +40,7 @@ def draft(folder: Path, staging: str, production: str, env: str = "") -> tuple[d
         ".env.prod.example": "STAGE=live\nHTTP_PORT=3000\nSITE=www.example.com\n",
         ".github/workflows/deploy.yml": f"on: {{push: {{branches: [main, develop]}}}}\njobs:\n{jobs}",
     }
-    for path, text in files.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text)
-    result = build_init_result(folder, "example/shop")
-    spec: dict[str, Any] = parse_yaml(result.path, result.text).data
-    return spec, result
+    return draft_files(folder, files)
 
 
 COMMAND = "cd /srv/shop && docker compose -p {} --env-file {} -f compose.yml up -d"

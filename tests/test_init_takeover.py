@@ -10,13 +10,13 @@ from kiwari_ci import generator
 from kiwari_ci.commands.diff import compare
 from kiwari_ci.commands.diff.change import PipelineChange
 from kiwari_ci.commands.diff.snapshot import build_snapshot
-from kiwari_ci.commands.init import build_init_result, format_init_result
+from kiwari_ci.commands.init import format_init_result
 from kiwari_ci.commands.init.compose_files import read_compose_files
 from kiwari_ci.commands.init.draft_text import InitResult
 from kiwari_ci.readers.compose_of_today import find_project_of_examples
 from kiwari_ci.readers.file_sets import FileSet, load_folder
 from kiwari_ci.readers.repository import LocalRepository
-from kiwari_ci.spec_loading.yaml_source import parse_yaml
+from tests.init_drafts import draft_files
 
 DOCKERFILE = "FROM scratch\nCOPY . .\nEXPOSE 8080\n"
 BUILD = "ghcr.io/example/shop-web"
@@ -51,12 +51,7 @@ def init(
 ) -> tuple[dict[str, Any], InitResult]:
     """The draft for a repository that a workflow deploys, and what is said beside it."""
     files = {"web/Dockerfile": DOCKERFILE, ".github/workflows/deploy.yml": DEPLOY.replace("COMMAND", command)} | files
-    for path, text in files.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text)
-    result = build_init_result(folder, "example/shop")
-    data: dict[str, Any] = parse_yaml(result.path, result.text).data
-    return data, result
+    return draft_files(folder, files)
 
 
 def say(result: InitResult) -> str:
@@ -329,8 +324,8 @@ def test_files_that_a_deploy_names_together_are_one(tmp_path: Path, command: str
     words = "\n".join(change.words for change in changes)
     assert "new container" not in words and "is declared" not in words.replace("network `proxy` is declared", "")
     assert f"keep `docker-compose.yml`, `{overlay}`, from which other containers are started (`db`)" in words
-    kept = [change.item for change in changes if change.summary.startswith("these Compose files stay as they are")]
-    assert kept == ["`other/docker-compose.yml`"]
+    kept_files = list_kept_compose_files(changes)
+    assert kept_files == ["`other/docker-compose.yml`"]
 
 
 def test_a_file_may_complete_several_and_be_read_alone(tmp_path: Path) -> None:
@@ -377,8 +372,13 @@ def test_a_file_that_no_deploy_names_completes_none(tmp_path: Path, command: str
     files = {"docker-compose.yml": BASE, "docker-compose.edge.yml": OVERLAY}
     _, result = init(tmp_path, files, command)
     changes = compare_with_draft(tmp_path, result)
-    kept = [change.item for change in changes if change.summary.startswith("these Compose files stay as they are")]
-    assert kept == ["`docker-compose.edge.yml`"]
+    kept_files = list_kept_compose_files(changes)
+    assert kept_files == ["`docker-compose.edge.yml`"]
+
+
+def list_kept_compose_files(changes: list[PipelineChange]) -> list[str]:
+    """The Compose files of which `diff` says that they stay, and that no deploy reads them."""
+    return [change.item for change in changes if change.summary.startswith("these Compose files stay as they are")]
 
 
 def compare_with_draft(folder: Path, result: InitResult) -> list[PipelineChange]:
@@ -461,8 +461,8 @@ def test_one_compose_file_of_two_environments(tmp_path: Path) -> None:
 )
 def test_init_and_diff_read_the_project_of_an_example_alike(examples: dict[str, str], project: str) -> None:
     snapshot = build_snapshot(FileSet("before", examples), "example/shop")
-    found = find_project_of_examples(snapshot.examples.values(), "production")
-    assert (found.value if found else "") == project
+    project_today = find_project_of_examples(snapshot.examples.values(), "production")
+    assert (project_today.value if project_today else "") == project
 
 
 def test_several_folders_of_one_environment_are_said(tmp_path: Path) -> None:
@@ -510,8 +510,8 @@ def test_a_second_migration_is_listed(tmp_path: Path) -> None:
     }
     spec, result = init(tmp_path, files)
     assert spec["services"]["web"]["migrate"] == ["migrate", "up"]
-    told = [line for line in result.seen if "it ends" in line]
-    assert told == ["seeds (compose.prod.yml:4): it ends, and `migrate` has another command"]
+    notes = [line for line in result.seen if "it ends" in line]
+    assert notes == ["seeds (compose.prod.yml:4): it ends, and `migrate` has another command"]
 
 
 @pytest.mark.parametrize("command", ["\"sh -c 'a\\n b'\"", "''"])

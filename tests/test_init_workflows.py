@@ -13,6 +13,7 @@ from kiwari_ci.commands.init.workflow_files import read_workflows
 from kiwari_ci.problems import SpecError
 from kiwari_ci.readers.repository import LocalRepository
 from kiwari_ci.spec_loading.yaml_source import parse_yaml
+from tests.init_drafts import draft_files
 from tests.test_init_takeover import DEPLOY, DOCKERFILE, WEB, init, say
 
 LONGEST_READING = 4  # seconds of processor time; a quadratic search takes a multiple
@@ -23,12 +24,7 @@ def draft_deploy(folder: Path, job: str, file: str = "deploy.yml") -> tuple[dict
     """The draft where one job of a workflow builds, and the given one deploys."""
     workflow = f"{DEPLOY.partition('  deploy:')[0]}{job}"
     files = {"web/Dockerfile": DOCKERFILE, f".github/workflows/{file}": workflow}
-    for path, text in files.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text)
-    result = build_init_result(folder, "example/shop")
-    data: dict[str, Any] = parse_yaml(result.path, result.text).data
-    return data, result
+    return draft_files(folder, files)
 
 
 @pytest.mark.parametrize("file", ["ci.yml", "ci-cd.yml", "test-and-deploy.yml", "main.yml", "test.yml"])
@@ -88,8 +84,8 @@ def test_a_tag_that_another_workflow_deploys_is_not_replaced(tmp_path: Path, tag
     files = {".github/workflows/deploy.yml": build, ".github/workflows/cluster.yml": cluster}
     _, result = init(tmp_path, files)
     jobs = {outcome.job: outcome for workflow in result.workflows for outcome in workflow.jobs}
-    told = "the tag main-cluster of its images, which .github/workflows/cluster.yml names"
-    assert (told in jobs["build"].not_replaced) is is_told
+    reason = "the tag main-cluster of its images, which .github/workflows/cluster.yml names"
+    assert (reason in jobs["build"].not_replaced) is is_told
     assert jobs["build"].is_replaced is not is_told
 
 
@@ -205,11 +201,7 @@ def test_a_folder_of_the_registry_is_no_part_of_the_projects_name(tmp_path: Path
     )
     workflow = f"on: {{push: {{branches: [main]}}}}\njobs:\n  a: {{runs-on: ubuntu-latest, steps: [{builds}]}}\n"
     files = {".github/workflows/a.yml": workflow} | {f"{name}/Dockerfile": DOCKERFILE for name in names}
-    for path, text in files.items():
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text(text)
-    result = build_init_result(tmp_path, "example/shop")
-    spec = parse_yaml(result.path, result.text).data
+    spec, result = draft_files(tmp_path, files)
     assert spec["project"]["name"] == "shop"
     assert {service["image"] for service in spec["services"].values()} == {"shop/shop-web", "shop/shop-api"}
 
@@ -502,23 +494,23 @@ REF_CHOICES = {
 }
 
 
+def draft_triggers(folder: Path, pushes: str, lines_of_job: str) -> dict[str, Any]:
+    """The `deploy_on` of each drafted environment, where a job with these lines deploys on pushes."""
+    job = f"  deploy:\n    runs-on: ubuntu-latest\n{lines_of_job}    steps: [{SSH_STEP}]\n"
+    workflow = f"{DEPLOY.partition('  deploy:')[0]}{job}".replace("push: {branches: [main]}", f"push: {pushes}")
+    spec, _ = init(folder, {".github/workflows/deploy.yml": workflow})
+    return {name: environment["deploy_on"] for name, environment in spec["environments"].items()}
+
+
 @pytest.mark.parametrize("chosen_by", REF_CHOICES)
 def test_an_environment_that_the_ref_chooses_is_two_environments(tmp_path: Path, chosen_by: str) -> None:
-    job = f"  deploy:\n    runs-on: ubuntu-latest\n{REF_CHOICES[chosen_by]}    steps: [{SSH_STEP}]\n"
-    workflow = f"{DEPLOY.partition('  deploy:')[0]}{job}"
-    workflow = workflow.replace("push: {branches: [main]}", "push: {branches: [main], tags: ['v*']}")
-    spec, _ = init(tmp_path, {".github/workflows/deploy.yml": workflow})
-    triggers = {name: each["deploy_on"] for name, each in spec["environments"].items()}
+    triggers = draft_triggers(tmp_path, "{branches: [main], tags: ['v*']}", REF_CHOICES[chosen_by])
     assert triggers == {"shop-net": {"push": "main"}, "shop-org": {"tag": "v*"}}
 
 
 def test_a_branch_that_chooses_the_environment_leaves_the_other_branches(tmp_path: Path) -> None:
     choice = "${{ github.ref == 'refs/heads/main' && 'production' || 'staging' }}"
-    job = f"  deploy:\n    runs-on: ubuntu-latest\n    environment: {choice}\n    steps: [{SSH_STEP}]\n"
-    workflow = f"{DEPLOY.partition('  deploy:')[0]}{job}"
-    workflow = workflow.replace("branches: [main]", "branches: [main, develop]")
-    spec, _ = init(tmp_path, {".github/workflows/deploy.yml": workflow})
-    triggers = {name: each["deploy_on"] for name, each in spec["environments"].items()}
+    triggers = draft_triggers(tmp_path, "{branches: [main, develop]}", f"    environment: {choice}\n")
     assert triggers == {"staging": {"push": "develop"}, "production": {"push": "main"}}
 
 
@@ -678,11 +670,8 @@ def test_images_that_only_their_tags_tell_apart_are_not_mixed_up(tmp_path: Path)
         "compose.yml": compose,
         ".github/workflows/ci.yml": workflow,
     }
-    for path, text in files.items():
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text(text)
-    result = build_init_result(tmp_path, "example/shop")
-    services = parse_yaml(result.path, result.text).data["services"]
+    spec, result = draft_files(tmp_path, files)
+    services = spec["services"]
     roles = {name: service["env"]["ROLE"] for name, service in services.items()}
     assert roles == {"api": "web", "api-worker": "queue"}
     assert any("`example/shop` holds 2 images, which their tags tell apart" in text for text in result.troubles)

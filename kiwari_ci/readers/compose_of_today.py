@@ -123,8 +123,8 @@ def find_named_file(name: str, paths: Iterable[str]) -> str:
     """
     lengths = {path: _count_common_end(name, path) for path in paths}
     longest = max(lengths.values(), default=0)
-    found = [path for path, length in lengths.items() if length == longest]
-    return min(found, key=lambda path: (path.count("/"), path)) if longest else ""
+    closest_paths = [path for path, length in lengths.items() if length == longest]
+    return min(closest_paths, key=lambda path: (path.count("/"), path)) if longest else ""
 
 
 def _count_common_end(one: str, other: str) -> int:
@@ -139,5 +139,5 @@ def _split_path(path: str) -> list[str]:
 
 def resolve_named_files(names: Iterable[str], paths: Collection[str]) -> tuple[str, ...]:
     """The files of the repository that one command names, in the order in which they complete one another."""
-    found = (find_named_file(name, paths) for name in names)
-    return tuple(dict.fromkeys(path for path in found if path))
+    named_paths = (find_named_file(name, paths) for name in names)
+    return tuple(dict.fromkeys(path for path in named_paths if path))

@@ -207,7 +207,7 @@ def find_open_quote(text: str, quote: str = "") -> str:
 
 def find_here_documents(script: str) -> list[tuple[int, int]]:
     """Where the text of each here-document of a script starts and ends; one without its last line is none."""
-    found = []
+    ranges = []
     line_start = 0
     starts: list[tuple[int, str]] = []  # of the one that is open: where, and the word that ends it
     for line in script.splitlines(keepends=True):
@@ -215,6 +215,6 @@ def find_here_documents(script: str) -> list[tuple[int, int]]:
         if not starts:
             starts += [(line_end, match[2]) for match in _HEREDOC.finditer(line)][:1]
         elif line.strip() == starts[0][1]:
-            found.append((starts.pop()[0], line_start))
+            ranges.append((starts.pop()[0], line_start))
         line_start = line_end
-    return found
+    return ranges

@@ -176,7 +176,7 @@ def _fill_in_condition(condition: str, values: CallValues) -> str:
         return "false"
     terms = [_evaluate_comparison(term) for term in split_conjunction(filled_in)]
     remaining = [term for term in terms if term != "true"]
-    return " && ".join(terms) if remaining else "true"
+    return " && ".join(remaining) or "true"
 
 
 def _is_false(expression: str) -> bool:

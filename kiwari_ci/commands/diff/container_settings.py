@@ -1,5 +1,7 @@
 """Compares one container before and after: its name, image, data, ports, networks and health."""
 
+import fnmatch
+import glob
 import json
 import re
 from collections.abc import Iterator
@@ -449,9 +451,10 @@ class ContainerComparison:
 
     def _describe_moved_variables(self, keys: list[str]) -> PipelineChange:
         names = ", ".join(map(as_inline_code, keys))
-        them, they_are = ("it", "it is") if len(keys) == 1 else ("them", "they are")
-        message = f"the compose file no longer sets {names}: "
-        message += f"put {them} into the env file on the server; no deploy starts until {they_are} there"
+        cure = "put them into the env file on the server; no deploy starts until they are there"
+        if len(keys) == 1:
+            cure = "put it into the env file on the server; no deploy starts until it is there"
+        message = f"the compose file no longer sets {names}: {cure}"
         pairs = tuple((key, "") for key in keys)
         return PipelineChange("", message, True, self.where("environment"), pairs, stage="before")
 
@@ -491,23 +494,11 @@ def _may_be_name(written: str, name: str) -> bool:
     """Whether a name may be one of which Compose fills in parts: `shop-${STAGE}` may be `shop-staging`."""
     if not _CONTAINER_NAME.fullmatch(name):
         return written == name
-    texts = _list_known_texts(written)
-    if len(texts) == 1:
-        return texts[0] == name
-    first, *between, last = texts
-    position = len(first)
-    end = len(name) - len(last)
-    if end < position or not name.startswith(first) or not name.endswith(last):
-        return False
-    for text in between:
-        found = name.find(text, position, end)
-        if found < 0:
-            return False
-        position = found + len(text)
-    return True
+    pattern = "*".join(glob.escape(text) for text in _list_texts_between_variables(written))
+    return fnmatch.fnmatchcase(name, pattern)
 
 
-def _list_known_texts(written: str) -> list[str]:
+def _list_texts_between_variables(written: str) -> list[str]:
     """The texts before, between and behind the variables of a value."""
     texts = [""]
     for part in vocabulary.split_at_unknown_variables(written, None):

@@ -109,15 +109,15 @@ def _find_service(image: str, service: DetectedService, services: list[DetectedS
     without_expressions = _EXPRESSION.sub(_UNKNOWN_PART, image)
     repository = parse_known_repository(without_expressions)
     name = parse_image_reference(without_expressions).name.lower()
-    found = []
+    matching_services = []
     for other in services:
         if other is service or not other.reference:
             continue
         other_image = str(other.reference.value)
         is_named_so = not repository and "$" not in name and other_image.rpartition("/")[2] == name
         if other_image == repository or is_named_so:
-            found.append(other)
-    return found[0] if len(found) == 1 else None
+            matching_services.append(other)
+    return matching_services[0] if len(matching_services) == 1 else None
 
 
 def _list_references(repository: LocalRepository, service: DetectedService) -> Iterator[_Reference]:

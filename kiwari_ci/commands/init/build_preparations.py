@@ -22,12 +22,13 @@ _IS_ENV_KEY = vocabulary.build_validator(EnvKey)
 _IS_INPUT_NAME = vocabulary.build_validator(InputName)
 _IS_SECRET_NAME = vocabulary.build_validator(SecretName)
 _IS_FOLDER = vocabulary.build_validator(RepositoryFolder)
-# A part of a word of the shell: in quotes, what a command prints, or a character.
-_WORD_PART = r"(?:\"[^\"\n]{0,500}\"|'[^'\n]{0,500}'|\$\([^()\n]{0,500}(?:\)|\Z)|[^\s\"'();&|])"
+# A part of a word of the shell: in quotes, what a command prints that changes nothing, or a character.
+_PRINTED = r"\$\((?:git (?:rev-parse|describe|log)|date|cat|echo|basename|pwd)\b[^()\n]{0,500}(?:\)|\Z)"
+_QUOTED = rf"\"(?:[^\"\n$`]|\$(?!\()|{_PRINTED}){{0,500}}\""
+_WORD_PART = rf"(?:{_QUOTED}|'[^'\n]{{0,500}}'|{_PRINTED}|[^\s\"'();&|`])"
 _ASSIGNMENT = rf"[A-Za-z_]\w{{0,100}}={_WORD_PART}{{0,500}}"
-_BUILD_COMMAND = re.compile(
-    rf"(?:(?<![\w=])(?:{_ASSIGNMENT}|sudo|time|env)\s+){{0,10}}\bdocker\s+(?:(?:buildx|image)\s+)?build\b"
-)
+_BUILD_COMMAND = re.compile(r"\bdocker\s+(?:(?:buildx|image)\s+)?build\b")
+_COMMAND_SEPARATOR = re.compile(r"&&|\|\||[;|]|(?<!\\)\n")
 _IMAGE_COMMAND = re.compile(r"\bdocker (?:login|build|buildx|push|tag|pull|image|compose)\b|\bdocker-compose\b")
 _NEUTRAL_COMMAND = re.compile(  # prints or compares something, or changes only the shell
     r"(?:(?:then|do|else|if|elif|while|until|!)\s+)?(?:"
@@ -36,12 +37,13 @@ _NEUTRAL_COMMAND = re.compile(  # prints or compares something, or changes only 
     r"|then|do|else|fi|done|esac|for\s[^>]*|env|\S{1,40} (?:--version|-v|version)"
     rf"|(?:(?:export|readonly)\s+)?{_ASSIGNMENT}(?:\s+{_ASSIGNMENT})*)"
 )
-_LINE_END = re.compile(r"(?<!\\)\r?\n")
+_LINE_END = re.compile(r"(?<!\\)\n")
 _BLOCK_START = re.compile(r"(?:(?:then|do|else|!)\s+)?(?:if|for|while|until|case|select|\{)(?:\s|$)")
+_FUNCTION_START = re.compile(r"\s*(?:function\s+)?[\w-]{1,100}\s*\(\)\s*\{\s*")
 _BLOCK_END = re.compile(r"(?:fi|done|esac|\})(?:\s|$)")
-_REMOTE_COMMAND = re.compile(  # rsync and scp also copy on one machine; HOST:PATH is another
-    r"(?:^|\s)(?:ssh\s|(?:rsync|scp)\s(?:[^\n]{0,500}\s)?[\"']?[\w.@${}-]{1,200}:)"
-)
+_PREFIX_OF_PROGRAM = re.compile(r"[A-Za-z_]\w*=.*|then|do|else|if|!|sudo|time|env|exec|nice")
+_REMOTE_OPERAND = re.compile(r"\s[\"']?[\w.@${}-]{1,200}:")  # rsync and scp also copy on one machine
+_SSH_SETUP_PROGRAM = re.compile(r"ssh-.*|mkdir|chmod|install|eval|echo|printf|cat|tee|touch|rm")
 _SSH_SETUP = re.compile(r"\.ssh\b|\bssh-|\bid_(?:rsa|ed25519)\b|SSH_")
 _WRITTEN_FILE = re.compile(r"\s>{1,2}\s?[\"']?[\w./-]{1,200}")  # its name, such as key.json, is no secret
 _SETS_OUTPUT = re.compile(r"GITHUB_(?:OUTPUT|STEP_SUMMARY)|::set-output")
@@ -195,9 +197,12 @@ def _may_reach_context(preparation: BuildPreparation, context: str) -> bool:
 
 
 def _cut_before_build(script: str) -> str:
-    """The part of a script before its first build of an image."""
-    before = _BUILD_COMMAND.split(script, maxsplit=1)[0]
-    return before.rstrip().removesuffix("&&").removesuffix(";").rstrip()
+    """The commands of a script before its first build of an image."""
+    build = _BUILD_COMMAND.search(script)
+    if not build:
+        return script
+    ends = [separator.start() for separator in _COMMAND_SEPARATOR.finditer(script, 0, build.start())]
+    return script[: ends[-1]].rstrip() if ends else ""
 
 
 def _is_neutral(line: str) -> bool:
@@ -211,12 +216,12 @@ def _split_logical_lines(script: str) -> list[str]:
 
 
 def _is_cut_inside_block(script: str) -> bool:
-    """Whether a line that belongs elsewhere is within an `if`, a loop or a quote, whose rest is no script then."""
+    """Whether a line that belongs elsewhere is in an `if`, a loop or a quote, which would be no script without it."""
     depth = 0
     scanned = _blank_out(script, find_here_documents(script))
     for line in _split_logical_lines(scanned):
         depth_before = depth
-        depth += _count_opened_blocks(line)
+        depth = max(0, depth + _count_opened_blocks(line))
         if _belongs_elsewhere(line) and max(depth_before, depth) > 0:
             return True
     return depth > 0 or find_open_quote(scanned) in ("'", '"')
@@ -224,28 +229,48 @@ def _is_cut_inside_block(script: str) -> bool:
 
 def _count_opened_blocks(line: str) -> int:
     """How many blocks of the shell are open at the end of a line that were not before it."""
-    commands = split_shell_commands(line)
+    function = _FUNCTION_START.match(line)
+    commands = split_shell_commands(line[function.end() :] if function else line)
     started = sum(_BLOCK_START.match(command) is not None for command in commands)
     ended = sum(_BLOCK_END.match(command) is not None for command in commands)
     started_subshell = line.lstrip().startswith("(") and ")" not in line
     ended_subshell = line.lstrip().startswith(")")
-    return started + started_subshell - ended - ended_subshell
+    return started + (function is not None) + started_subshell - ended - ended_subshell
 
 
 def _list_remote_commands(script: str) -> list[str]:
     """The commands of a script that run on another machine, or copy files from or to one."""
-    return [command for command in split_shell_commands(_hide_expressions(script)) if _REMOTE_COMMAND.search(command)]
+    return [command for command in split_shell_commands(_hide_expressions(script)) if _is_remote(command)]
+
+
+def _is_remote(command: str) -> bool:
+    program = _get_program(command)
+    if program in ("ssh", "sshpass"):
+        return True
+    return program in ("rsync", "scp") and _REMOTE_OPERAND.search(command) is not None
+
+
+def _get_program(command: str) -> str:
+    """The program that a command runs, behind assignments and words such as `sudo`; empty for none."""
+    words = [word for word in command.split() if not _PREFIX_OF_PROGRAM.fullmatch(word)]
+    return words[0] if words else ""
+
+
+def _prepares_ssh(command: str) -> bool:
+    """Whether a command only writes or loads what SSH needs."""
+    program = _get_program(command)
+    return _SSH_SETUP_PROGRAM.fullmatch(program) is not None and _SSH_SETUP.search(command) is not None
 
 
 def _only_works_on_other_machines(script: str) -> bool:
     """Whether a script has commands for another machine, and else only what SSH needs for them."""
     remote = _list_remote_commands(script)
     others = [command for command in split_shell_commands(_hide_expressions(script)) if command not in remote]
-    return bool(remote) and all(_NEUTRAL_COMMAND.fullmatch(each) or _SSH_SETUP.search(each) for each in others)
+    return bool(remote) and all(_NEUTRAL_COMMAND.fullmatch(other) or _prepares_ssh(other) for other in others)
 
 
 def _hide_expressions(script: str) -> str:
-    """A script with a variable in place of each expression, which has spaces and quotes of its own."""
+    """A script with a variable in place of each expression, whose spaces and quotes would split its command."""
     return EXPRESSION_PATTERN.sub(_SOME_VARIABLE, script).replace(UNKNOWN_TEXT, _SOME_VARIABLE)
 
 
@@ -356,11 +381,11 @@ def _read_action(
         reason = "no job that makes it runs before the build: write the steps of that job under `steps.before_build`"
         return replace(preparation, text=f"the artifact {name}", produces=True, obstacle=reason)
     if action in _PINNED_SETUP_ACTIONS:
-        kept = {key: value for key, value in inputs.items() if key not in _CACHE_INPUTS}
-        if not all(map(_is_plain_input, kept, kept.values())):
+        kept_inputs = {key: value for key, value in inputs.items() if key not in _CACHE_INPUTS}
+        if not all(map(_is_plain_input, kept_inputs, kept_inputs.values())):
             return replace(preparation, obstacle="the spec cannot have its inputs")
         fields = {"name": _choose_name(step.get_text("name"), action), "uses": action}
-        return replace(preparation, fields=fields | ({"inputs": kept} if kept else {}))
+        return replace(preparation, fields=fields | ({"inputs": kept_inputs} if kept_inputs else {}))
     if _UNRELATED_ACTION.match(action):
         return None
     return replace(preparation, obstacle="it needs a commit in specs/pins/action.yml: write `uses` when it is there")

@@ -577,12 +577,12 @@ def _ask_about_gate(gate: Gate, drafted: str) -> str:
 def _add_preparations(draft: SpecDraft, path: YamlPath, table: CommentedMapping, service: DetectedService) -> None:
     """Add the steps of today before the build; ask about those that no step of the spec can be."""
     entries = []
-    left = []
+    not_drafted = []
     for preparation in service.preparations:
         if preparation.obstacle:
-            left.append(f"{preparation.text} ({preparation.where}), because {preparation.obstacle}")
+            not_drafted.append(f"{preparation.text} ({preparation.where}), because {preparation.obstacle}")
             continue
-        left += [f"{part} ({preparation.where})" for part in preparation.lost]
+        not_drafted += [f"{part} ({preparation.where})" for part in preparation.lost]
         entry = CommentedMapping()
         for key, value in preparation.fields.items():
             entry.put(key, value, preparation.where if key == "name" else "")
@@ -590,8 +590,9 @@ def _add_preparations(draft: SpecDraft, path: YamlPath, table: CommentedMapping,
     if entries:
         steps = table["steps"] = CommentedMapping()
         steps.put("before_build", entries)
-    if left:
-        question = f"before the build of {service.name} today, and not in `steps.before_build`: {'; '.join(left)}"
+    if not_drafted:
+        steps_today = "; ".join(not_drafted)
+        question = f"before the build of {service.name} today, and not in `steps.before_build`: {steps_today}"
         draft.decide((*path, "steps") if entries else path, question)
 
 

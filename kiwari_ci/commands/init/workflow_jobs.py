@@ -266,23 +266,25 @@ class WorkflowJobReader:
         for mapping in (document, self.job):
             for name, value in mapping.get_mapping("env").items():
                 self.expression_values[f"env.{name}"] = self._substitute(value)
-        for name, text in self._collect_exported_variables().items():
-            self.expression_values.pop(f"env.{name}", None)
-            if text:
-                self.expression_values[f"env.{name}"] = text
+        self._add_exported_variables()
         return self.expression_values
 
-    def _collect_exported_variables(self) -> dict[str, str]:
-        """The variables that steps set for the steps after them with `echo NAME=… >> $GITHUB_ENV`, as plain text.
+    def _add_exported_variables(self) -> None:
+        """Add the variables that steps set for the steps after them with `echo NAME=… >> $GITHUB_ENV`, as plain text.
 
-        A condition may decide which of several lines runs: without a text of which all are sure, it is empty.
+        A condition may decide which of several lines runs, so a variable to which lines give several texts, or one
+        that only a run knows, is not known.
         """
         texts: dict[str, set[str]] = {}
         for step in self.steps:
             script = step.get_text("run")[:MAX_SCRIPT_LENGTH]
             for _, name, value in _EXPORTED_VARIABLE.findall(script):
                 texts.setdefault(name, set()).add(self._substitute(value))
-        return {name: _choose_only_plain_text(values) for name, values in texts.items()}
+                text = _choose_only_plain_text(texts[name])
+                if text:
+                    self.expression_values[f"env.{name}"] = text
+                else:
+                    self.expression_values.pop(f"env.{name}", None)
 
     def read(self) -> None:
         """Add the builds, the tests and the deploy of the job to `workflows`."""
