@@ -535,6 +535,7 @@ def test_a_step_for_another_combination_of_the_matrix_says_nothing_of_this_one(t
     [
         (["shop"], "ghcr.io/example/shop"),
         (["shop", "shop"], "ghcr.io/example/shop"),
+        (["${{ env.OWN }}"], "ghcr.io/example/shop"),
         (["shop", "other"], ""),
         (["shop", "$(cat name)"], ""),
     ],
@@ -543,7 +544,8 @@ def test_a_variable_to_which_steps_give_several_values_is_unknown(
     exports: list[str], image: str, tmp_path: Path
 ) -> None:
     """A condition of a step, or of the shell, decides which of the lines runs."""
-    steps = "".join(f"      - run: echo 'NAME={value}' >> $GITHUB_ENV\n        if: success()\n" for value in exports)
+    steps = "      - run: echo 'OWN=shop' >> $GITHUB_ENV\n"
+    steps += "".join(f"      - run: echo 'NAME={value}' >> $GITHUB_ENV\n        if: success()\n" for value in exports)
     workflow = (
         "on: push\njobs:\n  build:\n    runs-on: ubuntu-latest\n    env: {NAME: first}\n    steps:\n"
         f"{steps}      - run: docker build -t ghcr.io/example/${{{{ env.NAME }}}}:latest .\n"
