@@ -219,8 +219,8 @@ def test_containers_of_a_file_that_is_not_compared_are_told(tmp_path: Path, is_o
     }
     text = first_comparison_with(tmp_path, TWO_STACKS, files)
     line = (
-        "  ! live: not compared: `shop-api` of today, whose Compose file may be `api/compose.yml`; "
-        "compare their volumes, networks, ports and labels yourself"
+        "  ! live: today's containers `shop-api` were not compared: their Compose file may be `api/compose.yml`. "
+        "Compare their volumes, networks, ports and labels yourself"
     )
     assert (line in lines_of_part(text, PART_TITLES["before"])) is is_other_stack
 
@@ -234,8 +234,8 @@ def test_two_environments_of_one_compose_file_are_told(tmp_path: Path) -> None:
     web = "web: {image: ghcr.io/example/shop-web, container_name: shop-web, volumes: ['data:/data']}"
     text = first_comparison_with(tmp_path, spec, {"compose.prod.yml": f"services:\n  {web}\n"})
     uncompared_lines = [line for line in lines_of_part(text, PART_TITLES["before"]) if "not compared" in line]
-    assert [line.partition(";")[0] for line in uncompared_lines] == [
-        "  ! dev: not compared: `shop-web` of today, whose Compose file may be `compose.prod.yml`"
+    assert [line.partition(". Compare")[0] for line in uncompared_lines] == [
+        "  ! dev: today's containers `shop-web` were not compared: their Compose file may be `compose.prod.yml`"
     ]
 
 
@@ -251,7 +251,7 @@ def test_no_person_brings_what_each_deploy_writes(tmp_path: Path) -> None:
     changes = "\n".join(lines_of_part(text, PART_TITLES["change"]))
     summary = "each deploy writes these variables into the env files; the compose file no longer sets them"
     assert f"{summary}: `API_TOKEN`" in changes
-    assert "env file `shop-web-live.env` is read, which each deploy writes" in changes
+    assert "env file `shop-web-live.env` is read; each deploy writes this file" in changes
 
 
 def test_a_key_of_another_env_file_is_not_called_lost(tmp_path: Path) -> None:

@@ -326,7 +326,7 @@ def test_the_runbook_of_the_first_spec_has_the_takeover(tmp_path: Path) -> None:
     assert "| shop | `shop-web` | the same | " in runbook and "| cache | `shop-cache` | the same | nothing" in runbook
     # The new files would replace those of today.
     assert "'[ -e /srv/shop-before ] || cp -a /srv/shop /srv/shop-before'" in runbook
-    (question,) = [question for _, question in first.decisions if "folders that serve today" in question]
+    (question,) = [question for _, question in first.decisions if "folders of today's stacks" in question]
     assert "/srv/shop" in question
 
 

@@ -628,7 +628,7 @@ def test_a_value_with_the_name_of_today_is_asked(tmp_path: Path) -> None:
     files = {"api/Dockerfile": DOCKERFILE, "edge/Dockerfile": DOCKERFILE, "compose.yml": compose}
     spec, first = init(tmp_path, files | DEPLOYED)
     assert "api" in spec["services"]
-    asked = [question for _, question in first.decisions if "which is called api here" in question]
+    asked = [question for _, question in first.decisions if "that service is called api" in question]
     assert len(asked) == 1 and "UPSTREAM of edge names api-blue (compose.yml:4)" in asked[0]
 
 
@@ -639,7 +639,7 @@ def test_what_a_service_waits_for_and_the_spec_cannot_say_is_listed(tmp_path: Pa
     files = {"api/Dockerfile": DOCKERFILE, "edge/Dockerfile": DOCKERFILE, "compose.yml": compose}
     _, first = init(tmp_path, files | DEPLOYED)
     notes = "\n".join(first.seen)
-    assert "depends_on api (healthy): here until it is started" in notes
+    assert "depends_on api (healthy): with this spec, it waits only until api is started" in notes
     assert "depends_on tool (completed), which is not in the spec" in notes
 
 

@@ -127,5 +127,5 @@ def test_a_job_between_the_build_and_the_deploy_is_told(tmp_path: Path) -> None:
     scan = "  scan:\n    needs: build\n    runs-on: ubuntu-latest\n    steps: [{run: trivy image x}]\n"
     workflow = CI.replace("    needs: build\n", "    needs: scan\n").replace("  deploy:\n", f"{scan}  deploy:\n")
     output = " ".join(format_init_result(init(tmp_path, workflow), tmp_path).split())
-    assert "deploy, which is replaced, waits for it today: a check of the image before the deploy can be" in output
+    assert "deploy, which is replaced, waits for it today. A check of the image before the deploy can be" in output
     assert "move these jobs from ci.yml" in output and "scan from ci.yml" not in output

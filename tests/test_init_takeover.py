@@ -496,7 +496,8 @@ def test_a_migration_into_which_compose_fills_a_variable_is_asked_about(tmp_path
     assert spec["services"]["web"]["migrate"] == ["sh", "-c", 'exec migrate --to "$$VERSION"']
     assert spec["services"]["web"]["env"]["VERSION"] == {"secret": True}
     (question,) = [asked for _, asked in result.decisions if "$VERSION into the command of migrations" in asked]
-    assert question.endswith("keep it if the image has a shell, and its entrypoint runs the command that it gets")
+    condition = "if the image has a shell, and its entrypoint runs the command that it gets"
+    assert question.endswith(f"keep the drafted command {condition}")
     assert "# command: " not in result.text
 
 
@@ -669,8 +670,8 @@ def test_the_question_about_volumes_says_what_the_project_of_today_costs(tmp_pat
     spec, result = init(tmp_path, {"docker-compose.yml": compose})
     assert spec["environments"]["production"]["stack"] == "shop"
     (question,) = [question for _, question in result.decisions if "db has volumes" in question]
-    assert "which keep their names" in question
-    assert "the disadvantage is that `docker compose down` in today's folder stops the new containers, too" in question
+    assert "so they keep their names" in question
+    assert "The disadvantage is that `docker compose down` in today's folder stops the new containers, too" in question
 
 
 def test_the_question_about_volumes_warns_of_empty_ones_where_nobody_knows_the_project(tmp_path: Path) -> None:
@@ -889,5 +890,5 @@ def test_a_web_server_that_the_repository_builds_keeps_its_ports(tmp_path: Path,
     assert data["hosts"]["vps"]["proxy"] == {"kind": "none"}
     (service,) = data["services"].values()
     assert service["ports"] == ["80:80", "443:443"]
-    assert "stands in front today" not in say(result)
+    assert "is the proxy today" not in say(result)
     assert "in front of the services" not in say(result)

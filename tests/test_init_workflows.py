@@ -639,7 +639,7 @@ def test_a_deploy_of_the_staging_file_with_the_secrets_of_production_is_staging(
     spec, result = init(tmp_path, files)
     triggers = {name: each["deploy_on"] for name, each in spec["environments"].items()}
     assert triggers == {"staging": {"push": "main"}, "production": {"dispatch": True}}
-    assert "deploys compose.staging.yml with the secrets of the environment production on GitHub" in result.text
+    assert "deploys compose.staging.yml with the secrets of the GitHub environment production" in result.text
 
 
 def test_staging_with_the_compose_file_of_production_stays_staging(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def _rank_file(file: ComposeFileOfToday, environment: DeployedEnvironment) -> tu
 def find_project_of_examples(examples: Iterable[EnvExample], kind: str) -> SourcedValue | None:
     """The Compose project that the examples of env files for one kind of environment name, before any Compose file.
 
-    None if none of a person names one, or if they name several.
+    None if no example that a person wrote names a project, or if they name several.
     """
     projects: dict[str, SourcedValue] = {}
     for example in examples:

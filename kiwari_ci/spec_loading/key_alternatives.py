@@ -54,7 +54,7 @@ _OF_BUILD = dict.fromkeys(
 _OF_ENVIRONMENT = {
     **dict.fromkeys(("prune", "cleanup"), "leave it out: a deploy removes old images, and keeps the last three"),
     **dict.fromkeys(("network", "networks"), "`networks` of a service: [{external: NAME}] for one that exists already"),
-    **dict.fromkeys(("timeout_minutes", "timeout"), "leave it out: the job gets as long as its services may take"),
+    **dict.fromkeys(("timeout_minutes", "timeout"), "leave it out: the limit of the job is what its services may take"),
 }
 _OF_BUILD_ARGUMENT = {"secret": "secrets: {npm_token: NPM_TOKEN} below `build`, for everybody can read an argument"}
 

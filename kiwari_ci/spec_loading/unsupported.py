@@ -136,7 +136,7 @@ UNSUPPORTED_FEATURES = (
         "a deploy that skips the tests",
         "a green run means that the tests of this commit passed",
         "`kiwari-ci rollback`, which builds and tests nothing; or `deploy_on: {dispatch: true}`, with which a person "
-        "deploys a commit again that has served",
+        "can deploy a commit again if it has already served",
     ),
     UnsupportedFeature(
         "sign|signing|cosign|sbom|provenance",

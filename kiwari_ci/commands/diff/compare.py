@@ -140,9 +140,9 @@ def _find_uncompared_containers(old: PipelineSnapshot, pairs: list[StackPair], p
             known_names = {name for stack in files for name in missing_names & _list_container_names(stack)}
             paths = " or ".join(as_inline_code(stack.path) for stack in files)
             message = (
-                f"not compared: {format_names(sorted(known_names), 20)} of today, whose Compose file may be {paths}; "
+                f"today's containers {format_names(sorted(known_names), 20)} were not compared: their Compose file may "
+                f"be {paths}. Compare their volumes, networks, ports and labels yourself"
             )
-            message += "compare their volumes, networks, ports and labels yourself"
             yield PipelineChange(takeover.environment, message, True, files[0].path, stage="before", is_dangerous=True)
 
 

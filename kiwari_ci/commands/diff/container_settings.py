@@ -129,8 +129,8 @@ class ContainerComparison:
             message = f"container {as_inline_code(old)} renamed {as_inline_code(new)}: {self._describe_old_container()}"
             yield self._describe_renamed_container(message, old, new)
         elif new and not old and not re.fullmatch(rf"[a-z0-9][a-z0-9_-]*-{re.escape(self.before.key)}-1", new):
-            message = f"its container is called {as_inline_code(new)} now, and no longer by Compose's own name: "
-            message += self._describe_old_container()
+            message = f"its container is called {as_inline_code(new)} now, and no longer has the name that Compose made"
+            message += f": {self._describe_old_container()}"
             yield self._describe_renamed_container(message, "", new)
         elif old and not new:
             message = f"its container {as_inline_code(old)} has no name of its own any more: "
@@ -363,7 +363,7 @@ class ContainerComparison:
         for entry, is_new in iter_added_removed(old, new):
             message = f"{noun} {as_inline_code(entry)} is {added_message if is_new else removed_message}".strip()
             if is_new and name == "env_file" and entry in self.sent_files:
-                message = f"{noun} {as_inline_code(entry)} is read, which each deploy writes"
+                message = f"{noun} {as_inline_code(entry)} is read; each deploy writes this file"
                 yield PipelineChange("", message, False, where, (_pair_one_side(entry, is_new),))
                 continue
             is_risky = _is_risky_list_change(name, is_new)

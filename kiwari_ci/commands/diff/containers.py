@@ -92,7 +92,7 @@ def _find_lost_name(before: ComposeProject, name: str, after: ComposeService) ->
 
 
 def _names_host(service: ComposeService, name: str) -> bool:
-    """Whether an environment variable of a service is a name, or has it in an address, or its command does.
+    """Whether an environment variable of a service is a name, or it or the command has the name in an address.
 
     A word alone says nothing in a command: `celery -A app` names a module.
     """

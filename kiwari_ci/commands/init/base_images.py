@@ -44,8 +44,8 @@ def add_base_images(repository: LocalRepository, service: DetectedService, servi
             _ask_for_argument(service, reference, base)
         elif "$" in reference.image and not (settings.values.get("base", {}).keys() & {reference.argument}):
             service.unsupported.append(
-                f"`{reference.verb} {reference.written}` ({reference.where}), of which no default and no build "
-                "argument has the value: write it under `build: {args: …}`"
+                f"`{reference.verb} {reference.written}` ({reference.where}): no default and no build argument "
+                "sets its variable. Write the value under `build: {args: …}`"
             )
 
 

@@ -752,7 +752,7 @@ def list_secret_file_variables(container: DetectedContainer) -> list[str]:
 
 
 def may_contain_secret(text: str) -> bool:
-    """Whether a text could have a secret in it, beside the variables that it names; a longer text is not searched."""
+    """Whether a text could have a secret in it, beside the variables that it names; a very long text always could."""
     if len(text) > MAX_VALUE_LENGTH:
         return True
     without_names = _PASSWORD_PLUGIN.sub("plugin", _SECRET_OF_VARIABLE.sub(" ", text))

@@ -286,8 +286,8 @@ def _build_shell_entrypoint(script: str) -> ConvertedCommand:
 def _describe_shell(container: DetectedContainer, variables: list[str], condition: str) -> str:
     names = ", ".join(f"${name}" for name in variables)
     return (
-        f"Compose fills {names} into the command of {container.name} today ({locate_command(container)}), and here a "
-        f"shell in the container does: keep it if the image {condition}"
+        f"today, Compose fills {names} into the command of {container.name} ({locate_command(container)}). In this "
+        f"spec, a shell in the container does so: keep the drafted command if the image {condition}"
     )
 
 
@@ -295,8 +295,8 @@ def _ask_for_command(container: DetectedContainer, reason: str) -> ConvertedComm
     """A command that no container can run, in place of one that the spec cannot have or that nobody could read."""
     where = locate_command(container)
     question = (
-        f"the command of {container.name} ({where}), which is not copied, because {reason}: uncomment the lines that "
-        f"fit, in place of {UNKNOWN_PROGRAM}, with which no container starts"
+        f"the command of {container.name} ({where}) is not copied, because {reason}. Uncomment the lines that fit, in "
+        f"place of {UNKNOWN_PROGRAM}, with which no container starts"
     )
     answers: list[Comment] = [
         "a secret in it comes from the env file, by a shell in the container:",

@@ -266,7 +266,8 @@ def _add_volumes(container: DetectedContainer, options: ConvertedOptions) -> Non
         mounts = ", ".join(unknown)
         options.questions["volumes"] = (
             f"{container.name} mounts {mounts} today ({container.table.where('volumes')}), and no file shows the "
-            "variable: write the folder or the volume that it has on the server, or its data stays behind"
+            "value of the variable: write the folder or volume that is mounted on the server, or the new container "
+            "does not have the data"
         )
         folders = [_blank_variables(mount) for mount in unknown]
         options.table.above.append("to keep the volume that a variable names, write its folder on the server:")
@@ -366,8 +367,8 @@ def add_volume_decision(
     if any(not name.startswith("/") and name not in container.existing_volumes for name in names):
         if keeps_projects:
             question = (
-                f"{entry_path[1]} has volumes, which keep their names in today's project: the disadvantage is that "
-                "`docker compose down` in today's folder stops the new containers, too"
+                f"{entry_path[1]} has volumes. The draft uses today's project, so they keep their names. The "
+                "disadvantage is that `docker compose down` in today's folder stops the new containers, too"
             )
         else:
             question = (

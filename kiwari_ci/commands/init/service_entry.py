@@ -232,8 +232,8 @@ def _ask_about_renamed_services(
         for today, new_name in renamed.items():
             if re.search(rf"(?<![\w.-]){re.escape(today)}(?![\w.-])", value):
                 question = (
-                    f"{key} of {name} names {today} ({variable.note}), which is called {new_name} here, and which "
-                    "others reach by that name: write the new one, or rename the service"
+                    f"{key} of {name} names {today} ({variable.note}). In this spec, that service is called {new_name}"
+                    f", and others reach it only as {new_name}: write {new_name}, or rename the service to {today}"
                 )
                 draft.decide(("services", name), question)
 
@@ -253,7 +253,7 @@ def _list_lost_waits(facts: RepositoryFindings, name: str, container: DetectedCo
         if not new_name and condition != "started":
             lost.append(f"depends_on {today} ({condition}), which is not in the spec")
         elif condition == "healthy" and new_name in services:
-            lost.append(f"depends_on {today} (healthy): here until it is started")
+            lost.append(f"depends_on {today} (healthy): with this spec, it waits only until {today} is started")
     return lost
 
 
@@ -592,7 +592,8 @@ def _add_preparations(draft: SpecDraft, path: YamlPath, table: CommentedMapping,
         steps.put("before_build", entries)
     if not_drafted:
         steps_today = "; ".join(not_drafted)
-        question = f"before the build of {service.name} today, and not in `steps.before_build`: {steps_today}"
+        question = f"today, these steps run before the build of {service.name}, and are not in `steps.before_build`: "
+        question += steps_today
         draft.decide((*path, "steps") if entries else path, question)
 
 

@@ -439,9 +439,9 @@ def _find_plain_port(facts: RepositoryFindings) -> int:
 
 def _describe_proxy_change(proxy: SourcedValue, entry: dict[str, Any]) -> str:
     """What the generated pipeline does in place of the proxy of today."""
-    today = f"{proxy.value} stands in front today ({proxy.where})"
+    today = f"{proxy.value} is the proxy today ({proxy.where})"
     if entry["kind"] == "custom":
-        generated = "`kind: caddy` or `kind: nginx` generates another one"
+        generated = "with `kind: caddy` or `kind: nginx`, a new one is generated"
         return f"{today}, and stays: make it send requests to the new containers; {generated}"
     if not find_proxy(entry["kind"]).is_on_shared_network:
         return f"{today}: `kind: none` keeps it, and it must lead to published `ports`"

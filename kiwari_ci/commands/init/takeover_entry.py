@@ -62,8 +62,8 @@ def ask_about_folders(draft: SpecDraft, facts: RepositoryFindings) -> None:
     }
     if folders:
         question = (
-            f"the new files go into the folders that serve today, {', '.join(folders.values())}: the runbook copies "
-            "them first; or choose another `directory`"
+            f"the new files go into the folders of today's stacks, {', '.join(folders.values())}: the runbook first "
+            "copies these folders. To use other folders, choose another `directory`"
         )
         draft.decide(("environments", next(iter(folders)), "takeover"), question)
 

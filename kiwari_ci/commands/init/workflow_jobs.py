@@ -736,8 +736,8 @@ def _set_borrowed_environment_apart(deploy: DeployJob) -> None:
         return
     files = ", ".join(dict.fromkeys(str(file.value) for file in deploy.compose_files))
     deploy.notes.append(
-        f"{deploy.where} deploys {files} with the secrets of the environment {deploy.name} on GitHub: "
-        "here it has an environment of its own there"
+        f"{deploy.where} deploys {files} with the secrets of the GitHub environment {deploy.name}: "
+        "in this spec, that deploy needs a GitHub environment of its own"
     )
     deploy.name = ""
     deploy.names = [*own_names, *(str(file.value) for file in deploy.compose_files)]

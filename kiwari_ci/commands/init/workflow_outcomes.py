@@ -67,8 +67,8 @@ class JobOutcome:
         waiting = f"{', '.join(self.gates)}, which is replaced, waits for it today"
         if self.needs:
             return [
-                f"{waiting}: a check of the image before the deploy can be `build.scan` of its service, and one of "
-                "what serves can be in `steps.after_deploy`"
+                f"{waiting}. A check of the image before the deploy can be `build.scan` of the service; a check of the "
+                "running service can be in `steps.after_deploy`"
             ]
         return [waiting]
 

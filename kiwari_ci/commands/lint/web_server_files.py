@@ -83,7 +83,7 @@ def _list_service_names(lint_context: LintContext) -> frozenset[str]:
 
 
 def _find_unknown_names(lint_context: LintContext) -> dict[str, _UnknownName]:
-    """The names in the spec of services that a takeover in today's Compose project makes known by another one."""
+    """The services that, during a takeover in today's Compose project, are not reached by their name in the spec."""
     unknown_names = dict[str, _UnknownName]()
     for environment in lint_context.spec.environments_on("compose"):
         if not environment.model.takeover:
