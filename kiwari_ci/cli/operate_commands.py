@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from kiwari_ci.commands.preview.release_preview import PreviewSources
     from kiwari_ci.plan_model import Host, Plan
+    from kiwari_ci.remote_checks.findings import Finding
 
 
 @click.command("preview")
@@ -190,7 +191,6 @@ def doctor_command(
     """
     from kiwari_ci import generator
     from kiwari_ci.commands import doctor
-    from kiwari_ci.remote_checks import findings
 
     plan, files = generator.generate_files(find_spec_file(spec))
     known_hosts_files = {host: Path(file) for host, file in parse_pairs(known_hosts).items()}
@@ -209,17 +209,24 @@ def doctor_command(
         terminal.print_text(f"{escape_control_characters(npm)} sees the token in NPM_TOKEN", err=True)
     with show_progress("Asking hosts, DNS, the registry and GitHub", quiet):
         all_findings = doctor.run_checks(plan, files, environments, options)
-    wrong_findings = [finding for finding in all_findings if finding.state == "wrong"]
-    output_format = select_output_format(style)
+    text = _format_findings(all_findings, select_output_format(style), quiet)
+    if text:
+        terminal.print_text(text)
+    return EXIT_FAULTS if any(finding.state == "wrong" for finding in all_findings) else 0
+
+
+def _format_findings(all_findings: "Sequence[Finding]", output_format: str, quiet: bool) -> str:
+    """Format findings; `quiet` leaves out what is not wrong where a person reads, so there may be nothing to print."""
+    from kiwari_ci.remote_checks import findings
+
     if output_format == "json":
-        terminal.print_text(findings.format_findings_json(all_findings))
-    elif output_format == "github":
-        terminal.print_text(findings.format_findings_github(all_findings))
-    elif not quiet:
-        terminal.print_text(findings.format_findings_text(all_findings))
-    elif wrong_findings:
-        terminal.print_text(findings.format_findings_text(wrong_findings))
-    return EXIT_FAULTS if wrong_findings else 0
+        return findings.format_findings_json(all_findings)
+    if output_format == "github":
+        return findings.format_findings_github(all_findings)
+    if not quiet:
+        return findings.format_findings_text(all_findings)
+    wrong_findings = [finding for finding in all_findings if finding.state == "wrong"]
+    return findings.format_findings_text(wrong_findings) if wrong_findings else ""
 
 
 @click.command("pins")

@@ -446,18 +446,25 @@ def _check_registry_images(
 
 def _find_deployed_repositories(plan: Plan, results: ProbeResults) -> set[str]:
     """The image repositories that some host has put into service."""
-    deployed: set[str] = set()
+    return {*_list_repositories_on_clusters(plan, results), *_list_repositories_on_servers(plan, results)}
+
+
+def _list_repositories_on_clusters(plan: Plan, results: ProbeResults) -> Iterator[str]:
     for host in plan.clusters:
-        asked = results.clusters.get(host.name, cluster.ClusterFacts()).stacks
+        stack_facts = results.clusters.get(host.name, cluster.ClusterFacts()).stacks
+        for stack in host.stacks:
+            if stack.name not in stack_facts:
+                continue
+            for instance in stack.instances:
+                if cluster_checks.is_deployed(stack, instance.container, stack_facts[stack.name]):
+                    yield instance.repository
+
+
+def _list_repositories_on_servers(plan: Plan, results: ProbeResults) -> Iterator[str]:
+    for host in plan.hosts:
+        if host.name not in results.facts:
+            continue
         for stack in host.stacks:
             for instance in stack.instances:
-                if stack.name in asked and cluster_checks.is_deployed(stack, instance.container, asked[stack.name]):
-                    deployed.add(instance.repository)
-    for server in plan.hosts:
-        if server.name not in results.facts:
-            continue
-        for compose_stack in server.stacks:
-            for container in compose_stack.instances:
-                if results.facts[server.name].first("record", compose_stack.name, container.container):
-                    deployed.add(container.repository)
-    return deployed
+                if results.facts[host.name].first("record", stack.name, instance.container):
+                    yield instance.repository

@@ -187,7 +187,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that templates read; `runner` is empty when a runner must have several labels.
+    """Everything that templates read.
 
     `every_host` has all hosts in the spec's order, whatever their engine; `stacks` has their stacks, each once.
     `required_checks`: jobs that report on every pull request, so that branch protection can require them.
@@ -197,10 +197,7 @@ class Plan:
     project: str
     repository: str
     default_branch: str
-    default_branch_in_url: str
-    build_branch: str
     pushed: tuple[BuiltBranch, ...]
-    runner: str
     runner_labels: tuple[str, ...]
     registry: str
     login: RegistryLogin
@@ -216,29 +213,80 @@ class Plan:
     tokens: tuple[GitHubSetting, ...]
     pulls_with_job_token: bool
     needs: tuple[RequiredSetting, ...]
-    first_tags: tuple[str, ...]
     tags_after_takeovers: tuple[str, ...]
-    tagged_branches: str
-    by_hand: tuple[EnvironmentWorkflow, ...]
-    released: bool
-    domains: tuple[str, ...]
     proxy_guides: tuple[ProxyGuide, ...]
     answering: tuple[PlannedService, ...]
     takeovers: tuple[Takeover, ...]
     pushed_before_takeovers: tuple[BuiltBranch, ...]
     removed_before_takeovers: tuple[str, ...]
     runbook: Runbook
-    migrated: bool
     standing: tuple[LongRunningAccessories, ...]
     hatches: tuple[EscapeHatch, ...]
     migrating: str
-    rendered: str
-    pushing: str
-    getting_files: str
     spec_text: str
     pins: PinsFile
     dependabot: tuple[DependabotConfig, ...]
     ejected: bool = False
+
+    @property
+    def default_branch_in_url(self) -> str:
+        """The default branch as a part of a URL's path."""
+        return self.default_branch.replace("/", "%2F")
+
+    @property
+    def build_branch(self) -> str:
+        """The first branch that is built; the default branch if no push builds one."""
+        return self.pushed[0].branch if self.pushed else self.default_branch
+
+    @property
+    def runner(self) -> str:
+        """The label of the runner; empty when a runner must have several."""
+        return self.runner_labels[0] if len(self.runner_labels) == 1 else ""
+
+    @property
+    def by_hand(self) -> tuple[EnvironmentWorkflow, ...]:
+        """The workflows of environments that a person can start."""
+        return tuple(promotion for promotion in self.promotions if promotion.by_hand)
+
+    @property
+    def first_tags(self) -> tuple[str, ...]:
+        """An example of a tag of each pattern that deploys an environment."""
+        return tuple(dict.fromkeys(promotion.example for promotion in self.promotions if promotion.example))
+
+    @property
+    def tagged_branches(self) -> str:
+        """The branches whose commits get the tags of versions, for a sentence."""
+        return " or ".join(dict.fromkeys(promotion.branches for promotion in self.promotions if promotion.pattern))
+
+    @property
+    def released(self) -> bool:
+        """Whether the tag of a version builds images."""
+        return any(promotion.builds for promotion in self.promotions if promotion.pattern)
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The domains that lead to hosts, each once."""
+        return tuple(dict.fromkeys(domain for host in self.every_host for domain in host.domains))
+
+    @property
+    def migrated(self) -> bool:
+        """Whether a deploy migrates a database of the spec."""
+        return any(server.migrations_image for server in self.servers)
+
+    @property
+    def pushing(self) -> str:
+        """The environments whose deploys send the files of their stacks, for a sentence."""
+        return ", ".join(stack.environment for stack in self.compose_stacks if stack.pushed)
+
+    @property
+    def rendered(self) -> str:
+        """The environments whose deploys send the values of env files, for a sentence."""
+        return ", ".join(stack.environment for stack in self.compose_stacks if stack.sent)
+
+    @property
+    def getting_files(self) -> str:
+        """The environments whose deploys send files of either kind, for a sentence."""
+        return ", ".join(stack.environment for stack in self.compose_stacks if stack.pushed or stack.sent)
 
     @property
     def words_removed_before_takeovers(self) -> str:

@@ -506,8 +506,6 @@ class EnvironmentWorkflow:
     moves: bool
     from_environment: str
     job: str
-    packages: str
-    packages_for: str
     title: str
     missing: str
     maker: str
@@ -533,6 +531,18 @@ class EnvironmentWorkflow:
         numbers = [number // 1000**place % 1000 for place in reversed(range(4 if suffix else 3))]
         version = ".".join(map(str, numbers[:3]))
         return prefix + version + suffix.replace("*", str(numbers[-1]))
+
+    @property
+    def packages(self) -> str:
+        """The permission for the registry of the job that finds images."""
+        return "write" if self.pattern or self.moves else "read"
+
+    @property
+    def packages_for(self) -> str:
+        """What the job that finds images does at the registry."""
+        if self.pattern:
+            return "add tags to images"
+        return "move a tag" if self.moves else "find images"
 
     @property
     def looks_up_tags(self) -> bool:

@@ -1,17 +1,15 @@
 """EffectiveSpec → Plan: every name, default and expression of the output is decided here, once."""
 
-from kiwari_ci.effective_spec import EffectiveEnvironment, EffectiveHost, EffectiveSpec
+from kiwari_ci.effective_spec import EffectiveEnvironment, EffectiveSpec
 from kiwari_ci.effective_spec.branch_patterns import format_policy_pattern
-from kiwari_ci.effective_spec.hosts import pull_token_setting
 from kiwari_ci.engines.all_engines import find_engine
 from kiwari_ci.github_facts import action_pins
 from kiwari_ci.plan_model import (
     BuiltBranch,
     Cluster,
-    ComposeStack,
     DeployHost,
     DriftWorkflow,
-    GitHubSetting,
+    EnvironmentWorkflow,
     Host,
     PinnedAction,
     Plan,
@@ -20,6 +18,7 @@ from kiwari_ci.plan_model import (
     RequiredSetting,
     ServiceWorkflow,
     Stack,
+    Takeover,
 )
 from kiwari_ci.planning import builds, required_settings, runbook_steps
 from kiwari_ci.planning.escape_hatches import list_escape_hatches
@@ -27,6 +26,7 @@ from kiwari_ci.planning.hosts import list_long_running, plan_proxy_guides
 from kiwari_ci.planning.pull_requests import plan_pull_request_workflows
 from kiwari_ci.planning.runbook_steps import DeployedRef
 from kiwari_ci.planning.stacks import EnvironmentStacks
+from kiwari_ci.planning.steps import ActionPins
 from kiwari_ci.planning.takeover import (
     list_branches_before_takeovers,
     list_workflows_removed_before,
@@ -49,60 +49,45 @@ def build_plan(
     `spec_name` is the name of its file; `pins` has the commits of its actions.
     `installed_source` says how this tool can be installed again, for a spec that does not.
     """
-    project = spec.project
     environment_stacks = EnvironmentStacks(spec)
-    environments = spec.environments.values()
-    stacks = tuple(stack for environment in environments for stack in environment_stacks.list_stacks(environment))
-    first_stacks = tuple(environment_stacks.first_stack(environment) for environment in environments)
-    compose_stacks = [stack for stack in stacks if isinstance(stack, ComposeStack)]
-    servers = tuple(
-        find_engine(server.host.engine).plan_database_server(spec, server) for server in spec.databases.values()
-    )
-    every_host = tuple(_plan_host(spec, host, environment_stacks, servers) for host in spec.hosts.values())
+    stacks = _list_all_stacks(spec, environment_stacks)
+    first_stacks = _list_first_stacks(spec, environment_stacks)
+    servers = _plan_database_servers(spec)
+    every_host = _plan_hosts(spec, environment_stacks, servers)
     hosts = tuple(host for host in every_host if isinstance(host, DeployHost))
-    workflows = tuple(
-        plan_service_workflow(group, environment_stacks, pins.pins)
-        for group in spec.image_groups
-        if group.root.build_branches
-    )
-    environment_workflows = tuple(
-        plan_environment_workflow(environment, environment_stacks, pins.pins)
-        for environment in environments
-        if environment.has_own_workflow
-    )
-    built_branches = _list_built_branches(workflows)
-    tokens = _collect_pull_tokens(spec) if any(host.stacks for host in hosts) else ()
-    login = builds.plan_registry_login(spec.registry)
-    build_settings = required_settings.collect_build_settings(spec, login)
-    step_settings = required_settings.collect_step_settings(spec)
-    needs = required_settings.collect_required_settings(
-        every_host, tokens, build_settings, step_settings, spec.registry.host
-    )
-    first_tags = dict.fromkeys(workflow.example for workflow in environment_workflows if workflow.example)
+
+    workflows = _plan_service_workflows(spec, environment_stacks, pins.pins)
+    environment_workflows = _plan_environment_workflows(spec, environment_stacks, pins.pins)
     pull_requests = plan_pull_request_workflows(spec, pins.pins)
-    new_workflows = [workflow.name for workflow in workflows] + [workflow.name for workflow in environment_workflows]
-    takeovers = plan_takeovers(
-        spec,
-        stacks,
-        built_branches,
-        environment_workflows,
-        new_files=[f"{name}.yml" for name in new_workflows],
-    )
-    pushed_before_takeovers = list_branches_before_takeovers(built_branches, takeovers)
-    tags_of_takeovers = {takeover.first_tag for takeover in takeovers}
-    tags_after_takeovers = tuple(tag for tag in first_tags if tag not in tags_of_takeovers)
     required_checks = (DRIFT_CHECK, *(workflow.check for workflow in pull_requests))
-    migrating = [f"`{name}`" for name, service in spec.services.items() if service.migrate]
-    release_workflows = [workflow for workflow in environment_workflows if workflow.pattern]
+
+    built_branches = _list_built_branches(workflows)
+    pushed_before = list_branches_before_takeovers(spec, built_branches)
+    takeovers = plan_takeovers(spec, stacks, built_branches, pushed_before, workflows, environment_workflows)
+    tags_after_takeovers = _list_tags_after_takeovers(environment_workflows, takeovers)
+
+    login = builds.plan_registry_login(spec.registry)
+    settings = required_settings.collect_settings(spec, every_host, login)
+    runbook = runbook_steps.plan_runbook(
+        spec.project.name,
+        spec.project.repository,
+        hosts,
+        tuple(host for host in every_host if isinstance(host, Cluster)),
+        first_stacks,
+        repository_settings=settings.of_no_host,
+        required_settings=settings.required,
+        deployed_refs=_list_deployed_refs(spec, settings.required),
+        version_tags=_list_version_patterns(environment_workflows),
+        required_checks=required_checks,
+        takeovers=takeovers,
+        has_first_release=bool(tags_after_takeovers),
+    )
     return Plan(
-        project=project.name,
-        repository=project.repository,
-        default_branch=project.default_branch,
-        default_branch_in_url=project.default_branch.replace("/", "%2F"),
-        build_branch=built_branches[0].branch if built_branches else project.default_branch,
+        project=spec.project.name,
+        repository=spec.project.repository,
+        default_branch=spec.project.default_branch,
         pushed=built_branches,
-        runner=project.runner[0] if len(project.runner) == 1 else "",
-        runner_labels=tuple(project.runner),
+        runner_labels=tuple(spec.project.runner),
         registry=spec.registry.host,
         login=login,
         actions=_plan_actions(pins),
@@ -114,45 +99,69 @@ def build_plan(
         stacks=stacks,
         servers=servers,
         every_host=every_host,
-        tokens=tokens,
+        tokens=settings.tokens,
         pulls_with_job_token=spec.registry.pull_token.secret is None,
-        needs=needs,
-        first_tags=tuple(first_tags),
+        needs=settings.required,
         tags_after_takeovers=tags_after_takeovers,
-        tagged_branches=" or ".join(dict.fromkeys(workflow.branches for workflow in release_workflows)),
-        released=any(workflow.builds for workflow in release_workflows),
-        by_hand=tuple(workflow for workflow in environment_workflows if workflow.by_hand),
-        domains=_list_domains(every_host),
         proxy_guides=plan_proxy_guides(hosts, takeovers),
         takeovers=takeovers,
-        pushed_before_takeovers=pushed_before_takeovers,
-        removed_before_takeovers=list_workflows_removed_before(pushed_before_takeovers, takeovers),
+        pushed_before_takeovers=pushed_before,
+        removed_before_takeovers=list_workflows_removed_before(pushed_before, takeovers),
         answering=_list_health_checked(spec, first_stacks),
         standing=tuple(accessories for host in hosts for accessories in list_long_running(host)),
-        pushing=", ".join(stack.environment for stack in compose_stacks if stack.pushed),
-        rendered=", ".join(stack.environment for stack in compose_stacks if stack.sent),
-        getting_files=", ".join(stack.environment for stack in compose_stacks if stack.pushed or stack.sent),
-        migrating=", ".join(migrating),
-        migrated=any(server.migrations_image for server in servers),
-        runbook=runbook_steps.plan_runbook(
-            project.name,
-            project.repository,
-            hosts,
-            tuple(host for host in every_host if isinstance(host, Cluster)),
-            first_stacks,
-            repository_settings=(*tokens, *build_settings, *step_settings),
-            required_settings=needs,
-            deployed_refs=_list_deployed_refs(spec, needs),
-            version_tags=list(dict.fromkeys(workflow.pattern for workflow in release_workflows)),
-            required_checks=required_checks,
-            takeovers=takeovers,
-            has_first_release=bool(tags_after_takeovers),
-        ),
+        migrating=", ".join(f"`{name}`" for name, service in spec.services.items() if service.migrate),
+        runbook=runbook,
         hatches=list_escape_hatches(spec),
         spec_text=spec_text,
         pins=action_pins.build_pins_file(pins),
-        dependabot=(action_pins.build_dependabot_config(pins),) if project.dependabot else (),
+        dependabot=(action_pins.build_dependabot_config(pins),) if spec.project.dependabot else (),
     )
+
+
+def _list_all_stacks(spec: EffectiveSpec, stacks: EnvironmentStacks) -> tuple[Stack, ...]:
+    """List the stacks of all environments, each once."""
+    return tuple(stack for environment in spec.environments.values() for stack in stacks.list_stacks(environment))
+
+
+def _list_first_stacks(spec: EffectiveSpec, stacks: EnvironmentStacks) -> tuple[Stack, ...]:
+    """List the stack on the first host of each environment."""
+    return tuple(stacks.first_stack(environment) for environment in spec.environments.values())
+
+
+def _plan_database_servers(spec: EffectiveSpec) -> tuple[PostgresServer, ...]:
+    return tuple(
+        find_engine(server.host.engine).plan_database_server(spec, server) for server in spec.databases.values()
+    )
+
+
+def _plan_service_workflows(
+    spec: EffectiveSpec, stacks: EnvironmentStacks, actions: ActionPins
+) -> tuple[ServiceWorkflow, ...]:
+    """Plan the workflows that pushes start."""
+    groups = [group for group in spec.image_groups if group.root.build_branches]
+    return tuple(plan_service_workflow(group, stacks, actions) for group in groups)
+
+
+def _plan_environment_workflows(
+    spec: EffectiveSpec, stacks: EnvironmentStacks, actions: ActionPins
+) -> tuple[EnvironmentWorkflow, ...]:
+    """Plan the workflows that tags or persons start."""
+    environments = [environment for environment in spec.environments.values() if environment.has_own_workflow]
+    return tuple(plan_environment_workflow(environment, stacks, actions) for environment in environments)
+
+
+def _list_version_patterns(workflows: tuple[EnvironmentWorkflow, ...]) -> list[str]:
+    """List the patterns of the tags that deploy an environment, each once."""
+    return list(dict.fromkeys(workflow.pattern for workflow in workflows if workflow.pattern))
+
+
+def _list_tags_after_takeovers(
+    workflows: tuple[EnvironmentWorkflow, ...], takeovers: tuple[Takeover, ...]
+) -> tuple[str, ...]:
+    """List an example of each tag that deploys an environment, except for those that a takeover pushes."""
+    pushed_by_takeovers = {takeover.first_tag for takeover in takeovers}
+    examples = dict.fromkeys(workflow.example for workflow in workflows if workflow.example)
+    return tuple(tag for tag in examples if tag not in pushed_by_takeovers)
 
 
 def _plan_actions(pins: action_pins.PinSet) -> dict[str, PinnedAction]:
@@ -163,16 +172,19 @@ def _plan_actions(pins: action_pins.PinSet) -> dict[str, PinnedAction]:
     }
 
 
-def _plan_host(
-    spec: EffectiveSpec, host: EffectiveHost, stacks: EnvironmentStacks, servers: tuple[PostgresServer, ...]
-) -> Host:
-    """Plan a host with the stacks that are on it."""
-    own_stacks = {
-        name: stacks.find_stack(environment, host)
-        for name, environment in spec.environments.items()
-        if host.name in environment.host_names
-    }
-    return find_engine(host.engine).plan_host(spec, host, own_stacks, servers)
+def _plan_hosts(
+    spec: EffectiveSpec, stacks: EnvironmentStacks, servers: tuple[PostgresServer, ...]
+) -> tuple[Host, ...]:
+    """Plan each host with the stacks that are on it."""
+    hosts = []
+    for host in spec.hosts.values():
+        own_stacks = {
+            name: stacks.find_stack(environment, host)
+            for name, environment in spec.environments.items()
+            if host.name in environment.host_names
+        }
+        hosts.append(find_engine(host.engine).plan_host(spec, host, own_stacks, servers))
+    return tuple(hosts)
 
 
 def _list_deployed_refs(spec: EffectiveSpec, needs: tuple[RequiredSetting, ...]) -> dict[str, list[DeployedRef]]:
@@ -197,12 +209,6 @@ def _list_refs_of(environment: EffectiveEnvironment) -> list[DeployedRef]:
         if environment.has_own_builds:
             refs.append(("tag", "*"))  # a person chooses an older commit by any tag of it
     return list(dict.fromkeys(refs))
-
-
-def _collect_pull_tokens(spec: EffectiveSpec) -> tuple[GitHubSetting, ...]:
-    """Collect what hosts pull images with, except for the job's own token, which nobody sets."""
-    token = pull_token_setting(spec.registry)
-    return (token,) if token.kind else ()
 
 
 def _list_health_checked(spec: EffectiveSpec, stacks: tuple[Stack, ...]) -> tuple[PlannedService, ...]:
@@ -232,8 +238,3 @@ def _plan_drift_workflow(generator: str | None, spec_path: str, installed_source
         return DriftWorkflow(requirement, "", "", spec_path, source_from_installation)
     repository, commit = requirement.removeprefix("git+https://github.com/").split("@")
     return DriftWorkflow("", repository.removesuffix(".git"), commit, spec_path, source_from_installation)
-
-
-def _list_domains(hosts: tuple[Host, ...]) -> tuple[str, ...]:
-    """List the domains of all hosts, each once."""
-    return tuple(dict.fromkeys(domain for host in hosts for domain in host.domains))

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from kiwari_ci import schema
 from kiwari_ci.effective_spec import EffectiveSpec
+from kiwari_ci.effective_spec.hosts import pull_token_setting
 from kiwari_ci.engines.all_engines import find_engine
 from kiwari_ci.frozen import dataclass
 from kiwari_ci.plan_model import (
@@ -36,22 +37,55 @@ class HostEnvFile:
     keys: tuple[EnvFileKey, ...]
 
 
-def collect_required_settings(
-    hosts: tuple[Host, ...],
-    tokens: tuple[GitHubSetting, ...],
-    build_settings: tuple[RequiredSetting, ...],
-    step_settings: tuple[RequiredSetting, ...],
-    registry: str,
-) -> tuple[RequiredSetting, ...]:
+@dataclass(frozen=True)
+class CollectedSettings:
+    """The secrets and variables of a spec: tokens with which hosts pull, what builds and a person's steps read, all.
+
+    `required` has also those of hosts, each once, as the runbook lists them.
+    """
+
+    tokens: tuple[GitHubSetting, ...]
+    of_builds: tuple[RequiredSetting, ...]
+    of_steps: tuple[RequiredSetting, ...]
+    required: tuple[RequiredSetting, ...]
+
+    @property
+    def of_no_host(self) -> tuple[GitHubSetting | RequiredSetting, ...]:
+        """Those that belong to no host."""
+        return (*self.tokens, *self.of_builds, *self.of_steps)
+
+
+def collect_settings(spec: EffectiveSpec, hosts: tuple[Host, ...], login: RegistryLogin) -> CollectedSettings:
     """Collect every secret and variable: of hosts as the runbook has them, of tokens, builds, and a person's steps."""
-    settings = [setting for host in hosts for setting in find_engine(host.engine).required_settings(host)]
-    settings += _collect_rendered_settings(hosts)
-    pulling_hosts = (host for host in hosts if isinstance(host, DeployHost))  # a cluster keeps its own token
-    all_environments = tuple(stack.environment for host in pulling_hosts for stack in host.stacks)
+    tokens = _collect_pull_tokens(spec, hosts)
+    of_builds = _collect_build_settings(spec, login)
+    of_steps = tuple(_collect_step_settings(spec))
+    of_hosts = [
+        *(setting for host in hosts for setting in find_engine(host.engine).required_settings(host)),
+        *_collect_rendered_settings(hosts),
+        *_describe_pull_tokens(tokens, hosts, spec.registry.host),
+    ]
+    return CollectedSettings(tokens, of_builds, of_steps, _merge_duplicates([*of_hosts, *of_builds, *of_steps]))
+
+
+def _list_pulling_hosts(hosts: tuple[Host, ...]) -> list[DeployHost]:
+    """List the hosts that pull images with a token of GitHub's; a cluster keeps its own."""
+    return [host for host in hosts if isinstance(host, DeployHost) and host.stacks]
+
+
+def _collect_pull_tokens(spec: EffectiveSpec, hosts: tuple[Host, ...]) -> tuple[GitHubSetting, ...]:
+    """Collect what hosts pull images with, except for the job's own token, which nobody sets."""
+    token = pull_token_setting(spec.registry)
+    return (token,) if token.kind and _list_pulling_hosts(hosts) else ()
+
+
+def _describe_pull_tokens(
+    tokens: tuple[GitHubSetting, ...], hosts: tuple[Host, ...], registry: str
+) -> list[RequiredSetting]:
+    environments = tuple(stack.environment for host in _list_pulling_hosts(hosts) for stack in host.stacks)
     permission = "with `read:packages`" if registry == "ghcr.io" else f"that may pull from {registry}"
     purpose = f"token {permission}: the host pulls images with it, and does not store it"
-    settings += [RequiredSetting(token.name, token.kind, purpose, all_environments) for token in tokens]
-    return _merge_duplicates([*settings, *build_settings, *step_settings])
+    return [RequiredSetting(token.name, token.kind, purpose, environments) for token in tokens]
 
 
 def _collect_rendered_settings(hosts: tuple[Host, ...]) -> list[RequiredSetting]:
@@ -69,7 +103,7 @@ def _collect_rendered_settings(hosts: tuple[Host, ...]) -> list[RequiredSetting]
     ]
 
 
-def collect_build_settings(spec: EffectiveSpec, login: RegistryLogin) -> tuple[RequiredSetting, ...]:
+def _collect_build_settings(spec: EffectiveSpec, login: RegistryLogin) -> tuple[RequiredSetting, ...]:
     """Collect what the jobs that build read: the token that pushes, then secrets and variables of images."""
     settings = _collect_image_settings(spec)
     if login.secret:
@@ -78,23 +112,21 @@ def collect_build_settings(spec: EffectiveSpec, login: RegistryLogin) -> tuple[R
     return tuple(settings)
 
 
-def collect_step_settings(spec: EffectiveSpec) -> tuple[RequiredSetting, ...]:
+def _collect_step_settings(spec: EffectiveSpec) -> Iterator[RequiredSetting]:
     """Collect what the steps read that a person added to jobs: those that build an image, and those that deploy it."""
-    settings: list[RequiredSetting] = []
     for service in spec.built_services:
         steps = spec.services[service].steps.before_build
         purpose = f"for the steps before the build of {service}"
-        settings += _require_step_values(steps, purpose, secret_readers=(BUILD_ENVIRONMENT,), variable_readers=())
+        yield from _require_step_values(steps, purpose, secret_readers=(BUILD_ENVIRONMENT,), variable_readers=())
     for service, model in spec.services.items():
         environments = spec.environments.values()
         readers = tuple(environment.name for environment in environments if service in environment.services)
         purpose = f"for the steps after a deploy of {service}"
-        settings += _require_step_values(model.steps.after_deploy, purpose, readers, readers)
+        yield from _require_step_values(model.steps.after_deploy, purpose, readers, readers)
     for service, model in spec.services.items():
         purpose = f"for the steps around the tests of {service}"
         steps = [*model.steps.before_test, *model.steps.after_test]
-        settings += _require_step_values(steps, purpose, secret_readers=(), variable_readers=())
-    return tuple(settings)
+        yield from _require_step_values(steps, purpose, secret_readers=(), variable_readers=())
 
 
 def _require_step_values(

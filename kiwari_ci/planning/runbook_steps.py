@@ -76,36 +76,15 @@ def plan_runbook(
     `has_first_release`: a tag deploys an environment that no takeover deploys.
     """
     later_stacks = {takeover.stack for takeover in takeovers if takeover.has_same_folder}
-    general_settings = [
-        *(command for host in hosts for command in _plan_host_settings(project, host)),
-        *(_plan_setting(setting) for setting in repository_settings),
-    ]
-    hosts_by_name = {host.name: host for host in hosts}
     has_domains = any(container.domain for stack in stacks for container in stack.containers)
-    settings = tuple(
-        _leave_out_repetitions(
-            [
-                *_keep_in_environments(general_settings, required_settings, hosts_by_name),
-                *(_plan_setting(setting, stack.environment) for stack in stacks for setting in stack.kept),
-            ]
-        )
-    )
-    kept_apart = dict.fromkeys(f"`{pair.key}`" for host in hosts for pair in host.file_suffixes)
+    settings = _plan_settings(project, hosts, stacks, repository_settings, required_settings)
+    unused_steps = _list_unused_steps(hosts, clusters, has_releases=bool(version_tags))
     return Runbook(
-        steps=_plan_steps(
-            hosts,
-            clusters,
-            has_releases=bool(version_tags),
-            has_first_release=has_first_release,
-            has_takeovers=bool(takeovers),
-        ),
+        steps=_number_steps(_choose_titles(hosts, has_first_release, bool(takeovers)), unused_steps),
         hosts=tuple(_plan_host_commands(host, has_domains, later_stacks, bool(takeovers)) for host in hosts),
         clusters=tuple(plan_cluster_commands(cluster) for cluster in clusters),
         schedules=tuple(_plan_schedule_commands(host) for host in hosts if host.has_schedule),
-        create_environments=tuple(
-            RunbookCommand(environment, f"gh api --silent -X PUT {_format_environment_path(repository, environment)}")
-            for environment in deployed_refs
-        ),
+        create_environments=tuple(_plan_environment(repository, environment) for environment in deployed_refs),
         protect_environments=tuple(
             command
             for environment, refs in deployed_refs.items()
@@ -115,11 +94,30 @@ def plan_runbook(
         settings=settings,
         required_checks=_describe_required_checks(required_checks),
         checks_after_eject="".join(f"`{name}`, and no other check" for name in required_checks[1:]) or "no check",
-        required_contexts=f"`{json.dumps(required_checks, separators=(',', ':'))}`"
-        + (", in any order" if len(required_checks) > 1 else ""),
-        kept_apart=", ".join(kept_apart),
+        required_contexts=_format_required_contexts(required_checks),
+        kept_apart=", ".join(dict.fromkeys(f"`{pair.key}`" for host in hosts for pair in host.file_suffixes)),
         environments_with_variables=_list_environments_with_variables(settings),
     )
+
+
+def _plan_settings(
+    project: str,
+    hosts: Sequence[DeployHost],
+    stacks: Sequence[Stack],
+    repository_settings: Sequence[GitHubSetting | RequiredSetting],
+    required_settings: Sequence[RequiredSetting],
+) -> tuple[SettingCommand, ...]:
+    """Plan the commands that set secrets and variables at GitHub, each for the place where jobs read it."""
+    general_settings = [
+        *(command for host in hosts for command in _plan_host_settings(project, host)),
+        *(_plan_setting(setting) for setting in repository_settings),
+    ]
+    hosts_by_name = {host.name: host for host in hosts}
+    commands = [
+        *_keep_in_environments(general_settings, required_settings, hosts_by_name),
+        *(_plan_setting(setting, stack.environment) for stack in stacks for setting in stack.kept),
+    ]
+    return tuple(_leave_out_repetitions(commands))
 
 
 def _describe_required_checks(names: Sequence[str]) -> str:
@@ -128,6 +126,17 @@ def _describe_required_checks(names: Sequence[str]) -> str:
         return f"the check `{names[0]}`"
     drift, pull_requests = names
     return f"the checks `{drift}` and `{pull_requests}`, which says whether everything that the change touches passed"
+
+
+def _format_required_contexts(names: Sequence[str]) -> str:
+    """Format what GitHub prints of the required checks."""
+    contexts = f"`{json.dumps(names, separators=(',', ':'))}`"
+    return f"{contexts}, in any order" if len(names) > 1 else contexts
+
+
+def _plan_environment(repository: str, environment: str) -> RunbookCommand:
+    """Create an environment at GitHub."""
+    return RunbookCommand(environment, f"gh api --silent -X PUT {_format_environment_path(repository, environment)}")
 
 
 def _format_environment_path(repository: str, environment: str) -> str:
@@ -206,13 +215,10 @@ def _list_environments_with_variables(settings: Iterable[SettingCommand]) -> tup
     return tuple(dict.fromkeys(environment for environment in environments if environment))
 
 
-def _plan_steps(
-    hosts: Sequence[DeployHost],
-    clusters: Sequence[Cluster],
-    has_releases: bool,
-    has_first_release: bool,
-    has_takeovers: bool,
-) -> dict[RunbookStepId, RunbookStep]:
+def _choose_titles(
+    hosts: Sequence[DeployHost], has_first_release: bool, has_takeovers: bool
+) -> dict[RunbookStepId, str]:
+    """Choose the title of each step by what there is to do in it."""
     titles = dict(_STEP_TITLES)
     if any(host.servers for host in hosts):
         titles["network"] = "Network and PostgreSQL"
@@ -220,6 +226,13 @@ def _plan_steps(
         titles["first_push"] = "Take over what serves today"
     if not has_first_release:
         titles["first_release"] = "Later releases"
+    return titles
+
+
+def _list_unused_steps(
+    hosts: Sequence[DeployHost], clusters: Sequence[Cluster], has_releases: bool
+) -> list[RunbookStepId]:
+    """List the steps in which there is nothing to do."""
     unused: list[RunbookStepId] = []
     if not clusters:
         unused.append("cluster")
@@ -229,9 +242,14 @@ def _plan_steps(
         unused.append("first_release")
     if not any(host.has_schedule for host in hosts):
         unused.append("schedule")
-    for step_id in unused:
-        del titles[step_id]
-    return {step_id: RunbookStep(step_id, number, title) for number, (step_id, title) in enumerate(titles.items(), 1)}
+    return unused
+
+
+def _number_steps(
+    titles: Mapping[RunbookStepId, str], unused: Collection[RunbookStepId]
+) -> dict[RunbookStepId, RunbookStep]:
+    used = [step_id for step_id in titles if step_id not in unused]
+    return {step_id: RunbookStep(step_id, number, titles[step_id]) for number, step_id in enumerate(used, 1)}
 
 
 def _plan_host_commands(

@@ -4,16 +4,19 @@ import shlex
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Literal
 
+from kiwari_ci import schema
 from kiwari_ci.effective_spec import EffectiveEnvironment, EffectiveSpec
 from kiwari_ci.effective_spec.containers import EffectiveService
 from kiwari_ci.effective_spec.databases import PLACEHOLDER
 from kiwari_ci.effective_spec.values import find_published_port
+from kiwari_ci.frozen import dataclass
 from kiwari_ci.plan_model import (
     AccessoryContainer,
     BuiltBranch,
     ComposeStack,
     EnvironmentWorkflow,
     KeyValue,
+    ServiceWorkflow,
     Stack,
     TakenOverContainer,
     Takeover,
@@ -34,88 +37,45 @@ _COMPOSE_FILES = "*compose*.y*ml"  # the names that Compose looks for, and those
 
 def plan_takeovers(
     spec: EffectiveSpec,
-    all_stacks: Iterable[Stack],
+    stacks: Iterable[Stack],
     built_branches: Collection[BuiltBranch],
+    pushed_before: Collection[BuiltBranch],
+    workflows: Collection[ServiceWorkflow],
     environment_workflows: Collection[EnvironmentWorkflow],
-    new_files: Collection[str],
 ) -> tuple[Takeover, ...]:
     """Plan the takeovers in the order in which a person does them: those that others promote from come first.
 
-    `new_files` are the names of the workflows of the new pipeline that may have those of today.
+    `pushed_before` are the branches to which the new workflows come before any environment is taken over.
     """
-    stacks = {stack.environment: stack for stack in all_stacks if isinstance(stack, ComposeStack)}
-    environments = [spec.environments[name] for name in stacks if spec.environments[name].model.takeover]
-    environments.sort(key=lambda environment: environment.model.promote is not None)
+    environments = _list_environments_in_order(spec)
+    stacks_by_environment = {stack.environment: stack for stack in stacks if isinstance(stack, ComposeStack)}
     workflows_by_branch = {built.branch: built.workflows for built in built_branches}
     own_workflows = {workflow.name: workflow for workflow in environment_workflows}
-    pushed_first = set(workflows_by_branch) - {environment.model.deploy_on.push for environment in environments}
+    new_names = [workflow.name for workflow in workflows] + [workflow.name for workflow in environment_workflows]
+    new_files = [f"{name}.yml" for name in new_names]
+    branches_before = {built.branch for built in pushed_before}
     takeovers = []
     for index, environment in enumerate(environments):
-        branch = environment.model.deploy_on.push or ""
+        old_pipeline = _plan_old_pipeline(environment, environments[index + 1 :], branches_before, new_files)
         takeovers.append(
             _plan_takeover(
                 environment,
-                stacks[environment.name],
-                branch_workflows=workflows_by_branch.get(branch, ()),
+                stacks_by_environment[environment.name],
+                branch_workflows=workflows_by_branch.get(environment.model.deploy_on.push or "", ()),
                 own_workflow=own_workflows.get(environment.workflow) if environment.has_own_workflow else None,
-                old_pipeline=_plan_old_pipeline(
-                    environment,
-                    earlier=environments[:index],
-                    later=environments[index + 1 :],
-                    pushed_first=pushed_first,
-                    new_files=new_files,
-                ),
+                old_pipeline=old_pipeline,
             )
         )
+        branches_before.add(environment.deploy_branch)
     return tuple(takeovers)
 
 
-def _plan_old_pipeline(
-    environment: EffectiveEnvironment,
-    earlier: Sequence[EffectiveEnvironment],
-    later: Sequence[EffectiveEnvironment],
-    pushed_first: Collection[str],
-    new_files: Collection[str],
-) -> OldPipeline:
-    """Plan when the old pipeline of an environment is disabled, and with which pull request it is removed.
-
-    `pushed_first` are the branches to which the new workflows come before any environment is taken over.
-    """
-    branch = environment.deploy_branch
-    branches_before = {*pushed_first, *(other.deploy_branch for other in earlier)}
-    on_same_branch = [other for other in later if other.deploy_branch == branch]
-    on_old_branches = [other for other in later if other.deploy_branch not in {branch, *branches_before}]
-    workflows = _list_old_workflows([environment])
-    still_deploying = []
-    for name in workflows:
-        names = [other.name for other in on_old_branches if name in _list_old_workflows([other])]
-        if names:
-            still_deploying.append(KeyValue(name, " and ".join(names)))
-    same_names = [name for name in workflows if name in new_files]
-    needed = {*same_names, *(pair.key for pair in still_deploying)}
-    removed = [name for name in _list_old_workflows([environment, *on_same_branch]) if name not in new_files]
-    is_pushed = environment.model.deploy_on.push is not None
-    is_default_branch = branch == environment.spec.project.default_branch
-    return OldPipeline(
-        branch=branch,
-        comes_with_new=branch not in branches_before,
-        workflows=tuple(workflows),
-        removed=tuple(removed),
-        enabled_again=tuple(name for name in workflows if name in needed),
-        still_deploying=tuple(still_deploying),
-        same_names=tuple(same_names),
-        deployed_together=tuple(other.name for other in on_same_branch if is_pushed and other.model.deploy_on.push),
-        by_hand="{dispatch: true}" if is_default_branch else f"{{dispatch: true, branches: [{branch}]}}",
-        deployed_later=tuple(other.name for other in on_same_branch if not other.model.deploy_on.push),
-        new_workflow="" if is_pushed else f"{environment.workflow}.yml",
-    )
-
-
-def _list_old_workflows(environments: Iterable[EffectiveEnvironment]) -> list[str]:
-    """List the workflows that deploy environments today, each once."""
-    takeovers = [environment.model.takeover for environment in environments]
-    names = [name for takeover in takeovers if takeover for name in takeover.workflows or ()]
-    return list(dict.fromkeys(names))
+def list_branches_before_takeovers(
+    spec: EffectiveSpec, built_branches: Iterable[BuiltBranch]
+) -> tuple[BuiltBranch, ...]:
+    """List the branches that no takeover pushes: they are built, and deployed to other environments, if to any."""
+    pushed_by_takeovers = {environment.model.deploy_on.push for environment in _list_environments_in_order(spec)}
+    return tuple(built for built in built_branches if built.branch not in pushed_by_takeovers)
 
 
 def list_workflows_removed_before(
@@ -127,12 +87,131 @@ def list_workflows_removed_before(
     return tuple(dict.fromkeys(name for old_pipeline in old_pipelines for name in old_pipeline.removed))
 
 
-def list_branches_before_takeovers(
-    built_branches: Iterable[BuiltBranch], takeovers: Iterable[Takeover]
-) -> tuple[BuiltBranch, ...]:
-    """List the branches that no takeover pushes: they are built, and deployed to other environments, if to any."""
-    taken_branches = {takeover.branch for takeover in takeovers}
-    return tuple(built for built in built_branches if built.branch not in taken_branches)
+def _list_environments_in_order(spec: EffectiveSpec) -> list[EffectiveEnvironment]:
+    """List the environments that are taken over: those that others promote from come first."""
+    environments = [environment for environment in spec.environments.values() if environment.model.takeover]
+    return sorted(environments, key=lambda environment: environment.model.promote is not None)
+
+
+def _plan_old_pipeline(
+    environment: EffectiveEnvironment,
+    later: Sequence[EffectiveEnvironment],
+    branches_before: Collection[str],
+    new_files: Collection[str],
+) -> OldPipeline:
+    """Plan when the old pipeline of an environment is disabled, and with which pull request it is removed.
+
+    `later` are the environments that are taken over after it. `branches_before` are the branches to which the new
+    workflows have come already.
+    """
+    branch = environment.deploy_branch
+    on_same_branch = [other for other in later if other.deploy_branch == branch]
+    on_old_branches = [other for other in later if other.deploy_branch not in {branch, *branches_before}]
+    workflows = _list_old_workflows([environment])
+    still_deploying = tuple(_pair_with_deployed(workflows, on_old_branches))
+    same_names = tuple(name for name in workflows if name in new_files)
+    needed_again = {*same_names, *(pair.key for pair in still_deploying)}
+    is_pushed = environment.model.deploy_on.push is not None
+    return OldPipeline(
+        branch=branch,
+        comes_with_new=branch not in branches_before,
+        workflows=tuple(workflows),
+        removed=tuple(name for name in _list_old_workflows([environment, *on_same_branch]) if name not in new_files),
+        enabled_again=tuple(name for name in workflows if name in needed_again),
+        still_deploying=still_deploying,
+        same_names=same_names,
+        deployed_together=tuple(other.name for other in on_same_branch if is_pushed and other.model.deploy_on.push),
+        by_hand=_format_deploy_by_hand(environment),
+        deployed_later=tuple(other.name for other in on_same_branch if not other.model.deploy_on.push),
+        new_workflow="" if is_pushed else f"{environment.workflow}.yml",
+    )
+
+
+def _pair_with_deployed(workflows: Iterable[str], environments: Collection[EffectiveEnvironment]) -> Iterator[KeyValue]:
+    """Pair each old workflow that deploys some of these environments with their names."""
+    for workflow in workflows:
+        names = [other.name for other in environments if workflow in _list_old_workflows([other])]
+        if names:
+            yield KeyValue(workflow, " and ".join(names))
+
+
+def _format_deploy_by_hand(environment: EffectiveEnvironment) -> str:
+    """Format the `deploy_on` with which only a person deploys an environment, from the same branch."""
+    branch = environment.deploy_branch
+    is_default_branch = branch == environment.spec.project.default_branch
+    return "{dispatch: true}" if is_default_branch else f"{{dispatch: true, branches: [{branch}]}}"
+
+
+def _list_old_workflows(environments: Iterable[EffectiveEnvironment]) -> list[str]:
+    """List the workflows that deploy environments today, each once."""
+    takeovers = [environment.model.takeover for environment in environments]
+    names = [name for takeover in takeovers if takeover for name in takeover.workflows or ()]
+    return list(dict.fromkeys(names))
+
+
+@dataclass(frozen=True)
+class _ServingStack:
+    """A stack whose environment serves already, and what becomes of the containers of today.
+
+    `staying` are the containers that are still started from the Compose files of today.
+    """
+
+    environment: EffectiveEnvironment
+    stack: ComposeStack
+    containers: tuple[TakenOverContainer, ...]
+    staying: tuple[str, ...]
+
+    @property
+    def project(self) -> str:
+        """The Compose project of today; empty if the spec names none."""
+        return _find_takeover(self.environment).project or ""
+
+    @property
+    def folder(self) -> str:
+        """The folder of the Compose files of today; empty if the spec names none."""
+        return _find_takeover(self.environment).folder or ""
+
+    @property
+    def has_same_folder(self) -> bool:
+        """Whether the files of the stack go into the folder of today."""
+        return self.folder == f"{self.environment.first_host.directory}/{self.stack.name}"
+
+    @property
+    def host_variables(self) -> tuple[str, ...]:
+        """The shell variables with the addresses of the hosts."""
+        return tuple(host.variable for host in self.environment.hosts)
+
+    @property
+    def replaced(self) -> tuple[TakenOverContainer, ...]:
+        """The containers that are kept, stopped, under another name."""
+        return tuple(container for container in self.containers if container.is_replaced)
+
+    @property
+    def beside(self) -> tuple[TakenOverContainer, ...]:
+        """The containers of services that run on beside the new ones, until a person stops them."""
+        return tuple(container for container in self.containers if container.runs_beside)
+
+    @property
+    def workers_beside(self) -> tuple[TakenOverContainer, ...]:
+        """Those beside the new ones that answer no requests."""
+        return tuple(container for container in self.beside if not container.called_at)
+
+    @property
+    def servers_beside(self) -> tuple[TakenOverContainer, ...]:
+        """Those beside the new ones that answer requests."""
+        return tuple(container for container in self.beside if container.called_at)
+
+    @property
+    def accessories_beside(self) -> tuple[TakenOverContainer, ...]:
+        """The containers of accessories beside which a second one is started."""
+        return tuple(container for container in self.containers if container.is_started_again)
+
+
+def _find_takeover(environment: EffectiveEnvironment) -> schema.Takeover:
+    """Find what the spec says of today; for environments that are taken over."""
+    takeover = environment.model.takeover
+    assert takeover
+    return takeover
 
 
 def _plan_takeover(
@@ -142,92 +221,97 @@ def _plan_takeover(
     own_workflow: EnvironmentWorkflow | None,
     old_pipeline: OldPipeline,
 ) -> Takeover:
-    today = environment.model.takeover
-    assert today
-    project = today.project or ""
-    folder = today.folder or ""
-    ports = _find_staying_proxy(environment)
-    has_same_folder = folder == f"{environment.first_host.directory}/{stack.name}"
+    """Plan the takeover of an environment; a push that deploys it starts `branch_workflows`."""
+    serving = _ServingStack(
+        environment, stack, tuple(_plan_containers(environment)), tuple(_list_staying_containers(environment, stack))
+    )
     proxy_options = environment.first_host.proxy
     proxy = find_proxy(proxy_options.kind)
     finds_by_name = proxy.is_on_shared_network and not proxy.reads_labels and not proxy.stack_name(proxy_options)
+    staying_proxy = _find_staying_proxy(environment)
     switch_template = _choose_switch_template(environment)
-    variables = tuple(host.variable for host in environment.hosts)
-    containers = tuple(_plan_containers(environment))
-    replaced = tuple(container for container in containers if container.is_replaced)
-    beside = tuple(container for container in containers if container.runs_beside)
-    accessories_beside = tuple(container for container in containers if container.is_started_again)
-    all_beside = (*beside, *accessories_beside)
-    workers_beside = tuple(container for container in beside if not container.called_at)
-    servers_beside = tuple(container for container in beside if container.called_at)
-    staying = [accessory.container for accessory in _list_staying_accessories(environment, stack)]
-    staying += [ports] if ports else []
-    staying = _list_names(staying)
+    led_elsewhere = _list_led_addresses(serving.servers_beside)
     branch = environment.model.deploy_on.push or ""
+    tagged_workflow = own_workflow if not branch else None
     return Takeover(
         environment=environment.name,
         stack=stack.name,
-        host_variables=variables,
+        host_variables=serving.host_variables,
         host_folder=environment.first_host.home_folder,
         doctor_command=_format_doctor_command(environment),
-        project=project,
-        folder=folder,
-        has_same_folder=has_same_folder,
+        project=serving.project,
+        folder=serving.folder,
+        has_same_folder=serving.has_same_folder,
         old_pipeline=old_pipeline,
-        ports=ports,
-        proxy_service=_find_compose_service(project, ports),
+        ports=staying_proxy,
+        proxy_service=_find_compose_service(serving.project, staying_proxy),
         has_https=environment.url_scheme == "https",
-        containers=containers,
-        volumes_today=_format_volumes_today(stack, project),
+        containers=serving.containers,
+        volumes_today=_format_volumes_today(stack, serving.project),
         network=proxy_options.network,
         switch_template=switch_template,
         has_proxy_files=switch_template == UNKNOWN_SWITCH_TEMPLATE,
-        is_proxy_changed=bool(_list_led_addresses(servers_beside)) and not proxy.reads_labels,
+        is_proxy_changed=bool(led_elsewhere) and not proxy.reads_labels,
         branch=branch,
         can_start_by_hand=branch == environment.spec.project.default_branch,
-        first_tag=own_workflow.example if own_workflow and not branch else "",
-        replaced=replaced,
-        beside=beside,
-        workers_beside=workers_beside,
-        servers_beside=servers_beside,
-        accessories_beside=accessories_beside,
-        called_beside=tuple(container for container in servers_beside if not container.addresses),
-        led_elsewhere=_list_led_addresses(servers_beside),
-        led_by_name=_list_led_addresses(replaced) if finds_by_name else (),
-        staying=tuple(staying),
-        commands=TakeoverCommands(
-            show_values=() if stack.sent else tuple(_list_value_commands(environment, stack)),
-            show_kept_values=tuple(_list_value_commands(environment, stack)) if stack.sent else (),
-            connect=tuple(_list_connect_commands(environment, stack)),
-            show_networks=_plan_show_networks(variables, staying),
-            copy_folder=_plan_for_each_host(variables, _format_copy(folder)) if has_same_folder else (),
-            place_files=tuple(_list_place_commands(environment, stack)) if has_same_folder else (),
-            restore_folder=_plan_for_each_host(variables, _format_restore(folder)) if has_same_folder else (),
-            merge=_plan_merge_commands(old_pipeline),
-            deploy=_plan_deploy_commands(environment, own_workflow) if own_workflow and not branch else (),
-            start_runs=tuple(f"gh workflow run {workflow}.yml --ref {branch}" for workflow in branch_workflows),
-            restart_from_old_files=(
-                *_plan_restart(variables, folder, has_same_folder, replaced, beside),
-                *_plan_stop(variables, [container.container for container in accessories_beside]),
-            ),
-            stop_workers=_plan_stop(variables, [container.today for container in workers_beside]),
-            stop_servers=_plan_stop(variables, [container.today for container in servers_beside]),
-            stop_accessories=_plan_stop(variables, [container.today for container in accessories_beside]),
-            start_old=_plan_start(variables, [container.today for container in (*accessories_beside, *beside)]),
-            stop_new=_plan_stop(variables, [container.container for container in all_beside]),
-            show_traffic=_plan_show_traffic(variables, servers_beside),
-            show_work=_plan_show_work(variables, workers_beside),
-            show_stopped=_plan_show_stopped(variables, all_beside),
-            remove_old=_plan_remove(variables, replaced, all_beside),
-            mark_old_files=_plan_mark_old_files(variables, folder, has_same_folder, bool(staying)),
+        first_tag=tagged_workflow.example if tagged_workflow else "",
+        replaced=serving.replaced,
+        beside=serving.beside,
+        workers_beside=serving.workers_beside,
+        servers_beside=serving.servers_beside,
+        accessories_beside=serving.accessories_beside,
+        called_beside=tuple(container for container in serving.servers_beside if not container.addresses),
+        led_elsewhere=led_elsewhere,
+        led_by_name=_list_led_addresses(serving.replaced) if finds_by_name else (),
+        staying=serving.staying,
+        commands=_plan_commands(serving, branch_workflows, tagged_workflow, old_pipeline),
+    )
+
+
+def _plan_commands(
+    serving: _ServingStack,
+    branch_workflows: Sequence[str],
+    tagged_workflow: EnvironmentWorkflow | None,
+    old_pipeline: OldPipeline,
+) -> TakeoverCommands:
+    """Plan the commands; `tagged_workflow` deploys the environment if no push does."""
+    environment, stack, variables = serving.environment, serving.stack, serving.host_variables
+    value_commands = tuple(_list_value_commands(environment, stack))
+    workers, servers, accessories = serving.workers_beside, serving.servers_beside, serving.accessories_beside
+    all_beside = (*serving.beside, *accessories)
+    in_same_folder = serving.has_same_folder
+    branch = environment.model.deploy_on.push or ""
+    return TakeoverCommands(
+        show_values=() if stack.sent else value_commands,
+        show_kept_values=value_commands if stack.sent else (),
+        connect=tuple(_list_connect_commands(environment, stack)),
+        show_networks=_plan_show_networks(variables, serving.staying),
+        copy_folder=_plan_for_each_host(variables, _format_copy(serving.folder)) if in_same_folder else (),
+        place_files=tuple(_list_place_commands(environment, stack)) if in_same_folder else (),
+        restore_folder=_plan_for_each_host(variables, _format_restore(serving.folder)) if in_same_folder else (),
+        merge=_plan_merge_commands(old_pipeline),
+        deploy=_plan_deploy_commands(environment, tagged_workflow) if tagged_workflow else (),
+        start_runs=tuple(f"gh workflow run {workflow}.yml --ref {branch}" for workflow in branch_workflows),
+        restart_from_old_files=(
+            *_plan_restart(serving),
+            *_plan_stop(variables, [container.container for container in accessories]),
         ),
+        stop_workers=_plan_stop(variables, [container.today for container in workers]),
+        stop_servers=_plan_stop(variables, [container.today for container in servers]),
+        stop_accessories=_plan_stop(variables, [container.today for container in accessories]),
+        start_old=_plan_start(variables, [container.today for container in (*accessories, *serving.beside)]),
+        stop_new=_plan_stop(variables, [container.container for container in all_beside]),
+        show_traffic=_plan_show_traffic(variables, servers),
+        show_work=_plan_show_work(variables, workers),
+        show_stopped=_plan_show_stopped(variables, all_beside),
+        remove_old=_plan_remove(variables, serving.replaced, all_beside),
+        mark_old_files=_plan_mark_old_files(serving),
     )
 
 
 def _find_staying_proxy(environment: EffectiveEnvironment) -> str:
     """Find the container that keeps ports 80 and 443; empty if a service of the spec takes its place."""
-    today = environment.model.takeover
-    assert today
+    today = _find_takeover(environment)
     replaced = {name for service in environment.services for name in today.containers.get(service, [])}
     return today.ports if today.ports and today.ports not in replaced else ""
 
@@ -331,20 +415,19 @@ def _plan_remove(
     return _plan_for_each_host(variables, f"docker rm {' '.join(names)}") if names else ()
 
 
-def _plan_mark_old_files(
-    variables: Sequence[str], folder: str, has_same_folder: bool, has_staying: bool
-) -> tuple[str, ...]:
+def _plan_mark_old_files(serving: _ServingStack) -> tuple[str, ...]:
     """Make the Compose files of today harmless: nobody starts the old containers from them by accident.
 
     Files from which something is still started keep their names, and say in their first line how to use them.
     """
-    if not folder:
+    if not serving.folder:
         return ()
-    old_folder = f"{folder}-before" if has_same_folder else folder
+    old_folder = f"{serving.folder}-before" if serving.has_same_folder else serving.folder
     warning = "# kiwari-ci deploys services of this project: never run docker compose down, nor up without a service"
     mark = f'for file in {_COMPOSE_FILES}; do sed -i "1i {warning}" "$file"; done'
     rename = f'for file in {_COMPOSE_FILES}; do mv "$file" "$file.before"; done'
-    return _plan_for_each_host(variables, f"cd {old_folder} && {mark if has_staying else rename}")
+    change = mark if serving.staying else rename
+    return _plan_for_each_host(serving.host_variables, f"cd {old_folder} && {change}")
 
 
 def _plan_show_traffic(variables: Sequence[str], servers: Iterable[TakenOverContainer]) -> tuple[str, ...]:
@@ -385,21 +468,16 @@ def _format_restore(folder: str) -> str:
     return f"rm -f {new_files} && cp -a {folder}-before/. {folder}"
 
 
-def _plan_restart(
-    variables: Sequence[str],
-    folder: str,
-    has_same_folder: bool,
-    replaced: Sequence[TakenOverContainer],
-    beside: Sequence[TakenOverContainer],
-) -> tuple[str, ...]:
+def _plan_restart(serving: _ServingStack) -> tuple[str, ...]:
     """Start the containers of today from their Compose file, after the new ones and the kept ones are gone."""
-    kept_names = [f"{container.today}-before" for container in replaced]
-    names = _list_names([*(container.container for container in (*replaced, *beside)), *kept_names])
+    new_names = [container.container for container in (*serving.replaced, *serving.beside)]
+    kept_names = [f"{container.today}-before" for container in serving.replaced]
+    names = _list_names([*new_names, *kept_names])
     # Some of these containers may not exist.
     remove = f"docker rm -f {' '.join(names)} || true"
-    start = f"cd {folder} && docker compose up -d --pull never"
-    scripts = (_format_restore(folder), remove, start) if has_same_folder else (remove, start)
-    return tuple(command for script in scripts for command in _plan_for_each_host(variables, script))
+    start = f"cd {serving.folder} && docker compose up -d --pull never"
+    scripts = (_format_restore(serving.folder), remove, start) if serving.has_same_folder else (remove, start)
+    return tuple(command for script in scripts for command in _plan_for_each_host(serving.host_variables, script))
 
 
 def _choose_switch_template(environment: EffectiveEnvironment) -> str:
@@ -419,8 +497,7 @@ def _list_value_commands(environment: EffectiveEnvironment, stack: ComposeStack)
     container of a service can have another name, for example. The URL of a database of the spec is not one of today:
     it leads to the new server, and only its password is filled in.
     """
-    today = environment.model.takeover
-    assert today
+    today = _find_takeover(environment)
     variable = environment.first_host.variable
     for name, names_today in today.containers.items():
         container_today = names_today[0]  # its replicas have the same values
@@ -439,11 +516,15 @@ def _list_value_commands(environment: EffectiveEnvironment, stack: ComposeStack)
 
 def _list_staying_accessories(environment: EffectiveEnvironment, stack: ComposeStack) -> list[AccessoryContainer]:
     """List the accessories that run today under the name that the spec gives them."""
-    today = environment.model.takeover
-    assert today
-    return [
-        accessory for accessory in stack.accessories if accessory.container in today.containers.get(accessory.name, [])
-    ]
+    names_today = _find_takeover(environment).containers
+    return [accessory for accessory in stack.accessories if accessory.container in names_today.get(accessory.name, [])]
+
+
+def _list_staying_containers(environment: EffectiveEnvironment, stack: ComposeStack) -> list[str]:
+    """List the containers that are still started from the Compose files of today: accessories, and the proxy."""
+    accessories = [accessory.container for accessory in _list_staying_accessories(environment, stack)]
+    staying_proxy = _find_staying_proxy(environment)
+    return _list_names([*accessories, staying_proxy] if staying_proxy else accessories)
 
 
 def _list_connect_commands(environment: EffectiveEnvironment, stack: ComposeStack) -> Iterator[str]:
@@ -485,8 +566,7 @@ def _format_connect(network: str, container: str, aliases: tuple[str, ...] = ())
 
 def _plan_containers(environment: EffectiveEnvironment) -> Iterator[TakenOverContainer]:
     """Plan each container of today: beside the new one that has its name, or that takes the same place in the list."""
-    today = environment.model.takeover
-    assert today
+    today = _find_takeover(environment)
     for name, names_today in today.containers.items():
         new_names = environment.containers[name].replica_names
         for index, name_today in enumerate(names_today):

@@ -482,22 +482,13 @@ def plan_environment_workflow(
     environment: EffectiveEnvironment, stacks: EnvironmentStacks, actions: ActionPins
 ) -> EnvironmentWorkflow:
     """Plan the workflow of one environment alone."""
-    spec, deploy_on, promoted_from = environment.spec, environment.model.deploy_on, environment.model.promote
-    pattern = environment.tag_pattern
+    spec, deploy_on, pattern = environment.spec, environment.model.deploy_on, environment.tag_pattern
+    image_environment = spec.environments[environment.model.promote or environment.name]
     images = [image for image in spec.images if environment in image.environments]
-    after_deploy = [step for name in environment.services for step in spec.services[name].steps.after_deploy]
-    moves_tags = not pattern and not deploy_on.push
-    job = _image_job_name(environment)
-    packages, packages_for = "read", "find images"
-    if pattern:
-        packages, packages_for = "write", "add tags to images"
-    elif moves_tags:
-        packages, packages_for = "write", "move a tag"
-    image_environment = spec.environments[promoted_from] if promoted_from else environment
     sources = tuple(builds.plan_image_source(image) for image in images)
     embedded_builds = _plan_embedded_builds(environment, actions)
-    is_found_by_tag = not embedded_builds or bool(deploy_on.dispatch)
-    checks_signatures = is_found_by_tag and any(source.is_attested for source in sources)
+    checks_signatures = _checks_signatures(environment, embedded_builds, sources)
+    job = _image_job_name(environment)
     return EnvironmentWorkflow(
         name=environment.workflow,
         tags=tuple(environment.tag_filter),
@@ -512,21 +503,15 @@ def plan_environment_workflow(
         commands=_list_run_commands(environment) if deploy_on.dispatch else (),
         branch=environment.deploy_branch,
         branches=format_branch_words(environment.release_branches),
-        branch_refs=tuple(
-            f"refs/remotes/origin/{branch}"
-            for branch in environment.release_branches
-            if environment.is_ordered_by_version
-        ),
+        branch_refs=_list_branch_refs(environment),
         branch_regex=format_branch_regex(environment.release_branches) if environment.is_ordered_by_run else "",
         orders_by_version=environment.is_ordered_by_version,
         run_base=_find_run_base(environment),
         history=_explain_fetched_history(environment),
         tag=environment.image_tag,
-        moves=moves_tags,
+        moves=not pattern and not deploy_on.push,
         from_environment=image_environment.name,
         job=job,
-        packages=packages,
-        packages_for=packages_for,
         title=_format_find_step_title(environment.model),
         missing=_suggest_missing_image(image_environment),
         maker=image_environment.image_maker,
@@ -536,8 +521,29 @@ def plan_environment_workflow(
         builds=embedded_builds,
         sources=tuple(_name_builders(image_environment, images, sources, is_built_here=environment.has_own_builds)),
         deploy=_plan_environment_deploy(environment, stacks, actions, sources, job),
-        after_deploy=plan_custom_steps(after_deploy, actions),
+        after_deploy=_plan_steps_after_deploy(environment, actions),
     )
+
+
+def _checks_signatures(
+    environment: EffectiveEnvironment, embedded_builds: tuple[ImageJobs, ...], sources: tuple[ImageSource, ...]
+) -> bool:
+    """Whether the job that finds images checks their signatures; it trusts what the same run has just built."""
+    is_found_by_tag = not embedded_builds or bool(environment.model.deploy_on.dispatch)
+    return is_found_by_tag and any(source.is_attested for source in sources)
+
+
+def _list_branch_refs(environment: EffectiveEnvironment) -> tuple[str, ...]:
+    """List the patterns of the branches for git, where the number of the version orders the deploys."""
+    if not environment.is_ordered_by_version:
+        return ()
+    return tuple(f"refs/remotes/origin/{branch}" for branch in environment.release_branches)
+
+
+def _plan_steps_after_deploy(environment: EffectiveEnvironment, actions: ActionPins) -> tuple[CustomStep, ...]:
+    services = environment.spec.services
+    steps = [step for name in environment.services for step in services[name].steps.after_deploy]
+    return plan_custom_steps(steps, actions)
 
 
 def _name_builders(

@@ -28,15 +28,9 @@ Problems = Iterator[Problem]
 
 def check_proxies(source: YamlSource, spec: EffectiveSpec) -> Problems:
     """Find problems of the hosts' proxies."""
-    for name, host in spec.hosts.items():
-        for key in list_written_keys(host.proxy):
-            reason = _explain_unused_key(host.proxy, key)
-            if reason:
-                loc: YamlPath = ("hosts", name, "proxy", key)
-                yield report_at_key(source, loc, "proxy", f"{format_yaml_path(loc)}: {reason}", f"leave out `{key}`")
-    for environment in spec.environments.values():
-        for host in _list_different_hosts(environment):
-            yield from _check_domains(source, environment, host)
+    yield from _check_unused_keys(source, spec)
+    for environment, host in _iter_different_hosts(spec):
+        yield from _check_domains(source, environment, host)
     yield from _check_schemes(source, spec)
     yield from _check_domain_hosts(source, spec)
     yield from _check_redirects(source, spec)
@@ -46,14 +40,30 @@ def check_proxies(source: YamlSource, spec: EffectiveSpec) -> Problems:
     for environment in spec.environments.values():
         for container in environment.containers.values():
             yield from _check_health_path(source, container)
+    for environment, host in _iter_different_hosts(spec):
+        yield from _check_ports(source, environment, host)
+
+
+def _iter_different_hosts(spec: EffectiveSpec) -> Iterator[tuple[EffectiveEnvironment, EffectiveHost]]:
+    """Each environment with each of its hosts that is not like another one."""
     for environment in spec.environments.values():
         for host in _list_different_hosts(environment):
-            yield from _check_ports(source, environment, host)
+            yield environment, host
 
 
 def _list_different_hosts(environment: EffectiveEnvironment) -> list[EffectiveHost]:
     """List the first host with each engine, for those with the same engine are alike."""
     return [environment.hosts_with(engine)[0] for engine in dict.fromkeys(host.engine for host in environment.hosts)]
+
+
+def _check_unused_keys(source: YamlSource, spec: EffectiveSpec) -> Problems:
+    """Each key of a proxy has an effect."""
+    for name, host in spec.hosts.items():
+        for key in list_written_keys(host.proxy):
+            reason = _explain_unused_key(host.proxy, key)
+            if reason:
+                loc: YamlPath = ("hosts", name, "proxy", key)
+                yield report_at_key(source, loc, "proxy", f"{format_yaml_path(loc)}: {reason}", f"leave out `{key}`")
 
 
 def _explain_unused_key(options: Proxy, key: str) -> str:

@@ -56,13 +56,9 @@ def check_references(source: YamlSource, spec: EffectiveSpec) -> Problems:
 def _check_environment_references(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
     spec, model = environment.spec, environment.model
     environment_loc: YamlPath = ("environments", environment.name)
-    for index, host in enumerate(model.host or [None]):
-        loc: YamlPath = (*environment_loc, "host", index)
-        if loc not in source.values:  # one host may be written without brackets
-            loc = (*environment_loc, "host")
-        yield from _check_reference(source, loc, host, "hosts", list(spec.hosts))
+    yield from _check_host_references(source, environment)
     if model.promote:
-        loc = (*environment_loc, "promote")
+        loc: YamlPath = (*environment_loc, "promote")
         yield from _check_reference(source, loc, model.promote, "environments", list(spec.environments))
     if model.database:
         loc = (*environment_loc, "database", "server")
@@ -73,7 +69,22 @@ def _check_environment_references(source: YamlSource, environment: EffectiveEnvi
     for index, accessory in enumerate(model.accessories or ()):
         loc = (*environment_loc, "accessories", index)
         yield from _check_reference(source, loc, accessory, "accessories", list(spec.accessories))
-    tables = "services and accessories" if spec.accessories else "services"
+    yield from _check_container_references(source, environment)
+
+
+def _check_host_references(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
+    environment_loc: YamlPath = ("environments", environment.name)
+    for index, host in enumerate(environment.model.host or [None]):
+        loc: YamlPath = (*environment_loc, "host", index)
+        if loc not in source.values:  # one host may be written without brackets
+            loc = (*environment_loc, "host")
+        yield from _check_reference(source, loc, host, "hosts", list(environment.spec.hosts))
+
+
+def _check_container_references(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
+    """Check the keys of an environment's tables that name services and accessories of it."""
+    model = environment.model
+    tables = "services and accessories" if environment.spec.accessories else "services"
     taken_over = model.takeover.containers if model.takeover else {}
     tables_by_name: dict[YamlPath, Iterable[str]] = {
         ("containers",): model.containers,
@@ -81,10 +92,10 @@ def _check_environment_references(source: YamlSource, environment: EffectiveEnvi
         ("overrides",): model.overrides,
         ("takeover", "containers"): taken_over,
     }
+    known_names = list(environment.containers)
     for fields, names in tables_by_name.items():
         for name in names:
-            loc = (*environment_loc, *fields, name)
-            known_names = list(environment.containers)
+            loc: YamlPath = ("environments", environment.name, *fields, name)
             yield from _check_reference(source, loc, name, f"{tables} of {environment.name}", known_names)
 
 
@@ -287,30 +298,50 @@ def _check_reserved_names(source: YamlSource, spec: EffectiveSpec) -> Problems:
 
 
 def _iter_name_rules(spec: EffectiveSpec) -> Iterator[NameRule]:
+    yield from _iter_host_name_rules(spec)
+    yield from _iter_registry_name_rules(spec)
+    yield from _iter_database_name_rules(spec)
+    yield from _iter_container_name_rules(spec)
+    yield from _iter_build_secret_name_rules(spec)
+    for environment in spec.environments.values():
+        yield from _iter_environment_name_rules(environment)
+
+
+def _iter_host_name_rules(spec: EffectiveSpec) -> Iterator[NameRule]:
     for name, host in spec.hosts.items():
         yield ("hosts", name), host.variable, RUNNER_VARIABLE_PATTERN
         yield ("hosts", name, "proxy", "network"), host.proxy.network, _RESERVED_NETWORKS
         reserved_stacks = rf"{_RESERVED_STACKS}|{_RESERVED_CONTAINERS}"
         proxy_stack_name = find_proxy(host.proxy.kind).stack_name(host.proxy)
         yield ("hosts", name, "proxy", "stack"), proxy_stack_name, reserved_stacks
+
+
+def _iter_registry_name_rules(spec: EffectiveSpec) -> Iterator[NameRule]:
     registry = spec.registry
     for field, token in (("push_token", registry.push_token), ("pull_token", registry.pull_token)):
         if token and token.secret:
             yield ("registry", field, "secret"), token.secret, RUNNER_VARIABLE_PATTERN
+
+
+def _iter_database_name_rules(spec: EffectiveSpec) -> Iterator[NameRule]:
     for name, server in spec.databases.items():
         yield ("databases", name), name, rf".|{_RESERVED_STACKS}|{_RESERVED_CONTAINERS}"
         yield ("databases", name, "network"), server.network, _RESERVED_NETWORKS
+
+
+def _iter_container_name_rules(spec: EffectiveSpec) -> Iterator[NameRule]:
     for loc, options in spec.iter_container_options():
         for key in options.env:
             yield (*loc, "env", key), key, r"COMPOSE_.*|DOCKER_.*"
         for index, network in enumerate(options.networks or ()):
             yield (*loc, "networks", index), network.name or network.internal or "", _RESERVED_NETWORKS
             yield (*loc, "networks", index), network.external or "", r"host|none|bridge"
+
+
+def _iter_build_secret_name_rules(spec: EffectiveSpec) -> Iterator[NameRule]:
     for name, service in spec.services.items():
         for mount_id, secret in service.build.secrets.items():
             yield ("services", name, "build", "secrets", mount_id), secret, RUNNER_VARIABLE_PATTERN
-    for environment in spec.environments.values():
-        yield from _iter_environment_name_rules(environment)
 
 
 def _iter_environment_name_rules(environment: EffectiveEnvironment) -> Iterator[NameRule]:

@@ -78,28 +78,15 @@ def find_affected_by_files(plan: Plan, change: ChangedFiles, pushed: bool, branc
     event = f"push to {branch}" if pushed else f"merge into {branch}"
     affected = list(_find_drift_runs(plan, event, branch, pushed))
     unaffected: list[Unaffected] = []
-    for pull_requests in plan.pull_requests:
-        if not pushed:
-            reason = "runs on every pull request"
-            affected.append(_build_pull_request_run(pull_requests, change.files, "pull request", reason))
-            unaffected += _find_untouched_services(pull_requests, change.files)
-        elif path_filters.is_included(pull_requests.pushed_branches, branch):
-            reason = f"runs on every push to {branch}"
-            affected.append(_build_pull_request_run(pull_requests, change.files, event, reason))
-            unaffected += _find_untouched_services(pull_requests, change.files)
+    for outcome in (
+        *_find_pull_request_outcomes(plan, event, change.files, pushed, branch),
+        *_find_service_outcomes(plan, event, change, branch),
+        *_list_other_triggers(plan, pushed, branch),
+    ):
+        if isinstance(outcome, AffectedWorkflow):
+            affected.append(outcome)
         else:
-            unaffected.append(Unaffected(pull_requests.name, _PULL_REQUEST_TRIGGER))
-    for workflow in plan.workflows:
-        runs, reason = _check_service_trigger(workflow, change, branch)
-        if runs:
-            affected.append(_build_affected_workflow(workflow, event, reason, change.files, branch))
-        else:
-            unaffected.append(Unaffected(workflow.name, reason))
-    if branch != plan.default_branch and pushed:
-        reason = f"runs on pull requests and on pushes to {plan.default_branch}"
-        unaffected.append(Unaffected("pipeline-drift", reason))
-    for promotion in plan.promotions:
-        unaffected.append(Unaffected(promotion.name, _describe_promotion_trigger(promotion)))
+            unaffected.append(outcome)
     if pushed and change.skip:
         reason = f"the newest commit says {change.skip}"
         unaffected = [Unaffected(workflow.workflow, reason) for workflow in affected] + unaffected
@@ -112,6 +99,41 @@ def find_affected_by_files(plan: Plan, change: ChangedFiles, pushed: bool, branc
         by_hand=tuple(_list_manual_steps(plan, change.files)),
         notes=tuple(_describe_github_limits(change, pushed)),
     )
+
+
+def _find_pull_request_outcomes(
+    plan: Plan, event: str, files: Sequence[str], pushed: bool, branch: str
+) -> Iterator[AffectedWorkflow | Unaffected]:
+    """Find what becomes of the workflow of pull requests, which runs on pushes to some branches, too."""
+    for pull_requests in plan.pull_requests:
+        if not pushed:
+            yield _build_pull_request_run(pull_requests, files, "pull request", "runs on every pull request")
+            yield from _find_untouched_services(pull_requests, files)
+        elif path_filters.is_included(pull_requests.pushed_branches, branch):
+            yield _build_pull_request_run(pull_requests, files, event, f"runs on every push to {branch}")
+            yield from _find_untouched_services(pull_requests, files)
+        else:
+            yield Unaffected(pull_requests.name, _PULL_REQUEST_TRIGGER)
+
+
+def _find_service_outcomes(
+    plan: Plan, event: str, change: ChangedFiles, branch: str
+) -> Iterator[AffectedWorkflow | Unaffected]:
+    """Find what becomes of the workflows of services."""
+    for workflow in plan.workflows:
+        runs, reason = _check_service_trigger(workflow, change, branch)
+        if runs:
+            yield _build_affected_workflow(workflow, event, reason, change.files, branch)
+        else:
+            yield Unaffected(workflow.name, reason)
+
+
+def _list_other_triggers(plan: Plan, pushed: bool, branch: str) -> Iterator[Unaffected]:
+    """List the workflows that this event does not start, whatever files changed."""
+    if branch != plan.default_branch and pushed:
+        yield Unaffected("pipeline-drift", f"runs on pull requests and on pushes to {plan.default_branch}")
+    for promotion in plan.promotions:
+        yield Unaffected(promotion.name, _describe_promotion_trigger(promotion))
 
 
 def find_affected_by_tags(plan: Plan, tags: Sequence[str]) -> AffectedResult:
@@ -381,25 +403,31 @@ def _describe_next_deploy(promotion: EnvironmentWorkflow) -> str:
 
 def _list_manual_steps(plan: Plan, files: Sequence[str]) -> Iterator[str]:
     """List what changes only when a person does it: migrations run, compose files and the host program are copied."""
+    yield from _list_migrations(plan, files)
+    for path, step in _iter_files_placed_by_hand(plan):
+        if path in files:
+            yield f"{path}: {step}"
+
+
+def _list_migrations(plan: Plan, files: Sequence[str]) -> Iterator[str]:
     for server in plan.servers:
         folder = f"{server.migrations_directory.rstrip('/')}/"
         migrations = [path for path in files if path.startswith(folder)]
         if server.migrations_directory and migrations:
             yield f"{migrations[0]}: no workflow runs a migration: by hand, before the deploy that needs it (runbook)"
+
+
+def _iter_files_placed_by_hand(plan: Plan) -> Iterator[tuple[str, str]]:
+    """Each file that no deploy places, and what a person does when it changes."""
     for host in plan.hosts:
         for proxy_stack in host.fronts:
-            for path in (f"deploy/{path}" for path in proxy_stack.paths()):
-                if path in files:
-                    yield f"{path}: copy it to {host.name} and have the proxy read it again (runbook)"
+            for path in proxy_stack.paths():
+                yield f"deploy/{path}", f"copy it to {host.name} and have the proxy read it again (runbook)"
     for cluster in plan.clusters:
-        applied = [cluster.setup_path, *(path for stack in cluster.stacks for path in stack.applied_by_hand)]
-        for path in applied:
-            if path in files:
-                yield f"{path}: apply it to {cluster.name}, before the deploy that needs it (runbook)"
+        for path in (cluster.setup_path, *(path for stack in cluster.stacks for path in stack.applied_by_hand)):
+            yield path, f"apply it to {cluster.name}, before the deploy that needs it (runbook)"
     for path, host_names in _find_copied_files(plan).items():
-        if path in files:
-            hosts = ", ".join(host_names)
-            yield f"{path}: copy it to {hosts} before the next deploy, which may refuse another (runbook)"
+        yield path, f"copy it to {', '.join(host_names)} before the next deploy, which may refuse another (runbook)"
 
 
 def _find_copied_files(plan: Plan) -> dict[str, list[str]]:

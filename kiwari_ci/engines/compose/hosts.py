@@ -13,6 +13,7 @@ from kiwari_ci.plan_model import (
     KeyValue,
     PostgresServer,
     ProxyCommand,
+    ProxyStack,
     SshPort,
 )
 from kiwari_ci.plan_model.hosts import name_value_file
@@ -26,13 +27,7 @@ def plan_deploy_host(
     spec: EffectiveSpec, host: EffectiveHost, stacks: Mapping[str, ComposeStack], servers: Sequence[PostgresServer]
 ) -> DeployHost:
     """Plan a host: its settings, its keys, and what is placed on it; `stacks` are its own, by environment."""
-    environments = [spec.environments[name] for name in stacks]
-    environments_by_key: dict[str, list[str]] = {}
-    for environment in environments:
-        secret = environment.deploy_settings(host)["key"].name
-        environments_by_key.setdefault(secret, []).append(environment.name)
-    # A host with nothing but a database server is reached by persons alone.
-    settings = environments[0].deploy_settings(host) if environments else host.deploy_settings()
+    settings = _find_settings(spec, host, stacks)
     port = plan_ssh_port(host.variable, host.model.port, settings.get("port"))
     file_suffixes = tuple(_plan_file_suffixes(spec, host, settings))
     jumps = plan_jump_hosts(host, settings, file_suffixes)
@@ -42,12 +37,6 @@ def plan_deploy_host(
     sites = plan_sites(host, public)
     redirects = plan_redirects(host, [redirect for stack in host_stacks for redirect in stack.redirects])
     proxy_stack = find_proxy(host.proxy.kind).plan_stack(host, sites, redirects)
-    folders = ["bin"]
-    folders += [server.name for server in host_servers]
-    folders += [stack.source_folder for stack in host_stacks if not stack.other_source_folder]
-    folders += [proxy_stack.name] if proxy_stack else []
-    env_files = [f"{server.name}/.env" for server in host_servers]
-    env_files += [f"{stack.name}/{env_file.name}" for stack in host_stacks for env_file in stack.env_files]
     return DeployHost(
         name=host.name,
         engine=host.engine,
@@ -60,18 +49,15 @@ def plan_deploy_host(
         way=_format_ssh_config(host, port, jumps),
         jumps=jumps,
         proxy_commands=plan_proxy_commands(host, settings),
-        keys=tuple(
-            _plan_deploy_key(spec, host, secret, [stacks[name] for name in names], file_suffixes)
-            for secret, names in environments_by_key.items()
-        ),
+        keys=tuple(_plan_deploy_keys(spec, host, stacks, file_suffixes)),
         network=host.proxy.network,
         stacks=host_stacks,
         servers=host_servers,
-        sources=tuple(f"deploy/{folder}" for folder in folders),
+        sources=tuple(_list_sources(host_stacks, host_servers, proxy_stack)),
         renamed_sources=tuple(
             KeyValue(f"deploy/{stack.source_folder}", stack.name) for stack in host_stacks if stack.other_source_folder
         ),
-        env_files=tuple(env_files),
+        env_files=tuple(_list_env_files(host_stacks, host_servers)),
         public=public,
         proxy=host.proxy.kind,
         scheme=host.proxy.scheme,
@@ -80,6 +66,52 @@ def plan_deploy_host(
         fronts=(proxy_stack,) if proxy_stack else (),
         file_suffixes=file_suffixes,
     )
+
+
+def _find_settings(
+    spec: EffectiveSpec, host: EffectiveHost, stacks: Mapping[str, ComposeStack]
+) -> dict[str, GitHubSetting]:
+    """Find the settings of a host; one with nothing but a database server is reached by persons alone."""
+    environments = [spec.environments[name] for name in stacks]
+    return environments[0].deploy_settings(host) if environments else host.deploy_settings()
+
+
+def _list_sources(
+    stacks: Iterable[ComposeStack], servers: Iterable[PostgresServer], proxy_stack: ProxyStack | None
+) -> Iterator[str]:
+    """List the folders that are copied to a host under their names."""
+    yield "deploy/bin"
+    for server in servers:
+        yield f"deploy/{server.name}"
+    for stack in stacks:
+        if not stack.other_source_folder:
+            yield f"deploy/{stack.source_folder}"
+    if proxy_stack:
+        yield f"deploy/{proxy_stack.name}"
+
+
+def _list_env_files(stacks: Iterable[ComposeStack], servers: Iterable[PostgresServer]) -> Iterator[str]:
+    """List the env files of a host."""
+    for server in servers:
+        yield f"{server.name}/.env"
+    for stack in stacks:
+        for env_file in stack.env_files:
+            yield f"{stack.name}/{env_file.name}"
+
+
+def _plan_deploy_keys(
+    spec: EffectiveSpec,
+    host: EffectiveHost,
+    stacks: Mapping[str, ComposeStack],
+    file_suffixes: tuple[KeyValue, ...],
+) -> Iterator[DeployKey]:
+    """Plan the keys with which jobs reach a host; several environments can have the same one."""
+    stacks_by_secret: dict[str, list[ComposeStack]] = {}
+    for environment, stack in stacks.items():
+        secret = spec.environments[environment].deploy_settings(host)["key"].name
+        stacks_by_secret.setdefault(secret, []).append(stack)
+    for secret, key_stacks in stacks_by_secret.items():
+        yield _plan_deploy_key(spec, host, secret, key_stacks, file_suffixes)
 
 
 def _plan_deploy_key(
