@@ -349,9 +349,9 @@ def test_no_spec_at_all(command: str, content: bytes | str | None, words: str) -
         ("generate --out specs/shop.yaml", "is a file"),
         ("generate --out=", "the name is empty"),
         ("generate --out= ./a.yaml", "the name is empty"),
-        ("affected --files a --head b", "--head goes with --base"),
-        ("affected --tag v1.0.0 --event push", "a tag has neither"),
-        ("affected --tag v1.0.0 --branch main", "a tag has neither"),
+        ("affected --files a --head b", "use --head only with --base"),
+        ("affected --tag v1.0.0 --event push", "only without --tag"),
+        ("affected --tag v1.0.0 --branch main", "only without --tag"),
         ("schema x", "Got unexpected extra argument"),
     ],
 )

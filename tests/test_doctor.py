@@ -1432,7 +1432,7 @@ def test_no_variable_that_a_spec_names_is_sent_anywhere(alone: Path, monkeypatch
     sent_tokens.clear()
     allowed = kiwari_ci("doctor", SPEC, "--pull-token", "ghcr.io")
     assert set(sent_tokens) == {("https://ghcr.io", "for ghcr.io alone")}
-    assert "ghcr.io sees the token in KIWARI_CI_PULL_TOKEN" in allowed.err
+    assert "ghcr.io gets the token in KIWARI_CI_PULL_TOKEN" in allowed.err
     monkeypatch.delenv("KIWARI_CI_PULL_TOKEN")
     assert "no token in KIWARI_CI_PULL_TOKEN" in kiwari_ci("doctor", SPEC, "--pull-token", "ghcr.io").err
 

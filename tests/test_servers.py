@@ -526,7 +526,7 @@ def test_rotate_goes_from_host_to_host_until_one_fails(
     [
         (SPEC, "live", "JWT_SECRET", "no environment live: the spec has staging, production"),
         (SPEC, "production", "NO_KEY", "production has no secret NO_KEY: it has JWT_SECRET, pos_production"),
-        (SPEC, "production", "DATABASE_URL", "kiwari-ci rotate production pos_production changes both"),
+        (SPEC, "production", "DATABASE_URL", "kiwari-ci rotate production pos_production changes that password"),
         (SPEC, "production", "POSTGRES_PASSWORD", "POSTGRES_PASSWORD is the password of the superuser of postgres"),
         (SPEC, "production", "VPS_SSH_KEY", "gh secret set VPS_SSH_KEY --env staging && gh secret set VPS_SSH_KEY"),
         (

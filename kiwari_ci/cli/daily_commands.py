@@ -241,7 +241,7 @@ def affected_command(
     if sum(map(bool, (files, base, tags))) != 1:
         raise click.UsageError("name what changes, in one way: --files PATH..., --base REF or --tag TAG")
     if (head and not base) or (tags and (event or branch)):
-        raise click.UsageError("--head goes with --base; --event and --branch go with files, a tag has neither")
+        raise click.UsageError("use --head only with --base, and --event and --branch only without --tag")
     plan = generator.load_spec(find_spec_file(spec)).plan
     is_push = event == "push"
     try:

@@ -204,9 +204,9 @@ def doctor_command(
     if error := doctor.find_option_error(plan, environments, options):
         raise click.UsageError(error)
     if token:
-        terminal.print_text(f"{pull_token} sees the token in {doctor.PULL_TOKEN_VARIABLE}", err=True)
+        terminal.print_text(f"{pull_token} gets the token in {doctor.PULL_TOKEN_VARIABLE}", err=True)
     if npm and npm_token:
-        terminal.print_text(f"{escape_control_characters(npm)} sees the token in NPM_TOKEN", err=True)
+        terminal.print_text(f"{escape_control_characters(npm)} gets the token in NPM_TOKEN", err=True)
     with show_progress("Asking hosts, DNS, the registry and GitHub", quiet):
         all_findings = doctor.run_checks(plan, files, environments, options)
     text = _format_findings(all_findings, select_output_format(style), quiet)

@@ -408,7 +408,8 @@ def _refuse_secret_elsewhere(plan: "Plan", environment: str, stack: "Stack", nam
     if line and line.has_password:
         databases = ", ".join(password.role.name for password in rotate.list_databases(plan, environment))
         raise click.UsageError(
-            f"{name} has the password of a database in it: kiwari-ci rotate {environment} {databases} changes both"
+            f"{name} has the password of a database in it: "
+            f"kiwari-ci rotate {environment} {databases} changes that password, here and in PostgreSQL"
         )
     if line:
         raise click.UsageError(f"{name} is no secret: the spec has its value, or each host has its own")

@@ -642,7 +642,7 @@ def _suggest_missing_image(environment: EffectiveEnvironment) -> str:
     """Say what to do for an image that is not there: what builds it."""
     branch = environment.model.deploy_on.push
     if branch:
-        return f"wait for it, or run it on {branch}; then run this job again"
+        return f"wait for that workflow, or run it on {branch}; then run this job again"
     cause = f"a tag {environment.tag_pattern.text}" if environment.tag_pattern else "hand"
     return f"{environment.workflow} has it built, by {cause}; then run this job again"
 

@@ -31,9 +31,9 @@ UNSUPPORTED_FEATURES = (
     UnsupportedFeature(
         "swarm|docker_swarm",
         "Docker Swarm",
-        "its health check must be inside the image. In a test with three nodes, a version that hung got 321 of 415 "
-        "requests, and the command reported `converged`. It also reports success after a rollback, and whoever deploys "
-        "is root on every node",
+        "Swarm can only run a health check inside the container, with a program of the image. In a test with three "
+        "nodes, a version that hung got 321 of 415 requests, and the command reported `converged`. It also reports "
+        "success after a rollback, and whoever deploys is root on every node",
         "`host: [one, two]` and `replicas`",
     ),
     UnsupportedFeature(

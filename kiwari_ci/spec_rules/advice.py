@@ -344,5 +344,7 @@ def _check_host_mounts(container: EffectiveContainer) -> Advice:
 def _check_privileged(container: EffectiveContainer) -> Advice:
     if container.options.compose.get("privileged") is True:
         message = f"{container.name} is privileged: whoever breaks into it is root on the host"
-        hint = "compose: {cap_add: [NET_ADMIN]}, the one capability that it needs, or `devices`"
+        hint = (
+            "allow only what it needs: a capability, as in `compose: {cap_add: [NET_ADMIN]}`, or a device in `devices`"
+        )
         yield container.yaml_path("compose", "privileged"), "privileged", message, hint

@@ -253,7 +253,7 @@ def test_all_is_well(timed: World, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_timer_that_was_never_installed(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert world.run("status") == FAILED
     printed = capsys.readouterr().out
-    assert "FAILURE: no timer has called yet. Install it: " in printed
+    assert "FAILURE: no timer has started backups and jobs yet. Install it: " in printed
     assert "backup pos_production: the timer has not run since this backup was added" in printed
 
 

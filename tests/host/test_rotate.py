@@ -292,7 +292,13 @@ WRONG_URL = "DATABASE_URL='postgres://shop_live:different@pg:5432/shop'\n"
         (DATABASE_WORDS, "new", {"shop/api.env": WRONG_URL}, 69, "DATABASE_URL in shop/api.env has another password"),
         (DATABASE_WORDS, "new", {"pg/.env": "X='y'\n"}, 64, "pg/.env has no LIVE_PASSWORD"),
         (DATABASE_WORDS, "old/pass", {}, 64, "shop_live has this password already"),
-        (DATABASE_WORDS, "a;b", {}, 64, "DSN in shop/worker.env takes no such password"),
+        (
+            DATABASE_WORDS,
+            "a;b",
+            {},
+            64,
+            "DSN in shop/worker.env is not a URL, so its new password may only have letters and digits",
+        ),
         (DATABASE_WORDS.replace("pg ", "other "), "new", {}, 69, "other/.env is missing"),
     ],
 )

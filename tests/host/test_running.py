@@ -219,14 +219,14 @@ def test_a_key_cancels_what_a_key_started(world: World, monkeypatch: pytest.Monk
     monkeypatch.setattr(deploy_program, "is_this_program", lambda process: True)
     lock = world.folder / ".deploy.lock"
 
-    with another_process("rollback shop web, run rollback", lock) as process:
+    with another_process("rollback shop web", lock) as process:
         refused = captured(lambda: deploy_program.cancel(world.stack(), CANCEL_WITH_KEY))
         assert os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None
     with another_process("deploy shop web, run 41", lock, is_from_key=True):
         outcome = captured(lambda: deploy_program.cancel(world.stack(), CANCEL_WITH_KEY))
 
     assert refused.code == 64
-    assert refused.says("a key cannot cancel what a person started: rollback shop web, run rollback, since 20")
+    assert refused.says("a key cannot cancel what a person started: rollback shop web, since 20")
     assert refused.says(f"On the server: {world.root}/bin/deploy cancel shop")
     assert outcome.code == 0
 
@@ -236,6 +236,16 @@ def test_the_lock_says_whether_a_key_holds_it(world: World) -> None:
         request = deploy_program.Request("deploy", "shop", is_from_key=is_from_key)
         with world.stack().locked(request):
             assert deploy_program.read_json(world.folder / ".deploy.lock")["is_from_key"] is is_from_key
+
+
+@pytest.mark.parametrize(
+    ("verb", "run", "purpose"),
+    [("deploy", "41", "deploy shop web, run 41"), ("rollback", "rollback", "rollback shop web")],
+)
+def test_the_lock_names_a_run_only_if_there_is_one(world: World, verb: str, run: str, purpose: str) -> None:
+    request = deploy_program.Request(verb, "shop", run=run, images={"web": ""})
+    with world.stack().locked(request):
+        assert deploy_program.read_json(world.folder / ".deploy.lock")["doing"] == purpose
 
 
 @pytest.mark.usefixtures("impatient")

@@ -129,12 +129,12 @@ class ContainerComparison:
             message = f"container {as_inline_code(old)} renamed {as_inline_code(new)}: {self._describe_old_container()}"
             yield self._describe_renamed_container(message, old, new)
         elif new and not old and not re.fullmatch(rf"[a-z0-9][a-z0-9_-]*-{re.escape(self.before.key)}-1", new):
-            message = f"its container is called {as_inline_code(new)} now, and no longer has the name that Compose made"
+            message = f"the new container is called {as_inline_code(new)}, and no longer has a name that Compose made"
             message += f": {self._describe_old_container()}"
             yield self._describe_renamed_container(message, "", new)
         elif old and not new:
             message = f"its container {as_inline_code(old)} has no name of its own any more: "
-            message += "the old one must be removed by hand"
+            message += "the old container must be removed by hand"
             yield PipelineChange("", message, True, self.where("image"), ((old, ""),), stage="after")
         elif self.before.key != self.after.key and old == new:
             message = f"the service {as_inline_code(self.before.key)} is called {as_inline_code(self.after.key)}: "
@@ -153,10 +153,13 @@ class ContainerComparison:
         if self.after.is_accessory:
             return "a deploy starts a second one beside it: stop the old one first, for two must not use the same data"
         if compose_file.find_service_domains(self.after):
-            return "both serve until you stop the old one by hand"
+            return "both serve until you stop the old container by hand"
         if self.after.labels.get("deploy.health"):
-            return "the old one serves until the proxy sends requests to the new name; then stop it by hand"
-        return "both do its work until you stop the old one by hand"
+            return (
+                "the old container serves until the proxy sends requests to the new name; "
+                "then stop the old container by hand"
+            )
+        return "both do its work until you stop the old container by hand"
 
     def _compare_images(self) -> Iterator[PipelineChange]:
         yield from self._compare_builds(self.before.attributes.get("build"), self.after.attributes.get("build"))

@@ -86,8 +86,11 @@ def _find_lost_name(before: ComposeProject, name: str, after: ComposeService) ->
         return
     users = [key for key, service in before.services.items() if key != name and _names_host(service, name)]
     if users:
-        names = format_names(sorted({after.container or after.key, *aliases}))
-        message = f"{format_names(users)} cannot reach it as {as_inline_code(name)} any more: write {names} there"
+        new_names = sorted({after.container or after.key, *aliases})
+        callers = format_names(users)
+        choice = format_names(new_names) if len(new_names) == 1 else f"one of {format_names(new_names)}"
+        message = f"{callers} cannot reach it as {as_inline_code(name)} any more: "
+        message += f"in the settings of {callers}, change {as_inline_code(name)} to {choice}"
         yield PipelineChange("", message, True, after.where, stage="before", is_dangerous=True)
 
 

@@ -1299,7 +1299,10 @@ def problems_of_timer(machine: "Machine", stacks: Sequence["Stack"]) -> Iterator
     try:
         silent = machine.now() - float(timer_file().read_text())
     except (OSError, ValueError):
-        yield f"no timer has called yet. Install it: {ROOT}/bin/database timer | sudo sh"
+        yield (
+            "no timer has started backups and jobs yet. Install it:"
+            f" {ROOT}/bin/database timer | sudo sh"
+        )
         return
     if silent > SILENT_SECONDS:
         unit = "kiwari-ci-schedule.timer"

@@ -4540,7 +4540,9 @@ class Stack:
     def locked(self, request: Request) -> Iterator[None]:
         """Hold the stack's lock."""
         words = [request.verb, self.name, *request.images]
-        purpose = f"{' '.join(words)}, run {request.run}"
+        purpose = " ".join(words)
+        if request.run != request.verb:
+            purpose += f", run {request.run}"
         with locked(self.lock_file, purpose, self.machine, request.is_from_key):
             yield
 

@@ -107,8 +107,8 @@ HIDDEN = (
 )
 UNCLEAR = "the host does not say what serves"
 CANNOT_HOLD = (
-    "an env file cannot hold several lines, a backslash at the end, or a single quote beside"
-    " a double one, a backslash or a dollar: keep it in base64"
+    "an env file cannot hold several lines, a backslash at the end, or a single quote together"
+    " with a double quote, a backslash or a dollar sign. Keep such a value in base64"
 )
 
 

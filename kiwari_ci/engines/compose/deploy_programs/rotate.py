@@ -483,7 +483,8 @@ def with_new_password(line: deploy.EnvLine, keys: Sequence[str], role: Role, pla
     if "://" not in value and encoded != role.after:
         raise deploy.Failed(
             deploy.BAD_REQUEST,
-            f"{shown} takes no such password: use letters and digits only. Nothing was changed",
+            f"{shown} is not a URL, so its new password may only have letters and digits. Nothing"
+            " was changed",
         )
     return changed
 

@@ -1581,7 +1581,8 @@ def image_to_go_back_to(stack: "Stack", name: str, digest: str) -> str:
         return history[-2]
     raise Failed(
         BAD_IMAGE,
-        f"the record of {name} has no such image: deploy/bin/rollout status {stack.name} prints it",
+        f"the record of {name} has no such image: deploy/bin/rollout status {stack.name} prints the"
+        " record",
     )
 
 
