@@ -57,7 +57,8 @@ class JumpHost:
     """The machine through which a host is reached: its settings at GitHub.
 
     `variable` holds USER@ADDRESS in the runbook. `key_file` and `known_hosts_file` are the ends of the names of the
-    files in which a person keeps their values.
+    files in which a person keeps their values. With `has_key_of_host`, the host behind it has the same key. What it
+    has of its host keys is written to its file with `known_hosts_redirection`.
     """
 
     variable: str
@@ -68,6 +69,8 @@ class JumpHost:
     port: SshPort
     key_file: str
     known_hosts_file: str
+    has_key_of_host: bool
+    known_hosts_redirection: str
 
 
 @dataclass(frozen=True)

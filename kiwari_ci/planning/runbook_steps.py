@@ -358,6 +358,15 @@ def _plan_restores(host: DeployHost, program: str, server: PostgresServer) -> li
 
 
 def _plan_host_settings(project: str, host: DeployHost) -> Iterator[SettingCommand]:
+    """Plan the commands that set what a deploy to a host reads; what its jump host shares with it is set once."""
+    seen: set[tuple[str, str]] = set()
+    for command in _plan_each_host_setting(project, host):
+        if (command.kind, command.name) not in seen:
+            yield command
+        seen.add((command.kind, command.name))
+
+
+def _plan_each_host_setting(project: str, host: DeployHost) -> Iterator[SettingCommand]:
     if not host.stacks:
         return  # no job goes there
     yield from _plan_login_settings(host, host.variable, host.address, host.user)

@@ -156,7 +156,10 @@ class SshPort(OneOf):
 
 
 class Jump(SpecModel):
-    """The jump host: ssh connects to it first, and from there to the host."""
+    """The jump host: ssh connects to it first, and from there to the host.
+
+    Its `user`, `port`, `key` and `known_hosts` may name the same secrets and variables as those of the host.
+    """
 
     address: Omittable[Reference] = Field(
         None, description="The address of the jump host; default: `{secret: <HOST>_JUMP_HOST}`."

@@ -1,6 +1,6 @@
 """Hosts that are reached over SSH, and the database servers on them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from kiwari_ci import schema
 from kiwari_ci.effective_spec import EffectiveHost, EffectiveSpec
@@ -35,7 +35,7 @@ def plan_deploy_host(
     settings = environments[0].deploy_settings(host) if environments else host.deploy_settings()
     port = plan_ssh_port(host.variable, host.model.port, settings.get("port"))
     file_suffixes = tuple(_plan_file_suffixes(spec, host, settings))
-    jumps = plan_jump_hosts(host, settings, file_suffixes)
+    jumps = plan_jump_hosts(host, settings, file_suffixes, deploy_keys=environments_by_key)
     host_stacks = tuple(stacks.values())
     host_servers = tuple(server for server in servers if server.host == host.name)
     public = tuple(container for stack in host_stacks for container in stack.containers if container.domain)
@@ -155,9 +155,12 @@ def _find_readers(spec: EffectiveSpec, setting_name: str) -> dict[str, set[str]]
 
 
 def plan_jump_hosts(
-    host: EffectiveHost, settings: dict[str, GitHubSetting], file_suffixes: tuple[KeyValue, ...]
+    host: EffectiveHost,
+    settings: dict[str, GitHubSetting],
+    file_suffixes: tuple[KeyValue, ...],
+    deploy_keys: Collection[str],
 ) -> tuple[JumpHost, ...]:
-    """Plan the machine through which a host is reached, if there is one."""
+    """Plan the machine through which a host is reached, if there is one; `deploy_keys` are those of the host itself."""
     jump = host.model.jump
     if jump is None:
         return ()
@@ -171,6 +174,8 @@ def plan_jump_hosts(
             port=plan_ssh_port(f"{host.variable}_JUMP", jump.port, settings.get("jump_port")),
             key_file=name_value_file(settings["jump_key"].name, file_suffixes),
             known_hosts_file=name_value_file(settings["jump_known_hosts"].name, file_suffixes),
+            has_key_of_host=settings["jump_key"].name in deploy_keys,
+            known_hosts_redirection=">>" if settings["jump_known_hosts"] == settings["known_hosts"] else ">",
         ),
     )
 
