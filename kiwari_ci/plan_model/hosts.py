@@ -412,8 +412,9 @@ class DeployHost(Host):
 
     `folder` is its directory as the login's home sees it; `way` is what else than login and address a person's own ssh
     must be told of it, as words of a shell. `sources` are copied to it under their names, `renamed_sources` under
-    another one. `scheme` is the one with which clients reach its domains. `file_suffixes` are by the name of a setting
-    whose values on several hosts are kept apart by GitHub's environments: what the file of this host's value ends with.
+    another one. `network` is the one that its proxy shares with the services; empty when nothing joins it. `scheme` is
+    the one with which clients reach its domains. `file_suffixes` are by the name of a setting whose values on several
+    hosts are kept apart by GitHub's environments: what the file of this host's value ends with.
     """
 
     stacks: tuple[ComposeStack, ...]

@@ -97,7 +97,7 @@ def plan_runbook(
             clusters,
             has_releases=bool(version_tags),
             has_first_release=has_first_release,
-            has_takeovers=bool(takeovers),
+            takeovers=takeovers,
         ),
         hosts=tuple(_plan_host_commands(host, has_domains, later_stacks, bool(takeovers)) for host in hosts),
         clusters=tuple(plan_cluster_commands(cluster) for cluster in clusters),
@@ -211,12 +211,13 @@ def _plan_steps(
     clusters: Sequence[Cluster],
     has_releases: bool,
     has_first_release: bool,
-    has_takeovers: bool,
+    takeovers: Collection[Takeover],
 ) -> dict[RunbookStepId, RunbookStep]:
     titles = dict(_STEP_TITLES)
+    has_networks = any(host.network for host in hosts) or any(takeover.commands.connect for takeover in takeovers)
     if any(host.servers for host in hosts):
-        titles["network"] = "Network and PostgreSQL"
-    if has_takeovers:
+        titles["network"] = "Network and PostgreSQL" if has_networks else "PostgreSQL"
+    if takeovers:
         titles["first_push"] = "Take over what serves today"
     if not has_first_release:
         titles["first_release"] = "Later releases"
@@ -225,6 +226,8 @@ def _plan_steps(
         unused.append("cluster")
     if not hosts:
         unused += ["files", "env_files", "deploy_key", "host_key", "network", "proxy_hosts"]
+    elif not has_networks and not any(host.servers for host in hosts):
+        unused.append("network")
     if not has_releases:
         unused.append("first_release")
     if not any(host.has_schedule for host in hosts):
@@ -241,7 +244,7 @@ def _plan_host_commands(
     later_sources = [f"deploy/{stack.source_folder}" for stack in host.stacks if stack.name in later_stacks]
     return HostCommands(
         host=host,
-        create_network=_plan_create_network(host),
+        create_networks=tuple(_plan_create_networks(host)),
         env_files=_plan_env_files(host, has_takeovers) if host.env_files else (),
         servers=tuple(_plan_server_commands(host, server) for server in host.servers),
         start_proxies=tuple(RunbookCommand(proxy.name, proxy.start_command) for proxy in host.fronts if has_domains),
@@ -269,9 +272,12 @@ def _format_ssh_command(host: DeployHost, script: str) -> str:
     return f"ssh \"${host.variable}\" '{script}'"
 
 
-def _plan_create_network(host: DeployHost) -> RunbookCommand:
+def _plan_create_networks(host: DeployHost) -> Iterator[RunbookCommand]:
+    """Plan the command that creates the network of the proxy, if something joins it."""
+    if not host.network:
+        return
     inspect = f"docker network inspect {host.network} >/dev/null 2>&1"
-    return RunbookCommand("", _format_ssh_command(host, f"{inspect} || docker network create {host.network}"))
+    yield RunbookCommand(host.network, _format_ssh_command(host, f"{inspect} || docker network create {host.network}"))
 
 
 def _plan_env_files(host: DeployHost, has_takeovers: bool) -> tuple[RunbookCommand, ...]:

@@ -57,7 +57,10 @@ class Proxy(SpecModel):
         "`caddy`, `nginx`: a stack with its configuration; `custom`: your own container on `network`; "
         "`none`: your own proxy, for published `ports`; `ingress`: the controller of a cluster.",
     )
-    network: Slug = Field("proxy", description="The Docker network that the proxy and the services share.")
+    network: Slug = Field(
+        "proxy",
+        description="The Docker network that the proxy and the services share; with `kind: none` there is none.",
+    )
     scheme: UrlScheme = Field(
         "https",
         description="How clients reach the domains: with `https`, or with `http` where nothing has certificates, as on "

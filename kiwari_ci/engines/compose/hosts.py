@@ -13,6 +13,7 @@ from kiwari_ci.plan_model import (
     KeyValue,
     PostgresServer,
     ProxyCommand,
+    ProxyStack,
     SshPort,
 )
 from kiwari_ci.plan_model.hosts import name_value_file
@@ -64,7 +65,7 @@ def plan_deploy_host(
             _plan_deploy_key(spec, host, secret, [stacks[name] for name in names], file_suffixes)
             for secret, names in environments_by_key.items()
         ),
-        network=host.proxy.network,
+        network=_find_network_of_proxy(host, host_stacks, host_servers, proxy_stack),
         stacks=host_stacks,
         servers=host_servers,
         sources=tuple(f"deploy/{folder}" for folder in folders),
@@ -80,6 +81,20 @@ def plan_deploy_host(
         fronts=(proxy_stack,) if proxy_stack else (),
         file_suffixes=file_suffixes,
     )
+
+
+def _find_network_of_proxy(
+    host: EffectiveHost,
+    stacks: Iterable[ComposeStack],
+    servers: Iterable[PostgresServer],
+    proxy_stack: ProxyStack | None,
+) -> str:
+    """Find the network of the proxy, which the runbook creates; empty when nothing on the host joins it."""
+    joined_networks = {network for stack in stacks for network in stack.networks}
+    joined_networks |= {server.network for server in servers if not server.owns_network}
+    if proxy_stack:
+        joined_networks.add(proxy_stack.network)
+    return host.proxy.network if host.proxy.network in joined_networks else ""
 
 
 def _plan_deploy_key(
