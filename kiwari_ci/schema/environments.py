@@ -358,7 +358,10 @@ class Takeover(SpecModel):
 
 
 class Environment(SpecModel):
-    """A place where the services run, such as staging: a stack on a host."""
+    """A place where the services run, such as staging: a stack on a host.
+
+    The environment on GitHub has the same name; GitHub does not distinguish `Production` from `production`.
+    """
 
     deploy_on: DeployOn = Field(description="What starts a deploy.")
     promote: Omittable[Slug] = Field(
@@ -379,7 +382,9 @@ class Environment(SpecModel):
         "default: `project.runner`, on which tests and builds run in any case.",
     )
     env_file: Omittable[EnvFileName] = Field(
-        None, description="One env file for the whole stack; default: one for each service that has `env`."
+        None,
+        description="One env file for the whole stack. Without `env_from`, a file may have more keys than the spec, "
+        "and the containers get all of them; default: one for each service that has `env`.",
     )
     env_from: Omittable[Literal["github"]] = Field(
         None,
