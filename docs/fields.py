@@ -241,8 +241,9 @@ pipeline from it. This is the smallest one that works. Everything else has a def
 - A spec contains the names of secrets, never their values.
 - In the fields of a container (`command`, `env`, `environment`, `labels`, `healthcheck`, `compose` and so on), write
   `$$` for a dollar sign, as in a Compose file. `${{NAME}}` and `$NAME` are errors, because nothing replaces them. The
-  exception is a command that a shell in the container runs (`[sh, -c, …]` or `[CMD-SHELL, …]`): it can use the
-  variables that the spec gives the container. There, write `$$NAME` for a variable that the image or the script sets.
+  exception is a command that a shell in the container runs (`[sh, -c, …]` or `[CMD-SHELL, …]`):
+  there, `$NAME` is a variable that the spec gives the container, and `$$NAME` is any variable, also one that the image
+  or the script sets.
 - Write Compose keys that have no field in the spec below `compose:` of a service or an accessory, such as `shm_size`,
   `ulimits`, `extra_hosts`, `user`, `cap_drop`, `read_only`, `tmpfs`, and
   `logging: {{driver: json-file, options: {{max-size: 20m}}}}`. `init`, `restart` and `logging` replace the values that

@@ -4,16 +4,20 @@ The JSON Schema, by which editors check a spec, agrees with what the tool reads.
 """
 
 import functools
+import http.server
 import json
+import os
 import re
 import subprocess
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from docs import examples, fields, trial, write
@@ -21,7 +25,10 @@ from docs.write import ROOT
 from kiwari_ci.problems import SpecError
 from kiwari_ci.schema import Spec
 from kiwari_ci.spec_loading import yaml_source
+from tests.checkers import Checker, actionlint, findings, workflow_parser
 
+GENERATED = ROOT / "generated/.github/workflows"
+NOTIFY = ROOT / "docs/notify.md"
 SCHEMA = ROOT / "specs/kiwari-ci.schema.json"
 LINK = re.compile(r"(?<!`)\[[^]]*\]\(<?([^)\s>]+)>?\)")
 FENCED = re.compile(r"^(```+).*?^\1$", re.MULTILINE | re.DOTALL)
@@ -87,6 +94,50 @@ BAD: list[tuple[str, Any]] = [
 @pytest.mark.parametrize("path", write.PAGES)
 def test_generated_page_is_current(path: str) -> None:
     assert (ROOT / path).read_text() == write.PAGES[path](), "run: make docs"
+
+
+@pytest.fixture
+def notifying_workflow(tmp_path: Path) -> Path:
+    """The workflow of docs/notify.md, as a repository has it."""
+    [text] = re.findall(r"```yaml\n(.*?)```", NOTIFY.read_text(), re.DOTALL)
+    workflow = tmp_path / ".github/workflows/notify.yml"
+    workflow.parent.mkdir(parents=True)
+    workflow.write_text(text)
+    return workflow
+
+
+@pytest.mark.parametrize("checker", [actionlint, workflow_parser], ids=lambda checker: checker.__name__)
+def test_the_notifying_workflow_is_one_of_github(notifying_workflow: Path, checker: Checker) -> None:
+    assert findings(checker, [notifying_workflow]) == []
+
+
+def test_the_notifying_workflow_follows_every_generated_one(notifying_workflow: Path) -> None:
+    trigger = yaml.load(notifying_workflow.read_text(), yaml.CBaseLoader)["on"]["workflow_run"]
+    generated = [yaml.load(path.read_text(), yaml.CBaseLoader) for path in GENERATED.glob("*.yml")]
+    assert set(trigger["workflows"]) == {workflow["name"] for workflow in generated}
+
+
+def test_the_notifying_workflow_sends_its_message(notifying_workflow: Path) -> None:
+    job = yaml.load(notifying_workflow.read_text(), yaml.CBaseLoader)["jobs"]["chat"]
+    [step] = job["steps"]
+    bodies = []
+
+    class Chat(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Print nothing."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Chat) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        text = 'api-ci of a"$(touch x)`b: failure. https://example.com'
+        address = f"http://127.0.0.1:{server.server_port}/hook"
+        environment = {"PATH": os.environ["PATH"], "TEXT": json.dumps(text), "WEBHOOK": address}
+        subprocess.run(["bash", "-euo", "pipefail", "-c", step["run"]], env=environment, check=True, timeout=20)
+    assert [json.loads(body) for body in bodies] == [{"text": text}]
 
 
 def test_readme_has_the_trials_summary() -> None:

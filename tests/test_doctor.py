@@ -1357,7 +1357,7 @@ def test_the_runbook_prints_every_command_of_the_plan() -> None:
         runbook = plan.runbook
         commands: list[RunbookCommand | SettingCommand] = [*runbook.create_environments, *runbook.settings]
         for host in runbook.hosts:
-            commands += [host.create_network, *host.start_proxies, *host.reload_proxies]
+            commands += [*host.create_networks, *host.start_proxies, *host.reload_proxies]
             if host.first_env_files == host.host.env_files:  # else two steps of the runbook have them
                 commands += host.env_files
             commands += [*host.copy_files, *host.rollbacks]

@@ -115,6 +115,14 @@ def test_the_proxy_of_today_stays(tmp_path: Path, more: str, files: dict[str, st
     assert ("ports" in spec["services"]["web"]) == (proxy["kind"] == "none")
 
 
+def test_a_web_server_of_its_own_keeps_its_network_and_has_no_proxy(tmp_path: Path) -> None:
+    web = f"{WEB}, ports: ['80:8080'], networks: [lan]}}"
+    compose = f"services:\n  {web}\nnetworks: {{lan: {{external: true}}}}\n"
+    spec, _ = init(tmp_path, {"docker-compose.yml": compose})
+    assert spec["hosts"]["vps"]["proxy"] == {"kind": "none"}
+    assert spec["services"]["web"]["networks"] == [{"external": "lan"}]
+
+
 CADDY = "}\n  caddy: {image: 'caddy:2', ports: ['80:80']"
 
 

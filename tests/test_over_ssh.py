@@ -249,6 +249,18 @@ def test_a_host_behind_another(job: Job) -> None:
     assert call["files"]["jump-known-hosts"][0] == JUMP_SECRETS["JUMP_KNOWN_HOSTS"] + "\n"
 
 
+def test_both_hops_may_have_one_login_and_one_key(job: Job) -> None:
+    both_hosts = f"{SECRETS['SHOP_KNOWN_HOSTS']}\n{JUMP_SECRETS['JUMP_KNOWN_HOSTS']}"
+    job.environment |= {"JUMP_HOST": "2001:db8::7", "SHOP_KNOWN_HOSTS": both_hosts}
+    words = ["--jump-address", "JUMP_HOST", "--jump-user", "SHOP_USER", "--jump-key", "SHOP_SSH_KEY"]
+    words += ["--jump-known-hosts", "SHOP_KNOWN_HOSTS"]
+    assert job.run(*words, f"web={TWO}", answers=[answer(verdict())]) == 0
+    [call] = job.calls
+    assert call["files"]["jump-key"] == call["files"]["server-key"]
+    assert call["files"]["jump-known-hosts"] == call["files"]["server-known-hosts"] == [f"{both_hosts}\n", 0o600]
+    assert call["files"]["config"][0].count("User deployer") == 2
+
+
 def test_a_program_connects_to_the_server_and_only_it_gets_its_secrets(job: Job) -> None:
     job.environment |= {"ACCESS_SECRET": "of the program", "PORT": "2222"}
     words = ["--proxy-command", "cloudflared access ssh --hostname %h", "--proxy-variable", "ACCESS_SECRET"]

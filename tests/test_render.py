@@ -38,6 +38,7 @@ NEVER = {
     "plan.runbook.create_environments": {"none"},
     "plan.runbook.settings": {"none", "one"},
     "commands.env_files": {"none", "one"},  # an `if` asks for them first; there are two commands
+    "commands.create_networks": {"many"},
     "commands.copy_files": {"none", "one"},  # bin, and a stack
     "commands.reload_proxies": {"many"},
     "commands.rollbacks": {"none"},

@@ -295,7 +295,7 @@ def test_a_service_has_its_name_in_the_spec_unless_its_container_may_have_anothe
 
 def test_no_command_has_a_name_to_fill_in_where_the_spec_has_it(tmp_path: Path) -> None:
     runbook = read_runbook(tmp_path, NONE.replace("{project", "{ports: old-edge-1, workflows: [a.yml], project"))
-    first_deploy = runbook.partition("## Day by day")[0].partition("### 10. Take over")[2].partition("### 11.")[0]
+    first_deploy = runbook.partition("## Day by day")[0].partition("### 9. Take over")[2].partition("### 10.")[0]
     commands = re.findall(r"```bash\n(.*?)```", first_deploy, re.DOTALL)
     assert commands
     assert not [

@@ -70,11 +70,6 @@ class EffectiveContainer(ABC):
         return self.routes[0].domain if self.routes else ""
 
     @property
-    def is_reached_by_proxy(self) -> bool:
-        """Whether the proxy leads to it, or could: a person may add the domains of a stack that has none."""
-        return bool(self.domain)
-
-    @property
     def url(self) -> str:
         """The URL of its first public address; empty when it has none."""
         return f"{self.environment.url_scheme}://{self.routes[0].address}" if self.routes else ""
@@ -157,12 +152,6 @@ class EffectiveService(EffectiveContainer):
     def options(self) -> schema.Service:
         """The same with each text as the container gets it: `$$` is a dollar sign."""
         return unescape_container_texts(self.written_options)
-
-    @property
-    def is_reached_by_proxy(self) -> bool:
-        """Whether the proxy leads to it, or could: a person may add the domains of a stack that has none."""
-        is_without_domains = not self.environment.model.domains
-        return bool(self.domain) or (is_without_domains and self.options.port is not None)
 
     @property
     def is_stopped_first(self) -> bool:

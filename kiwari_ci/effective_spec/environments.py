@@ -67,11 +67,6 @@ class EffectiveEnvironment:
                 owners.setdefault(route.domain, name)
         return owners
 
-    @cached_property
-    def has_private_services(self) -> bool:
-        """Whether it has a service that the proxy does not lead to, and could not."""
-        return not all(service.is_reached_by_proxy for service in self.services.values())
-
     def service(self, name: str) -> EffectiveService:
         """A service as it is here, whether or not the environment holds it."""
         return self._all_services[name]

@@ -57,7 +57,8 @@ class JumpHost:
     """The machine through which a host is reached: its settings at GitHub.
 
     `variable` holds USER@ADDRESS in the runbook. `key_file` and `known_hosts_file` are the ends of the names of the
-    files in which a person keeps their values.
+    files in which a person keeps their values. With `has_key_of_host`, the host behind it has the same key. What it
+    has of its host keys is written to its file with `known_hosts_redirection`.
     """
 
     variable: str
@@ -68,6 +69,8 @@ class JumpHost:
     port: SshPort
     key_file: str
     known_hosts_file: str
+    has_key_of_host: bool
+    known_hosts_redirection: str
 
 
 @dataclass(frozen=True)
@@ -409,8 +412,9 @@ class DeployHost(Host):
 
     `folder` is its directory as the login's home sees it; `way` is what else than login and address a person's own ssh
     must be told of it, as words of a shell. `sources` are copied to it under their names, `renamed_sources` under
-    another one. `scheme` is the one with which clients reach its domains. `file_suffixes` are by the name of a setting
-    whose values on several hosts are kept apart by GitHub's environments: what the file of this host's value ends with.
+    another one. `network` is the one that its proxy shares with the services; empty when nothing joins it. `scheme` is
+    the one with which clients reach its domains. `file_suffixes` are by the name of a setting whose values on several
+    hosts are kept apart by GitHub's environments: what the file of this host's value ends with.
     """
 
     stacks: tuple[ComposeStack, ...]

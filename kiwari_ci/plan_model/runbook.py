@@ -104,7 +104,7 @@ class HostCommands:
     """
 
     host: DeployHost
-    create_network: RunbookCommand
+    create_networks: tuple[RunbookCommand, ...]
     env_files: tuple[RunbookCommand, ...]
     servers: tuple[ServerCommands, ...]
     start_proxies: tuple[RunbookCommand, ...]
@@ -296,10 +296,11 @@ class Takeover:
 
     `has_same_folder`: the new stack's files go into today's folder. `volumes_today` is the line of the spec with
     today's names of the stack's volumes, if they have other names. `has_https`: clients use HTTPS. `network` is the one
-    that the proxy shares with the services, and `proxy_service` the proxy's name in the Compose file that started it,
-    where Compose has named its container. `switch_template` says how a person makes this kind of proxy pass requests
-    to another container, `has_proxy_files` whether that is done in files, and `is_proxy_changed` whether a person
-    changes the proxy at all. A push to `branch` deploys the environment, or the tag of a version, such as `first_tag`.
+    that a proxy which stays joins, to share it with the services, and `proxy_service` the proxy's name in the Compose
+    file that started it, where Compose has named its container. `switch_template` says how a person makes this kind of
+    proxy pass requests to another container, `has_proxy_files` whether that is done in files, and `is_proxy_changed`
+    whether a person changes the proxy at all. A push to `branch` deploys the environment, or the tag of a version, such
+    as `first_tag`.
     `can_start_by_hand`: GitHub starts the workflows of that branch by hand, because they are on the default branch.
 
     `replaced` are the containers that are kept, stopped, under another name. `beside` are those of services that run
@@ -435,7 +436,8 @@ class Runbook:
     and `required_contexts` how GitHub lists the first. `kept_apart` names the settings of hosts that only GitHub's
     environments keep apart, and `environments_with_variables` are those that hold variables of that kind.
     A step that concerns nothing of the spec is not among them: `cluster` without a cluster, those of servers where all
-    is on clusters, `first_release` when no environment is deployed by tag, `schedule` when nothing runs on a schedule.
+    is on clusters, `network` where no network and no database server is created, `first_release` when no environment is
+    deployed by tag, `schedule` when nothing runs on a schedule.
     """
 
     steps: dict[RunbookStepId, RunbookStep]
@@ -456,6 +458,16 @@ class Runbook:
     def has_first_env_files(self) -> bool:
         """Whether a person fills in env files before the step that takes over what serves today."""
         return any(commands.first_env_files for commands in self.hosts)
+
+    @property
+    def has_network_step(self) -> bool:
+        """Whether a person creates networks or database servers."""
+        return "network" in self.steps
+
+    @property
+    def hosts_with_networks(self) -> tuple[HostCommands, ...]:
+        """The hosts on which a person creates a network or a database server."""
+        return tuple(commands for commands in self.hosts if commands.create_networks or commands.servers)
 
     @property
     def list_settings(self) -> str:

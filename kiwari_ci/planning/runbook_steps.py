@@ -78,9 +78,11 @@ def plan_runbook(
     later_stacks = {takeover.stack for takeover in takeovers if takeover.has_same_folder}
     has_domains = any(container.domain for stack in stacks for container in stack.containers)
     settings = _plan_settings(project, hosts, stacks, repository_settings, required_settings)
-    unused_steps = _list_unused_steps(hosts, clusters, has_releases=bool(version_tags))
+    joins_networks = _joins_networks(hosts, takeovers)
+    titles = _choose_titles(hosts, joins_networks, has_first_release, bool(takeovers))
+    unused_steps = _list_unused_steps(hosts, clusters, joins_networks, has_releases=bool(version_tags))
     return Runbook(
-        steps=_number_steps(_choose_titles(hosts, has_first_release, bool(takeovers)), unused_steps),
+        steps=_number_steps(titles, unused_steps),
         hosts=tuple(_plan_host_commands(host, has_domains, later_stacks, bool(takeovers)) for host in hosts),
         clusters=tuple(plan_cluster_commands(cluster) for cluster in clusters),
         schedules=tuple(_plan_schedule_commands(host) for host in hosts if host.has_schedule),
@@ -215,13 +217,18 @@ def _list_environments_with_variables(settings: Iterable[SettingCommand]) -> tup
     return tuple(dict.fromkeys(environment for environment in environments if environment))
 
 
+def _joins_networks(hosts: Iterable[DeployHost], takeovers: Iterable[Takeover]) -> bool:
+    """Whether something has to join the network of a proxy, which a person creates before."""
+    return any(host.network for host in hosts) or any(takeover.commands.connect for takeover in takeovers)
+
+
 def _choose_titles(
-    hosts: Sequence[DeployHost], has_first_release: bool, has_takeovers: bool
+    hosts: Sequence[DeployHost], joins_networks: bool, has_first_release: bool, has_takeovers: bool
 ) -> dict[RunbookStepId, str]:
     """Choose the title of each step by what there is to do in it."""
     titles = dict(_STEP_TITLES)
     if any(host.servers for host in hosts):
-        titles["network"] = "Network and PostgreSQL"
+        titles["network"] = "Network and PostgreSQL" if joins_networks else "PostgreSQL"
     if has_takeovers:
         titles["first_push"] = "Take over what serves today"
     if not has_first_release:
@@ -230,7 +237,7 @@ def _choose_titles(
 
 
 def _list_unused_steps(
-    hosts: Sequence[DeployHost], clusters: Sequence[Cluster], has_releases: bool
+    hosts: Sequence[DeployHost], clusters: Sequence[Cluster], joins_networks: bool, has_releases: bool
 ) -> list[RunbookStepId]:
     """List the steps in which there is nothing to do."""
     unused: list[RunbookStepId] = []
@@ -238,6 +245,8 @@ def _list_unused_steps(
         unused.append("cluster")
     if not hosts:
         unused += ["files", "env_files", "deploy_key", "host_key", "network", "proxy_hosts"]
+    elif not joins_networks and not any(host.servers for host in hosts):
+        unused.append("network")
     if not has_releases:
         unused.append("first_release")
     if not any(host.has_schedule for host in hosts):
@@ -259,7 +268,7 @@ def _plan_host_commands(
     later_sources = [f"deploy/{stack.source_folder}" for stack in host.stacks if stack.name in later_stacks]
     return HostCommands(
         host=host,
-        create_network=_plan_create_network(host),
+        create_networks=tuple(_plan_create_networks(host)),
         env_files=_plan_env_files(host, has_takeovers) if host.env_files else (),
         servers=tuple(_plan_server_commands(host, server) for server in host.servers),
         start_proxies=tuple(RunbookCommand(proxy.name, proxy.start_command) for proxy in host.fronts if has_domains),
@@ -287,9 +296,12 @@ def _format_ssh_command(host: DeployHost, script: str) -> str:
     return f"ssh \"${host.variable}\" '{script}'"
 
 
-def _plan_create_network(host: DeployHost) -> RunbookCommand:
+def _plan_create_networks(host: DeployHost) -> Iterator[RunbookCommand]:
+    """Plan the command that creates the network of the proxy, if something joins it."""
+    if not host.network:
+        return
     inspect = f"docker network inspect {host.network} >/dev/null 2>&1"
-    return RunbookCommand("", _format_ssh_command(host, f"{inspect} || docker network create {host.network}"))
+    yield RunbookCommand(host.network, _format_ssh_command(host, f"{inspect} || docker network create {host.network}"))
 
 
 def _plan_env_files(host: DeployHost, has_takeovers: bool) -> tuple[RunbookCommand, ...]:
@@ -376,6 +388,15 @@ def _plan_restores(host: DeployHost, program: str, server: PostgresServer) -> li
 
 
 def _plan_host_settings(project: str, host: DeployHost) -> Iterator[SettingCommand]:
+    """Plan the commands that set what a deploy to a host reads; what its jump host shares with it is set once."""
+    seen: set[tuple[str, str]] = set()
+    for command in _plan_each_host_setting(project, host):
+        if (command.kind, command.name) not in seen:
+            yield command
+        seen.add((command.kind, command.name))
+
+
+def _plan_each_host_setting(project: str, host: DeployHost) -> Iterator[SettingCommand]:
     if not host.stacks:
         return  # no job goes there
     yield from _plan_login_settings(host, host.variable, host.address, host.user)

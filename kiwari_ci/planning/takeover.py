@@ -248,7 +248,7 @@ def _plan_takeover(
         has_https=environment.url_scheme == "https",
         containers=serving.containers,
         volumes_today=_format_volumes_today(stack, serving.project),
-        network=proxy_options.network,
+        network=proxy_options.network if _joins_network(environment, staying_proxy) else "",
         switch_template=switch_template,
         has_proxy_files=switch_template == UNKNOWN_SWITCH_TEMPLATE,
         is_proxy_changed=bool(led_elsewhere) and not proxy.reads_labels,
@@ -314,6 +314,11 @@ def _find_staying_proxy(environment: EffectiveEnvironment) -> str:
     today = _find_takeover(environment)
     replaced = {name for service in environment.services for name in today.containers.get(service, [])}
     return today.ports if today.ports and today.ports not in replaced else ""
+
+
+def _joins_network(environment: EffectiveEnvironment, staying_proxy: str) -> bool:
+    """Whether there is a proxy that stays, and that reaches the services over a network which they share."""
+    return bool(staying_proxy) and find_proxy(environment.first_host.proxy.kind).is_on_shared_network
 
 
 def _format_doctor_command(environment: EffectiveEnvironment) -> str:
@@ -542,7 +547,7 @@ def _list_connect_commands(environment: EffectiveEnvironment, stack: ComposeStac
                 scripts.append(_format_create_network(stack, name, docker_name))
             scripts.append(_format_connect(docker_name, accessory.container, other_names))
     staying_proxy = _find_staying_proxy(environment)
-    if staying_proxy:
+    if _joins_network(environment, staying_proxy):
         scripts.append(_format_connect(environment.first_host.proxy.network, staying_proxy))
     for host in environment.hosts:
         for script in dict.fromkeys(scripts):

@@ -759,9 +759,12 @@ def _describe_rollback(environment: EffectiveEnvironment, container: str) -> str
 
 
 def _estimate_container_minutes(service: EffectiveService) -> int:
-    """Estimate how long one container may take: it is waited for twice, beside the old one and in its place."""
-    start_period = service.options.health.start_period
-    return 10 + 2 * (parse_duration(start_period) // 60 if start_period else 0)
+    """Estimate how long one container may take: a new one starts and a container stops twice.
+
+    First the new one starts beside the old one, then in its place; the old one stops, and so does the first new one.
+    """
+    durations = (service.options.health.start_period, service.options.stop_grace_period)
+    return 10 + sum(2 * (parse_duration(duration) // 60) for duration in durations if duration)
 
 
 def _plan_health_checks(environment: EffectiveEnvironment, instance: PlannedService) -> Iterator[PublicHealthCheck]:

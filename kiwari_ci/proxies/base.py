@@ -16,9 +16,10 @@ from kiwari_ci.plan_model import (
     PublicRoute,
 )
 
-GENERATED_STACK_KEYS = frozenset({"stack", "image", "listen"})  # keys of the spec that shape a generated stack
+# Keys of the spec that shape a generated stack.
+GENERATED_STACK_KEYS = frozenset({"network", "stack", "image", "listen"})
 _CERTIFICATE_KEYS = frozenset({"email", "certificates", "certresolver", "issuer"})
-_COMMON_KEYS = frozenset({"kind", "network", "scheme"})
+_COMMON_KEYS = frozenset({"kind", "scheme"})
 UNKNOWN_SWITCH_TEMPLATE = "proxy/switch-in-container.md.j2"  # for a proxy in a container, of which nothing is known
 
 
@@ -27,7 +28,7 @@ class Proxy(Protocol):
 
     @property
     def supported_keys(self) -> frozenset[str]:
-        """The keys of the spec's `proxy` that this kind takes, besides `kind`, `network` and `scheme`."""
+        """The keys of the spec's `proxy` that this kind takes, besides `kind` and `scheme`."""
 
     @property
     def name_cache_seconds(self) -> int:
@@ -48,6 +49,10 @@ class Proxy(Protocol):
     @property
     def is_on_shared_network(self) -> bool:
         """Whether it reaches containers over the Docker network that the spec names."""
+
+    @property
+    def may_lead_beyond_domains(self) -> bool:
+        """Whether a person may make it lead to a service of which the spec names no domain."""
 
     @property
     def guide_template(self) -> str:
@@ -99,6 +104,7 @@ class ExistingProxy:
     has_admin_api = False
     reads_labels = False
     is_on_shared_network = False
+    may_lead_beyond_domains = True
     is_explained_by_takeover = False
     has_one_guide_for_all_hosts = False
 

@@ -8,6 +8,7 @@ from kiwari_ci.proxies.base import UNKNOWN_SWITCH_TEMPLATE, ExistingProxy, expla
 class CustomProxy(ExistingProxy):
     """A proxy in a container that a person has set up."""
 
+    supported_keys = frozenset({"network"})
     name_cache_seconds = 11  # as nginx with `resolver … valid=10s`, which keeps a name the longest
     unrouted_statuses: tuple[int, ...] = ()
     is_on_shared_network = True

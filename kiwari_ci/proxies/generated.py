@@ -13,6 +13,7 @@ class GeneratedProxy:
     has_admin_api = False
     reads_labels = False
     is_on_shared_network = True
+    may_lead_beyond_domains = False
     guide_template = ""
     switch_template = UNKNOWN_SWITCH_TEMPLATE
     is_explained_by_takeover = False

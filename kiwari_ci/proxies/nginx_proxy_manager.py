@@ -8,6 +8,7 @@ from kiwari_ci.proxies.base import ExistingProxy, explain_middlewares
 class NginxProxyManager(ExistingProxy):
     """Nginx Proxy Manager."""
 
+    supported_keys = frozenset({"network"})
     name_cache_seconds = 11  # its nginx keeps an address for 10 seconds
     unrouted_statuses: tuple[int, ...] = ()
     has_admin_api = True

@@ -21,6 +21,7 @@ class Traefik:
     has_admin_api = False
     reads_labels = True
     is_on_shared_network = True
+    may_lead_beyond_domains = True  # by labels of the user's own
     is_explained_by_takeover = False
     guide_template = "proxy/traefik.md.j2"
     switch_template = "proxy/switch-traefik.md.j2"

@@ -115,7 +115,7 @@ def _check_memory(group: FindingGroup, facts: HostFacts) -> Finding:
 
 def _list_required_networks(host: DeployHost, runbook: HostRunbookIndex) -> dict[str, str]:
     """The networks that must exist, each with the command that makes it."""
-    cures = {host.network: runbook.create_network()}
+    cures = {host.network: runbook.create_network(host.network)} if host.network else {}
     for stack in host.stacks:
         for network in stack.networks:
             cures.setdefault(network, f"start what has it, or: docker network create {network}")

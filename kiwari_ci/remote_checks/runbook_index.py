@@ -91,9 +91,9 @@ class HostRunbookIndex(RunbookIndex):
         super().__init__(runbook, destinations)
         self._host = next(commands for commands in runbook.hosts if commands.host.name == host_name)
 
-    def create_network(self) -> str:
+    def create_network(self, network: str) -> str:
         """The command that creates the proxy's network."""
-        return self._fill_in_destinations(self._host.create_network.line)
+        return self._find_command(self._host.create_networks, network)
 
     def create_env_files(self) -> str:
         """The command that copies the examples of the env files."""

@@ -57,7 +57,10 @@ class Proxy(SpecModel):
         "`caddy`, `nginx`: a stack with its configuration; `custom`: your own container on `network`; "
         "`none`: your own proxy, for published `ports`; `ingress`: the controller of a cluster.",
     )
-    network: Slug = Field("proxy", description="The Docker network that the proxy and the services share.")
+    network: Slug = Field(
+        "proxy",
+        description="The Docker network that the proxy and the services share; with `kind: none` there is none.",
+    )
     scheme: UrlScheme = Field(
         "https",
         description="How clients reach the domains: with `https`, or with `http` where nothing has certificates, as on "
@@ -156,7 +159,10 @@ class SshPort(OneOf):
 
 
 class Jump(SpecModel):
-    """The jump host: ssh connects to it first, and from there to the host."""
+    """The jump host: ssh connects to it first, and from there to the host.
+
+    Its `user`, `port`, `key` and `known_hosts` may name the same secrets and variables as those of the host.
+    """
 
     address: Omittable[Reference] = Field(
         None, description="The address of the jump host; default: `{secret: <HOST>_JUMP_HOST}`."
@@ -352,7 +358,10 @@ class Takeover(SpecModel):
 
 
 class Environment(SpecModel):
-    """A place where the services run, such as staging: a stack on a host."""
+    """A place where the services run, such as staging: a stack on a host.
+
+    The environment on GitHub has the same name; GitHub does not distinguish `Production` from `production`.
+    """
 
     deploy_on: DeployOn = Field(description="What starts a deploy.")
     promote: Omittable[Slug] = Field(
@@ -373,7 +382,9 @@ class Environment(SpecModel):
         "default: `project.runner`, on which tests and builds run in any case.",
     )
     env_file: Omittable[EnvFileName] = Field(
-        None, description="One env file for the whole stack; default: one for each service that has `env`."
+        None,
+        description="One env file for the whole stack. Without `env_from`, a file may have more keys than the spec, "
+        "and the containers get all of them; default: one for each service that has `env`.",
     )
     env_from: Omittable[Literal["github"]] = Field(
         None,

@@ -52,7 +52,9 @@ class Health(SpecModel):
         " names that it knows (Django's `ALLOWED_HOSTS`); default: the service's domain.",
     )
     start_period: Omittable[StartPeriod] = Field(
-        None, description="How long a new container may take until it answers: `3m`; default: 60 seconds."
+        None,
+        description="How long a new container may take until it answers: `3m`. The time limit of the job that deploys "
+        "follows it, and `stop_grace_period`; default: 60 seconds.",
     )
 
 
@@ -64,7 +66,7 @@ class _SharedServiceFields(SpecModel):
         "start-first",
         description="`start-first`: the old container stops only after the new one answers, so there must be memory "
         "for both; `recreate`: it stops first, with a gap, because two must not run at once. On a server, a worker "
-        "without `health: {by: healthcheck}` always stops first.",
+        "stops first, unless it has `health: {by: healthcheck}` and `rollout: start-first`.",
     )
     replicas: Annotated[ReplicaCount, WritesComposeKey("scale")] = Field(
         1,
@@ -157,7 +159,10 @@ class _AccessoryFields(SpecModel):
 
 
 class Accessory(ContainerOptions, _AccessoryFields):
-    """A container in the stack whose image no workflow here builds. A deploy starts it if it does not run."""
+    """A container in the stack whose image no workflow here builds. A deploy starts it if it does not run.
+
+    To run an image of your own, such as PostgreSQL with an extension, push it with a version in a workflow of your own.
+    """
 
 
 class Override(ContainerOptions):

@@ -66,4 +66,8 @@ class Steps(SpecModel):
         description="Steps before the image is built, after the checkout. The build sees the files that they write, "
         "and no `.git`: to record the commit, write `$GITHUB_SHA` into a file.",
     )
-    after_deploy: list[Step] = Field([], description="Steps after each deploy and its health check.")
+    after_deploy: list[Step] = Field(
+        [],
+        description="Steps after each deploy and its health check. If the tests or the build fail, GitHub skips the "
+        "job that deploys, and these steps with it, also with `when: failure`.",
+    )

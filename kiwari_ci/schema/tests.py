@@ -39,7 +39,10 @@ def _require_properties(schema: dict[str, Any]) -> None:
 
 
 class Setup(SpecModel):
-    """The languages and tools that the tests need, installed in this order. Install others with `run`."""
+    """The languages and tools that the tests need, installed in this order.
+
+    Others, such as PHP, Bun, Rust or .NET, are installed by an action in `steps.before_test`, or with `run`.
+    """
 
     go: Omittable[Tool] = Field(None, description="Go, by actions/setup-go.")
     java: Omittable[Tool] = Field(None, description="Java (Temurin), by actions/setup-java.")

@@ -109,8 +109,8 @@ UNSUPPORTED_FEATURES = (
         "notify|notifications?|slack|discord|telegram|teams|webhooks?|alerts?",
         "messages to a chat",
         "GitHub already notifies the person who started a run that fails",
-        "`steps.after_deploy` of a service, with `when: failure`, for a deploy that fails; for tests and builds that "
-        "fail, a workflow of your own with the trigger `workflow_run`",
+        "a workflow of your own with the trigger `workflow_run`, as in docs/notify.md, for tests, builds and deploys "
+        "that fail; `steps.after_deploy` of a service, with `when: failure`, for a deploy alone",
     ),
     UnsupportedFeature(
         "image_tag|tag_prefix|tag_suffix|repository_name|single_repository",

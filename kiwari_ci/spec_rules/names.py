@@ -1,11 +1,12 @@
 """Names: unknown ones, those that two things share, those that are taken, and those that grow too long."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from kiwari_ci.effective_spec import EffectiveEnvironment, EffectiveSpec
 from kiwari_ci.effective_spec.images import CACHE_TAG
 from kiwari_ci.effective_spec.values import format_variable_name
+from kiwari_ci.plan_model import GitHubSetting
 from kiwari_ci.problems import Problem
 from kiwari_ci.proxies.all_proxies import find_proxy
 from kiwari_ci.schema import ContainerOptions, Override
@@ -17,6 +18,13 @@ MAX_NAME_LENGTH = 63  # of a container, which is a host name too, and of what Po
 _STEP_VARIABLES = {"SEQUENCE"}  # of a deploy step, beside its settings and digests
 # One login, one port and one machine or program in between may serve several hosts.
 _SHAREABLE_SETTINGS = {"token", "user", "port", "jump_address", "jump_user", "jump_port", "jump_known_hosts"}
+# What the jump host and the server behind it may have in common; an address is that of one machine.
+_SETTINGS_OF_BOTH_HOPS = {
+    "jump_user": "user",
+    "jump_port": "port",
+    "jump_key": "key",
+    "jump_known_hosts": "known_hosts",
+}
 RUNNER_VARIABLE_PATTERN = (  # variables of Bash, or of the runner
     r"PATH|HOME|CI|IFS|(E?U|PP)ID|SECONDS|S?RANDOM|GROUPS|SHELLOPTS|LINENO|DIRSTACK|PIPESTATUS|REPLY|OPT(IND|ARG|ERR)"
     r"|PS[0-4]|PWD|OLDPWD|HOSTNAME|BASH.*|(GITHUB|RUNNER|ACTIONS|LD|COMPOSE)_.*"
@@ -382,18 +390,31 @@ def _check_step_settings(source: YamlSource, spec: EffectiveSpec) -> Problems:
         # By name: what the variable is for, and the kind of setting.
         known: dict[str, tuple[str, str]] = dict.fromkeys(digest_variables | _STEP_VARIABLES, ("a deploy", ""))
         shareable = _SHAREABLE_SETTINGS | ({"key"} if environment.model.key else set())
+        # A jump host takes the first line that a key has there, and this line leads to one server.
+        earlier_jump_keys: set[str] = set()
         for number, host in enumerate(environment.hosts):
             settings = environment.deploy_settings(host)
             if number == 0:
                 settings |= {f"env.{key}": setting for setting, key in environment.env_settings.items()}
             for purpose, setting in settings.items():
                 use = (purpose, setting.kind)
-                is_shared = _is_shareable(purpose, shareable) and known.get(setting.name) == use
-                if setting.name in known and not is_shared:
+                is_shared_by_hosts = _is_shareable(purpose, shareable) and known.get(setting.name) == use
+                is_shared_by_hops = (
+                    _SETTINGS_OF_BOTH_HOPS.get(purpose) in _list_purposes(settings, setting)
+                    and setting.name not in earlier_jump_keys
+                )
+                if setting.name in known and not is_shared_by_hosts and not is_shared_by_hops:
                     loc: YamlPath = ("hosts", host.name)
                     message = f"{format_yaml_path(loc)}: `{setting.name}` is used twice, here for {purpose}"
                     yield report_at_key(source, loc, "clash", message, "give each setting a name of its own")
                 known.setdefault(setting.name, use)
+            if "jump_key" in settings:
+                earlier_jump_keys.add(settings["jump_key"].name)
+
+
+def _list_purposes(settings: Mapping[str, GitHubSetting], setting: GitHubSetting) -> list[str]:
+    """List what a host reads a setting for."""
+    return [purpose for purpose, other in settings.items() if other == setting]
 
 
 def _is_shareable(purpose: str, shareable: Collection[str]) -> bool:

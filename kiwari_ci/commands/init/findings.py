@@ -60,12 +60,6 @@ class RepositoryFindings:
         """The kinds of the compose files that run on a server: where a workflow deploys, those that are for all too."""
         return self.environment_kinds | ({""} if self.is_taken_over else set())
 
-    @property
-    def shared_network(self) -> str:
-        """The network that the proxy and the services share today; empty when nobody says."""
-        return str(self.network.value) if self.network else ""
-
-
 @dataclass
 class SpecDraft:
     """The spec in the making; what to decide, each with the place in the spec; what is left of containers."""

@@ -31,6 +31,13 @@ def choose_proxy_kind(facts: RepositoryFindings) -> ProxyKind:
     return "none" if leads_to_ports(facts) else "custom"
 
 
+def find_shared_network(facts: RepositoryFindings) -> str:
+    """The network that the proxy and the services share; empty when nobody says, or when the kind joins none."""
+    if facts.network and find_planned_proxy(choose_proxy_kind(facts)).is_on_shared_network:
+        return str(facts.network.value)
+    return ""
+
+
 def leads_to_ports(facts: RepositoryFindings) -> bool:
     """Whether a program of the server itself leads to services, by ports that their containers publish."""
     is_by_name = facts.has_routes_to_names and not facts.host_proxy

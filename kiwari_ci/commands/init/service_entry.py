@@ -142,7 +142,7 @@ def _add_container_options(
         if compose_file.kind == vocabulary.DEVELOPMENT:
             continue
         names = map_container_names(facts) | {service.name: ""}
-        options = container_entry.build_service_options(container, names, facts.shared_network)
+        options = container_entry.build_service_options(container, names, proxy_choice.find_shared_network(facts))
         unsupported = options.unsupported
         is_published = proxy_choice.choose_proxy_kind(facts) == "none"
         left_ports = container_entry.add_published_ports(container, options.table, is_published)
@@ -336,7 +336,8 @@ def build_process_entries(
             continue
         table = entries[name] = CommentedMapping()
         table.put("image_of", service.name, container.where)
-        options = container_entry.build_service_options(container, map_container_names(facts), facts.shared_network)
+        names, network = map_container_names(facts), proxy_choice.find_shared_network(facts)
+        options = container_entry.build_service_options(container, names, network)
         unsupported = options.unsupported
         left_ports = container_entry.add_published_ports(container, options.table, is_kept=False)
         if left_ports:
@@ -879,8 +880,9 @@ def _build_override_of_accessory(draft: SpecDraft, facts: RepositoryFindings, na
     override = CommentedMapping()
     if not own_containers or own_containers[0] is usual_container:
         return override
+    network = proxy_choice.find_shared_network(facts)
     usual, own = (
-        container_entry.build_accessory_entry(container, names, facts.shared_network, runs_once=False).table
+        container_entry.build_accessory_entry(container, names, network, runs_once=False).table
         for container in (usual_container, own_containers[0])
     )
     for key in _OVERRIDES_OF_ACCESSORIES:
@@ -924,7 +926,7 @@ def _build_options_of_environment(
     facts: RepositoryFindings, service: DetectedService, container: DetectedContainer
 ) -> CommentedMapping:
     names = map_container_names(facts) | {service.name: ""}
-    options = container_entry.build_service_options(container, names, facts.shared_network)
+    options = container_entry.build_service_options(container, names, proxy_choice.find_shared_network(facts))
     options.table.pop("depends_on", None)  # it is about the containers of one file
     return options.table
 

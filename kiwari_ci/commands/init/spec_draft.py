@@ -386,6 +386,8 @@ def _build_proxy_entry(facts: RepositoryFindings) -> tuple[dict[str, Any], str]:
     elif facts.proxy_containers and facts.is_taken_over:
         entry |= _choose_new_network(facts)
     kind = proxy_choice.choose_proxy_kind(facts)
+    if not find_proxy(kind).is_on_shared_network:
+        entry = {}
     if not facts.proxies or kind == schema.Proxy().kind:
         if kind != schema.Proxy().kind:
             entry = {"kind": kind, **entry}
@@ -464,10 +466,11 @@ def _add_accessories(draft: SpecDraft, facts: RepositoryFindings) -> None:
     """Add other people's images, with how their containers run; those that others wait for to end run once."""
     table = CommentedMapping()
     accessory_names = service_entry.map_accessory_names(facts)
+    network = proxy_choice.find_shared_network(facts)
     one_shot = find_one_shot_services(facts.containers)
     for name, container in facts.accessories.items():
         runs_once = container.name in one_shot
-        options = container_entry.build_accessory_entry(container, accessory_names, facts.shared_network, runs_once)
+        options = container_entry.build_accessory_entry(container, accessory_names, network, runs_once)
         table[name] = options.table
         draft.leave(f"{name} ({container.where})", options.unsupported)
         container_entry.ask_about_options(draft, ("accessories", name), options.table, options)

@@ -245,11 +245,12 @@ def _plan_network_attachments(container: EffectiveContainer, common_name: str) -
     own_names |= {str(network.name or network.internal) for network in extra_networks if not network.external}
 
     names = [] if is_service else [DEFAULT_NETWORK]
-    if container.is_reached_by_proxy:
+    if _is_on_network_of_proxy(container):
         names.append(environment.hosts_with("compose")[0].proxy.network)
     if environment.database and container.uses_database:
         names.append(environment.database.server.network)
-    if environment.accessories or environment.has_private_services:
+    has_private_services = not all(map(_is_on_network_of_proxy, environment.services.values()))
+    if environment.accessories or has_private_services:
         names.append(DEFAULT_NETWORK)
     names += [str(network.external or network.name or network.internal) for network in extra_networks]
 
@@ -259,6 +260,20 @@ def _plan_network_attachments(container: EffectiveContainer, common_name: str) -
         docker_name = f"{environment.stack_name}_{name}" if name in own_names else name
         attachments.append(NetworkAttachment(name, tuple(filter(None, aliases)), docker_name))
     return tuple(attachments)
+
+
+def _is_on_network_of_proxy(container: EffectiveContainer) -> bool:
+    """Whether the proxy leads to a container over the network that they share, or could lead to it.
+
+    A person may add the domains of a stack that has none to a proxy whose configuration is not generated.
+    """
+    environment = container.environment
+    proxy = find_proxy(environment.hosts_with("compose")[0].proxy.kind)
+    if not proxy.is_on_shared_network:
+        return False
+    if environment.model.domains or not proxy.may_lead_beyond_domains:
+        return bool(container.domain)
+    return isinstance(container, EffectiveService) and container.options.port is not None
 
 
 def is_reached_by_spec_name(container: EffectiveContainer) -> bool:

@@ -1,6 +1,6 @@
 """Hosts that are reached over SSH, and the database servers on them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from kiwari_ci import schema
 from kiwari_ci.effective_spec import EffectiveHost, EffectiveSpec
@@ -30,7 +30,8 @@ def plan_deploy_host(
     settings = _find_settings(spec, host, stacks)
     port = plan_ssh_port(host.variable, host.model.port, settings.get("port"))
     file_suffixes = tuple(_plan_file_suffixes(spec, host, settings))
-    jumps = plan_jump_hosts(host, settings, file_suffixes)
+    keys = tuple(_plan_deploy_keys(spec, host, stacks, file_suffixes))
+    jumps = plan_jump_hosts(host, settings, file_suffixes, deploy_keys=[key.secret for key in keys])
     host_stacks = tuple(stacks.values())
     host_servers = tuple(server for server in servers if server.host == host.name)
     public = tuple(container for stack in host_stacks for container in stack.containers if container.domain)
@@ -49,8 +50,8 @@ def plan_deploy_host(
         way=_format_ssh_config(host, port, jumps),
         jumps=jumps,
         proxy_commands=plan_proxy_commands(host, settings),
-        keys=tuple(_plan_deploy_keys(spec, host, stacks, file_suffixes)),
-        network=host.proxy.network,
+        keys=keys,
+        network=_find_network_of_proxy(host, host_stacks, host_servers, proxy_stack),
         stacks=host_stacks,
         servers=host_servers,
         sources=tuple(_list_sources(host_stacks, host_servers, proxy_stack)),
@@ -112,6 +113,20 @@ def _plan_deploy_keys(
         stacks_by_secret.setdefault(secret, []).append(stack)
     for secret, key_stacks in stacks_by_secret.items():
         yield _plan_deploy_key(spec, host, secret, key_stacks, file_suffixes)
+
+
+def _find_network_of_proxy(
+    host: EffectiveHost,
+    stacks: Iterable[ComposeStack],
+    servers: Iterable[PostgresServer],
+    proxy_stack: ProxyStack | None,
+) -> str:
+    """Find the network of the proxy, which the runbook creates; empty when nothing on the host joins it."""
+    joined_networks = {network for stack in stacks for network in stack.networks}
+    joined_networks |= {server.network for server in servers if not server.owns_network}
+    if proxy_stack:
+        joined_networks.add(proxy_stack.network)
+    return host.proxy.network if host.proxy.network in joined_networks else ""
 
 
 def _plan_deploy_key(
@@ -187,9 +202,12 @@ def _find_readers(spec: EffectiveSpec, setting_name: str) -> dict[str, set[str]]
 
 
 def plan_jump_hosts(
-    host: EffectiveHost, settings: dict[str, GitHubSetting], file_suffixes: tuple[KeyValue, ...]
+    host: EffectiveHost,
+    settings: dict[str, GitHubSetting],
+    file_suffixes: tuple[KeyValue, ...],
+    deploy_keys: Collection[str],
 ) -> tuple[JumpHost, ...]:
-    """Plan the machine through which a host is reached, if there is one."""
+    """Plan the machine through which a host is reached, if there is one; `deploy_keys` are those of the host itself."""
     jump = host.model.jump
     if jump is None:
         return ()
@@ -203,6 +221,8 @@ def plan_jump_hosts(
             port=plan_ssh_port(f"{host.variable}_JUMP", jump.port, settings.get("jump_port")),
             key_file=name_value_file(settings["jump_key"].name, file_suffixes),
             known_hosts_file=name_value_file(settings["jump_known_hosts"].name, file_suffixes),
+            has_key_of_host=settings["jump_key"].name in deploy_keys,
+            known_hosts_redirection=">>" if settings["jump_known_hosts"] == settings["known_hosts"] else ">",
         ),
     )
 

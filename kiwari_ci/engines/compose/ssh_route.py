@@ -23,7 +23,7 @@ def plan_ssh_route(step: StepOfDeploy, template: str) -> SshRoute:
         key=settings["key"].name,
         known_hosts=settings["known_hosts"].name,
         port=plan_ssh_port(host.variable, host.model.port, settings.get("port")),
-        jumps=plan_jump_hosts(host, settings, file_suffixes=()),
+        jumps=plan_jump_hosts(host, settings, file_suffixes=(), deploy_keys=[settings["key"].name]),
         proxy_commands=plan_proxy_commands(host, settings),
         token=settings["token"].name,
     )

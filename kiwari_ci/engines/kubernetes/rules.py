@@ -86,8 +86,6 @@ def _check_cluster(source: YamlSource, host: EffectiveHost) -> Problems:
     elif host.proxy.kind == "ingress" and not host.proxy.ingress_class:
         hint = "class: traefik, or another that `kubectl get ingressclasses` lists"
         yield _refuse(source, (*loc, "proxy"), "an Ingress needs the `class` of its controller", hint)
-    if "network" in host.proxy.model_fields_set:
-        yield _refuse(source, (*loc, "proxy", "network"), "a cluster has no Docker network", "leave it out")
 
 
 def check_environment(source: YamlSource, environment: EffectiveEnvironment) -> Problems:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from kiwari_ci.effective_spec import EffectiveEnvironment, EffectiveSpec
 from kiwari_ci.problems import Problem
+from kiwari_ci.proxies.all_proxies import find_proxy
 from kiwari_ci.spec_loading.validation import format_yaml_path, report_at_key, report_at_value
 from kiwari_ci.spec_loading.yaml_source import YamlPath, YamlSource
 
@@ -52,7 +53,8 @@ def _format_host_port(published_port: str) -> str:
 def _check_network_names(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
     """A network's name means one network in a stack."""
     descriptions = {"name": "one of its own", "internal": "an internal one", "external": "not its own"}
-    kinds = {environment.hosts_with("compose")[0].proxy.network: "external"}
+    proxy_options = environment.hosts_with("compose")[0].proxy
+    kinds = {proxy_options.network: "external"} if find_proxy(proxy_options.kind).is_on_shared_network else {}
     if environment.database:
         kinds[environment.database.server.network] = "external"
     for container in environment.containers.values():
