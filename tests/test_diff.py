@@ -239,6 +239,47 @@ def test_two_environments_of_one_compose_file_are_told(tmp_path: Path) -> None:
     ]
 
 
+TWO_HOSTS = """hosts: {one: {}, two: {}}
+services: {web: {port: 80, volumes: ['data:/data']}}
+environments:
+  staging: {host: one, stack: shop, deploy_on: {push: develop}}
+  live: {host: two, stack: shop, deploy_on: {push: main}}
+"""
+
+
+def test_stacks_of_two_hosts_may_have_one_name(tmp_path: Path) -> None:
+    """Each environment is compared with its own Compose file and deploys."""
+    web = "services:\n  web: {image: ghcr.io/example/shop-web, %s}\n"
+    deploy = "jobs: {%s: {environment: %s, steps: [{run: ssh me@192.0.2.1 'cd %s && docker compose -f %s up -d'}]}}\n"
+    files = {
+        "compose.staging.yml": web % "mem_limit: 1g",
+        "compose.live.yml": web % "mem_limit: 2g",
+        ".github/workflows/a.yml": "on: {push: {branches: [develop]}}\n"
+        + deploy % ("one", "staging", "/srv/one", "compose.staging.yml"),
+        ".github/workflows/b.yml": "on: {push: {branches: [main]}}\n"
+        + deploy % ("two", "live", "/srv/two", "compose.live.yml"),
+    }
+    text = first_comparison_with(tmp_path, TWO_HOSTS, files)
+    assert "staging (web): `mem_limit`: `1g` → nothing" in text
+    assert "live (web): `mem_limit`: `2g` → nothing" in text
+    assert "`shop-staging`, `shop-live`, `bin`" in text
+    for wrong in ("no longer deployed", "now deployed by", "now also deploys", "no longer deploys"):
+        assert wrong not in text
+
+
+def test_generated_stacks_of_two_hosts_may_have_one_name(tmp_path: Path) -> None:
+    spec = tmp_path / "shop.yaml"
+    spec.write_text("project: {name: shop, repository: example/shop}\n" + TWO_HOSTS)
+    assert kiwari_ci("generate", spec, "--out", tmp_path / "out").code == 0
+    assert "nothing changes" in run_diff(spec, "--against", tmp_path / "out")
+    spec.write_text(
+        spec.read_text().replace("deploy_on: {push: main}", "overrides: {web: {cpus: 2}}, deploy_on: {push: main}")
+    )
+    text = run_diff(spec, "--against", tmp_path / "out")
+    assert "live\n" in text and "web: `cpus`: nothing → `2`" in text
+    assert "staging\n" not in text
+
+
 def test_no_person_brings_what_each_deploy_writes(tmp_path: Path) -> None:
     """With `env_from`, the deploy writes the env file: nothing of it is to be done on the server."""
     live = LIVE.replace("}}\n", ", env_from: github}}\n")

@@ -170,8 +170,9 @@ def _find_command_effects(words: list[str], place: _ScriptContext, step: ParsedS
     elif name in ("docker", "docker-compose", "podman"):
         yield from _find_docker_effects(words, place)
     elif name == SSH_CLIENT_NAME:
+        folder = _parse_options(words, "--folder") or _parse_options(words, "--stack")
         yield StepEffect("login", "", "")
-        yield StepEffect("deploy", "".join(_parse_options(words, "--stack")), "", HOST_PROGRAM_NOTE)
+        yield StepEffect("deploy", "".join(folder), "", HOST_PROGRAM_NOTE)
     elif name == ROLLOUT_NAME and "--stack" in words:
         yield StepEffect("deploy", "".join(_parse_options(words, "--stack")), "", ROLLOUT_NOTE)
     elif name in ("scp", "rsync"):
