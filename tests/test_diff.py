@@ -280,6 +280,26 @@ def test_generated_stacks_of_two_hosts_may_have_one_name(tmp_path: Path) -> None
     assert "staging\n" not in text
 
 
+@pytest.mark.parametrize("command", ["make up", "docker compose up -d"])
+def test_an_environment_that_the_ref_chooses_keeps_its_triggers(command: str, tmp_path: Path) -> None:
+    """One job deploys both environments; the tag deploys one of them alone, and the branch the other one."""
+    takeover = "takeover: {workflows: [deploy.yml]}"
+    spec = f"""services: {{web: {{port: 80}}}}
+environments:
+  staging: {{deploy_on: {{push: main}}, {takeover}}}
+  live: {{deploy_on: {{tag: 'v*'}}, promote: staging, {takeover}}}
+"""
+    deploy = f"""on: {{push: {{branches: [main], tags: ['v*']}}}}
+jobs:
+  deploy:
+    environment: ${{{{ matrix.env }}}}
+    strategy: {{matrix: {{env: ["${{{{ startsWith(github.ref, 'refs/tags/v') && 'live' || 'staging' }}}}"]}}}}
+    steps: [{{uses: appleboy/ssh-action@v1, with: {{host: h, script: cd shop && {command}}}}}]
+"""
+    text = first_comparison(tmp_path, spec, deploy=deploy)
+    assert "deploys on" not in text and "no longer deployed" not in text
+
+
 def test_no_person_brings_what_each_deploy_writes(tmp_path: Path) -> None:
     """With `env_from`, the deploy writes the env file: nothing of it is to be done on the server."""
     live = LIVE.replace("}}\n", ", env_from: github}}\n")

@@ -74,9 +74,13 @@ class _ScriptContext:
 
 
 def find_workflow_effects(workflow: ParsedWorkflow) -> Iterator[tuple[ParsedJob, StepEffect]]:
-    """Find the effects of a workflow in order, each once for a job. Only the beginning of a long script is read."""
+    """Find the effects of a workflow in order, each once for a job. Only the beginning of a long script is read.
+
+    A job whose refs or matrix choose between several environments is several jobs here.
+    """
     remaining = MAX_WORKFLOW_SCRIPTS
-    for job in workflow.jobs:
+    jobs = [variant for job in workflow.jobs for variant in job.variants or (job,)]
+    for job in jobs:
         effects: dict[StepEffect, None] = {}
         for step in job.steps:
             remaining -= len(step.run)

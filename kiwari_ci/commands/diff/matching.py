@@ -504,14 +504,16 @@ def _assign_named_workflow(roles: Responsibilities, workflow: WorkflowWithEffect
     for environment in _list_named_environments(workflow, planned_names):
         is_known = any(role.workflow.path == workflow.path for role in roles.deploys.get(environment, []))
         jobs = _list_jobs_of_server(workflow) or list(workflow.parsed.jobs)
+        jobs = [job for job in jobs if job.environment == environment] or jobs
         for job in jobs if not is_known else ():
             effect = StepEffect("deploy", "", job.where, "a workflow of today")
             roles.deploys.setdefault(environment, []).append(ResponsibleJob(workflow, job, effect))
 
 
 def _list_jobs_of_server(workflow: WorkflowWithEffects) -> list[ParsedJob]:
-    """The jobs that log in to a server, or run on one."""
-    return list({job.id: job for job, effect in workflow.effects if effect.kind in ("login", "remote")}.values())
+    """The jobs that log in to a server, or run on one; once for each environment."""
+    jobs = [job for job, effect in workflow.effects if effect.kind in ("login", "remote")]
+    return list({(job.id, job.environment): job for job in jobs}.values())
 
 
 def _list_named_environments(workflow: WorkflowWithEffects, planned_names: NameMatches) -> list[str]:
