@@ -338,6 +338,15 @@ def test_the_check_from_outside_wants_its_status(
     assert green or re.search(r"to go back, on vps: ~/docker/bin/deploy rollback \S+ \S+$", done.stdout.strip())
 
 
+@pytest.mark.parametrize(("workflow", "job"), [("web-ci", "deploy-staging"), ("promote", "deploy-production")])
+def test_steps_after_a_deploy_know_what_the_health_check_found(workflow: str, job: str) -> None:
+    tree = generator.generate_files(ROOT / "tests/cases/ok/steps/spec.yaml")[1]
+    steps = Workflow(tree[f".github/workflows/{workflow}.yml"].text).data["jobs"][job]["steps"]
+    names = [step.get("name", "") for step in steps]
+    (check,) = [number for number, name in enumerate(names) if name.startswith("Health check of ")]
+    assert check < names.index("Keep the log")
+
+
 def test_the_required_check_reports_in_a_merge_queue() -> None:
     assert "merge_group" in WORKFLOWS["pipeline-drift"].data["on"]
 

@@ -43,7 +43,7 @@ def count_calls(size: int) -> int:
 
 
 def test_each_service_takes_as_much_work_as_the_one_before() -> None:
-    count_calls(1)  # what is made once: models, templates
+    count_calls(STEP)  # what is made once, such as models and templates of services that wait for another
     counts = [count_calls(STEP * number) for number in (1, 2, 3)]
     first_step, second_step = counts[1] - counts[0], counts[2] - counts[1]
     assert second_step < first_step * TOLERANCE

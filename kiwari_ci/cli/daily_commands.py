@@ -46,12 +46,12 @@ def generate_command(spec: Path | None, out: Path | None, style: str | None, for
     spec, out = find_spec_file(spec), find_output_root(out)
     plan, files = generator.generate_files(spec)
     written = generated_files.write_files(out, files, plan.project, force)
-    stale_paths = _list_stale_files(spec, out, plan.project, files)
+    leftover_paths = _list_leftover_files(spec, out, plan.project, files)
     if style == "json":
-        terminal.print_text(problems.format_json(vars(written) | {"left": stale_paths}))
+        terminal.print_text(problems.format_json(vars(written) | {"left": leftover_paths}))
     elif not quiet:
         terminal.print_coloured_text(terminal.format_write_result(spec, out, written))
-    _warn_of_stale_files(out, stale_paths)
+    _warn_of_leftover_files(out, leftover_paths)
     return 0
 
 
@@ -87,7 +87,7 @@ def check_command(spec: Path | None, out: Path | None, style: str | None, quiet:
             terminal.print_text(f"no summary: {reason}", err=True)
     elif not quiet:
         terminal.print_text(f"{out}: {len(files)} files agree with {spec}")
-    _warn_of_stale_files(out, _list_stale_files(spec, out, plan.project, files))
+    _warn_of_leftover_files(out, _list_leftover_files(spec, out, plan.project, files))
     return EXIT_DRIFT if differences else 0
 
 
@@ -96,16 +96,16 @@ def _build_spec_arguments(spec: Path | None, out: Path | None) -> list[str]:
     return [*([str(spec)] if spec else []), *(["--out", str(out)] if out else [])]
 
 
-def _list_stale_files(spec: Path, out: Path, project: str, files: "GeneratedFiles") -> list[str]:
-    from kiwari_ci.commands.check import stale_files
+def _list_leftover_files(spec: Path, out: Path, project: str, files: "GeneratedFiles") -> list[str]:
+    from kiwari_ci.commands.check import leftover_files
 
-    return stale_files.find_stale_files(out, files, project, spec)
+    return leftover_files.find_leftover_files(out, files, project, spec)
 
 
-def _warn_of_stale_files(out: Path, stale_paths: list[str]) -> None:
-    """Warn of stale files on standard error, so that the output and the exit code stay the same."""
-    if stale_paths:
-        cure = problems.escape_control_characters(shlex.join(["rm", *(str(out / path) for path in stale_paths)]))
+def _warn_of_leftover_files(out: Path, leftover_paths: list[str]) -> None:
+    """Warn on standard error of files that an earlier name left: the output and the exit code stay the same."""
+    if leftover_paths:
+        cure = problems.escape_control_characters(shlex.join(["rm", *(str(out / path) for path in leftover_paths)]))
         terminal.print_text(
             f"no spec generates these files any more; to remove them, unless something else uses them: {cure}",
             err=True,

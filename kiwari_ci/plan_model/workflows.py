@@ -548,8 +548,13 @@ class EnvironmentWorkflow:
         """Its jobs, in their order."""
         builds = [job for build in self.builds for job in build.jobs()]
         builds = ["check-commit", *builds] if builds else []
-        check = ["health-check"] if self.deploy.url else []
+        check = ["health-check"] if self.checks_in_own_job else []
         return (*builds, self.job, f"deploy-{self.deploy.environment}", *check)
+
+    @property
+    def checks_in_own_job(self) -> bool:
+        """Whether the health checks are a job. Steps after the deploy come after them, in the job of the deploy."""
+        return bool(self.deploy.checks) and not self.after_deploy
 
     @property
     def has_variables(self) -> bool:

@@ -1,5 +1,6 @@
 """Several services in one request: order, migrations, accessories and hooks."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -504,3 +505,18 @@ def test_hooks_are_none_of_a_superseded_deploys_business(world: World) -> None:
 
     assert world.deploy({"web": world.image("web", 4)}, 4).code == 3
     assert world.machine.scripts == []
+
+
+def test_services_that_a_deploy_does_not_concern_cost_no_calls_of_docker(root: Path) -> None:
+    others = [WORKER.replace("worker", f"worker{number}") for number in range(4)]
+    calls = []
+    for services in ([WEB, DB], [WEB, DB, *others]):
+        world = World(root, *services, rest=DATA)
+        world.machine.images["postgres:17"] = Image()
+        world.machine.public.add("postgres:17")
+        start(world, "web")
+        world.machine.calls.clear()
+        assert world.deploy({"web": world.image("web", 2)}, 2).code == 0
+        calls.append(len(world.machine.calls))
+        shutil.rmtree(world.folder)
+    assert calls[0] == calls[1]

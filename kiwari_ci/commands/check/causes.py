@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from kiwari_ci import __version__
-from kiwari_ci.commands.check import older_specs, spec_location, stale_files
+from kiwari_ci.commands.check import leftover_files, older_specs, spec_location
 from kiwari_ci.file_output.generated_files import (
     MAX_FILE_BYTES,
     PROGRAM_MARKERS,
@@ -94,7 +94,7 @@ def explain_differences(
     foreign_paths = [finding.path for finding in findings if finding.why == "foreign-project"]
     if foreign_paths:
         foreign_projects = {read_marker_project(root / path) for path in foreign_paths}
-        neighbours = foreign_projects & stale_files.find_other_projects(root, tree, plan.project, spec)
+        neighbours = foreign_projects & leftover_files.find_other_projects(root, tree, plan.project, spec)
         if neighbours:
             return DriftReport(findings, _suggest_separate_folder(plan, path_arguments, sorted(neighbours)))
     return DriftReport(findings, build_fix_command(findings, plan, path_arguments), never)

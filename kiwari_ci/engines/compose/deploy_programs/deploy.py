@@ -745,8 +745,9 @@ def carry_out(stack: "Stack", request: Request, work: Callable[[List[Service]], 
         code, message = failure.code, failure.message
         print_error(message)
     ignore_cancel()  # what the services do now is decided, and only has to be printed
-    print_outcome(stack, request, services, code)
-    print_result(stack, request, services, code, message)
+    images = {service.name: serving_image(stack, service) for service in services}
+    print_outcome(stack, request, services, images, code)
+    print_result(stack, services, images, code, message)
     return code
 
 
@@ -841,7 +842,7 @@ def containers_of_old_version(stack: "Stack", service: Service) -> List[Containe
         containers.append(set_aside)
     temporary = stack.temporary(service)
     is_of_earlier_deploy = temporary is not None and temporary.id != service.new_temporary
-    if temporary and is_of_earlier_deploy and has_service_names(stack, service):
+    if temporary and is_of_earlier_deploy and has_service_names(stack, service, temporary):
         containers.append(temporary)
     return containers
 
@@ -1328,10 +1329,9 @@ def recover(stack: "Stack", verb: str) -> None:
         write_pins_unless_edited(stack)
     with cleaning_up():
         restore_files(stack)
-    for service in stack.services.values():
-        if not service.is_accessory:
-            wait_for_interrupted_one_off(stack, service)
-        if not service.is_accessory and not service.runs_once:
+    for service in interrupted_services(stack):
+        wait_for_interrupted_one_off(stack, service)
+        if not service.runs_once:
             with uninterrupted(), cleaning_up():
                 recover_service(stack, service)
     if restore_interrupted_files(stack, verb):
@@ -1339,9 +1339,36 @@ def recover(stack: "Stack", verb: str) -> None:
         forget_ended_replacements(stack)
 
 
+def interrupted_services(stack: "Stack") -> List[Service]:
+    """The services of which an interrupted deploy may have left something.
+
+    Nearly always there are none, and one look at all containers shows that.
+    """
+    containers = stack.containers()
+    return [
+        service
+        for service in stack.services.values()
+        if not service.is_accessory and may_be_interrupted(stack, service, containers)
+    ]
+
+
+def may_be_interrupted(stack: "Stack", service: Service, containers: List[Container]) -> bool:
+    """Whether a service has more than its own container, or one that never ran."""
+    if stack.set_aside_note(service).id:
+        return True
+    return any(
+        container.project == stack.name
+        and container.service == service.name
+        and (container.name != service.container_name or container.status == "created")
+        for container in containers
+    )
+
+
 def forget_ended_replacements(stack: "Stack") -> None:
     """Remove the notes about replacements of which no other container is left."""
     for service in stack.services.values():
+        if not stack.has_replacement(service):
+            continue
         if not stack.set_aside_note(service).id and not stack.temporary(service):
             stack.forget_replacement(service)
 
@@ -1452,7 +1479,7 @@ def wait_until_started(stack: "Stack", service: Service) -> None:
 def let_temporary_container_answer(stack: "Stack", service: Service) -> None:
     """Lead requests to the temporary container while the own container is exchanged."""
     temporary = stack.temporary(service)
-    if temporary and temporary.is_running and not all(are_names_given(stack, service)):
+    if temporary and temporary.is_running and not all(are_names_given(stack, service, temporary)):
         give_service_names(stack, service)
         wait_for_name_caches(stack, service)
 
@@ -1498,22 +1525,27 @@ def let_temporary_container_serve(stack: "Stack", service: Service) -> None:
 def stays_healthy(stack: "Stack", service: Service) -> bool:
     """Whether the own container is healthy, and remains so for a while if that is in doubt."""
     first = stack.find(service.container_name)
-    if not first or not is_healthy(stack, service):
+    if not first or lasting_problem_of(stack, service, first):
         return False
     seconds = OBSERVED_SECONDS if is_health_in_doubt(stack, service, first) else 0
     end = stack.machine.now() + seconds
     while stack.machine.now() < end:
         stack.machine.wait(1)
         current = stack.find(service.container_name)
-        if not current or not current.is_same_run(first) or not is_healthy(stack, service):
+        if not current or not current.is_same_run(first):
+            return False
+        if lasting_problem_of(stack, service, current):
             return False
     return True
 
 
 def is_health_in_doubt(stack: "Stack", service: Service, own: Container) -> bool:
     """Whether an own container that is healthy at this moment may stop in the next seconds."""
-    if has_service_names(stack, service) or set_aside_container(stack, service):
+    temporary = stack.temporary(service)
+    if temporary and has_service_names(stack, service, temporary):
         return True  # it was being replaced, and a command of Docker's may be about to stop it
+    if set_aside_container(stack, service):
+        return True  # the same
     if own.restarts > 0 and not service.health:
         return True  # a worker that fails runs now and then, because Docker starts it again
     # A new container that has failed in this request may fail again.
@@ -1541,9 +1573,11 @@ def repair_half_created_containers(stack: "Stack", service: Service) -> None:
 
 def set_aside_container(stack: "Stack", service: Service) -> Optional[Container]:
     """The set-aside container; the note has its id, for the name alone could be anybody's."""
+    note = stack.set_aside_note(service)
+    if not note.id:
+        return None
     container = stack.find(service.set_aside_name)
-    is_noted = container is not None and container.id == stack.set_aside_note(service).id
-    return container if is_noted else None
+    return container if container and container.id == note.id else None
 
 
 def wait_for_interrupted_one_off(stack: "Stack", service: Service) -> None:
@@ -2017,7 +2051,7 @@ def print_findings(stack: "Stack") -> int:
 
 def check_versions(stack: "Stack") -> Iterator[Finding]:
     """Docker Engine and Compose must be installed, and new enough."""
-    engine = stack.machine.json("version", "--format", "{{json .}}").get("Server") or {}
+    engine = stack.engine()
     if version_of(str(engine.get("Version", ""))) < OLDEST_ENGINE:
         yield Finding(
             f"Docker Engine is {engine.get('Version') or 'unknown'}",
@@ -2917,7 +2951,7 @@ def check_image(stack: "Stack", service: Service) -> None:
     """Refuse an image for another platform, or with labels that proxies or Compose act on."""
     image = stack.machine.json("image", "inspect", service.image)[0]
     service.image_id = str(image["Id"])
-    engine = stack.machine.json("version", "--format", "{{json .}}").get("Server") or {}
+    engine = stack.engine()
     if image.get("Architecture") != engine.get("Arch"):
         raise Failed(
             BAD_IMAGE,
@@ -3387,8 +3421,8 @@ def start_beside(stack: "Stack", services: List[Service]) -> None:
             output = stack.compose("run", *options, service.name, pins=stack.trial_pins)
             refuse_failed_start(service.temporary_name, output)
             service.new_temporary = stack.get(service.temporary_name).id
-            wait_until_healthy(stack, service, service.temporary_name)
-            report_data_of_temporary_container(stack, service)
+            temporary = wait_until_healthy(stack, service, service.temporary_name)
+            report_data_of_temporary_container(service, temporary)
 
 
 def report_proxy_that_finds_containers(service: Service) -> None:
@@ -3418,15 +3452,15 @@ def sign_for_a_proxy(service: Service) -> str:
     return ""
 
 
-def report_data_of_temporary_container(stack: "Stack", service: Service) -> None:
+def report_data_of_temporary_container(service: Service, temporary: Container) -> None:
     """Say what is lost: a `VOLUME` of the image that the compose file does not mount.
 
     The temporary container has a volume of its own there, which is removed with it.
     """
-    for mount in stack.get(service.temporary_name).mounts:
+    for mount in temporary.mounts:
         if is_anonymous_volume(mount):
             progress(
-                f"note: what {service.temporary_name} writes to {mount['Destination']} is lost when"
+                f"note: what {temporary.name} writes to {mount['Destination']} is lost when"
                 " it is removed, because the image has a VOLUME there that the spec does not"
                 " mount. If it is data, mount a volume there, or set rollout: recreate"
             )
@@ -3552,7 +3586,7 @@ def finish(stack: "Stack", request: Request, service: Service, result: str) -> N
     service.seconds = stack.seconds()
     with cleaning_up():
         stack.record_mounts(service)
-    if result == "serving":
+    if result == "serving" and stack.replaced().names:
         with cleaning_up():
             # After a power cut, the old version of the files that it uses must not come back.
             stack.settle_replaced(files_that_stay(stack))
@@ -3906,9 +3940,10 @@ def remove_temporary_container(stack: "Stack", service: Service) -> None:
     an address where nothing runs waits for many seconds. `docker stop` then lets it finish the
     requests that it has.
     """
-    if not stack.temporary(service):
+    temporary = stack.temporary(service)
+    if not temporary:
         return
-    if has_service_names(stack, service):
+    if has_service_names(stack, service, temporary):
         remove_service_names(stack, service)
         wait_for_name_caches(stack, service)
     stack.set_restart_policy(service.temporary_name, "no")
@@ -3919,19 +3954,18 @@ def remove_temporary_container(stack: "Stack", service: Service) -> None:
 # 13. Names: the container that has the names of a service on its networks gets its requests.
 
 
-def has_service_names(stack: "Stack", service: Service) -> bool:
+def has_service_names(stack: "Stack", service: Service, temporary: Container) -> bool:
     """Whether the temporary container has the service's names on a network.
 
     It need not run: it has them also while Docker restarts it.
     """
-    return any(are_names_given(stack, service))
+    return any(are_names_given(stack, service, temporary))
 
 
-def are_names_given(stack: "Stack", service: Service) -> List[bool]:
+def are_names_given(stack: "Stack", service: Service, temporary: Container) -> List[bool]:
     """For each network of a service, whether the temporary container has the service's names."""
-    container = stack.temporary(service)
-    networks = container.networks if container else {}
-    settings = [networks.get(stack.network_name(key)) or {} for key in service.networks]
+    networks = [stack.network_name(key) for key in service.networks]
+    settings = [temporary.networks.get(network) or {} for network in networks]
     return [service.name in (network.get("Aliases") or []) for network in settings]
 
 
@@ -3940,7 +3974,8 @@ def give_service_names(stack: "Stack", service: Service) -> None:
 
     A kill may have come when it had them on some networks only.
     """
-    if not all(are_names_given(stack, service)):
+    temporary = stack.get(service.temporary_name)
+    if not all(are_names_given(stack, service, temporary)):
         rejoin(stack, service, has_names=True)
 
 
@@ -4014,7 +4049,7 @@ def refuse_failed_start(name: str, output: Output) -> None:
         raise Failed(NOT_SERVING, f"{name} could not be started: {output.last_line}")
 
 
-def wait_until_healthy(stack: "Stack", service: Service, name: str) -> None:
+def wait_until_healthy(stack: "Stack", service: Service, name: str) -> Container:
     """Wait until a new container is healthy; it must run the right image, and not restart."""
     first = stack.get(name)
     if service.image_id and first.image_id != service.image_id:
@@ -4028,7 +4063,7 @@ def wait_until_healthy(stack: "Stack", service: Service, name: str) -> None:
         if not problem and not service.health and container.docker_health == "starting":
             problem = "Docker's health check has not passed yet"
         if not problem:
-            return
+            return container
     raise Failed(
         NOT_SERVING,
         f"{name} did not become healthy within {service.start_seconds} seconds: {problem}",
@@ -4229,10 +4264,12 @@ def exit_code_of(services: List[Service]) -> int:
     return SUPERSEDED if "superseded" in results else SERVING
 
 
-def print_outcome(stack: "Stack", request: Request, services: List[Service], code: int) -> None:
-    """Print what serves now; after a failure, also the commands that help."""
+def print_outcome(
+    stack: "Stack", request: Request, services: List[Service], images: Dict[str, str], code: int
+) -> None:
+    """Print the image of each service that serves now; after a failure, also commands that help."""
     for service in services:
-        image = serving_image(stack, service)
+        image = images[service.name]
         shown = digest_of(image) or "nothing"
         result = result_of(service)
         title = "SERVING" if result in ("serving", "unchanged", "superseded") else result.upper()
@@ -4246,7 +4283,7 @@ def print_outcome(stack: "Stack", request: Request, services: List[Service], cod
         if result == "failed" and service.previous_image and serves_another_image:
             progress(f"to go back: {rollback_command(stack, service, service.previous_image)}")
     if code not in (SERVING, SUPERSEDED):
-        print_mixed_versions(stack, request, services)
+        print_mixed_versions(stack, request, services, images)
 
 
 def settings_text(stack: "Stack", service: Service, image: str) -> str:
@@ -4270,12 +4307,13 @@ def serves_new_version(stack: "Stack", service: Service, image: str) -> bool:
     return container is not None and is_new_container(stack, service, container)
 
 
-def print_mixed_versions(stack: "Stack", request: Request, services: List[Service]) -> None:
+def print_mixed_versions(
+    stack: "Stack", request: Request, services: List[Service], images: Dict[str, str]
+) -> None:
     """After a failure, say if some services run the new version and others do not, and the way out.
 
     The services of a request belong to one commit, and may not work together in two versions.
     """
-    images = {service.name: serving_image(stack, service) for service in services}
     new = [
         service for service in services if serves_new_version(stack, service, images[service.name])
     ]
@@ -4337,7 +4375,7 @@ def is_restarted_failure(service: Service, container: Container) -> bool:
 
 
 def print_result(
-    stack: "Stack", request: Request, services: List[Service], code: int, message: str
+    stack: "Stack", services: List[Service], images: Dict[str, str], code: int, message: str
 ) -> None:
     """Print the last line: the outcome as JSON, for the workflow."""
     results = {SERVING: "serving", SUPERSEDED: "superseded"}
@@ -4348,7 +4386,7 @@ def print_result(
         "stack": stack.name,
         "seconds": stack.seconds(),
         "message": printable(message),
-        "services": [service_result(stack, service) for service in services],
+        "services": [service_result(service, images[service.name]) for service in services],
     }
     if code == SUPERSEDED:
         result["newest_sequence"] = max(
@@ -4357,13 +4395,13 @@ def print_result(
     print_line(json.dumps(result))
 
 
-def service_result(stack: "Stack", service: Service) -> Json:
-    """The outcome of one service, for the JSON line."""
+def service_result(service: Service, image: str) -> Json:
+    """The outcome of one service, of which this image serves, for the JSON line."""
     return {
         "service": service.name,
         "result": result_of(service),
         "before": digest_of(service.previous_image) or None,
-        "now": digest_of(serving_image(stack, service)) or None,
+        "now": digest_of(image) or None,
         "seconds": service.seconds,
     }
 
@@ -4483,10 +4521,18 @@ class Stack:
         self.services: Dict[str, Service] = {}
         self.are_env_files_read = False
         self.unrecorded: Set[str] = set()  # services whose interrupted deploy was not recorded
+        self._engine: Json = {}
 
     def seconds(self) -> int:
         """The seconds since the request began."""
         return round(self.machine.now() - self.began)
+
+    def engine(self) -> Json:
+        """What `docker version` prints about the engine, asked once: its version and platform."""
+        if not self._engine:
+            versions = self.machine.json("version", "--format", "{{json .}}")
+            self._engine = versions.get("Server") or {}
+        return self._engine
 
     # Its lock and its login
 
