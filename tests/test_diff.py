@@ -239,6 +239,67 @@ def test_two_environments_of_one_compose_file_are_told(tmp_path: Path) -> None:
     ]
 
 
+TWO_HOSTS = """hosts: {one: {}, two: {}}
+services: {web: {port: 80, volumes: ['data:/data']}}
+environments:
+  staging: {host: one, stack: shop, deploy_on: {push: develop}}
+  live: {host: two, stack: shop, deploy_on: {push: main}}
+"""
+
+
+def test_stacks_of_two_hosts_may_have_one_name(tmp_path: Path) -> None:
+    """Each environment is compared with its own Compose file and deploys."""
+    web = "services:\n  web: {image: ghcr.io/example/shop-web, %s}\n"
+    deploy = "jobs: {%s: {environment: %s, steps: [{run: ssh me@192.0.2.1 'cd %s && docker compose -f %s up -d'}]}}\n"
+    files = {
+        "compose.staging.yml": web % "mem_limit: 1g",
+        "compose.live.yml": web % "mem_limit: 2g",
+        ".github/workflows/a.yml": "on: {push: {branches: [develop]}}\n"
+        + deploy % ("one", "staging", "/srv/one", "compose.staging.yml"),
+        ".github/workflows/b.yml": "on: {push: {branches: [main]}}\n"
+        + deploy % ("two", "live", "/srv/two", "compose.live.yml"),
+    }
+    text = first_comparison_with(tmp_path, TWO_HOSTS, files)
+    assert "staging (web): `mem_limit`: `1g` → nothing" in text
+    assert "live (web): `mem_limit`: `2g` → nothing" in text
+    assert "`shop-staging`, `shop-live`, `bin`" in text
+    for wrong in ("no longer deployed", "now deployed by", "now also deploys", "no longer deploys"):
+        assert wrong not in text
+
+
+def test_generated_stacks_of_two_hosts_may_have_one_name(tmp_path: Path) -> None:
+    spec = tmp_path / "shop.yaml"
+    spec.write_text("project: {name: shop, repository: example/shop}\n" + TWO_HOSTS)
+    assert kiwari_ci("generate", spec, "--out", tmp_path / "out").code == 0
+    assert "nothing changes" in run_diff(spec, "--against", tmp_path / "out")
+    spec.write_text(
+        spec.read_text().replace("deploy_on: {push: main}", "overrides: {web: {cpus: 2}}, deploy_on: {push: main}")
+    )
+    text = run_diff(spec, "--against", tmp_path / "out")
+    assert "live\n" in text and "web: `cpus`: nothing → `2`" in text
+    assert "staging\n" not in text
+
+
+@pytest.mark.parametrize("command", ["make up", "docker compose up -d"])
+def test_an_environment_that_the_ref_chooses_keeps_its_triggers(command: str, tmp_path: Path) -> None:
+    """One job deploys both environments; the tag deploys one of them alone, and the branch the other one."""
+    takeover = "takeover: {workflows: [deploy.yml]}"
+    spec = f"""services: {{web: {{port: 80}}}}
+environments:
+  staging: {{deploy_on: {{push: main}}, {takeover}}}
+  live: {{deploy_on: {{tag: 'v*'}}, promote: staging, {takeover}}}
+"""
+    deploy = f"""on: {{push: {{branches: [main], tags: ['v*']}}}}
+jobs:
+  deploy:
+    environment: ${{{{ matrix.env }}}}
+    strategy: {{matrix: {{env: ["${{{{ startsWith(github.ref, 'refs/tags/v') && 'live' || 'staging' }}}}"]}}}}
+    steps: [{{uses: appleboy/ssh-action@v1, with: {{host: h, script: cd shop && {command}}}}}]
+"""
+    text = first_comparison(tmp_path, spec, deploy=deploy)
+    assert "deploys on" not in text and "no longer deployed" not in text
+
+
 def test_no_person_brings_what_each_deploy_writes(tmp_path: Path) -> None:
     """With `env_from`, the deploy writes the env file: nothing of it is to be done on the server."""
     live = LIVE.replace("}}\n", ", env_from: github}}\n")

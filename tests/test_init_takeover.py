@@ -900,3 +900,50 @@ def test_a_web_server_that_the_repository_builds_keeps_its_ports(tmp_path: Path,
     assert service["ports"] == ["80:80", "443:443"]
     assert "is the proxy today" not in say(result)
     assert "in front of the services" not in say(result)
+
+
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_each_server_has_the_volumes_of_a_file_for_all_environments(is_shared: bool, tmp_path: Path) -> None:
+    """On a server that environments share, only one of them can have a volume, and the other one is asked about."""
+    deploy = """on: {push: {%s}}
+jobs:
+  deploy:
+    environment: %s
+    steps:
+      - uses: appleboy/ssh-action@v1
+        with: {host: '${{ secrets.%s_HOST }}', script: cd %s && docker compose up -d}
+"""
+    other_host = "ONE" if is_shared else "TWO"
+    files = {
+        "web/Dockerfile": "FROM scratch\nEXPOSE 80\n",
+        "docker-compose.yml": "services:\n  web: {build: web, volumes: ['data:/data']}\n"
+        "volumes: {data: {name: shop_data, external: true}}\n",
+        ".github/workflows/net.yml": deploy % ("branches: [main]", "shop-net", "ONE", "/srv/net"),
+        ".github/workflows/org.yml": deploy % ("tags: ['v*']", "shop-org", other_host, "/srv/org"),
+    }
+    spec, result = draft_files(tmp_path, files)
+    assert spec["environments"]["shop-org"]["volumes"] == {"data": "shop_data"}
+    assert spec["environments"]["shop-net"].get("volumes") == (None if is_shared else {"data": "shop_data"})
+    questions = [question for _, question in result.decisions if "volumes: {data: shop_data}" in question]
+    assert len(questions) == is_shared
+
+
+def test_an_address_of_another_combination_of_the_matrix_is_not_one_of_the_environment(tmp_path: Path) -> None:
+    step = "{if: matrix.env == '%s', run: 'echo URL=https://%s >> $GITHUB_ENV'}"
+    files = {
+        "web/Dockerfile": "FROM scratch\nEXPOSE 80\n",
+        ".github/workflows/deploy.yml": f"""on: {{push: {{branches: [main], tags: ['v*']}}}}
+jobs:
+  deploy:
+    environment: ${{{{ matrix.env }}}}
+    strategy: {{matrix: {{env: ["${{{{ startsWith(github.ref, 'refs/tags/v') && 'shop-org' || 'shop-net' }}}}"]}}}}
+    steps:
+      - {step % ("shop-net", "shop.example.net")}
+      - {step % ("shop-net", "login.example.net")}
+      - {step % ("shop-org", "shop.example.org")}
+      - {{uses: appleboy/ssh-action@v1, with: {{host: 192.0.2.1, script: cd shop && docker compose up -d}}}}
+""",
+    }
+    spec, _ = draft_files(tmp_path, files)
+    domains = {name: environment["domains"] for name, environment in spec["environments"].items()}
+    assert domains == {"shop-net": {"web": "shop.example.net"}, "shop-org": {"web": "shop.example.org"}}

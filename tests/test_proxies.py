@@ -136,3 +136,24 @@ def test_a_container_keeps_a_name_that_docker_allows(kind: ProxyKind, name: str)
         if key.endswith("loadbalancer.server.url"):
             assert value == f"http://{name}:8080"
             assert len(key.split(".")) == 7
+
+
+@pytest.mark.parametrize(
+    ("ports", "is_open"), [("['8190:80']", True), ("['0.0.0.0:8190:80']", True), ("['127.0.0.1:8190:80']", False)]
+)
+@pytest.mark.parametrize("is_accessory", [True, False])
+def test_what_is_said_of_a_published_port(ports: str, is_open: bool, is_accessory: bool, tmp_path: Path) -> None:
+    """No deploy replaces an accessory, so its port is never closed; a proxy on another machine needs an open port."""
+    front = f"front: {{port: 80, ports: {ports}"
+    kinds = f"services: {{web: {{port: 3000}}}}\naccessories: {{{front}, image: 'nginx:1.29'}}}}"
+    if not is_accessory:
+        kinds = f"services: {{web: {{port: 3000}}, {front}}}}}"
+    spec = tmp_path / "shop.yaml"
+    spec.write_text(
+        "project: {name: shop, repository: example/shop}\nhosts: {vps: {proxy: {kind: none}}}\n"
+        f"{kinds}\nenvironments: {{live: {{deploy_on: {{push: main}}, domains: {{front: shop.example.com}}}}}}\n"
+    )
+    runbook = generator.generate_files(spec)[1]["deploy/RUNBOOK.md"].text
+    assert "| `shop.example.com` | `http://127.0.0.1:8190` |" in runbook
+    assert ("If the proxy is on another machine" in runbook) is is_open
+    assert ("The port is closed from the end of the old container" in runbook) is not is_accessory

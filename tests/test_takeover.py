@@ -339,3 +339,43 @@ def test_a_value_of_today_is_not_replaced_because_no_command_prints_it(tmp_path:
     runbook = read_runbook(tmp_path, body)
     assert "Fill in each `change-me` and each empty value with the value of today" in runbook
     assert "`/srv/old`" in runbook.partition("### 2.")[2].partition("### 3.")[0]
+
+
+ALONE = """\
+hosts: {vps: {}}
+services:
+  web: {port: 8080}
+  clock: {image_of: web, command: [./clock], rollout: %s, volumes: [%s]}
+environments:
+  production:
+    deploy_on: {push: main}
+    stack: shop
+    volumes: {%s}
+    takeover: {project: old, folder: /srv/old, containers: {web: web, clock: clock}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("rollout", "mount", "is_stopped"),
+    [
+        ("recreate", "'data:/data'", True),
+        ("recreate", "'/srv/files:/data'", True),
+        ("recreate", "'data:/data:ro'", False),
+        ("recreate", "'cache:/data'", False),
+        ("recreate", "'/var/run/docker.sock:/var/run/docker.sock'", False),
+        ("start-first", "'data:/data'", False),
+    ],
+)
+def test_what_must_not_run_twice_on_the_same_data_is_stopped_before_the_deploy(
+    rollout: str, mount: str, is_stopped: bool, tmp_path: Path
+) -> None:
+    """The host program refuses the deploy while such a container runs, so no container runs beside it."""
+    body = ALONE % (rollout, mount, "data: old_data" if "data:/" in mount else "")
+    stop = "docker update --restart no clock && docker stop clock"
+    takeover = plan_only_takeover(tmp_path, body)
+    assert any(stop in line for line in takeover.commands.stop_first) is is_stopped
+    assert any(stop in line for line in takeover.commands.stop_workers) is not is_stopped
+    assert any("docker rm web clock" in line for line in takeover.commands.remove_old)
+    runbook = read_runbook(tmp_path, body)
+    before, _, after = runbook.partition("git push origin main\n")
+    assert (stop in before) is is_stopped and (stop in after) is not is_stopped

@@ -110,12 +110,51 @@ def test_a_step_of_some_combinations_of_a_matrix(condition: str, expected: list[
             ("on push to `main`", "by hand"),
         ),
         ("needs.a == 'true' || b && github.ref == 'refs/heads/main'", TRIGGERS),
+        ("github.event_name == 'workflow_dispatch' || github.ref == 'refs/heads/develop'", TRIGGERS[1:]),
+        ("github.event_name == 'schedule' || startsWith(github.ref, 'refs/tags/')", TRIGGERS),
         ("(github.ref == 'refs/heads/main' || github.ref == 'refs/heads/develop') && needs.a == 'true'", TRIGGERS),
     ],
 )
 def test_the_triggers_that_a_condition_leaves(condition: str, expected: tuple[str, ...]) -> None:
     """Of several conditions that must all be true, each may name the branch."""
     assert narrow_triggers(TRIGGERS, condition) == expected
+
+
+CHOICE = "startsWith(github.ref, 'refs/tags/v') && 'live' || 'staging'"
+
+
+@pytest.mark.parametrize(
+    ("environment", "matrix", "expected"),
+    [
+        (f"${{{{ {CHOICE} }}}}", {}, [("live", "on a tag `v*`"), ("staging", "on push to `main`")]),
+        (
+            "${{ matrix.env }}",
+            {"env": [f"${{{{ {CHOICE} }}}}"]},
+            [("live", "on a tag `v*`"), ("staging", "on push to `main`")],
+        ),
+        (
+            {"name": "${{ matrix.env }}"},
+            {"env": ["live", "staging"]},
+            [("live", "on push to `main` on a tag `v*`"), ("staging", "on push to `main` on a tag `v*`")],
+        ),
+        ("${{ inputs.environment }}", {}, [("${{ inputs.environment }}", "on push to `main` on a tag `v*`")]),
+    ],
+)
+def test_the_environments_of_a_job(
+    environment: object, matrix: dict[str, object], expected: list[tuple[str, str]]
+) -> None:
+    """A job whose environment the ref or the matrix chooses is one job for each, with the triggers that remain."""
+    step = {"run": "ssh me@192.0.2.1 'docker compose up -d'"}
+    job = {"environment": environment, "strategy": {"matrix": matrix}, "steps": [step]}
+    on = {"push": {"branches": ["main"], "tags": ["v*"]}}
+    document = parse_yaml_document(".github/workflows/a.yml", yaml.safe_dump({"on": on, "jobs": {"a": job}}))
+    workflow = parse_workflow(document, ReferenceContext({document.path: document}, "example/shop"))
+    found = [
+        (job.environment, " ".join(job.when))
+        for job, effect in find_workflow_effects(workflow)
+        if effect.kind == "deploy"
+    ]
+    assert found == expected
 
 
 @pytest.mark.parametrize(

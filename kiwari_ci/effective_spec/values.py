@@ -34,7 +34,12 @@ def find_published_port(ports: Iterable[str], container_port: int) -> str:
 
 def is_public_web_port(published_port: str) -> bool:
     """Whether clients reach a published port as a website: port 80 or 443 on an address that others can reach."""
+    host_port = published_port.split(":")[-2]
+    return host_port in ("80", "443") and not is_local_port(published_port)
+
+
+def is_local_port(published_port: str) -> bool:
+    """Whether only the host itself reaches a published port: `127.0.0.1:8080:80`."""
     address_and_port = published_port.rpartition(":")[0]
-    address, _, host_port = address_and_port.rpartition(":")
-    is_local = address.startswith("127.") or address.strip("[]") == "::1"
-    return host_port in ("80", "443") and not is_local
+    address = address_and_port.rpartition(":")[0]
+    return address.startswith("127.") or address.strip("[]") == "::1"

@@ -97,7 +97,8 @@ class ProxyRoute:
     """A path of a domain, and where it leads to: a container's port, or the address at which the host publishes it.
 
     `path` is empty for what no longer path takes; `published_address` is empty for a port that is not published.
-    `has_web_port`: the container itself publishes port 80 or 443 of the server, so clients reach it without a proxy.
+    `is_published_to_all`: other machines reach it at that port, too. `has_web_port`: the container itself publishes
+    port 80 or 443 of the server, so clients reach it without a proxy. `is_replaced`: deploys replace the container.
     `auth_list` names the users whom the proxy lets in; empty where it lets everybody in.
     """
 
@@ -108,7 +109,9 @@ class ProxyRoute:
     port: int
     websocket: bool
     published_address: str
+    is_published_to_all: bool
     has_web_port: bool
+    is_replaced: bool
     auth_list: str
 
     @property
@@ -319,6 +322,21 @@ class ProxyGuide:
     def routes_of_proxy(self) -> tuple[ProxyRoute, ...]:
         """The routes for which a proxy must be set up."""
         return tuple(route for route in self.routes if not route.has_web_port)
+
+    @property
+    def closes_web_ports(self) -> bool:
+        """Whether a deploy replaces a container that publishes a web port of the server itself."""
+        return any(route.is_replaced for route in self.routes_without_proxy)
+
+    @property
+    def closes_ports(self) -> bool:
+        """Whether a deploy replaces a container at whose published port a proxy reaches it."""
+        return any(route.is_replaced for route in self.routes_of_proxy)
+
+    @property
+    def may_be_elsewhere(self) -> bool:
+        """Whether a proxy on another machine reaches a published port."""
+        return any(route.is_published_to_all for route in self.routes_of_proxy)
 
     @property
     def redirects_of_proxy(self) -> tuple[ProxyRedirect, ...]:

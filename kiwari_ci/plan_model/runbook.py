@@ -150,7 +150,8 @@ class TakenOverContainer:
 
     `addresses` are its public ones, which the proxy leads to `pass_to`; other containers call it at `called_at`.
     `outcome`: an accessory `stays`, or has `another-name` and would be started a second time; a service is replaced
-    `without-a-gap`, or `with-a-gap` because two cannot run at once, or the old one runs on `under-its-own-name`.
+    `without-a-gap`, or `with-a-gap` because two cannot run at once, or the old one runs on `under-its-own-name`. If
+    both would write to the same data, a deploy is refused while it runs, so a person stops it: `stopped-by-hand`.
     """
 
     name: str
@@ -159,7 +160,7 @@ class TakenOverContainer:
     addresses: tuple[str, ...]
     pass_to: str
     called_at: str
-    outcome: Literal["stays", "another-name", "without-a-gap", "with-a-gap", "under-its-own-name"]
+    outcome: Literal["stays", "another-name", "without-a-gap", "with-a-gap", "under-its-own-name", "stopped-by-hand"]
 
     @property
     def stays(self) -> bool:
@@ -180,6 +181,11 @@ class TakenOverContainer:
     def runs_beside(self) -> bool:
         """Whether the container of a service runs on beside the new one."""
         return self.outcome == "under-its-own-name"
+
+    @property
+    def is_stopped_by_hand(self) -> bool:
+        """Whether a person stops it before the deploy, which would be refused otherwise."""
+        return self.outcome == "stopped-by-hand"
 
     @property
     def is_down_for_seconds(self) -> bool:
@@ -261,10 +267,12 @@ class TakeoverCommands:
     `show_networks` prints them. `copy_folder`, `place_files` and `restore_folder` are empty unless the new files go
     into today's folder: they copy it, bring the new files, and put the copy back. `merge` brings the new workflows to
     their branch, and `deploy` deploys what no push deploys. `restart_from_old_files` starts the containers of today
-    from their Compose file. `stop_workers`, `stop_servers`, `stop_accessories` and `start_old` are for the containers
-    of today, `stop_new` for the new ones beside them. `show_traffic` prints how much both have received, `show_work`
-    what the new workers print, and `show_stopped` the state of the old ones. `remove_old` removes the old containers,
-    and `mark_old_files` makes today's Compose files harmless.
+    from their Compose file. `stop_first` and `start_stopped` are for the containers of today that are stopped before
+    the deploy, and `stop_successors` for the new ones that follow them. `stop_workers`, `stop_servers`,
+    `stop_accessories` and `start_old` are for the other containers of today, `stop_new` for the new ones beside them.
+    `show_traffic` prints how much both have received, `show_work` what the new workers print, and `show_stopped` the
+    state of the old ones. `remove_old` removes the old containers, and `mark_old_files` makes today's Compose files
+    harmless.
     """
 
     show_values: tuple[str, ...]
@@ -278,6 +286,9 @@ class TakeoverCommands:
     deploy: tuple[str, ...]
     start_runs: tuple[str, ...]
     restart_from_old_files: tuple[str, ...]
+    stop_first: tuple[str, ...]
+    start_stopped: tuple[str, ...]
+    stop_successors: tuple[str, ...]
     stop_workers: tuple[str, ...]
     stop_servers: tuple[str, ...]
     stop_accessories: tuple[str, ...]
@@ -305,7 +316,8 @@ class Takeover:
 
     `replaced` are the containers that are kept, stopped, under another name. `beside` are those of services that run
     on beside the new ones, until a person stops them: the work of `workers_beside` is done twice while both run,
-    something must send requests to the new ones of `servers_beside`, and no proxy sends any to `called_beside`.
+    something must send requests to the new ones of `servers_beside`, and no proxy sends any to `called_beside`. A
+    person stops those of `stopped_by_hand` before the deploy.
     `accessories_beside` are those of accessories beside which a second container is started.
     `led_elsewhere` are the public addresses that a person makes the proxy pass to another container, and `led_by_name`
     those that it must pass to a container by a name that stays. `staying` are the containers that are still started
@@ -334,6 +346,7 @@ class Takeover:
     can_start_by_hand: bool
     first_tag: str
     replaced: tuple[TakenOverContainer, ...]
+    stopped_by_hand: tuple[TakenOverContainer, ...]
     beside: tuple[TakenOverContainer, ...]
     workers_beside: tuple[TakenOverContainer, ...]
     servers_beside: tuple[TakenOverContainer, ...]
@@ -401,6 +414,11 @@ class Takeover:
     def targets_by_name(self) -> tuple[str, ...]:
         """Where the proxy passes requests by a name that stays, each once."""
         return tuple(dict.fromkeys(each.pass_to for each in self.led_by_name))
+
+    @property
+    def names_stopped_by_hand(self) -> str:
+        """The names of the containers that are stopped before the deploy."""
+        return ", ".join(f"`{container.today}`" for container in self.stopped_by_hand)
 
     @property
     def names_beside(self) -> str:

@@ -32,6 +32,8 @@ from kiwari_ci.planning.runbook_steps import (
 from kiwari_ci.proxies.all_proxies import find_proxy
 from kiwari_ci.proxies.base import UNKNOWN_SWITCH_TEMPLATE
 
+# Nothing of a service's is kept there: sockets and settings of the host, which the host program leaves out, too.
+_FOLDERS_WITHOUT_DATA = ("/dev/", "/etc/", "/proc/", "/run/", "/sys/", "/var/run/")
 _COMPOSE_FILES = "*compose*.y*ml"  # the names that Compose looks for, and those that people give to further files
 
 
@@ -187,6 +189,11 @@ class _ServingStack:
         return tuple(container for container in self.containers if container.is_replaced)
 
     @property
+    def stopped_by_hand(self) -> tuple[TakenOverContainer, ...]:
+        """The containers that a person stops just before the deploy, because both would write to the same data."""
+        return tuple(container for container in self.containers if container.is_stopped_by_hand)
+
+    @property
     def beside(self) -> tuple[TakenOverContainer, ...]:
         """The containers of services that run on beside the new ones, until a person stops them."""
         return tuple(container for container in self.containers if container.runs_beside)
@@ -256,6 +263,7 @@ def _plan_takeover(
         can_start_by_hand=branch == environment.spec.project.default_branch,
         first_tag=tagged_workflow.example if tagged_workflow else "",
         replaced=serving.replaced,
+        stopped_by_hand=serving.stopped_by_hand,
         beside=serving.beside,
         workers_beside=serving.workers_beside,
         servers_beside=serving.servers_beside,
@@ -278,6 +286,7 @@ def _plan_commands(
     environment, stack, variables = serving.environment, serving.stack, serving.host_variables
     value_commands = tuple(_list_value_commands(environment, stack))
     workers, servers, accessories = serving.workers_beside, serving.servers_beside, serving.accessories_beside
+    stopped_by_hand = serving.stopped_by_hand
     all_beside = (*serving.beside, *accessories)
     in_same_folder = serving.has_same_folder
     branch = environment.model.deploy_on.push or ""
@@ -296,6 +305,9 @@ def _plan_commands(
             *_plan_restart(serving),
             *_plan_stop(variables, [container.container for container in accessories]),
         ),
+        stop_first=_plan_stop(variables, [container.today for container in stopped_by_hand]),
+        start_stopped=_plan_start(variables, [container.today for container in stopped_by_hand]),
+        stop_successors=_plan_stop(variables, [container.container for container in stopped_by_hand]),
         stop_workers=_plan_stop(variables, [container.today for container in workers]),
         stop_servers=_plan_stop(variables, [container.today for container in servers]),
         stop_accessories=_plan_stop(variables, [container.today for container in accessories]),
@@ -304,7 +316,7 @@ def _plan_commands(
         show_traffic=_plan_show_traffic(variables, servers),
         show_work=_plan_show_work(variables, workers),
         show_stopped=_plan_show_stopped(variables, all_beside),
-        remove_old=_plan_remove(variables, serving.replaced, all_beside),
+        remove_old=_plan_remove(variables, serving.replaced, (*all_beside, *stopped_by_hand)),
         mark_old_files=_plan_mark_old_files(serving),
     )
 
@@ -607,14 +619,30 @@ def _describe_target(environment: EffectiveEnvironment, name: str) -> str:
 
 def _decide_outcome(
     environment: EffectiveEnvironment, name: str, has_same_name: bool
-) -> Literal["stays", "another-name", "without-a-gap", "with-a-gap", "under-its-own-name"]:
+) -> Literal["stays", "another-name", "without-a-gap", "with-a-gap", "under-its-own-name", "stopped-by-hand"]:
     """What the host program does with a container that it finds."""
     container = environment.containers[name]
     if not isinstance(container, EffectiveService):
         return "stays" if has_same_name else "another-name"
     if not has_same_name:
-        return "under-its-own-name"
+        return "stopped-by-hand" if _writes_to_data_of_today(environment, container) else "under-its-own-name"
     options = container.options
     # A published port can belong to one container only, and a service without a health check cannot prove itself.
     needs_stop = bool(options.ports) or options.port is None or options.rollout == "recreate"
     return "with-a-gap" if needs_stop else "without-a-gap"
+
+
+def _writes_to_data_of_today(environment: EffectiveEnvironment, service: EffectiveService) -> bool:
+    """Whether two containers of a service must not run at once, and the new one writes where the old one may."""
+    if not service.is_stopped_first:
+        return False
+    today = environment.model.takeover
+    keeps_names = today is not None and today.project == environment.stack_name
+    for mount in service.options.volumes or ():
+        source, *_, options = mount.split(":")
+        is_read_only = "ro" in options.split(",")
+        is_volume_of_today = source in environment.model.volumes or keeps_names
+        is_kept = source.startswith(("/", "~")) or (not source.startswith(".") and is_volume_of_today)
+        if is_kept and not is_read_only and not source.startswith(_FOLDERS_WITHOUT_DATA):
+            return True
+    return False

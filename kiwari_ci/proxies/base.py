@@ -5,8 +5,9 @@ from typing import Protocol
 
 from kiwari_ci import schema
 from kiwari_ci.effective_spec import EffectiveContainer, EffectiveHost
-from kiwari_ci.effective_spec.values import find_published_port, is_public_web_port
+from kiwari_ci.effective_spec.values import find_published_port, is_local_port, is_public_web_port
 from kiwari_ci.plan_model import (
+    AccessoryContainer,
     ComposeContainer,
     DomainRedirect,
     ProxyRedirect,
@@ -191,6 +192,7 @@ def _format_caddy_address(host: EffectiveHost, domain: str) -> str:
 
 def _plan_proxy_route(container: ComposeContainer, route: PublicRoute) -> ProxyRoute:
     published_port = find_published_port(container.ports, container.port)
+    open_ports = [port for port in container.ports if not is_local_port(port)]
     return ProxyRoute(
         domain=route.domain,
         path=route.path,
@@ -199,7 +201,9 @@ def _plan_proxy_route(container: ComposeContainer, route: PublicRoute) -> ProxyR
         port=container.port,
         websocket=container.websocket == "yes",
         published_address=f"http://127.0.0.1:{published_port}" if published_port else "",
+        is_published_to_all=bool(find_published_port(open_ports, container.port)),
         has_web_port=any(is_public_web_port(port) for port in container.ports),
+        is_replaced=not isinstance(container, AccessoryContainer),
         auth_list=route.auth_list,
     )
 

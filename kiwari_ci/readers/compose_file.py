@@ -106,6 +106,11 @@ class ComposeProject:
     document: YamlDocument = field(repr=False)
     base_paths: tuple[str, ...] = ()
 
+    @property
+    def folder_name(self) -> str:
+        """The last part of its folder. Of the generated stacks, each has another, but two hosts may share a `name`."""
+        return self.folder.rpartition("/")[2]
+
 
 def parse_compose_file(document: YamlDocument) -> ComposeProject | None:
     """The services of a compose file; None for a file that has none."""

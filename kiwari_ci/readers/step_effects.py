@@ -74,9 +74,13 @@ class _ScriptContext:
 
 
 def find_workflow_effects(workflow: ParsedWorkflow) -> Iterator[tuple[ParsedJob, StepEffect]]:
-    """Find the effects of a workflow in order, each once for a job. Only the beginning of a long script is read."""
+    """Find the effects of a workflow in order, each once for a job. Only the beginning of a long script is read.
+
+    A job whose refs or matrix choose between several environments is several jobs here.
+    """
     remaining = MAX_WORKFLOW_SCRIPTS
-    for job in workflow.jobs:
+    jobs = [variant for job in workflow.jobs for variant in job.variants or (job,)]
+    for job in jobs:
         effects: dict[StepEffect, None] = {}
         for step in job.steps:
             remaining -= len(step.run)
@@ -170,8 +174,9 @@ def _find_command_effects(words: list[str], place: _ScriptContext, step: ParsedS
     elif name in ("docker", "docker-compose", "podman"):
         yield from _find_docker_effects(words, place)
     elif name == SSH_CLIENT_NAME:
+        folder = _parse_options(words, "--folder") or _parse_options(words, "--stack")
         yield StepEffect("login", "", "")
-        yield StepEffect("deploy", "".join(_parse_options(words, "--stack")), "", HOST_PROGRAM_NOTE)
+        yield StepEffect("deploy", "".join(folder), "", HOST_PROGRAM_NOTE)
     elif name == ROLLOUT_NAME and "--stack" in words:
         yield StepEffect("deploy", "".join(_parse_options(words, "--stack")), "", ROLLOUT_NOTE)
     elif name in ("scp", "rsync"):

@@ -12,10 +12,12 @@ from kiwari_ci.readers.workflow_calls import (
     EXPRESSION_PATTERN,
     fill_in_call_values,
     fill_in_called_document,
+    fill_in_ref_choices,
+    find_environment_condition,
     is_excluded_by_matrix,
     never_runs,
 )
-from kiwari_ci.readers.workflow_matrix import list_matrix_values
+from kiwari_ci.readers.workflow_matrix import MAX_MATRIX_COMBINATIONS, list_matrix_values
 from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, as_dict, as_inline_code, as_list, iter_strings
 from kiwari_ci.spec_loading.yaml_source import YamlPath
 
@@ -54,7 +56,10 @@ class ParsedStep:
 
 @dataclass(frozen=True)
 class ParsedJob:
-    """A job: its steps, those of actions and workflows of the same repository included."""
+    """A job: its steps, those of actions and workflows of the same repository included.
+
+    `variants` are the job as its refs and its matrix start it, if they choose between several environments.
+    """
 
     id: str
     when: tuple[str, ...]
@@ -65,6 +70,7 @@ class ParsedJob:
     own_machine: bool
     timeout: bool
     where: str
+    variants: tuple["ParsedJob", ...] = ()
 
 
 @dataclass(frozen=True)
@@ -159,7 +165,7 @@ def _parse_jobs(document: YamlDocument, context: ReferenceContext, triggers: tup
         called_jobs = list(islice(_parse_called_jobs(job, context, triggers), _MAX_JOBS))
         for called_job in called_jobs:
             steps += called_job.steps
-        yield ParsedJob(
+        parsed_job = ParsedJob(
             id=name,
             when=workflow_triggers.narrow_triggers(triggers, str(job.get("if", ""))),
             steps=tuple(steps),
@@ -170,6 +176,41 @@ def _parse_jobs(document: YamlDocument, context: ReferenceContext, triggers: tup
             timeout="timeout-minutes" in job or "uses" in job,
             where=document.where("jobs", name),
         )
+        variants = tuple(islice(_parse_variants(document, job, parsed_job, context), MAX_MATRIX_COMBINATIONS))
+        if len({variant.environment for variant in variants}) > 1:
+            yield replace(parsed_job, variants=variants)
+        else:
+            yield parsed_job
+
+
+def _parse_variants(
+    document: YamlDocument, job: dict[str, Any], parsed_job: ParsedJob, context: ReferenceContext
+) -> Iterator[ParsedJob]:
+    """A job as each kind of ref and each combination of its matrix starts it, with the environment that they choose."""
+    if not isinstance(job, YamlMapping) or "${{" not in parsed_job.environment or "uses" in job:
+        return
+    for chosen_job, triggers in _list_ref_choices(job, parsed_job.when):
+        for values in list_matrix_values(chosen_job):
+            filled_job = fill_in_call_values(chosen_job, values)
+            yield replace(
+                parsed_job,
+                when=triggers,
+                steps=tuple(
+                    islice(_parse_combination(document, parsed_job.id, chosen_job, values, context), _MAX_STEPS)
+                ),
+                environment=_find_environment(filled_job, []),
+            )
+
+
+def _list_ref_choices(job: YamlMapping, triggers: tuple[str, ...]) -> list[tuple[YamlMapping, tuple[str, ...]]]:
+    """A job with its triggers; twice if a condition of the branch or tag chooses its environment."""
+    condition = find_environment_condition(job)
+    if not condition:
+        return [(job, triggers)]
+    return [
+        (fill_in_ref_choices(job, condition, holds=True), workflow_triggers.narrow_triggers(triggers, condition)),
+        (fill_in_ref_choices(job, condition, holds=False), workflow_triggers.exclude_triggers(triggers, condition)),
+    ]
 
 
 def _parse_called_jobs(
@@ -197,10 +238,17 @@ def _parse_job_steps(
     document: YamlDocument, name: str, job: dict[str, Any], context: ReferenceContext
 ) -> Iterator[ParsedStep]:
     """The steps of a job, once for each combination of its matrix."""
-    env = {**_substitute_env(document.data.get("env"), context, {}), **as_dict(job.get("env"))}
     for values in list_matrix_values(job):
-        known_values = {key: value for key, value in values.items() if "${{" not in value}  # a run chooses the others
-        yield from _parse_steps(document, ("jobs", name), job, env, known_values, context)
+        yield from _parse_combination(document, name, job, values, context)
+
+
+def _parse_combination(
+    document: YamlDocument, name: str, job: dict[str, Any], values: Substitutions, context: ReferenceContext
+) -> Iterator[ParsedStep]:
+    """The steps of a job in one combination of its matrix."""
+    env = {**_substitute_env(document.data.get("env"), context, {}), **as_dict(job.get("env"))}
+    known_values = {key: value for key, value in values.items() if "${{" not in value}  # a run chooses the others
+    yield from _parse_steps(document, ("jobs", name), job, env, known_values, context)
 
 
 def _apply_needs(jobs: list[ParsedJob], data: dict[str, Any]) -> tuple[ParsedJob, ...]:
@@ -216,8 +264,17 @@ def _apply_needs(jobs: list[ParsedJob], data: dict[str, Any]) -> tuple[ParsedJob
                 trigger for trigger in job.when if all(trigger in triggers for triggers in needed_triggers)
             )
             if remaining and remaining != job.when:
-                jobs_by_id[job.id] = replace(job, when=remaining)
+                jobs_by_id[job.id] = _keep_triggers(job, remaining)
     return tuple(jobs_by_id.values())
+
+
+def _keep_triggers(job: ParsedJob, triggers: tuple[str, ...]) -> ParsedJob:
+    """A job that only these triggers start. A variant of which none is left keeps its own."""
+    variants = []
+    for variant in job.variants:
+        remaining = tuple(trigger for trigger in variant.when if trigger in triggers)
+        variants.append(replace(variant, when=remaining or variant.when))
+    return replace(job, when=triggers, variants=tuple(variants))
 
 
 def _as_string(value: Any) -> str:

@@ -7,7 +7,14 @@ from typing import Any
 
 from kiwari_ci.readers.bounded_text import fill_in_values
 from kiwari_ci.readers.workflow_triggers import split_alternatives, split_conjunction
-from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, YamlSequence, as_dict, format_scalar
+from kiwari_ci.readers.yaml_document import (
+    YamlDocument,
+    YamlMapping,
+    YamlSequence,
+    as_dict,
+    collect_strings,
+    format_scalar,
+)
 
 EXPRESSION_PATTERN = re.compile(r"\$\{\{((?:(?!\$\{\{).){0,500}?)\}\}", re.DOTALL)
 _REFERENCE = re.compile(
@@ -62,7 +69,16 @@ def fill_in_call_values(value: YamlMapping, values: CallValues) -> YamlMapping:
     return copy
 
 
-def find_ref_condition(text: str) -> str:
+def find_environment_condition(job: YamlMapping) -> str:
+    """The condition of the branch or tag that chooses the environment of a job, in a matrix too; empty for none."""
+    environments = [text for text, _ in collect_strings(job.get("environment"))]
+    matrix_texts = [text for text, _ in collect_strings(job.get_mapping("strategy").get("matrix"))]
+    named_by_matrix = any("matrix." in text for text in environments)
+    texts = environments + (matrix_texts if named_by_matrix else [])
+    return next(filter(None, map(_find_ref_condition, texts)), "")
+
+
+def _find_ref_condition(text: str) -> str:
     """The condition by which an expression of a text chooses one of two values by the branch or tag; empty for none."""
     for expression in EXPRESSION_PATTERN.finditer(text):
         choice = _REF_CHOICE.fullmatch(expression[1])

@@ -104,20 +104,35 @@ def _remove_outer_brackets(tokens: list[str]) -> list[str]:
     return tokens[1:-1] if is_enclosed else tokens
 
 
+def exclude_triggers(triggers: tuple[str, ...], condition: str) -> tuple[str, ...]:
+    """The triggers that a condition of the branch or tag does not leave; all of them when it names none plainly."""
+    narrowed = narrow_triggers(triggers, condition)
+    return tuple(trigger for trigger in triggers if trigger not in narrowed) or triggers
+
+
 def _narrow_by_term(triggers: tuple[str, ...], condition: str) -> tuple[str, ...]:
-    events = [_EVENT_CONDITION.fullmatch(alternative) for alternative in split_alternatives(condition)]
-    if all(events):
-        names = [event[1] for event in events if event]
-        remaining = [trigger for trigger in triggers if any(is_trigger_of_event(trigger, name) for name in names)]
-        return tuple(remaining) or triggers
+    """The triggers of all alternatives of a term; all triggers when one of the alternatives says nothing of them."""
+    alternatives = [_select_triggers(triggers, alternative) for alternative in split_alternatives(condition)]
+    if any(selected is None for selected in alternatives):
+        return triggers
+    selected_triggers = [trigger for selected in alternatives for trigger in selected or ()]
+    remaining = [trigger for trigger in triggers if trigger in selected_triggers]
+    return tuple(remaining or dict.fromkeys(selected_triggers)) or triggers
+
+
+def _select_triggers(triggers: tuple[str, ...], condition: str) -> tuple[str, ...] | None:
+    """The triggers for which a condition without alternatives may hold; None when it does not say."""
+    event = _EVENT_CONDITION.fullmatch(condition)
+    if event:
+        return tuple(trigger for trigger in triggers if is_trigger_of_event(trigger, event[1]))
     if "refs/tags" in condition and "!" not in condition:
-        return tuple(trigger for trigger in triggers if " tag " in trigger) or triggers
+        return tuple(trigger for trigger in triggers if " tag " in trigger)
     branch = re.search(r"==\s*'refs/heads/([^']+)'|ref_name\s*==\s*'([^']+)'", condition)
-    if branch and "||" not in condition:
+    if branch:
         return _narrow_to_branch(triggers, as_inline_code(branch[1] or branch[2]))
     if "pull_request" in condition and "!=" in condition:
-        return tuple(trigger for trigger in triggers if "pull request" not in trigger) or triggers
-    return triggers
+        return tuple(trigger for trigger in triggers if "pull request" not in trigger)
+    return None
 
 
 def is_trigger_of_event(trigger: str, event: str) -> bool:

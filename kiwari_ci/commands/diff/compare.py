@@ -27,7 +27,7 @@ from kiwari_ci.commands.diff.change import (
 from kiwari_ci.commands.diff.containers import StackPair
 from kiwari_ci.commands.diff.matching import NameMatches, Responsibilities, ResponsibleJob
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot
-from kiwari_ci.plan_model import EnvFile, Plan
+from kiwari_ci.plan_model import EnvFile, Plan, Takeover
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.compose_file import ComposeProject, ComposeService
 from kiwari_ci.readers.compose_of_today import find_project_of_examples
@@ -172,8 +172,8 @@ def _pair_stacks(
     """Each new stack with the old one that it replaces, if there is one; the one of the same path comes first."""
     pairs = []
     for after in new.stacks.values():
-        subject = planned_names.environment(after.name)
-        is_environment = after.name in planned_names.stacks
+        subject = planned_names.environment(after.folder_name)
+        is_environment = after.folder_name in planned_names.stacks
         candidates = [
             stack for stack in old.stacks.values() if _is_same_stack(stack, after, subject, names, is_environment)
         ]
@@ -184,8 +184,9 @@ def _pair_stacks(
         keys = frozenset(key for example in examples for key in example.values) | _list_planned_keys(plan, subject)
         project = find_project_of_examples(old.examples.values(), vocabulary.classify_environment(subject))
         project_variable = project.value if project else ""
-        project_today = _find_project_today(before, after, old_roles.deploys.get(subject, []), plan, project_variable)
-        successors = {} if before.generated else _map_successors(plan, after)
+        deploys = old_roles.deploys.get(subject, [])
+        project_today = _find_project_today(before, after, deploys, _get_takeover(plan, subject), project_variable)
+        successors = {} if before.generated else _map_successors(plan, subject)
         sent = [env_file for stack in plan.stacks if stack.environment == subject for env_file in stack.sent]
         sent_files = frozenset(env_file.name for env_file in sent)
         pair = StackPair(subject, before, after, keys, sent_files, _list_keys(sent), project_today, successors)
@@ -208,11 +209,15 @@ def _describe_new_folder(pair: StackPair) -> PipelineChange:
     )
 
 
-def _map_successors(plan: Plan, after: ComposeProject) -> dict[str, str]:
-    """The containers of a stack by those of today that they follow, as `takeover` in the spec has them."""
-    containers = [
-        container for takeover in plan.takeovers if takeover.stack == after.name for container in takeover.containers
-    ]
+def _get_takeover(plan: Plan, environment: str) -> Takeover | None:
+    """What `takeover` of an environment says; None for an environment without one, and for a database."""
+    return next((takeover for takeover in plan.takeovers if takeover.environment == environment), None)
+
+
+def _map_successors(plan: Plan, environment: str) -> dict[str, str]:
+    """The containers of an environment by those of today that they follow, as `takeover` in the spec has them."""
+    takeover = _get_takeover(plan, environment)
+    containers = takeover.containers if takeover else ()
     return {container.today: container.container for container in containers}
 
 
@@ -228,7 +233,11 @@ def _list_keys(env_files: Iterable[EnvFile]) -> frozenset[str]:
 
 
 def _find_project_today(
-    before: ComposeProject, after: ComposeProject, deploys: list[ResponsibleJob], plan: Plan, project_variable: str
+    before: ComposeProject,
+    after: ComposeProject,
+    deploys: list[ResponsibleJob],
+    takeover: Takeover | None,
+    project_variable: str,
 ) -> str:
     """The Compose project of a hand-written stack; empty if neither the spec nor the files show one.
 
@@ -238,9 +247,8 @@ def _find_project_today(
     """
     if before.generated:
         return before.name
-    for takeover in plan.takeovers:
-        if takeover.stack == after.name and takeover.project:
-            return takeover.project
+    if takeover and takeover.project:
+        return takeover.project
     file_name = before.path.rpartition("/")[2]
     effects = [
         effect for _, _, effect in deploys if effect.kind == "deploy" and matching.is_deploy_of_file(effect, file_name)
@@ -264,7 +272,7 @@ def _is_same_stack(
     """
     if before.path in (after.path, names.shared_files.get(subject)):
         return True
-    environment = names.stacks.get(before.name if before.generated else before.path)
+    environment = names.stacks.get(before.folder_name if before.generated else before.path)
     return environment == subject if environment or is_environment else _is_same_database(before, after)
 
 
@@ -288,29 +296,29 @@ def _find_unpaired_stacks(
     plan: Plan,
 ) -> Iterator[PipelineChange]:
     """Report stacks that only one side has."""
-    sent_stacks = {stack.name for stack in plan.stacks if stack.pushed}
+    sent_folders = {stack.source_folder for stack in plan.stacks if stack.pushed}
     old_paths, new_paths = {pair.before.path for pair in pairs}, {pair.after.path for pair in pairs}
     for path, stack in new.stacks.items():
         if path not in new_paths:
-            deploy_key = ", and the deploy key must name it" if stack.name in planned_names.stacks else ""
+            deploy_key = ", and the deploy key must name it" if stack.folder_name in planned_names.stacks else ""
             message = f"new stack {as_inline_code(stack.name)} with {_format_containers(stack)}"
             message += f": its folder must be on the server{deploy_key}"
-            is_sent = stack.name in sent_stacks
+            is_sent = stack.folder_name in sent_folders
             yield PipelineChange(
-                planned_names.environment(stack.name),
+                planned_names.environment(stack.folder_name),
                 message,
                 True,
                 path,
                 (("", stack.name),),
                 stage="change" if is_sent else "before",
                 summary="each deploy sends these folders of `deploy/`" if is_sent else COPY_FOLDERS,
-                item=as_inline_code(stack.name),
+                item=as_inline_code(stack.folder_name),
             )
     for path, stack in old.stacks.items():
         if stack.generated and path not in old_paths:
             message = f"stack {as_inline_code(stack.name)} is gone: {_format_containers(stack)} run on"
             message += " until they are removed by hand"
-            yield PipelineChange(names.environment(stack.name), message, True, path, ((stack.name, ""),))
+            yield PipelineChange(names.environment(stack.folder_name), message, True, path, ((stack.name, ""),))
 
 
 def _format_containers(stack: ComposeProject) -> str:
@@ -328,7 +336,7 @@ def _compare_env_files(
     compared_paths: set[str] = set()
     for path, after in new.examples.items():
         stack = _find_folder_stack(new, after.folder)
-        subject = planned_names.environment(stack.name) if stack else after.folder
+        subject = planned_names.environment(stack.folder_name) if stack else after.folder
         before = old.examples.get(path)
         pair = pairs_by_folder.get(after.folder)
         if not before and pair:
@@ -344,7 +352,7 @@ def _compare_env_files(
             is_read = any(_reads_env_file(service, env_file) for service in _list_folder_services(new, before.folder))
             state = "written by each deploy, from GitHub" if is_read else "no longer read"
             message = f"the env file that {as_inline_code(path)} shows is {state}"
-            yield PipelineChange(planned_names.environment(stack.name), message, False, path)
+            yield PipelineChange(planned_names.environment(stack.folder_name), message, False, path)
 
 
 def _list_known_keys(new: PipelineSnapshot, folder: str) -> frozenset[str]:

@@ -107,7 +107,7 @@ def _describe_copied_file(file: _CopiedFile, new: PipelineSnapshot, names: NameM
     elif file.path.endswith(".yaml"):
         yield _describe_cluster_file(file, subject)
     elif file.path in new.stacks or file.is_hook:
-        yield from _describe_stack_file(file, new, names)
+        yield from _describe_stack_file(file, names)
     elif not file.is_new:  # A new database server or proxy has words of its own.
         yield from _describe_changed_file(file)
 
@@ -137,7 +137,7 @@ def _describe_cluster_file(file: _CopiedFile, subject: str) -> PipelineChange:
     return PipelineChange(subject, message, True, file.path)
 
 
-def _describe_stack_file(file: _CopiedFile, new: PipelineSnapshot, names: NameMatches) -> Iterator[PipelineChange]:
+def _describe_stack_file(file: _CopiedFile, names: NameMatches) -> Iterator[PipelineChange]:
     subject = names.environment(file.folder)
     if not file.command:
         yield _describe_sent_file(file, subject)
@@ -146,7 +146,7 @@ def _describe_stack_file(file: _CopiedFile, new: PipelineSnapshot, names: NameMa
         message = f"{name} must be copied to the server, or its deploys are refused: {file.command}"
         yield _ask_to_copy(file, subject, message)
     elif not file.is_new:  # A new stack has words of its own.
-        is_deployed = new.stacks[file.path].name in names.stacks
+        is_deployed = file.folder in names.stacks
         consequence = "or its deploys are refused" if is_deployed else "then docker compose up -d in its folder"
         message = f"its compose file must be copied to the server, {consequence}: {file.command}"
         yield _ask_to_copy(file, subject, message)
@@ -181,7 +181,7 @@ def _compare_stack_files(
     """Compare which files of the user's own belong to a stack; hooks have words of their own."""
     lists = _OLD_STACK_FILES_LINE.findall(old_compose_file)
     old_names = [name for line in lists for name in line.split()]
-    new_names = [name for stack in plan.compose_stacks if stack.name == file.folder for name in stack.beside]
+    new_names = [name for stack in plan.compose_stacks if stack.source_folder == file.folder for name in stack.beside]
     for name, is_new in iter_added_removed(old_names, new_names):
         if name.startswith("hooks/"):
             continue

@@ -35,8 +35,9 @@ class ResponsibleJob(NamedTuple):
 
 @dataclass
 class NameMatches:
-    """Names of the spec: image repository → service, container → service, name of a stack → environment.
+    """Names of the spec: image repository → service, container → service, stack → environment.
 
+    A generated stack is known by its folder below `deploy/`, because stacks of two hosts may have one name.
     `taken_over` are the containers of today that `takeover` in the spec names, by environment, and `workflows` the file
     names of the workflows that deploy the environment today. `shared_files` are the Compose files, by environment, from
     which several environments are started. `shared_builds` are the places of steps that build an image in a repository
@@ -52,7 +53,7 @@ class NameMatches:
     shared_files: dict[str, str] = field(default_factory=dict)
 
     def environment(self, stack: str) -> str:
-        """The environment of a stack; a stack of none, as a database's, is called by its own name."""
+        """The environment of a stack; a stack of none, as a database's, is called by the name of its folder."""
         return self.stacks.get(stack, stack)
 
     def find_built_service(self, effect: StepEffect) -> str:
@@ -89,7 +90,7 @@ def get_planned_names(plan: Plan) -> NameMatches:
     """The names that the spec gives to images, containers and stacks."""
     names = NameMatches()
     for stack in plan.stacks:
-        names.stacks[stack.name] = stack.environment
+        names.stacks[stack.source_folder] = stack.environment
         for instance in stack.instances:
             names.containers[instance.container] = instance.service
     for takeover in plan.takeovers:
@@ -312,7 +313,7 @@ def _describe_environment(
         for job, effect in workflow.effects
         if effect.kind == "deploy" and _may_deploy_to(job, environment, kind)
     ]
-    stacks = [stack for stack in after.stacks.values() if planned_names.environment(stack.name) == environment]
+    stacks = [stack for stack in after.stacks.values() if planned_names.environment(stack.folder_name) == environment]
     return DeployedEnvironment(
         kind,
         named_files=frozenset(file.rpartition("/")[2] for files in files_of_deploys for file in files),
@@ -330,12 +331,14 @@ def _may_deploy_to(job: ParsedJob, environment: str, kind: str) -> bool:
 def _match_stack_exactly(stack: ComposeProject, after: PipelineSnapshot, planned_names: NameMatches) -> str:
     """The environment whose stack has this path, this name or these containers."""
     new_stacks = list(after.stacks.values())
-    for new_stack in new_stacks:
-        if new_stack.path == stack.path or (stack.folder and new_stack.name == stack.name):
-            return planned_names.environment(new_stack.name)
+    if stack.path in after.stacks:
+        return planned_names.environment(after.stacks[stack.path].folder_name)
+    same_name = [new_stack for new_stack in new_stacks if stack.folder and new_stack.name == stack.name]
+    if len(same_name) == 1:
+        return planned_names.environment(same_name[0].folder_name)
     containers = _collect_container_names([stack])
     shared = {
-        planned_names.environment(new_stack.name)
+        planned_names.environment(new_stack.folder_name)
         for new_stack in new_stacks
         if containers & _collect_container_names([new_stack])
     }
@@ -501,14 +504,16 @@ def _assign_named_workflow(roles: Responsibilities, workflow: WorkflowWithEffect
     for environment in _list_named_environments(workflow, planned_names):
         is_known = any(role.workflow.path == workflow.path for role in roles.deploys.get(environment, []))
         jobs = _list_jobs_of_server(workflow) or list(workflow.parsed.jobs)
+        jobs = [job for job in jobs if job.environment == environment] or jobs
         for job in jobs if not is_known else ():
             effect = StepEffect("deploy", "", job.where, "a workflow of today")
             roles.deploys.setdefault(environment, []).append(ResponsibleJob(workflow, job, effect))
 
 
 def _list_jobs_of_server(workflow: WorkflowWithEffects) -> list[ParsedJob]:
-    """The jobs that log in to a server, or run on one."""
-    return list({job.id: job for job, effect in workflow.effects if effect.kind in ("login", "remote")}.values())
+    """The jobs that log in to a server, or run on one; once for each environment."""
+    jobs = [job for job, effect in workflow.effects if effect.kind in ("login", "remote")]
+    return list({(job.id, job.environment): job for job in jobs}.values())
 
 
 def _list_named_environments(workflow: WorkflowWithEffects, planned_names: NameMatches) -> list[str]:

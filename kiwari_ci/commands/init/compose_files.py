@@ -35,8 +35,13 @@ _SECRET_WORDS = re.compile(  # words, and options of clients that take a passwor
 )
 _VARIABLE = r"[\"']?\$\$?\{?\w+\}?[\"']?"
 _SECRET_OF_VARIABLE = re.compile(  # options, keys, headers and logins whose whole value is a variable
-    r"(?:pass|secret|token|key|auth)[\w.-]{0,60}[\"']?[\s=:]{1,3}(?:(?:bearer|basic|token)\s)?" + _VARIABLE
-    + r"(?![\w./:@-])|\s-[ap]\s?" + _VARIABLE + r"(?![\w./:@-])|://[\w.-]{0,60}:" + _VARIABLE + "@",
+    r"(?:pass|secret|token|key|auth)[\w.-]{0,60}[\"']?[\s=:]{1,3}(?:(?:bearer|basic|token)\s)?"
+    + _VARIABLE
+    + r"(?![\w./:@-])|\s-[ap]\s?"
+    + _VARIABLE
+    + r"(?![\w./:@-])|://[\w.-]{0,60}:"
+    + _VARIABLE
+    + "@",
     re.IGNORECASE,
 )
 _PASSWORD_PLUGIN = re.compile(r"\b(?:mysql_native|caching_sha2|sha256)_password\b")  # of MySQL: no password
@@ -479,9 +484,7 @@ def list_known_published_ports(container: DetectedContainer) -> list[str]:
     ]
 
 
-def load_compose_variables(
-    repository: LocalRepository, folder: str, env_files: Collection[str] = ()
-) -> dict[str, str]:
+def load_compose_variables(repository: LocalRepository, folder: str, env_files: Collection[str] = ()) -> dict[str, str]:
     """The values that Compose fills in: those of the examples of the env file beside a compose file, or of the file.
 
     The first file that gives a variable a value counts. The examples in the root say what is missing beside the file.

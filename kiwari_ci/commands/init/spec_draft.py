@@ -568,20 +568,46 @@ def _add_development_decision(draft: SpecDraft, facts: RepositoryFindings, envir
 def _add_existing_volumes(
     draft: SpecDraft, facts: RepositoryFindings, environment: DetectedEnvironment, table: CommentedMapping
 ) -> None:
-    """Add the volumes that exist under a name of their own, and that the environment's containers mount."""
-    is_default = environment.kind == vocabulary.PRODUCTION or len(facts.environments) == 1
-    kinds = {environment.kind, ""} if is_default else {environment.kind}
+    """Add the volumes that exist under a name of their own, and that the environment's containers mount.
+
+    The names in a Compose file for all environments are those of each server. Of several environments on one server,
+    production has these volumes, and the others are asked about.
+    """
+    own_volumes = _list_existing_volumes(draft, facts, table, environment.kind)
+    common_volumes = _list_existing_volumes(draft, facts, table, "")
+    if environment.kind == vocabulary.PRODUCTION or _has_own_server(facts, environment):
+        own_volumes = {**common_volumes, **own_volumes}
+    elif environment.workflows and common_volumes.keys() - own_volumes.keys():
+        names = ", ".join(f"{name}: {existing}" for name, existing in common_volumes.items() if name not in own_volumes)
+        question = (
+            f"{environment.name} starts with empty volumes: if those of today are its own, and not of another "
+            f"environment on this server, write volumes: {{{names}}} into it"
+        )
+        draft.decide(("environments", environment.name), question)
+    if own_volumes:
+        table.put("volumes", own_volumes, "volumes that exist already")
+
+
+def _has_own_server(facts: RepositoryFindings, environment: DetectedEnvironment) -> bool:
+    """Whether no other environment is on its server."""
+    host = facts.hosts[environment.name].name
+    return [each.name for each in facts.hosts.values()].count(host) == 1
+
+
+def _list_existing_volumes(
+    draft: SpecDraft, facts: RepositoryFindings, table: CommentedMapping, kind: str
+) -> dict[str, str]:
+    """The volumes of the draft that exist already, in the Compose files of a kind of environment, each once."""
     volumes: dict[str, str] = {}
     service_containers = [container for service in facts.services for _, container in service.containers]
     for container in [*service_containers, *facts.accessories.values()]:
-        if container.kind in kinds:
-            mounted_names = {mount.partition(":")[0] for mount in container_entry.list_portable_volumes(container)}
-            for name, existing in container.existing_volumes.items():
-                if name in mounted_names and _IS_EXISTING_NAME(existing) and existing not in volumes.values():
-                    volumes.setdefault(name, existing)
-    written_volumes = {name: existing for name, existing in volumes.items() if _mounts_volume(draft, table, name)}
-    if written_volumes:
-        table.put("volumes", written_volumes, "volumes that exist already")
+        if container.kind != kind:
+            continue
+        mounted_names = {mount.partition(":")[0] for mount in container_entry.list_portable_volumes(container)}
+        for name, existing in container.existing_volumes.items():
+            if name in mounted_names and _IS_EXISTING_NAME(existing) and existing not in volumes.values():
+                volumes.setdefault(name, existing)
+    return {name: existing for name, existing in volumes.items() if _mounts_volume(draft, table, name)}
 
 
 def _mounts_volume(draft: SpecDraft, table: CommentedMapping, name: str) -> bool:

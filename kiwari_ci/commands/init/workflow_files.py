@@ -21,7 +21,7 @@ from kiwari_ci.readers.workflow_calls import (
     fill_in_call_values,
     fill_in_called_document,
     fill_in_ref_choices,
-    find_ref_condition,
+    find_environment_condition,
     never_runs,
 )
 from kiwari_ci.readers.workflow_matrix import expand_matrix, list_matrix_values
@@ -134,10 +134,7 @@ def _list_ref_choices(job: YamlMapping, trigger: WorkflowTrigger) -> Iterator[tu
 
     A job whose environment is no such choice is one job.
     """
-    matrix_texts = [text for text, _ in collect_strings(job.get_mapping("strategy").get("matrix"))]
-    named_by_matrix = any("matrix." in text for text in _list_environments(job))
-    texts = _list_environments(job) + (matrix_texts if named_by_matrix else [])
-    condition = next(filter(None, map(find_ref_condition, texts)), "")
+    condition = find_environment_condition(job)
     if not condition:
         yield job, trigger
         return

@@ -667,9 +667,17 @@ class WorkflowJobReader:
         """Collect the addresses that a deploy names: its environment's URL first."""
         if isinstance(environment, YamlMapping) and environment.get_text("url"):
             deploy.urls.append(SourcedValue(self._substitute(environment.get_text("url")), environment.where("url")))
-        for text, place in collect_strings(self.job):
+        for text, place in self._collect_own_strings():
             for url in re.findall(r"https?://[^\s\"'`<>;|)]+", self._substitute_in_script(text)):
                 deploy.urls.append(SourcedValue(url, place))
+
+    def _collect_own_strings(self) -> Iterator[tuple[str, str]]:
+        """Every text of the job with its place, without those of steps that another combination of the matrix runs."""
+        for key, value in self.job.items():
+            if key != "steps":
+                yield from collect_strings(value)
+        for step in self.steps:
+            yield from collect_strings(step)
 
     def _collect_logins(self, deploy: DeployJob) -> None:
         """Collect how the steps of a deploy log in to the server."""

@@ -263,9 +263,10 @@ def _list_called_workflows(spec: EffectiveSpec) -> Iterator[str]:
 def _decide_jobs(workflow: ParsedWorkflow, workflows: DetectedWorkflows, coverage: _SpecCoverage) -> list[JobOutcome]:
     if coverage.calls(workflow.path):
         return [JobOutcome(job.id, job.where, is_kept=True) for job in workflow.jobs]
-    effects: dict[str, list[StepEffect]] = {job.id: [] for job in workflow.jobs}
+    effects_by_job: dict[str, dict[StepEffect, None]] = {job.id: {} for job in workflow.jobs}
     for job, effect in find_workflow_effects(workflow):
-        effects[job.id].append(effect)
+        effects_by_job[job.id][effect] = None
+    effects = {name: list(found) for name, found in effects_by_job.items()}
     outcomes = []
     for job in workflow.jobs:
         builds = [step for step in workflows.builds if (step.workflow, step.job) == (workflow.path, job.id)]
