@@ -235,7 +235,7 @@ def test_a_demonstration_that_no_deploy_names_is_not_mixed_in(tmp_path: Path) ->
     assert "accessories" not in spec
     assert set(spec["services"]["web"]["env"]) == {"PORT"}
     assert (
-        "docker-compose.showcase.yml: not used, because each deploy names another file, docker-compose.prod.yml"
+        "docker-compose.showcase.yml: not used, because docker-compose.prod.yml is complete without it"
         in say(result)
     )
 

@@ -172,7 +172,7 @@ def _pair_stacks(
     """Each new stack with the old one that it replaces, if there is one; the one of the same path comes first."""
     pairs = []
     for after in new.stacks.values():
-        subject = planned_names.environment(after.name)
+        subject = planned_names.find_environment_of(after)
         is_environment = after.name in planned_names.stacks
         candidates = [
             stack for stack in old.stacks.values() if _is_same_stack(stack, after, subject, names, is_environment)
@@ -184,8 +184,10 @@ def _pair_stacks(
         keys = frozenset(key for example in examples for key in example.values) | _list_planned_keys(plan, subject)
         project = find_project_of_examples(old.examples.values(), vocabulary.classify_environment(subject))
         project_variable = project.value if project else ""
-        project_today = _find_project_today(before, after, old_roles.deploys.get(subject, []), plan, project_variable)
-        successors = {} if before.generated else _map_successors(plan, after)
+        project_today = _find_project_today(
+            before, after, old_roles.deploys.get(subject, []), plan, subject, project_variable
+        )
+        successors = {} if before.generated else _map_successors(plan, subject)
         sent = [env_file for stack in plan.stacks if stack.environment == subject for env_file in stack.sent]
         sent_files = frozenset(env_file.name for env_file in sent)
         pair = StackPair(subject, before, after, keys, sent_files, _list_keys(sent), project_today, successors)
@@ -208,10 +210,13 @@ def _describe_new_folder(pair: StackPair) -> PipelineChange:
     )
 
 
-def _map_successors(plan: Plan, after: ComposeProject) -> dict[str, str]:
-    """The containers of a stack by those of today that they follow, as `takeover` in the spec has them."""
+def _map_successors(plan: Plan, environment: str) -> dict[str, str]:
+    """The containers of an environment by those of today that they follow, as `takeover` in the spec has them."""
     containers = [
-        container for takeover in plan.takeovers if takeover.stack == after.name for container in takeover.containers
+        container
+        for takeover in plan.takeovers
+        if takeover.environment == environment
+        for container in takeover.containers
     ]
     return {container.today: container.container for container in containers}
 
@@ -228,7 +233,12 @@ def _list_keys(env_files: Iterable[EnvFile]) -> frozenset[str]:
 
 
 def _find_project_today(
-    before: ComposeProject, after: ComposeProject, deploys: list[ResponsibleJob], plan: Plan, project_variable: str
+    before: ComposeProject,
+    after: ComposeProject,
+    deploys: list[ResponsibleJob],
+    plan: Plan,
+    environment: str,
+    project_variable: str,
 ) -> str:
     """The Compose project of a hand-written stack; empty if neither the spec nor the files show one.
 
@@ -239,7 +249,7 @@ def _find_project_today(
     if before.generated:
         return before.name
     for takeover in plan.takeovers:
-        if takeover.stack == after.name and takeover.project:
+        if takeover.environment == environment and takeover.project:
             return takeover.project
     file_name = before.path.rpartition("/")[2]
     effects = [
@@ -297,7 +307,7 @@ def _find_unpaired_stacks(
             message += f": its folder must be on the server{deploy_key}"
             is_sent = stack.name in sent_stacks
             yield PipelineChange(
-                planned_names.environment(stack.name),
+                planned_names.find_environment_of(stack),
                 message,
                 True,
                 path,
@@ -328,7 +338,7 @@ def _compare_env_files(
     compared_paths: set[str] = set()
     for path, after in new.examples.items():
         stack = _find_folder_stack(new, after.folder)
-        subject = planned_names.environment(stack.name) if stack else after.folder
+        subject = planned_names.find_environment_of(stack) if stack else after.folder
         before = old.examples.get(path)
         pair = pairs_by_folder.get(after.folder)
         if not before and pair:
@@ -344,7 +354,7 @@ def _compare_env_files(
             is_read = any(_reads_env_file(service, env_file) for service in _list_folder_services(new, before.folder))
             state = "written by each deploy, from GitHub" if is_read else "no longer read"
             message = f"the env file that {as_inline_code(path)} shows is {state}"
-            yield PipelineChange(planned_names.environment(stack.name), message, False, path)
+            yield PipelineChange(planned_names.find_environment_of(stack), message, False, path)
 
 
 def _list_known_keys(new: PipelineSnapshot, folder: str) -> frozenset[str]:

@@ -35,7 +35,9 @@ class ResponsibleJob(NamedTuple):
 
 @dataclass
 class NameMatches:
-    """Names of the spec: image repository → service, container → service, name of a stack → environment.
+    """Names of the spec: image repository → service, container → service, name or folder of a stack → environment.
+
+    Stacks of two hosts may have one name; the folder below `deploy/` belongs to one stack alone.
 
     `taken_over` are the containers of today that `takeover` in the spec names, by environment, and `workflows` the file
     names of the workflows that deploy the environment today. `shared_files` are the Compose files, by environment, from
@@ -54,6 +56,11 @@ class NameMatches:
     def environment(self, stack: str) -> str:
         """The environment of a stack; a stack of none, as a database's, is called by its own name."""
         return self.stacks.get(stack, stack)
+
+    def find_environment_of(self, stack: ComposeProject) -> str:
+        """The environment of a generated stack, by its folder, and otherwise by its name."""
+        folder = stack.folder.rpartition("/")[2]
+        return self.environment(folder if folder in self.stacks else stack.name)
 
     def find_built_service(self, effect: StepEffect) -> str:
         """The service whose image a step builds or pushes; empty for none."""
@@ -90,6 +97,7 @@ def get_planned_names(plan: Plan) -> NameMatches:
     names = NameMatches()
     for stack in plan.stacks:
         names.stacks[stack.name] = stack.environment
+        names.stacks[stack.source_folder] = stack.environment
         for instance in stack.instances:
             names.containers[instance.container] = instance.service
     for takeover in plan.takeovers:
@@ -250,7 +258,7 @@ def _match_stacks(
         if stack.generated or stack.name in names.stacks:
             continue
         environment = _match_stack_exactly(stack, after, planned_names)
-        if not environment:
+        if not environment and not _is_named_by_several_environments(stack, before, planned_names):
             environment = _guess_stack_environment(stack, before, names, planned_names)
         if environment:
             candidates.setdefault(environment, []).append(_describe_file(stack, names, planned_names))
@@ -280,15 +288,40 @@ def _match_shared_files(
             names.shared_files[environment] = file.path
 
 
+def _is_named_by_several_environments(
+    stack: ComposeProject, before: PipelineSnapshot, planned_names: NameMatches
+) -> bool:
+    """Whether the deploys of several environments name a Compose file, which may be called after one of them."""
+    file_name = stack.path.rpartition("/")[2]
+    environments = {
+        _find_stated_environment(job, planned_names)
+        for workflow in before.workflows.values()
+        for job, effect in workflow.effects
+        if effect.kind == "deploy" and file_name in _list_named_files(effect)
+    }
+    return len(environments - {""}) > 1
+
+
+def _find_stated_environment(job: ParsedJob, planned_names: NameMatches) -> str:
+    """The environment that a job names: its own, in capitals or not, or else the only one of the kind that it names."""
+    environments = list(dict.fromkeys(planned_names.stacks.values()))
+    for environment in environments:
+        if environment.lower() == job.environment.lower():
+            return environment
+    kind = vocabulary.classify_environment(job.environment) or vocabulary.classify_environment(job.id)
+    of_kind = [environment for environment in environments if vocabulary.classify_environment(environment) == kind]
+    return of_kind[0] if kind and len(of_kind) == 1 else ""
+
+
 def _has_own_services(stack: ComposeProject, names: NameMatches, planned_names: NameMatches) -> bool:
     services = {names.service(stack, service) for service in stack.services.values()}
     return bool(services & set(planned_names.images.values()))
 
 
 def _is_read_by_deploy(file: ComposeFileOfToday, environment: DeployedEnvironment) -> bool:
-    """Whether the deploys of an environment name a file for all environments, or take it because they name none."""
-    takes_file = environment.takes_default_file and file.name in DEFAULT_FILE_NAMES
-    return not file.kind and (environment.names(file) or takes_file)
+    """Whether the deploys of an environment name a file, or take one for all environments because they name none."""
+    takes_file = environment.takes_default_file and file.name in DEFAULT_FILE_NAMES and not file.kind
+    return environment.names(file) or takes_file
 
 
 def _describe_file(stack: ComposeProject, names: NameMatches, planned_names: NameMatches) -> ComposeFileOfToday:
@@ -307,15 +340,15 @@ def _describe_environment(
     """What is known of an environment: which files its deploys name, and the containers that it has and had."""
     kind = vocabulary.classify_environment(environment)
     files_of_deploys = [
-        effect.what.split("\n")[1:]
+        _list_named_files(effect)
         for workflow in before.workflows.values()
         for job, effect in workflow.effects
         if effect.kind == "deploy" and _may_deploy_to(job, environment, kind)
     ]
-    stacks = [stack for stack in after.stacks.values() if planned_names.environment(stack.name) == environment]
+    stacks = [stack for stack in after.stacks.values() if planned_names.find_environment_of(stack) == environment]
     return DeployedEnvironment(
         kind,
-        named_files=frozenset(file.rpartition("/")[2] for files in files_of_deploys for file in files),
+        named_files=frozenset(file for files in files_of_deploys for file in files),
         takes_default_file=any(not files for files in files_of_deploys),
         containers=frozenset(_collect_container_names(stacks) | planned_names.taken_over.get(environment, set())),
     )
@@ -330,12 +363,16 @@ def _may_deploy_to(job: ParsedJob, environment: str, kind: str) -> bool:
 def _match_stack_exactly(stack: ComposeProject, after: PipelineSnapshot, planned_names: NameMatches) -> str:
     """The environment whose stack has this path, this name or these containers."""
     new_stacks = list(after.stacks.values())
-    for new_stack in new_stacks:
-        if new_stack.path == stack.path or (stack.folder and new_stack.name == stack.name):
-            return planned_names.environment(new_stack.name)
+    if stack.path in after.stacks:
+        return planned_names.find_environment_of(after.stacks[stack.path])
+    of_same_name = {
+        planned_names.find_environment_of(new_stack) for new_stack in new_stacks if new_stack.name == stack.name
+    }
+    if stack.folder and len(of_same_name) == 1:
+        return of_same_name.pop()
     containers = _collect_container_names([stack])
     shared = {
-        planned_names.environment(new_stack.name)
+        planned_names.find_environment_of(new_stack)
         for new_stack in new_stacks
         if containers & _collect_container_names([new_stack])
     }
@@ -401,8 +438,12 @@ def list_kept_jobs(workflow: WorkflowWithEffects, roles: Responsibilities, still
 
 def is_deploy_of_file(effect: StepEffect, file_name: str) -> bool:
     """Whether a deploy reads a Compose file of this name: it names it, or names none and takes the default."""
-    files = [path.rpartition("/")[2] for path in effect.what.split("\n")[1:]]
-    return file_name in (files or DEFAULT_FILE_NAMES)
+    return file_name in (_list_named_files(effect) or DEFAULT_FILE_NAMES)
+
+
+def _list_named_files(effect: StepEffect) -> list[str]:
+    """The names of the Compose files that a deploy names."""
+    return [path.rpartition("/")[2] for path in effect.what.split("\n")[1:]]
 
 
 def _is_used_by_deploy(stack: ComposeProject, snapshot: PipelineSnapshot) -> bool:
@@ -548,6 +589,8 @@ def _find_deploy_environment(
 ) -> str:
     """The environment that a job deploys to, or an empty string."""
     stack, *files = role.effect.what.split("\n")
+    if role.workflow.generated and role.job.environment in planned_names.stacks.values():
+        return role.job.environment
     if stack in names.stacks:
         return names.stacks[stack]
     text = " ".join([stack, *files, role.job.environment, role.job.id, role.workflow.parsed.name])

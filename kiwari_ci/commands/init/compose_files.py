@@ -249,7 +249,7 @@ def leave_out_base_files(
         own_files = [file for file in compose_files if file.kind and get_parent_folder(file.path) == folder]
         lone_files = [file for file in own_files if _is_used_alone(file, base, scripts, groups)]
         if deployed_kinds and set(deployed_kinds) <= {file.kind for file in lone_files}:
-            deployed_paths = [file.path for file in lone_files if file.kind in deployed_kinds]
+            deployed_paths = list(dict.fromkeys(file.path for file in lone_files if file.kind in deployed_kinds))
             verb = "is" if len(deployed_paths) == 1 else "are"
             unused[base.path] = f"{', '.join(deployed_paths)} {verb} complete without it"
     compose_files[:] = [file for file in compose_files if file.path not in unused]
