@@ -133,6 +133,39 @@ def put_on_two_hosts(text: str) -> str:
     return first + second + third.replace("    deploy_on:", "    host: two\n    stack: shop\n    deploy_on:")
 
 
+@pytest.mark.parametrize(
+    ("source", "is_same"),
+    [
+        ("/srv/shop/files", True),
+        ("/srv/shop/other", False),
+        ("/srv/new/files", False),
+    ],
+)
+def test_a_folder_beside_the_compose_file_of_today_may_be_named_in_full(
+    tmp_path: Path, source: str, is_same: bool
+) -> None:
+    files = {"compose.yml": COMPOSE.replace("files:/files", "./files:/files"), ".github/workflows/deploy.yml": SHARED}
+
+    def name_in_full(text: str) -> str:
+        mount = f"    volumes: ['{source}:/files']"
+        return text.replace("    port:", f"{mount}\n    port:", 1)
+
+    changes = describe_changes(tmp_path, files, edit=name_in_full)
+    moved = [change for change in changes if "mounted at" in change and "/files" in change]
+    assert bool(moved) is not is_same, changes
+
+
+def test_a_folder_beside_the_compose_file_is_marked_where_the_same_project_gets_another_folder(tmp_path: Path) -> None:
+    files = {"compose.yml": COMPOSE.replace("files:/files", "./files:/files"), ".github/workflows/deploy.yml": SHARED}
+
+    def keep_beside(text: str) -> str:
+        text = text.replace("    port:", "    volumes: ['./files:/files']\n    port:", 1)
+        return text.replace("    proxy:", "    directory: /srv/new\n    proxy:", 1)
+
+    changes = describe_changes(tmp_path, files, edit=keep_beside)
+    assert [change for change in changes if "`./files` is beside the Compose file" in change], changes
+
+
 def test_the_file_that_the_deploys_of_another_environment_name_is_not_compared(tmp_path: Path) -> None:
     """Staging has a Compose file on its server only, so nothing is known of its containers."""
     workflow = SHARED.replace("shop-staging -f compose.yml", "shop-staging -f on-the-server.yml")

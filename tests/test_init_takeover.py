@@ -892,3 +892,20 @@ def test_a_web_server_that_the_repository_builds_keeps_its_ports(tmp_path: Path,
     assert service["ports"] == ["80:80", "443:443"]
     assert "is the proxy today" not in say(result)
     assert "in front of the services" not in say(result)
+
+
+@pytest.mark.parametrize(
+    ("condition", "is_told"),
+    [
+        ("true", True),
+        ("github.event_name == 'push' || github.event.pull_request.user.login != 'dependabot[bot]'", True),
+        ("github.event_name == 'push'", False),
+        ("github.event_name != 'pull_request'", False),
+    ],
+)
+def test_pull_requests_that_are_deployed_today_are_asked_about(tmp_path: Path, condition: str, is_told: bool) -> None:
+    job = DEPLOY.replace("on: {push: {branches: [main]}}", "on: {push: {branches: [main]}, pull_request: {}}")
+    assert job != DEPLOY
+    job = job.replace("needs: build", f'needs: build\n    if: "{condition}"').replace("COMMAND", "docker compose up -d")
+    _, result = init(tmp_path, {".github/workflows/deploy.yml": job})
+    assert ("deploys pull requests, too, today, and here nothing does" in say(result)) is is_told

@@ -1,5 +1,6 @@
 """Compares stacks: what runs on the server, under which name, with which data."""
 
+import posixpath
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -25,7 +26,8 @@ class StackPair:
 
     `sent_files` are the names of the env files that each deploy writes from what GitHub keeps, and `sent_keys` their
     variables. `project_today` is the Compose project before; it is empty if the files do not show it. `successors` are
-    the containers after by those of today, as `takeover` in the spec has them.
+    the containers after by those of today, as `takeover` in the spec has them. So are `folder_today`, the folder on the
+    server that has the Compose file before, and `stays_in_folder`, whether the stack stays in it.
     """
 
     subject: str
@@ -36,6 +38,15 @@ class StackPair:
     sent_keys: frozenset[str] = frozenset()
     project_today: str = ""
     successors: dict[str, str] = field(default_factory=dict)
+    folder_today: str = ""
+    stays_in_folder: bool = False
+
+    @property
+    def is_moved(self) -> bool:
+        """Whether the new stack has another folder on the server, as far as the spec or the files show it."""
+        if self.folder_today:
+            return not self.stays_in_folder
+        return not self.has_same_project and self.before.path != self.after.path
 
     @property
     def has_same_project(self) -> bool:
@@ -51,7 +62,7 @@ def compare_stacks(pair: StackPair, old_names: NameMatches, new_names: NameMatch
     for old_key, new_key in matches.items():
         before = _name_networks(pair.before, pair.before.services[old_key])
         before = _rename_dependencies(before, matches)
-        before = _rename_mounts(pair, before)
+        before = _rename_mounts(pair, before, pair.after.services[new_key])
         after = _name_networks(pair.after, pair.after.services[new_key])
         name = new_names.service(pair.after, after)
         part = name if has_several_services or name != pair.subject else ""
@@ -251,7 +262,7 @@ def _compare_project_today(pair: StackPair) -> Iterator[PipelineChange]:
 
 def _find_moved_folders(pair: StackPair, matches: dict[str, str]) -> Iterator[PipelineChange]:
     """Report folders beside the Compose file that containers write to: the new stack has a folder of its own."""
-    if pair.has_same_project or pair.before.path == pair.after.path:
+    if not pair.is_moved:
         return
     for old_key, new_key in matches.items():
         before, after = pair.before.services[old_key], pair.after.services[new_key]
@@ -279,14 +290,33 @@ def _map_same_volumes(pair: StackPair) -> dict[str, str]:
     return same_volumes
 
 
-def _rename_mounts(pair: StackPair, service: ComposeService) -> ComposeService:
-    """Call the volumes that a service mounts as the new file does."""
+def _rename_mounts(pair: StackPair, service: ComposeService, after: ComposeService) -> ComposeService:
+    """Call the volumes and folders that a service mounts as the new file does."""
     mounts = service.attributes.get("volumes")
     if not isinstance(mounts, dict):
         return service
     new_keys = _map_same_volumes(pair)
-    renamed = {path: _rename_mount(str(mount), new_keys) for path, mount in mounts.items()}
+    new_mounts = as_dict(after.attributes.get("volumes"))
+    renamed: dict[str, str] = {}
+    for path, mount in mounts.items():
+        source = parse_volume_source(str(mount))
+        new_source = parse_volume_source(str(new_mounts.get(path, "")))
+        is_same = _is_same_folder(pair.folder_today, source, new_source)
+        renamed[path] = _rename_mount(str(mount), {source: new_source} if is_same else new_keys)
     return replace(service, attributes={**service.attributes, "volumes": renamed})
+
+
+def _is_same_folder(folder: str, source: str, new_source: str) -> bool:
+    """Whether a source beside today's Compose file, in a folder of the server, is what the new file names in full.
+
+    `~` may be any home directory.
+    """
+    if not folder or not source.startswith(("./", "../")) or not new_source.startswith("/"):
+        return False
+    full_source = posixpath.normpath(posixpath.join(folder, source))
+    if full_source.startswith("~/"):
+        return re.fullmatch(r"(?:/root|/home/[^/]+)" + re.escape(full_source[1:]), new_source) is not None
+    return full_source == posixpath.normpath(new_source)
 
 
 def _rename_mount(mount: str, new_keys: dict[str, str]) -> str:
