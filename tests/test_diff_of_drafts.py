@@ -166,6 +166,26 @@ def test_a_folder_beside_the_compose_file_is_marked_where_the_same_project_gets_
     assert [change for change in changes if "`./files` is beside the Compose file" in change], changes
 
 
+@pytest.mark.parametrize(("network", "is_left"), [("shop-prod_our_net", False), ("other_our_net", True)])
+def test_a_network_of_today_that_the_new_containers_join_is_not_left(
+    tmp_path: Path, network: str, is_left: bool
+) -> None:
+    """The spec names a network by the name that Compose gave it, with the name of the project."""
+    compose = COMPOSE.replace("ghcr.io/example/shop,", "ghcr.io/example/shop, networks: [our_net],")
+    head, _, rest = SHARED.partition("  staging:")
+    workflow = f"{head}  production:{rest.partition('  production:')[2]}"
+    files = {"compose.yml": f"{compose}networks: {{our_net: {{}}}}\n", ".github/workflows/deploy.yml": workflow}
+
+    def join_network(text: str) -> str:
+        return text.replace("    port:", f"    networks: [{{external: {network}}}]\n    port:", 1)
+
+    changes = describe_changes(tmp_path, files, edit=join_network)
+    left = [change for change in changes if "`our_net` is left" in change]
+    assert bool(left) is is_left, changes
+    assert all("write `networks: [{external: shop-prod_our_net}]`" in change for change in left)
+    assert bool([change for change in changes if "`our_net` is no longer declared" in change]) is is_left
+
+
 def test_the_file_that_the_deploys_of_another_environment_name_is_not_compared(tmp_path: Path) -> None:
     """Staging has a Compose file on its server only, so nothing is known of its containers."""
     workflow = SHARED.replace("shop-staging -f compose.yml", "shop-staging -f on-the-server.yml")

@@ -136,3 +136,13 @@ def test_a_container_keeps_a_name_that_docker_allows(kind: ProxyKind, name: str)
         if key.endswith("loadbalancer.server.url"):
             assert value == f"http://{name}:8080"
             assert len(key.split(".")) == 7
+
+
+@pytest.mark.parametrize("network", ["shop_default", "nginx-proxy-manager_default", "Front.End"])
+def test_the_network_may_be_one_that_compose_has_made(network: str) -> None:
+    """Compose puts `_` between the name of the project and the one of the network."""
+    text = SPEC.format(kind=f"traefik, network: {network}")
+    files = render_files(generator.validate_and_plan(parse_yaml("shop.yaml", text)).plan)
+    compose = yaml.safe_load(files["deploy/shop-live/docker-compose.yml"].text)
+    assert compose["networks"][network] == {"external": True}
+    assert f"docker network create {network}" in files["deploy/RUNBOOK.md"].text

@@ -2,8 +2,9 @@
 
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from kiwari_ci.commands.diff.change import PipelineChange, Stage, format_names
@@ -58,15 +59,25 @@ def compare_stacks(pair: StackPair, old_names: NameMatches, new_names: NameMatch
     """Compare two compose files of one environment."""
     matches = _match_services(pair, old_names, new_names)
     yield from _compare_stack_names(pair, _list_remaining_services(pair, matches))
+    network_names = _list_network_names(pair.before)
+    docker_networks = {network_names.get(key, key): name for key, name in _list_docker_networks(pair).items()}
     has_several_services = len(pair.after.services) > 1 or len(pair.before.services) > 1
     for old_key, new_key in matches.items():
-        before = _name_networks(pair.before, pair.before.services[old_key])
+        before = _name_networks(pair.before, pair.before.services[old_key], _map_kept_networks(pair))
         before = _rename_dependencies(before, matches)
         before = _rename_mounts(pair, before, pair.after.services[new_key])
         after = _name_networks(pair.after, pair.after.services[new_key])
         name = new_names.service(pair.after, after)
         part = name if has_several_services or name != pair.subject else ""
-        comparison = ContainerComparison(before, after, pair.after.document, pair.keys, pair.sent_files, pair.sent_keys)
+        comparison = ContainerComparison(
+            before,
+            after,
+            pair.after.document,
+            pair.keys,
+            pair.sent_files,
+            pair.sent_keys,
+            {} if pair.before.generated else docker_networks,
+        )
         changes = list(comparison.changes())
         if not pair.before.generated:
             changes += _find_lost_name(pair.before, old_key, after)
@@ -353,24 +364,50 @@ def list_moved_variables(pair: StackPair, old_names: NameMatches, new_names: Nam
     return frozenset(moved_variables)
 
 
-def _name_networks(project: ComposeProject, service: ComposeService) -> ComposeService:
+def _map_kept_networks(pair: StackPair) -> dict[str, str]:
+    """Map the networks that Compose made for today's file to the names by which the new file goes on to use them."""
+    new_names = set(_list_network_names(pair.after).values())
+    return {key: name for key, name in _list_docker_networks(pair).items() if name in new_names}
+
+
+def _list_docker_networks(pair: StackPair) -> dict[str, str]:
+    """Map the key of each network of today's file to what Docker calls it, as far as the files and the spec show it."""
+    networks = {"default": None, **as_dict(pair.before.rest.get("networks"))}
+    docker_names: dict[str, str] = {}
+    for key, options in networks.items():
+        settings = as_dict(options)
+        name = str(settings.get("name") or "")
+        if not name and settings.get("external"):
+            name = key
+        elif not name and pair.project_today:
+            name = f"{pair.project_today}_{key}"
+        if name and "$" not in name:
+            docker_names[key] = name
+    return docker_names
+
+
+def _name_networks(
+    project: ComposeProject, service: ComposeService, kept_networks: Mapping[str, str] = MappingProxyType({})
+) -> ComposeService:
     """Call the networks of a service as Docker does, because two files may give one network different keys."""
     if "network_mode" in service.attributes:
         return service
     networks = service.attributes.get("networks") or {"default": None}
     if not isinstance(networks, dict):
         return service
-    names = _list_network_names(project)
+    names = {**_list_network_names(project), **kept_networks}
     named_networks = {names.get(key, key): options for key, options in networks.items()}
     return replace(service, attributes={**service.attributes, "networks": named_networks})
 
 
-def _rename_network_section(project: ComposeProject) -> dict[str, Any]:
+def _rename_network_section(
+    project: ComposeProject, kept_networks: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any]:
     """List everything in a file except its services; its networks are listed by `name:` where they have one."""
     networks = project.rest.get("networks")
     if not isinstance(networks, dict):
         return project.rest
-    names = _list_network_names(project)
+    names = {**_list_network_names(project), **kept_networks}
     renamed: dict[str, Any] = {}
     for key, options in networks.items():
         has_name = isinstance(options, dict) and "name" in options
@@ -465,7 +502,8 @@ def _compare_schedules(pair: StackPair) -> Iterator[PipelineChange]:
 
 def _compare_sections(pair: StackPair) -> Iterator[PipelineChange]:
     """Compare the sections other than `services`, such as networks and volumes."""
-    old, new = _rename_network_section(pair.before), _rename_network_section(pair.after)
+    old = _rename_network_section(pair.before, _map_kept_networks(pair))
+    new = _rename_network_section(pair.after)
     for section in dict.fromkeys([*old, *new]):
         before, after = old.get(section), new.get(section)
         are_mappings = isinstance(before, dict | None) and isinstance(after, dict | None)
