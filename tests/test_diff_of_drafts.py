@@ -1,5 +1,7 @@
 """`kiwari-ci diff` after `kiwari-ci init`: it claims nothing that the drafted spec contradicts."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,10 +38,12 @@ volumes: {files: {}, queue: {}}
 """
 
 
-def describe_changes(folder: Path, files: dict[str, str], removed: str = "") -> list[str]:
+def describe_changes(
+    folder: Path, files: dict[str, str], removed: str = "", edit: Callable[[str], str] | None = None
+) -> list[str]:
     """What `diff` says of the drafted spec, with what is told together; dangers begin with `!`.
 
-    The lines of the draft that have `removed` in them are taken out.
+    The lines of the draft that have `removed` in them are taken out, and `edit` changes the rest.
     """
     texts = {"Dockerfile": "FROM node:22\nCOPY . .\nEXPOSE 3000\n", **files}
     for path, text in texts.items():
@@ -49,7 +53,8 @@ def describe_changes(folder: Path, files: dict[str, str], removed: str = "") -> 
     spec = folder / result.path
     spec.parent.mkdir()
     kept_lines = [line for line in result.text.splitlines() if not removed or removed not in line]
-    spec.write_text("\n".join(kept_lines))
+    draft = "\n".join(kept_lines)
+    spec.write_text(edit(draft) if edit else draft)
     plan, generated = generator.generate_files(spec)
     side = load_folder(folder)
     after = {name: file.text for name, file in generated.items()}
@@ -74,6 +79,111 @@ def test_a_volume_of_a_shared_compose_file_that_is_lost_is_marked_for_both(tmp_p
     changes = describe_changes(tmp_path, files, removed="queue:/data")
     for environment in ("staging", "production"):
         assert [change for change in changes if change.startswith(f"! {environment}") and "queue" in change]
+
+
+CALLED = """\
+on: {{push: {{branches: [{branch}]}}}}
+jobs:
+  deploy: {{uses: ./.github/workflows/deploy.yml, with: {{environment: {environment}}}}}
+"""
+DEPLOY = """\
+on: {workflow_call: {inputs: {environment: {required: true, type: string}}}}
+jobs:
+  build:
+    runs-on: ubuntu-latest
+    steps:
+      - {uses: docker/build-push-action@v6, with: {context: ., push: true, tags: "ghcr.io/example/shop:latest"}}
+  deploy:
+    needs: build
+    runs-on: ubuntu-latest
+    environment: ${{ inputs.environment }}
+    steps: [{run: "ssh $HOST 'docker compose -f compose.prod.yml up -d'", env: {HOST: "${{ vars.HOST }}"}}]
+"""
+
+
+@pytest.mark.parametrize("names", [("dev", "production"), ("Dev", "Production"), ("staging", "production")])
+def test_a_file_called_after_one_environment_is_compared_with_each_that_is_deployed_from_it(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    """The stacks have one name, on two hosts, and so have their containers."""
+    compose = COMPOSE.replace('"shop-${STAGE:-live}"', "shop-web")
+    compose = compose.replace('"redis:7"', '"redis:7", container_name: queue')
+    files = {
+        "compose.prod.yml": compose,
+        ".github/workflows/deploy.yml": DEPLOY,
+        ".github/workflows/one.yml": CALLED.format(branch="develop", environment=names[0]),
+        ".github/workflows/two.yml": CALLED.format(branch="main", environment=names[1]),
+    }
+    changes = describe_changes(tmp_path, files, edit=put_on_two_hosts)
+    assert not [change for change in changes if "not compared" in change or "no longer deployed" in change]
+    for environment in (names[0].lower(), "production"):
+        of_environment = [change for change in changes if change.lstrip("! ").startswith(f"{environment}:")]
+        assert any(change.startswith(f"{environment}:") and "accessory" in change for change in of_environment), changes
+        images = [change for change in of_environment if "image" in change and "ghcr.io" in change]
+        assert all(environment in change for change in images)
+
+
+def put_on_two_hosts(text: str) -> str:
+    """The draft, where both environments have a host of their own and one name for their stacks."""
+    host = "{}: {{address: {{variable: HOST}}, known_hosts: {{variable: KNOWN_HOSTS}}, proxy: {{kind: none}}}}"
+    hosts = "".join(f"\n  {host.format(name)}" for name in ("one", "two"))
+    text = re.sub(r"\nhosts:\n(?:  .*\n)+", f"\nhosts:{hosts}\n", text)
+    first, second, third = re.split(r"(?<=\n)(?=  \w+:\n    deploy_on:)", text)
+    second = second.replace("    deploy_on:", "    host: one\n    stack: shop\n    deploy_on:")
+    return first + second + third.replace("    deploy_on:", "    host: two\n    stack: shop\n    deploy_on:")
+
+
+@pytest.mark.parametrize(
+    ("source", "is_same"),
+    [
+        ("/srv/shop/files", True),
+        ("/srv/shop/other", False),
+        ("/srv/new/files", False),
+    ],
+)
+def test_a_folder_beside_the_compose_file_of_today_may_be_named_in_full(
+    tmp_path: Path, source: str, is_same: bool
+) -> None:
+    files = {"compose.yml": COMPOSE.replace("files:/files", "./files:/files"), ".github/workflows/deploy.yml": SHARED}
+
+    def name_in_full(text: str) -> str:
+        mount = f"    volumes: ['{source}:/files']"
+        return text.replace("    port:", f"{mount}\n    port:", 1)
+
+    changes = describe_changes(tmp_path, files, edit=name_in_full)
+    moved = [change for change in changes if "mounted at" in change and "/files" in change]
+    assert bool(moved) is not is_same, changes
+
+
+def test_a_folder_beside_the_compose_file_is_marked_where_the_same_project_gets_another_folder(tmp_path: Path) -> None:
+    files = {"compose.yml": COMPOSE.replace("files:/files", "./files:/files"), ".github/workflows/deploy.yml": SHARED}
+
+    def keep_beside(text: str) -> str:
+        text = text.replace("    port:", "    volumes: ['./files:/files']\n    port:", 1)
+        return text.replace("    proxy:", "    directory: /srv/new\n    proxy:", 1)
+
+    changes = describe_changes(tmp_path, files, edit=keep_beside)
+    assert [change for change in changes if "`./files` is beside the Compose file" in change], changes
+
+
+@pytest.mark.parametrize(("network", "is_left"), [("shop-prod_our_net", False), ("other_our_net", True)])
+def test_a_network_of_today_that_the_new_containers_join_is_not_left(
+    tmp_path: Path, network: str, is_left: bool
+) -> None:
+    """The spec names a network by the name that Compose gave it, with the name of the project."""
+    compose = COMPOSE.replace("ghcr.io/example/shop,", "ghcr.io/example/shop, networks: [our_net],")
+    head, _, rest = SHARED.partition("  staging:")
+    workflow = f"{head}  production:{rest.partition('  production:')[2]}"
+    files = {"compose.yml": f"{compose}networks: {{our_net: {{}}}}\n", ".github/workflows/deploy.yml": workflow}
+
+    def join_network(text: str) -> str:
+        return text.replace("    port:", f"    networks: [{{external: {network}}}]\n    port:", 1)
+
+    changes = describe_changes(tmp_path, files, edit=join_network)
+    left = [change for change in changes if "`our_net` is left" in change]
+    assert bool(left) is is_left, changes
+    assert all("write `networks: [{external: shop-prod_our_net}]`" in change for change in left)
+    assert bool([change for change in changes if "`our_net` is no longer declared" in change]) is is_left
 
 
 def test_the_file_that_the_deploys_of_another_environment_name_is_not_compared(tmp_path: Path) -> None:

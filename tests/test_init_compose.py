@@ -648,3 +648,22 @@ def test_a_program_whose_name_has_key_in_it_is_no_secret(tmp_path: Path, command
     compose = f"{WEB}}}, cache: {{image: 'valkey/valkey:9', healthcheck: {{test: '{command}', interval: 5s}}}}}}\n"
     spec, _ = init(tmp_path, {"compose.yml": compose})
     assert command in str(spec["accessories"]["cache"]["healthcheck"]["test"])
+
+
+@pytest.mark.parametrize(
+    ("command", "is_asked"),
+    [
+        ("wget --spider http://localhost:3000", True),
+        ("curl -f http://localhost:3000/", True),
+        ("curl -fL http://localhost:3000/login", True),
+        ("wget -qO- http://localhost:3000/api/health", False),
+        ("test $$(curl -so /dev/null -w '%{http_code}' http://localhost:3000/) = 200", False),
+    ],
+)
+def test_a_check_that_accepts_a_redirect_is_asked_about(tmp_path: Path, command: str, is_asked: bool) -> None:
+    """The first page of a site often redirects to a language or to the login; a deploy expects 200."""
+    compose = f'services: {{web: {{build: ., healthcheck: {{test: "{command}"}}}}}}'
+    files = {"Dockerfile": "FROM node:22\nCOPY . .\nEXPOSE 3000\n", "compose.yml": compose}
+    _, result = draft_files(tmp_path, files)
+    questions = [question for _, question in result.decisions]
+    assert any("today's check accepts a redirect" in question for question in questions) is is_asked

@@ -105,3 +105,40 @@ def test_an_accessory_has_the_values_of_each_environment(tmp_path: Path) -> None
     assert spec["accessories"]["redis"]["command"] == [script.format("live")]
     assert spec["environments"]["staging"]["overrides"]["redis"]["command"] == [script.format("stg")]
     assert "redis" not in spec["environments"]["production"].get("overrides", {})
+
+
+@pytest.mark.parametrize("other", ["staging", "dev"])
+def test_a_file_that_is_called_after_one_environment_and_named_by_the_deploys_of_two_is_read_for_both(
+    tmp_path: Path, other: str
+) -> None:
+    """Many teams have one `docker-compose.prod.yml`, and deploy every environment from it."""
+    database = "db: {image: 'postgres:17', container_name: shop-db}"
+    compose = f"services: {{web: {{build: ., container_name: shop-web}}, {database}}}"
+    command = "cd /srv/shop && docker compose -f compose.prod.yml up -d"
+    jobs = JOB.format(name=other, branch="develop", command=command, env="")
+    jobs += JOB.format(name="production", branch="main", command=command, env="")
+    files = {
+        "Dockerfile": "FROM node:22\nCOPY . .\nEXPOSE 3000\n",
+        "compose.prod.yml": compose,
+        ".github/workflows/deploy.yml": f"on: {{push: {{branches: [main, develop]}}}}\njobs:\n{jobs}",
+    }
+    spec, _ = draft_files(tmp_path, files)
+    for environment in spec["environments"].values():
+        assert environment["takeover"]["containers"] == {"web": "shop-web", "db": "shop-db"}
+
+
+def test_a_file_that_is_called_after_the_environment_that_has_one_of_its_own_is_not_shared(tmp_path: Path) -> None:
+    compose = "services: {web: {build: ., container_name: shop-web%s}}"
+    command = "cd /srv/shop && docker compose -f compose.%s.yml up -d"
+    jobs = JOB.format(name="staging", branch="develop", command=command % "staging", env="")
+    jobs += JOB.format(name="production", branch="main", command=command % "prod", env="")
+    files = {
+        "Dockerfile": "FROM node:22\nCOPY . .\nEXPOSE 3000\n",
+        "compose.prod.yml": compose % "",
+        "compose.staging.yml": compose % "-stg",
+        ".github/workflows/deploy.yml": f"on: {{push: {{branches: [main, develop]}}}}\njobs:\n{jobs}",
+    }
+    spec, _ = draft_files(tmp_path, files)
+    environments = spec["environments"]
+    assert environments["production"]["takeover"]["containers"] == {"web": "shop-web"}
+    assert environments["staging"]["takeover"]["containers"] == {"web": "shop-web-stg"}

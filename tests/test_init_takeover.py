@@ -243,7 +243,7 @@ def test_a_demonstration_that_no_deploy_names_is_not_mixed_in(tmp_path: Path) ->
     assert "accessories" not in spec
     assert set(spec["services"]["web"]["env"]) == {"PORT"}
     assert (
-        "docker-compose.showcase.yml: not used, because each deploy names another file, docker-compose.prod.yml"
+        "docker-compose.showcase.yml: not used, because docker-compose.prod.yml is complete without it"
         in say(result)
     )
 
@@ -947,3 +947,20 @@ jobs:
     spec, _ = draft_files(tmp_path, files)
     domains = {name: environment["domains"] for name, environment in spec["environments"].items()}
     assert domains == {"shop-net": {"web": "shop.example.net"}, "shop-org": {"web": "shop.example.org"}}
+
+
+@pytest.mark.parametrize(
+    ("condition", "is_told"),
+    [
+        ("true", True),
+        ("github.event_name == 'push' || github.event.pull_request.user.login != 'dependabot[bot]'", True),
+        ("github.event_name == 'push'", False),
+        ("github.event_name != 'pull_request'", False),
+    ],
+)
+def test_pull_requests_that_are_deployed_today_are_asked_about(tmp_path: Path, condition: str, is_told: bool) -> None:
+    job = DEPLOY.replace("on: {push: {branches: [main]}}", "on: {push: {branches: [main]}, pull_request: {}}")
+    assert job != DEPLOY
+    job = job.replace("needs: build", f'needs: build\n    if: "{condition}"').replace("COMMAND", "docker compose up -d")
+    _, result = init(tmp_path, {".github/workflows/deploy.yml": job})
+    assert ("deploys pull requests, too, today, and here nothing does" in say(result)) is is_told

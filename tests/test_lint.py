@@ -106,6 +106,15 @@ def test_the_repository_is_the_checkout_that_we_are_in(checkout: Path, monkeypat
     assert rules("../../spec.yaml") == [("port", "../../web/Dockerfile", 2)]
 
 
+def test_a_port_whose_line_belongs_to_the_instruction_before_it(checkout: Path) -> None:
+    """Docker leaves out comments and empty lines within an instruction, so this EXPOSE is a part of the RUN."""
+    dockerfile = "FROM a\nRUN make && \\\n# make install\n\nEXPOSE 8080\nEXPOSE 443\n"
+    write_repository(checkout, {"spec.yaml": spec(), "web/Dockerfile": dockerfile, "web/a": ""})
+    out = kiwari_ci("lint", "spec.yaml").out
+    assert "the image exposes 443, and services.web.port is 8080" in out
+    assert "hint: line 5 belongs to the instruction before it" in out
+
+
 def test_a_folder_that_is_no_checkout(checkout: Path) -> None:
     for name in ("web/Dockerfile", "web/a", "web/node_modules/b/Dockerfile"):
         (checkout / name).parent.mkdir(parents=True, exist_ok=True)

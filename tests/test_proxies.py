@@ -157,3 +157,13 @@ def test_what_is_said_of_a_published_port(ports: str, is_open: bool, is_accessor
     assert "| `shop.example.com` | `http://127.0.0.1:8190` |" in runbook
     assert ("If the proxy is on another machine" in runbook) is is_open
     assert ("The port is closed from the end of the old container" in runbook) is not is_accessory
+
+
+@pytest.mark.parametrize("network", ["shop_default", "nginx-proxy-manager_default", "Front.End"])
+def test_the_network_may_be_one_that_compose_has_made(network: str) -> None:
+    """Compose puts `_` between the name of the project and the one of the network."""
+    text = SPEC.format(kind=f"traefik, network: {network}")
+    files = render_files(generator.validate_and_plan(parse_yaml("shop.yaml", text)).plan)
+    compose = yaml.safe_load(files["deploy/shop-live/docker-compose.yml"].text)
+    assert compose["networks"][network] == {"external": True}
+    assert f"docker network create {network}" in files["deploy/RUNBOOK.md"].text

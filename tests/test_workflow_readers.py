@@ -10,7 +10,12 @@ from kiwari_ci.readers.step_effects import find_workflow_effects
 from kiwari_ci.readers.workflow import ReferenceContext, parse_workflow
 from kiwari_ci.readers.workflow_calls import fill_in_call_values
 from kiwari_ci.readers.workflow_matrix import MAX_MATRIX_COMBINATIONS, expand_matrix
-from kiwari_ci.readers.workflow_triggers import narrow_triggers, split_alternatives, split_conjunction
+from kiwari_ci.readers.workflow_triggers import (
+    narrow_triggers,
+    runs_on_pull_requests,
+    split_alternatives,
+    split_conjunction,
+)
 from kiwari_ci.readers.yaml_document import parse_yaml_document
 
 TRIGGERS = ("on push to `main`", "on push to `develop`", "by hand")
@@ -155,6 +160,22 @@ def test_the_environments_of_a_job(
         if effect.kind == "deploy"
     ]
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("condition", "runs"),
+    [
+        ("github.event_name != 'pull_request'", False),
+        ("github.event_name == 'push' && needs.a == 'true'", False),
+        ("github.ref == 'refs/heads/main'", False),
+        ("github.event_name == 'push' || github.event.pull_request.user.login != 'renovate[bot]'", True),
+        ("github.event.pull_request.user.login != 'renovate[bot]'", True),
+        ("github.event_name != 'pull_request' || contains(github.event.pull_request.labels.*.name, 'try')", True),
+    ],
+)
+def test_whether_a_condition_lets_a_job_run_on_pull_requests(condition: str, runs: bool) -> None:
+    """A condition about the author of a pull request does not exclude pull requests."""
+    assert runs_on_pull_requests(condition) is runs
 
 
 @pytest.mark.parametrize(

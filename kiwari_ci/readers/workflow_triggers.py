@@ -11,6 +11,7 @@ from kiwari_ci.readers.yaml_document import YamlDocument, as_dict, as_inline_cod
 STATUS_FUNCTION = re.compile(r"\b(always|failure|cancelled)\(\)")
 _BRACKET_DEPTHS = {"(": 1, ")": -1}
 _EVENT_CONDITION = re.compile(r"\s*github\.event_name\s*==\s*'(\w+)'\s*")
+_EXCLUDES_PULL_REQUESTS = re.compile(r"github\.event_name\s*!=\s*'pull_request(?:_target)?'")
 CALLED = "when another workflow calls it"
 _EVENT_DESCRIPTIONS = {"workflow_dispatch": "by hand", "workflow_call": CALLED}
 _DESCRIPTION_BEGINNINGS = _EVENT_DESCRIPTIONS | {"schedule": "on the schedule", "workflow_run": "after "}
@@ -69,6 +70,11 @@ def narrow_triggers(triggers: tuple[str, ...], condition: str) -> tuple[str, ...
     for term in split_conjunction(condition):
         triggers = _narrow_by_term(triggers, term)
     return triggers
+
+
+def runs_on_pull_requests(condition: str) -> bool:
+    """Whether a condition lets a job run on pull requests, if its workflow does."""
+    return "on pull request" in narrow_triggers(("on push to any branch", "on pull request"), condition)
 
 
 def split_conjunction(condition: str) -> list[str]:
@@ -130,7 +136,7 @@ def _select_triggers(triggers: tuple[str, ...], condition: str) -> tuple[str, ..
     branch = re.search(r"==\s*'refs/heads/([^']+)'|ref_name\s*==\s*'([^']+)'", condition)
     if branch:
         return _narrow_to_branch(triggers, as_inline_code(branch[1] or branch[2]))
-    if "pull_request" in condition and "!=" in condition:
+    if _EXCLUDES_PULL_REQUESTS.search(condition):
         return tuple(trigger for trigger in triggers if "pull request" not in trigger)
     return None
 

@@ -21,6 +21,7 @@ from kiwari_ci.schema.text_formats import (
     PublishedPort,
     SecretName,
     Slug,
+    StackNetworkName,
     TextLine,
     VolumeMount,
 )
@@ -105,8 +106,12 @@ class Network(OneOf):
     """A Docker network that a container joins in addition to those that it is on already."""
 
     shorthand = "name"
-    name: Omittable[Slug] = Field(None, description="A network of the stack, which Compose creates: `backend`.")
-    internal: Omittable[Slug] = Field(None, description="A network of the stack that has no access to other networks.")
+    name: Omittable[StackNetworkName] = Field(
+        None, description="A network of the stack, which Compose creates: `backend`."
+    )
+    internal: Omittable[StackNetworkName] = Field(
+        None, description="A network of the stack that has no access to other networks."
+    )
     external: Omittable[NetworkName] = Field(None, description="A network that exists already: `monitoring_default`.")
 
 

@@ -26,6 +26,7 @@ from kiwari_ci.schema.text_formats import (
     KubernetesName,
     LocalAddress,
     Middleware,
+    NetworkName,
     Omittable,
     PortNumber,
     PostgresName,
@@ -57,7 +58,7 @@ class Proxy(SpecModel):
         "`caddy`, `nginx`: a stack with its configuration; `custom`: your own container on `network`; "
         "`none`: your own proxy, for published `ports`; `ingress`: the controller of a cluster.",
     )
-    network: Slug = Field(
+    network: NetworkName = Field(
         "proxy",
         description="The Docker network that the proxy and the services share; with `kind: none` there is none.",
     )
@@ -256,7 +257,7 @@ class DatabaseServer(SpecModel):
         "open on that address. Default: only containers on its Docker network reach it.",
     )
     image: ImageReference = Field("postgres:17-alpine", description="The image, PostgreSQL 15 or newer.")
-    network: Omittable[Slug] = Field(
+    network: Omittable[NetworkName] = Field(
         None, description="The Docker network on which services reach it; default: a network with its own name."
     )
     backup: Omittable[Backup] = Field(

@@ -272,6 +272,12 @@ NetworkName = Annotated[
         r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", "a Docker network's name: letters, digits and _ . - after the first"
     ),
 ]
+StackNetworkName = Annotated[
+    str,
+    StringFormat(
+        r"[a-z][a-z0-9_-]{0,62}", "the name of a network: lower-case letters, digits, _ and -, a letter first"
+    ),
+]
 _VOLUME_NAME_PATTERN = r"[a-z][a-z0-9_-]*"
 VolumeName = Annotated[
     str, StringFormat(_VOLUME_NAME_PATTERN, "the name of a volume: lower-case letters, digits, _ and -, a letter first")

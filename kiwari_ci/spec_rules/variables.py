@@ -98,6 +98,9 @@ def _suggest_shell(line: _CommandLine, name: str, known_names: set[str]) -> str:
     script = " ".join(_quote_for_shell(word) for word in words)
     if is_healthcheck:
         shell_line = f"[CMD-SHELL, '{script}']"
+    elif not line.prefix and words[0].startswith("-"):
+        program = "exec, the program of the image, and its options all in one text"
+        shell_line = f'the value itself; or entrypoint: [sh, -c], and in command {program}, with "$${name}"'
     elif line.prefix or line.loc[-1] == "entrypoint" or "'" in script:
         shell_line = f'entrypoint: [sh, -c], and in command all in one text, with "$${name}"'
     else:

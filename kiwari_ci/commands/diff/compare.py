@@ -189,7 +189,20 @@ def _pair_stacks(
         successors = {} if before.generated else _map_successors(plan, subject)
         sent = [env_file for stack in plan.stacks if stack.environment == subject for env_file in stack.sent]
         sent_files = frozenset(env_file.name for env_file in sent)
-        pair = StackPair(subject, before, after, keys, sent_files, _list_keys(sent), project_today, successors)
+        takeover = next((takeover for takeover in plan.takeovers if takeover.environment == subject), None)
+        folder_today = takeover.folder if takeover and not before.generated else ""
+        pair = StackPair(
+            subject,
+            before,
+            after,
+            keys,
+            sent_files,
+            _list_keys(sent),
+            project_today,
+            successors,
+            folder_today,
+            stays_in_folder=takeover is not None and takeover.has_same_folder,
+        )
         pairs.append(pair)
     return pairs
 

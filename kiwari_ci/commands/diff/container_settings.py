@@ -4,8 +4,8 @@ import fnmatch
 import glob
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from kiwari_ci.commands.diff.change import (
@@ -98,6 +98,7 @@ class ContainerComparison:
     """A container before and after; `keys` are the variables of its env files after.
 
     `sent_files` are the names of the env files that each deploy writes, and `sent_keys` their variables.
+    `docker_networks` are the networks before, each with what Docker calls it.
     """
 
     before: ComposeService
@@ -106,6 +107,7 @@ class ContainerComparison:
     keys: frozenset[str] = frozenset()
     sent_files: frozenset[str] = frozenset()
     sent_keys: frozenset[str] = frozenset()
+    docker_networks: Mapping[str, str] = field(default_factory=dict)
 
     def changes(self) -> Iterator[PipelineChange]:
         """All differences; the caller sets their subject."""
@@ -369,6 +371,8 @@ class ContainerComparison:
                 message = f"{noun} {as_inline_code(entry)} is read; each deploy writes this file"
                 yield PipelineChange("", message, False, where, (_pair_one_side(entry, is_new),))
                 continue
+            if not is_new and name == "networks" and entry in self.docker_networks:
+                message += f"; to keep it, write `networks: [{{external: {self.docker_networks[entry]}}}]`"
             is_risky = _is_risky_list_change(name, is_new)
             is_cut_off = not is_new and name in ("ports", "networks")
             needs_file = is_new and name == "env_file"

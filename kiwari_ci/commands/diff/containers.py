@@ -1,8 +1,10 @@
 """Compares stacks: what runs on the server, under which name, with which data."""
 
+import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from kiwari_ci.commands.diff.change import PipelineChange, Stage, format_names
@@ -25,7 +27,8 @@ class StackPair:
 
     `sent_files` are the names of the env files that each deploy writes from what GitHub keeps, and `sent_keys` their
     variables. `project_today` is the Compose project before; it is empty if the files do not show it. `successors` are
-    the containers after by those of today, as `takeover` in the spec has them.
+    the containers after by those of today, as `takeover` in the spec has them. So are `folder_today`, the folder on the
+    server that has the Compose file before, and `stays_in_folder`, whether the stack stays in it.
     """
 
     subject: str
@@ -36,6 +39,15 @@ class StackPair:
     sent_keys: frozenset[str] = frozenset()
     project_today: str = ""
     successors: dict[str, str] = field(default_factory=dict)
+    folder_today: str = ""
+    stays_in_folder: bool = False
+
+    @property
+    def is_moved(self) -> bool:
+        """Whether the new stack has another folder on the server, as far as the spec or the files show it."""
+        if self.folder_today:
+            return not self.stays_in_folder
+        return not self.has_same_project and self.before.path != self.after.path
 
     @property
     def has_same_project(self) -> bool:
@@ -47,15 +59,25 @@ def compare_stacks(pair: StackPair, old_names: NameMatches, new_names: NameMatch
     """Compare two compose files of one environment."""
     matches = _match_services(pair, old_names, new_names)
     yield from _compare_stack_names(pair, _list_remaining_services(pair, matches))
+    network_names = _list_network_names(pair.before)
+    docker_networks = {network_names.get(key, key): name for key, name in _list_docker_networks(pair).items()}
     has_several_services = len(pair.after.services) > 1 or len(pair.before.services) > 1
     for old_key, new_key in matches.items():
-        before = _name_networks(pair.before, pair.before.services[old_key])
+        before = _name_networks(pair.before, pair.before.services[old_key], _map_kept_networks(pair))
         before = _rename_dependencies(before, matches)
-        before = _rename_mounts(pair, before)
+        before = _rename_mounts(pair, before, pair.after.services[new_key])
         after = _name_networks(pair.after, pair.after.services[new_key])
         name = new_names.service(pair.after, after)
         part = name if has_several_services or name != pair.subject else ""
-        comparison = ContainerComparison(before, after, pair.after.document, pair.keys, pair.sent_files, pair.sent_keys)
+        comparison = ContainerComparison(
+            before,
+            after,
+            pair.after.document,
+            pair.keys,
+            pair.sent_files,
+            pair.sent_keys,
+            {} if pair.before.generated else docker_networks,
+        )
         changes = list(comparison.changes())
         if not pair.before.generated:
             changes += _find_lost_name(pair.before, old_key, after)
@@ -254,7 +276,7 @@ def _compare_project_today(pair: StackPair) -> Iterator[PipelineChange]:
 
 def _find_moved_folders(pair: StackPair, matches: dict[str, str]) -> Iterator[PipelineChange]:
     """Report folders beside the Compose file that containers write to: the new stack has a folder of its own."""
-    if pair.has_same_project or pair.before.path == pair.after.path:
+    if not pair.is_moved:
         return
     for old_key, new_key in matches.items():
         before, after = pair.before.services[old_key], pair.after.services[new_key]
@@ -282,14 +304,33 @@ def _map_same_volumes(pair: StackPair) -> dict[str, str]:
     return same_volumes
 
 
-def _rename_mounts(pair: StackPair, service: ComposeService) -> ComposeService:
-    """Call the volumes that a service mounts as the new file does."""
+def _rename_mounts(pair: StackPair, service: ComposeService, after: ComposeService) -> ComposeService:
+    """Call the volumes and folders that a service mounts as the new file does."""
     mounts = service.attributes.get("volumes")
     if not isinstance(mounts, dict):
         return service
     new_keys = _map_same_volumes(pair)
-    renamed = {path: _rename_mount(str(mount), new_keys) for path, mount in mounts.items()}
+    new_mounts = as_dict(after.attributes.get("volumes"))
+    renamed: dict[str, str] = {}
+    for path, mount in mounts.items():
+        source = parse_volume_source(str(mount))
+        new_source = parse_volume_source(str(new_mounts.get(path, "")))
+        is_same = _is_same_folder(pair.folder_today, source, new_source)
+        renamed[path] = _rename_mount(str(mount), {source: new_source} if is_same else new_keys)
     return replace(service, attributes={**service.attributes, "volumes": renamed})
+
+
+def _is_same_folder(folder: str, source: str, new_source: str) -> bool:
+    """Whether a source beside today's Compose file, in a folder of the server, is what the new file names in full.
+
+    `~` may be any home directory.
+    """
+    if not folder or not source.startswith(("./", "../")) or not new_source.startswith("/"):
+        return False
+    full_source = posixpath.normpath(posixpath.join(folder, source))
+    if full_source.startswith("~/"):
+        return re.fullmatch(r"(?:/root|/home/[^/]+)" + re.escape(full_source[1:]), new_source) is not None
+    return full_source == posixpath.normpath(new_source)
 
 
 def _rename_mount(mount: str, new_keys: dict[str, str]) -> str:
@@ -326,24 +367,50 @@ def list_moved_variables(pair: StackPair, old_names: NameMatches, new_names: Nam
     return frozenset(moved_variables)
 
 
-def _name_networks(project: ComposeProject, service: ComposeService) -> ComposeService:
+def _map_kept_networks(pair: StackPair) -> dict[str, str]:
+    """Map the networks that Compose made for today's file to the names by which the new file goes on to use them."""
+    new_names = set(_list_network_names(pair.after).values())
+    return {key: name for key, name in _list_docker_networks(pair).items() if name in new_names}
+
+
+def _list_docker_networks(pair: StackPair) -> dict[str, str]:
+    """Map the key of each network of today's file to what Docker calls it, as far as the files and the spec show it."""
+    networks = {"default": None, **as_dict(pair.before.rest.get("networks"))}
+    docker_names: dict[str, str] = {}
+    for key, options in networks.items():
+        settings = as_dict(options)
+        name = str(settings.get("name") or "")
+        if not name and settings.get("external"):
+            name = key
+        elif not name and pair.project_today:
+            name = f"{pair.project_today}_{key}"
+        if name and "$" not in name:
+            docker_names[key] = name
+    return docker_names
+
+
+def _name_networks(
+    project: ComposeProject, service: ComposeService, kept_networks: Mapping[str, str] = MappingProxyType({})
+) -> ComposeService:
     """Call the networks of a service as Docker does, because two files may give one network different keys."""
     if "network_mode" in service.attributes:
         return service
     networks = service.attributes.get("networks") or {"default": None}
     if not isinstance(networks, dict):
         return service
-    names = _list_network_names(project)
+    names = {**_list_network_names(project), **kept_networks}
     named_networks = {names.get(key, key): options for key, options in networks.items()}
     return replace(service, attributes={**service.attributes, "networks": named_networks})
 
 
-def _rename_network_section(project: ComposeProject) -> dict[str, Any]:
+def _rename_network_section(
+    project: ComposeProject, kept_networks: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any]:
     """List everything in a file except its services; its networks are listed by `name:` where they have one."""
     networks = project.rest.get("networks")
     if not isinstance(networks, dict):
         return project.rest
-    names = _list_network_names(project)
+    names = {**_list_network_names(project), **kept_networks}
     renamed: dict[str, Any] = {}
     for key, options in networks.items():
         has_name = isinstance(options, dict) and "name" in options
@@ -438,7 +505,8 @@ def _compare_schedules(pair: StackPair) -> Iterator[PipelineChange]:
 
 def _compare_sections(pair: StackPair) -> Iterator[PipelineChange]:
     """Compare the sections other than `services`, such as networks and volumes."""
-    old, new = _rename_network_section(pair.before), _rename_network_section(pair.after)
+    old = _rename_network_section(pair.before, _map_kept_networks(pair))
+    new = _rename_network_section(pair.after)
     for section in dict.fromkeys([*old, *new]):
         before, after = old.get(section), new.get(section)
         are_mappings = isinstance(before, dict | None) and isinstance(after, dict | None)

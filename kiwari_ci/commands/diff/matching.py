@@ -35,7 +35,7 @@ class ResponsibleJob(NamedTuple):
 
 @dataclass
 class NameMatches:
-    """Names of the spec: image repository → service, container → service, stack → environment.
+    """Names of the spec: image repository → service, container → service, folder of a stack → environment.
 
     A generated stack is known by its folder below `deploy/`, because stacks of two hosts may have one name.
     `taken_over` are the containers of today that `takeover` in the spec names, by environment, and `workflows` the file
@@ -251,7 +251,7 @@ def _match_stacks(
         if stack.generated or stack.name in names.stacks:
             continue
         environment = _match_stack_exactly(stack, after, planned_names)
-        if not environment:
+        if not environment and not _is_named_by_several_environments(stack, before, planned_names):
             environment = _guess_stack_environment(stack, before, names, planned_names)
         if environment:
             candidates.setdefault(environment, []).append(_describe_file(stack, names, planned_names))
@@ -281,15 +281,40 @@ def _match_shared_files(
             names.shared_files[environment] = file.path
 
 
+def _is_named_by_several_environments(
+    stack: ComposeProject, before: PipelineSnapshot, planned_names: NameMatches
+) -> bool:
+    """Whether the deploys of several environments name a Compose file, which may be called after one of them."""
+    file_name = stack.path.rpartition("/")[2]
+    environments = {
+        _find_stated_environment(job, planned_names)
+        for workflow in before.workflows.values()
+        for job, effect in workflow.effects
+        if effect.kind == "deploy" and file_name in _list_named_files(effect)
+    }
+    return len(environments - {""}) > 1
+
+
+def _find_stated_environment(job: ParsedJob, planned_names: NameMatches) -> str:
+    """The environment that a job names: its own, in capitals or not, or else the only one of the kind that it names."""
+    environments = list(dict.fromkeys(planned_names.stacks.values()))
+    for environment in environments:
+        if environment.lower() == job.environment.lower():
+            return environment
+    kind = vocabulary.classify_environment(job.environment) or vocabulary.classify_environment(job.id)
+    of_kind = [environment for environment in environments if vocabulary.classify_environment(environment) == kind]
+    return of_kind[0] if kind and len(of_kind) == 1 else ""
+
+
 def _has_own_services(stack: ComposeProject, names: NameMatches, planned_names: NameMatches) -> bool:
     services = {names.service(stack, service) for service in stack.services.values()}
     return bool(services & set(planned_names.images.values()))
 
 
 def _is_read_by_deploy(file: ComposeFileOfToday, environment: DeployedEnvironment) -> bool:
-    """Whether the deploys of an environment name a file for all environments, or take it because they name none."""
-    takes_file = environment.takes_default_file and file.name in DEFAULT_FILE_NAMES
-    return not file.kind and (environment.names(file) or takes_file)
+    """Whether the deploys of an environment name a file, or take one for all environments because they name none."""
+    takes_file = environment.takes_default_file and file.name in DEFAULT_FILE_NAMES and not file.kind
+    return environment.names(file) or takes_file
 
 
 def _describe_file(stack: ComposeProject, names: NameMatches, planned_names: NameMatches) -> ComposeFileOfToday:
@@ -308,7 +333,7 @@ def _describe_environment(
     """What is known of an environment: which files its deploys name, and the containers that it has and had."""
     kind = vocabulary.classify_environment(environment)
     files_of_deploys = [
-        effect.what.split("\n")[1:]
+        _list_named_files(effect)
         for workflow in before.workflows.values()
         for job, effect in workflow.effects
         if effect.kind == "deploy" and _may_deploy_to(job, environment, kind)
@@ -316,7 +341,7 @@ def _describe_environment(
     stacks = [stack for stack in after.stacks.values() if planned_names.environment(stack.folder_name) == environment]
     return DeployedEnvironment(
         kind,
-        named_files=frozenset(file.rpartition("/")[2] for files in files_of_deploys for file in files),
+        named_files=frozenset(file for files in files_of_deploys for file in files),
         takes_default_file=any(not files for files in files_of_deploys),
         containers=frozenset(_collect_container_names(stacks) | planned_names.taken_over.get(environment, set())),
     )
@@ -404,8 +429,12 @@ def list_kept_jobs(workflow: WorkflowWithEffects, roles: Responsibilities, still
 
 def is_deploy_of_file(effect: StepEffect, file_name: str) -> bool:
     """Whether a deploy reads a Compose file of this name: it names it, or names none and takes the default."""
-    files = [path.rpartition("/")[2] for path in effect.what.split("\n")[1:]]
-    return file_name in (files or DEFAULT_FILE_NAMES)
+    return file_name in (_list_named_files(effect) or DEFAULT_FILE_NAMES)
+
+
+def _list_named_files(effect: StepEffect) -> list[str]:
+    """The names of the Compose files that a deploy names."""
+    return [path.rpartition("/")[2] for path in effect.what.split("\n")[1:]]
 
 
 def _is_used_by_deploy(stack: ComposeProject, snapshot: PipelineSnapshot) -> bool:
@@ -553,6 +582,8 @@ def _find_deploy_environment(
 ) -> str:
     """The environment that a job deploys to, or an empty string."""
     stack, *files = role.effect.what.split("\n")
+    if role.workflow.generated and role.job.environment in planned_names.stacks.values():
+        return role.job.environment
     if stack in names.stacks:
         return names.stacks[stack]
     text = " ".join([stack, *files, role.job.environment, role.job.id, role.workflow.parsed.name])

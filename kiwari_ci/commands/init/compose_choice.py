@@ -43,11 +43,14 @@ def _split_shared_files(
     users: dict[str, set[str]],
     workflows: DetectedWorkflows,
 ) -> None:
-    """Make of each file for all environments one for each kind of environment that is deployed from it."""
-    own_kinds = {file.kind for file in compose_files}
+    """Make of each file from which several kinds of environments are deployed one for each of them.
+
+    The name of a file may say one of these kinds: many teams deploy every environment from `compose.prod.yml`.
+    """
     for index, file in reversed(list(enumerate(compose_files))):
         kinds = users.get(file.path, set())
-        if file.kind or len(kinds) < 2 or kinds & own_kinds:
+        kinds_of_others = {other.kind for other in compose_files if other is not file}
+        if len(kinds) < 2 or kinds & kinds_of_others:
             continue
         compose_files[index : index + 1] = [
             parse_for_environment(repository, file, kind, _list_env_files(workflows, kind))

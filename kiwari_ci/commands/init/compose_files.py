@@ -55,8 +55,8 @@ _TRAEFIK_HEALTH_PATH = re.compile(r"traefik\.http\.services\.[^.]+\.loadbalancer
 _VERSION_VARIABLE = re.compile(
     r"TAG|(?:\w+_)?(?:IMAGE_VERSION|(?:IMAGE|DOCKER|RELEASE|GIT)_TAG|(?:GIT|COMMIT)_SHA|GIT_COMMIT)"
 )
-_FOLLOWING_CHECK = re.compile(  # curl follows redirects only with an option; the others do by themselves
-    r"\bcurl\b.{0,500}?\s(-[a-zA-Z]{0,20}L[a-zA-Z]{0,20}|--location)\b|\bwget\b|urllib|requests\.get|\bfetch\("
+_ACCEPTS_REDIRECTS = re.compile(  # curl does not follow a redirect, and ends with 0 nevertheless; the others follow it
+    r"\bcurl\b(?!.{0,500}http_code)|\bwget\b|urllib|requests\.get|\bfetch\("
 )
 _TRAEFIK_ROUTER_OPTION = re.compile(r"traefik\.http\.routers\.([^.]+)\.(entrypoints|tls\.certresolver|tls)")
 _ROUTER_ROLES = {"entrypoints": "entrypoint", "tls.certresolver": "certresolver", "tls": "tls"}
@@ -92,7 +92,7 @@ class DetectedContainer:
     ports: list[SourcedValue] = field(default_factory=list)  # that it listens on
     published: list[int] = field(default_factory=list)  # ports of the machine that lead to it
     health: SourcedValue | None = None
-    follows_redirects: bool = False  # the check that asks the path
+    accepts_redirects: bool = False  # the check that asks the path
     env: list[tuple[str, str | None, str]] = field(default_factory=list)  # key, value (None: not known here), place
     env_files: list[SourcedValue] = field(default_factory=list)
     example_env: list[tuple[str, str, str]] = field(default_factory=list)  # key, value and place, by their examples
@@ -254,7 +254,7 @@ def leave_out_base_files(
         own_files = [file for file in compose_files if file.kind and get_parent_folder(file.path) == folder]
         lone_files = [file for file in own_files if _is_used_alone(file, base, scripts, groups)]
         if deployed_kinds and set(deployed_kinds) <= {file.kind for file in lone_files}:
-            deployed_paths = [file.path for file in lone_files if file.kind in deployed_kinds]
+            deployed_paths = list(dict.fromkeys(file.path for file in lone_files if file.kind in deployed_kinds))
             verb = "is" if len(deployed_paths) == 1 else "are"
             unused[base.path] = f"{', '.join(deployed_paths)} {verb} complete without it"
     compose_files[:] = [file for file in compose_files if file.path not in unused]
@@ -628,7 +628,7 @@ def _parse_healthcheck(container: DetectedContainer) -> None:
     if not path:
         return
     container.health = SourcedValue(path, check.where("test"))
-    container.follows_redirects = _FOLLOWING_CHECK.search(command) is not None
+    container.accepts_redirects = _ACCEPTS_REDIRECTS.search(command) is not None
     if port:
         container.ports.insert(0, SourcedValue(port, check.where("test")))
 

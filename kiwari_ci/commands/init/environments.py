@@ -170,6 +170,11 @@ def _add_deploy_job(environment: DetectedEnvironment, job: DeployJob, default_br
         environment.tag = _simplify_tag_pattern(job.trigger.tags[0])
         if environment.tag != job.trigger.tags[0] or "-" in environment.tag:
             environment.notes.append(f"{job.where} runs on tags {', '.join(job.trigger.tags)}")
+    if job.trigger.pull_requests:
+        environment.notes.append(
+            f"{job.where} deploys pull requests, too, today, and here nothing does: to try one out, a person can "
+            "deploy its branch to an environment with `deploy_on: {dispatch: true, branches: ['**']}`"
+        )
     environment.notes += job.notes
     environment.by_hand |= job.trigger.by_hand
     environment.urls += job.urls

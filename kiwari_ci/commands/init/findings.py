@@ -60,6 +60,7 @@ class RepositoryFindings:
         """The kinds of the compose files that run on a server: where a workflow deploys, those that are for all too."""
         return self.environment_kinds | ({""} if self.is_taken_over else set())
 
+
 @dataclass
 class SpecDraft:
     """The spec in the making; what to decide, each with the place in the spec; what is left of containers."""

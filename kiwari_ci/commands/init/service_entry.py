@@ -422,19 +422,19 @@ def _add_health(
         draft.decide((*path, "health"), f"{question}: no file shows one, and /health is a guess")
     elif health.guess:
         draft.decide((*path, "health"), f"{question}: {health.value} is a guess")
-    elif _is_asked_with_redirects(service, health):
+    elif _may_be_redirected(service, health):
         draft.decide(
             (*path, "health"),
-            f"{health.value} of {service.name}, whose check follows redirects, unlike a deploy: keep it if it answers "
-            f"200; else write `health: {{path: {health.value}, status: 302}}`",
+            f"whether {health.value} of {service.name} answers 200: today's check accepts a redirect, too, and a "
+            f"deploy does not; for a redirect, write its status, as in `health: {{path: {health.value}, status: 302}}`",
         )
 
 
-def _is_asked_with_redirects(service: DetectedService, health: SourcedValue) -> bool:
+def _may_be_redirected(service: DetectedService, health: SourcedValue) -> bool:
     """Whether the check of today could have been led elsewhere from a path that is no health path by its name."""
-    if _HEALTH_PATH.search(str(health.value)) or health.value == "/":
+    if _HEALTH_PATH.search(str(health.value)):
         return False
-    return any(container.follows_redirects for _, container in service.containers if container.health is health)
+    return any(container.accepts_redirects for _, container in service.containers if container.health is health)
 
 
 def _find_start_period(service: DetectedService, health: SourcedValue) -> tuple[str, str]:

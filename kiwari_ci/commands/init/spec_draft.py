@@ -38,6 +38,7 @@ from kiwari_ci.schema.text_formats import (
     ContainerName,
     ExistingName,
     ImageName,
+    NetworkName,
     RegistryUser,
     RepositoryFile,
     SecretName,
@@ -53,6 +54,7 @@ _IS_IMAGE_NAME = vocabulary.build_validator(ImageName)
 _IS_CONTAINER_NAME = vocabulary.build_validator(ContainerName)
 _IS_EXISTING_NAME = vocabulary.build_validator(ExistingName)
 _IS_SLUG = vocabulary.build_validator(Slug)
+_IS_NETWORK_NAME = vocabulary.build_validator(NetworkName)
 _IS_TRAEFIK_NAME = vocabulary.build_validator(TraefikName)
 _GITHUB_REGISTRY = "ghcr.io/"
 
@@ -381,7 +383,7 @@ def _build_proxy_entry(facts: RepositoryFindings) -> tuple[dict[str, Any], str]:
     A proxy that the spec does not know is somebody else's: `kind: none`. The default kind is not written.
     """
     entry: dict[str, Any] = {}
-    if facts.network and _IS_SLUG(facts.network.value):
+    if facts.network and _IS_NETWORK_NAME(facts.network.value):
         entry["network"] = facts.network.value
     elif facts.proxy_containers and facts.is_taken_over:
         entry |= _choose_new_network(facts)

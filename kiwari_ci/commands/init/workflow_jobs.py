@@ -29,7 +29,7 @@ from kiwari_ci.readers.shell import MAX_SCRIPT_LENGTH
 from kiwari_ci.readers.vocabulary import SourcedValue
 from kiwari_ci.readers.workflow import get_action_name, is_own_machine, list_runner_labels
 from kiwari_ci.readers.workflow_calls import EXPRESSION_PATTERN, is_excluded_by_matrix
-from kiwari_ci.readers.workflow_triggers import split_alternatives, split_conjunction
+from kiwari_ci.readers.workflow_triggers import runs_on_pull_requests, split_alternatives, split_conjunction
 from kiwari_ci.readers.yaml_document import YamlDocument, YamlMapping, as_inline_code, collect_strings, format_scalar
 
 _SHELL_VARIABLE = re.compile(r"\$\{?(\w+)\}?")
@@ -833,9 +833,10 @@ def _find_setting_role(name: str) -> str:
 
 def narrow_trigger(trigger: WorkflowTrigger, condition: str) -> WorkflowTrigger:
     """Return the part of a trigger that satisfies a job's `if`, whose terms must all be true."""
-    for term in split_conjunction(condition.removeprefix("${{").removesuffix("}}").strip()):
+    bare_condition = condition.removeprefix("${{").removesuffix("}}").strip()
+    for term in split_conjunction(bare_condition):
         trigger = _narrow_by_term(trigger, term)
-    return trigger
+    return replace(trigger, pull_requests=trigger.pull_requests and runs_on_pull_requests(bare_condition))
 
 
 def exclude_from_trigger(trigger: WorkflowTrigger, condition: str) -> WorkflowTrigger:

@@ -476,6 +476,20 @@ class _DockerfileReport:
         where = f" ({lint_context.source.path}:{span.line})" if span else ""
         return f"add `{portable}` to {format_yaml_path(self.loc)}{where}"
 
+    def _find_continued_line_that_exposes(self, port: int) -> int:
+        """The line that looks as if it exposed a port, and continues an instruction; 0 if there is none.
+
+        Docker leaves out the comments and empty lines within an instruction.
+        """
+        pattern = re.compile(rf"\s*EXPOSE\s(.*\s)?{port}(/tcp)?(\s|$)", re.IGNORECASE)
+        is_continued = False
+        for number, line in enumerate(self.source.lines, 1):
+            if is_continued and pattern.match(line):
+                return number
+            if line.strip() and not line.lstrip().startswith("#"):
+                is_continued = line.rstrip().endswith("\\")
+        return 0
+
     def check_ports(self, dockerfile: Dockerfile) -> Problems:
         """Compare the exposed ports with the spec's; a service that gets its port from its environment may differ."""
         service = self.image.lint_context.spec.services[self.image.service]
@@ -491,6 +505,9 @@ class _DockerfileReport:
         message = f"the image exposes {', '.join(ranges)}, "
         message += f"and services.{self.image.service}.port is {service.port}"
         hint = f"port: {exposed[-1].low} in the spec, or EXPOSE {service.port} here: where the program listens"
+        swallowed_line = self._find_continued_line_that_exposes(service.port)
+        if swallowed_line:
+            hint = f"line {swallowed_line} belongs to the instruction before it, whose last line ends with `\\`: end it"
         yield self.report_at_line(exposed[-1].line, "port", message, hint)
 
 
