@@ -330,7 +330,7 @@ def test_files_that_a_deploy_names_together_are_one(tmp_path: Path, command: str
     assert "the domains of web, which today's labels have as variables" in say(result)
     changes = compare_with_draft(tmp_path, result)
     words = "\n".join(change.words for change in changes)
-    assert "new container" not in words and "is declared" not in words.replace("network `proxy` is declared", "")
+    assert "new container `" not in words and "is declared" not in words.replace("network `proxy` is declared", "")
     assert f"keep `docker-compose.yml`, `{overlay}`, from which other containers are started (`db`)" in words
     kept_files = list_kept_compose_files(changes)
     assert kept_files == ["`other/docker-compose.yml`"]
@@ -820,7 +820,7 @@ def test_the_path_that_a_deploy_asks_is_better_than_a_guess(tmp_path: Path, port
 )
 def test_a_check_that_follows_redirects_is_asked(tmp_path: Path, check: str, is_asked: bool) -> None:
     _, result = init(tmp_path, {"compose.yml": f"services: {{{WEB}, healthcheck: {{test: '{check}'}}}}}}"})
-    assert ("else write `health: {path: /admin/, status: 302}`" in say(result)) == is_asked
+    assert ("as in `health: {path: /admin/, status: 302}`" in say(result)) == is_asked
 
 
 def test_the_port_of_a_cache_is_not_that_of_the_service(tmp_path: Path) -> None:
