@@ -820,7 +820,7 @@ def test_the_path_that_a_deploy_asks_is_better_than_a_guess(tmp_path: Path, port
 )
 def test_a_check_that_follows_redirects_is_asked(tmp_path: Path, check: str, is_asked: bool) -> None:
     _, result = init(tmp_path, {"compose.yml": f"services: {{{WEB}, healthcheck: {{test: '{check}'}}}}}}"})
-    assert ("as in `health: {path: /admin/, status: 302}`" in say(result)) == is_asked
+    assert ("for a redirect, write its status" in say(result)) == is_asked
 
 
 def test_the_port_of_a_cache_is_not_that_of_the_service(tmp_path: Path) -> None:

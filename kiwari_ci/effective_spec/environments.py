@@ -157,6 +157,11 @@ class EffectiveEnvironment:
         return self.model.sync is not None
 
     @property
+    def stack_files(self) -> list[str]:
+        """The files that its stack needs beside the compose file and the hooks."""
+        return [*(self.model.files or ()), *self.model.shared_files]
+
+    @property
     def renders_env_files(self) -> bool:
         """Whether a deploy renders the env files from what GitHub keeps."""
         return self.model.env_from is not None

@@ -152,16 +152,16 @@ class PublicRedirectCheck:
 class EnvironmentDeploy:
     """A deploy of one environment, a step for each of its hosts, in order.
 
-    `host` names its hosts for people, `folder` is that of its stack. `branch` is the one whose commits are counted;
-    `ref` is what the job checks out, empty for the run's own commit. `instances` are all that the environment runs.
-    `superseded` is the condition that a host has something newer. `values` are what each step's env has from earlier
-    jobs, as expressions. `goes_back`: an older commit that a person chose is put back. `shows_output`: of containers,
-    also in a public log. `released_tags` and `released_regex` match the tags of which a newer one may overtake this
-    deploy; empty for a deploy of no tag. `served_version` is the version that serves, by its number in `NEWER`, as a
-    word of the shell; empty where commits are counted. `run_base` is what was added to the number of a run of
-    `workflow`, where runs order the deploys; otherwise 0. `first_steps` are the user's own, which a host is reached
-    by.
-    `runner` is empty when the runner must have several labels.
+    `host` names its hosts for people, `folder` is that of its stack. Files that several stacks have are in
+    `folders_of_shared_files`, and `copies_of_shared_files` are their paths, and those of their copies. `branch` is the
+    one whose commits are counted; `ref` is what the job checks out, empty for the run's own commit. `instances` are all
+    that the environment runs. `superseded` is the condition that a host has something newer. `values` are what each
+    step's env has from earlier jobs, as expressions. `goes_back`: an older commit that a person chose is put back.
+    `shows_output`: of containers, also in a public log. `released_tags` and `released_regex` match the tags of which a
+    newer one may overtake this deploy; empty for a deploy of no tag. `served_version` is the version that serves, by
+    its number in `NEWER`, as a word of the shell; empty where commits are counted. `run_base` is what was added to the
+    number of a run of `workflow`, where runs order the deploys; otherwise 0. `first_steps` are the user's own, which a
+    host is reached by. `runner` is empty when the runner must have several labels.
     """
 
     environment: str
@@ -177,6 +177,8 @@ class EnvironmentDeploy:
     token_is_of_job: bool
     values: tuple[KeyValue, ...]
     folder: str
+    folders_of_shared_files: tuple[str, ...]
+    copies_of_shared_files: tuple[KeyValue, ...]
     instances: tuple[PlannedService, ...]
     checks: tuple[PublicHealthCheck, ...]
     redirects: tuple[PublicRedirectCheck, ...]

@@ -360,11 +360,13 @@ def _list_deployed_services(environment: EffectiveEnvironment, image: EffectiveI
 
 def _list_stack_filters(environment: EffectiveEnvironment, stacks: EnvironmentStacks) -> list[PathFilter]:
     """List what starts a deploy of files alone: without it, a commit that only raises a limit would wait."""
-    return [
+    filters = [
         PathFilter(f"deploy/{stack.source_folder}/**", "a deploy sends these files")
         for stack in stacks.list_stacks(environment)
         if stack.pushed
     ]
+    shared_files = dict.fromkeys(environment.model.shared_files.values())
+    return [*filters, *(PathFilter(path, "a deploy sends this file") for path in shared_files)]
 
 
 def _name_stack_output(environment: EffectiveEnvironment) -> str:
@@ -716,6 +718,11 @@ def _plan_deploy(
         token_is_of_job=environment.spec.registry.pull_token.secret is None,
         values=tuple(KeyValue(name, expression) for name, expression in values.items()),
         folder=environment.source_folder,
+        folders_of_shared_files=_list_folders_of_shared_files(environment),
+        copies_of_shared_files=tuple(
+            KeyValue(path, f"deploy/{environment.source_folder}/{file}")
+            for file, path in environment.model.shared_files.items()
+        ),
         instances=first_stack.instances,
         checks=tuple(check for instance in deployed for check in _plan_health_checks(environment, instance)),
         redirects=_plan_redirect_checks(first_stack, deployed),
@@ -728,6 +735,12 @@ def _plan_deploy(
         released_regex="",
         served_version="",
     )
+
+
+def _list_folders_of_shared_files(environment: EffectiveEnvironment) -> tuple[str, ...]:
+    """List the folders of the files that several stacks have; a checkout has the files of the root in any case."""
+    folders = dict.fromkeys(path.rpartition("/")[0] for path in environment.model.shared_files.values())
+    return tuple(filter(None, folders))
 
 
 def _plan_deploy_step(

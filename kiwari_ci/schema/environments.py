@@ -403,8 +403,13 @@ class Environment(SpecModel):
         None,
         min_length=1,
         description="Files in `deploy/<stack>/` that the stack needs beside the Compose file: `[Caddyfile, "
-        "conf/site.conf]`; each stack has copies of its own. A deploy compares them with the commit, as it does with "
-        "the Compose file.",
+        "conf/site.conf]`; each stack has copies of its own, unless they are `shared_files`. A deploy compares them "
+        "with the commit, as it does with the Compose file.",
+    )
+    shared_files: dict[StackFile, RepositoryFile] = Field(
+        {},
+        description="With `sync: push`, files that several stacks have, by their names in the stack: `{nginx.conf: "
+        "config/nginx.conf}`. The job that deploys copies them from the repository, and sends them as `files`.",
     )
     host: Omittable[Annotated[list[Slug], _OneOrManySlugs()]] = Field(
         None,

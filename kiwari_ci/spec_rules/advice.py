@@ -164,7 +164,7 @@ def _check_pushed_files(spec: EffectiveSpec) -> Advice:
 
 def _check_unsent_mounts(environment: EffectiveEnvironment) -> Advice:
     """A file that a container mounts read-only must be sent, too: Docker creates an empty folder if it is missing."""
-    sent_files = environment.model.files or []
+    sent_files = environment.stack_files
     for container in environment.containers.values():
         for index, volume in enumerate(container.options.volumes or ()):
             path, _, mount = volume.removeprefix("./").partition(":")

@@ -296,12 +296,18 @@ def _check_stack_files(lint_context: LintContext) -> Problems:
                 hint = _suggest_copy(file, path, lint_context.checkout.names)
                 hint = hint or _suggest_path(path, lint_context.checkout.names) or f"git add {path}"
                 yield report_at_value(lint_context.source, loc, "not-there", message, hint)
+        for file, path in environment.model.shared_files.items():
+            if path not in lint_context.checkout.files:
+                file_loc: YamlPath = ("environments", name, "shared_files", file)
+                message = f"{format_yaml_path(file_loc)}: there is no {path}"
+                hint = _suggest_path(path, lint_context.checkout.names) or f"git add {path}"
+                yield report_at_value(lint_context.source, file_loc, "not-there", message, hint)
 
 
 def _check_mounted_files(lint_context: LintContext) -> Problems:
     """Files beside a Compose file that a container mounts, and that no deploy and no command of the runbook brings."""
     for name, environment in lint_context.spec.environments.items():
-        known_files = {*(environment.model.files or ()), *environment.env_file_variables}
+        known_files = {*environment.stack_files, *environment.env_file_variables}
         for container in environment.containers.values():
             for index, volume in enumerate(container.options.volumes or ()):
                 source, _, target = volume.partition(":")
@@ -310,7 +316,8 @@ def _check_mounted_files(lint_context: LintContext) -> Problems:
                 is_file = target.endswith(":ro") or "." in PurePosixPath(file).name
                 path = f"deploy/{environment.source_folder}/{file}"
                 is_there = path in lint_context.checkout.files or path in lint_context.checkout.folders
-                if not source.startswith("./") or not is_file or is_there or file in known_files:
+                is_sent = any(known == file or known.startswith(f"{file}/") for known in known_files)
+                if not source.startswith("./") or not is_file or is_there or is_sent:
                     continue
                 loc = (*container.yaml_path("volumes"), index)
                 message = f"{container.name} mounts `{source}` in {name}, and there is no {path}: Docker makes an "

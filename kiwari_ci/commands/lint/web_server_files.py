@@ -5,6 +5,7 @@ import re
 from collections.abc import Collection, Iterator
 
 from kiwari_ci.commands.lint.build_inputs import LintContext
+from kiwari_ci.effective_spec import EffectiveEnvironment
 from kiwari_ci.engines.compose.containers import is_reached_by_spec_name
 from kiwari_ci.frozen import dataclass
 from kiwari_ci.problems import Problem
@@ -113,11 +114,22 @@ def _list_mounted_files(lint_context: LintContext) -> Iterator[str]:
                 if not source.startswith("./"):
                     continue
                 mounted = posixpath.join("deploy", environment.source_folder, source.removeprefix("./"))
-                for path in select_by_prefix(lint_context.checkout.names, mounted):
-                    path_in_container = target + path.removeprefix(mounted)
-                    is_mounted = path == mounted or path.startswith(f"{mounted}/")
+                for path_in_stack, path in _list_files_of_stack(lint_context, environment, mounted):
+                    path_in_container = target + path_in_stack.removeprefix(mounted)
+                    is_mounted = path_in_stack == mounted or path_in_stack.startswith(f"{mounted}/")
                     if is_mounted and _CONFIGURATION_IN_CONTAINER.fullmatch(path_in_container):
                         yield path
+
+
+def _list_files_of_stack(
+    lint_context: LintContext, environment: EffectiveEnvironment, prefix: str
+) -> Iterator[tuple[str, str]]:
+    """The files whose path in the folder of the stack begins with a prefix, each with its path in the repository."""
+    yield from ((path, path) for path in select_by_prefix(lint_context.checkout.names, prefix))
+    for file, path in environment.model.shared_files.items():
+        path_in_stack = posixpath.join("deploy", environment.source_folder, file)
+        if path_in_stack.startswith(prefix) and path in lint_context.checkout.names:
+            yield path_in_stack, path
 
 
 def _describe_unknown_name(path: str, line_number: int, match: re.Match[str], unknown: _UnknownName) -> Problem:

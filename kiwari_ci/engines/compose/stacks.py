@@ -22,7 +22,7 @@ def plan_stack(environment: EffectiveEnvironment) -> ComposeStack:
     own_networks = _plan_own_networks(environment)
     env_files = env_file_plans.plan_env_files(environment)
     hooks = stack_files.plan_deploy_hooks(environment)
-    files_beside = (*(f"hooks/{hook.name}" for hook in hooks), *(environment.model.files or ()))
+    files_beside = (*(f"hooks/{hook.name}" for hook in hooks), *environment.stack_files)
     return ComposeStack(
         name=environment.stack_name,
         source_folder=environment.source_folder,

@@ -51,6 +51,7 @@ _ENVIRONMENT_FIELDS = {
     "redirects": ("no Ingress that redirects is generated", "leave it out, and write an Ingress for it by hand"),
     "hooks": ("a cluster has no host that could run a script", "a `once` service or accessory, which runs first"),
     "files": ("a cluster has no folder for files beside the stack", "put them into the image"),
+    "shared_files": ("a cluster has no folder for files beside the stack", "put them into the image"),
     "sync": ("a deploy to a cluster always sends its own manifest", "leave it out"),
     "key": (
         "a deploy to a cluster has no SSH key",

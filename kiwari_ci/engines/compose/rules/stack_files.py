@@ -76,6 +76,23 @@ def _check_hooks_and_files(source: YamlSource, spec: EffectiveSpec) -> Problems:
                 message = f"{format_yaml_path(loc)}: `{file}` is generated, the host's own, or an env file"
                 hint = "name a file that the repository has there: Caddyfile"
                 yield report_at_value(source, loc, "reserved", message, hint)
+        yield from _check_shared_files(source, environment)
+
+
+def _check_shared_files(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
+    """Files that the job copies are sent by it, and each name in the stack is that of one file."""
+    loc: YamlPath = ("environments", environment.name, "shared_files")
+    if environment.model.shared_files and not environment.sends_files:
+        message = f"{format_yaml_path(loc)}: without `sync: push`, no deploy sends files"
+        yield report_at_key(source, loc, "unused", message, "sync: push; or `files`, with a copy for each stack")
+    for file in environment.model.shared_files:
+        file_loc = (*loc, file)
+        if re.fullmatch(_RESERVED_FILES, file):
+            message = f"{format_yaml_path(file_loc)}: `{file}` is generated, the host's own, or an env file"
+            yield report_at_key(source, file_loc, "reserved", message, "choose another name")
+        if file in (environment.model.files or ()):
+            message = f"{format_yaml_path(file_loc)}: `{file}` is also in `files`"
+            yield report_at_key(source, file_loc, "duplicate", message, "leave out one of the two")
 
 
 def _check_several_hosts(source: YamlSource, environment: EffectiveEnvironment) -> Problems:
