@@ -300,6 +300,32 @@ jobs:
     assert "deploys on" not in text and "no longer deployed" not in text
 
 
+@pytest.mark.parametrize(
+    ("setting", "written", "now", "message"),
+    [
+        ("ports", "${WEB_PORT}:80", "['8190:80']", "port `${WEB_PORT}:80` has variables, and is `8190:80` now"),
+        ("ports", "${BIND:-127.0.0.1:80}:80", "['8190:80']", "port `${BIND:-127.0.0.1:80}:80` has variables, and is"),
+        ("ports", "${WEB_PORT}:81", "['8190:80']", "! live (web): port `${WEB_PORT}:81` is no longer published"),
+        ("ports", "${WEB_PORT}:80", "['1:80', '2:80']", "! live (web): port `${WEB_PORT}:80` is no longer published"),
+        ("ports", "9000:80", "['8190:80']", "! live (web): port `9000:80` is no longer published"),
+        (
+            "networks",
+            "shop_${NET}",
+            "[{external: shop_net}]",
+            "network `shop_${NET}` has variables, and is `shop_net` now",
+        ),
+    ],
+)
+def test_an_entry_with_variables_may_be_the_new_one(
+    setting: str, written: str, now: str, message: str, tmp_path: Path
+) -> None:
+    """Only a run knows the values, so nothing is called lost that may be there."""
+    spec = WEB % f", {setting}: {now}" + LIVE
+    compose = f"services:\n  web: {{image: ghcr.io/example/shop-web, {setting}: ['{written}']}}\n"
+    text = first_comparison(tmp_path, spec, compose=compose, deploy=DEPLOY % "")
+    assert message in text
+
+
 def test_no_person_brings_what_each_deploy_writes(tmp_path: Path) -> None:
     """With `env_from`, the deploy writes the env file: nothing of it is to be done on the server."""
     live = LIVE.replace("}}\n", ", env_from: github}}\n")

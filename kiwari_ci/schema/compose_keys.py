@@ -28,7 +28,7 @@ COMPOSE_KEY_ALTERNATIVES = {
     "build": "`build` of the service: an image comes from the registry",
     "configs": "`volumes: [./FILE:/PATH:ro]`, a file beside the compose file",
     "container_name": "`containers` of the environment",
-    "deploy": "`mem_limit`, `cpus` and `replicas`",
+    "deploy": "`mem_limit`, `cpus` and `replicas`; for a reservation, `compose: {mem_reservation: 256m}`",
     "env_file": "`env`: an env file has the keys that it names",
     "extends": "what services have in common, in `service_defaults`",
     "image": "`image` of the spec",

@@ -4,7 +4,7 @@ import fnmatch
 import glob
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -365,7 +365,15 @@ class ContainerComparison:
     def _compare_list(self, name: str, old: dict[str, Any], new: dict[str, Any]) -> Iterator[PipelineChange]:
         noun, added_message, removed_message = _LIST_MESSAGES[name]
         where = self.where(name)
+        successors = _find_values_of_variables(old, new) if name in ("ports", "networks") else {}
+        for entry, successor in successors.items():
+            message = (
+                f"{noun} {as_inline_code(entry)} has variables, and is {as_inline_code(successor)} now: compare them"
+            )
+            yield PipelineChange("", message, False, where, ((entry, successor),))
         for entry, is_new in iter_added_removed(old, new):
+            if entry in successors or entry in successors.values():
+                continue
             message = f"{noun} {as_inline_code(entry)} is {added_message if is_new else removed_message}".strip()
             if is_new and name == "env_file" and entry in self.sent_files:
                 message = f"{noun} {as_inline_code(entry)} is read; each deploy writes this file"
@@ -503,6 +511,20 @@ def _may_be_name(written: str, name: str) -> bool:
         return written == name
     pattern = "*".join(glob.escape(text) for text in _list_texts_between_variables(written))
     return fnmatch.fnmatchcase(name, pattern)
+
+
+def _find_values_of_variables(old: Iterable[str], new: Iterable[str]) -> dict[str, str]:
+    """Find the removed entries with variables that may be one of the added entries, and no other one."""
+    removed = [entry for entry in old if entry not in new]
+    added = [entry for entry in new if entry not in old and entry != "default"]
+    found: dict[str, str] = {}
+    for entry in removed:
+        texts = _list_texts_between_variables(entry)
+        pattern = "*".join(map(glob.escape, texts))
+        matches = [name for name in added if fnmatch.fnmatchcase(name, pattern)]
+        if len(texts) > 1 and len(matches) == 1 and matches[0] not in found.values():
+            found[entry] = matches[0]
+    return found
 
 
 def _list_texts_between_variables(written: str) -> list[str]:
