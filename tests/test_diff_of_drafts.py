@@ -186,6 +186,27 @@ def test_a_network_of_today_that_the_new_containers_join_is_not_left(
     assert bool([change for change in changes if "`our_net` is no longer declared" in change]) is is_left
 
 
+@pytest.mark.parametrize("is_command", [True, False])
+def test_a_build_argument_that_is_lost_or_changed_is_told(tmp_path: Path, is_command: bool) -> None:
+    """Without `API_URL`, the pages of a site would ask a wrong address."""
+    if is_command:
+        build = "docker build -t ghcr.io/example/shop --push --build-arg API_URL=https://api --build-arg RUN=$RUN ."
+        old_step = re.search(r"      - \{uses: docker/build.*\n", SHARED)
+        assert old_step
+        workflow = SHARED.replace(old_step[0], f"      - {{run: '{build}'}}\n")
+    else:
+        arguments = 'build-args: "API_URL=https://api\\nRUN=${{ github.run_id }}", tags:'
+        workflow = SHARED.replace("tags:", arguments)
+    files = {"compose.yml": COMPOSE, ".github/workflows/deploy.yml": workflow}
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "lost").mkdir()
+    kept = describe_changes(tmp_path / "kept", files)
+    assert not [change for change in kept if "API_URL" in change]
+    assert [change for change in kept if "no longer gets the argument `RUN`" in change], kept
+    lost = describe_changes(tmp_path / "lost", files, removed="API_URL")
+    assert [change for change in lost if "no longer gets the argument `API_URL`: `https://api`" in change], lost
+
+
 def test_the_file_that_the_deploys_of_another_environment_name_is_not_compared(tmp_path: Path) -> None:
     """Staging has a Compose file on its server only, so nothing is known of its containers."""
     workflow = SHARED.replace("shop-staging -f compose.yml", "shop-staging -f on-the-server.yml")

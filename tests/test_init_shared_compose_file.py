@@ -127,6 +127,44 @@ def test_a_file_that_is_called_after_one_environment_and_named_by_the_deploys_of
         assert environment["takeover"]["containers"] == {"web": "shop-web", "db": "shop-db"}
 
 
+@pytest.mark.parametrize(
+    ("address", "has_environment", "is_split"),
+    [("${{ secrets.HOST }}", True, True), ("${{ secrets.HOST }}", False, False), ("192.0.2.1", True, False)],
+)
+def test_environments_with_containers_of_one_name_have_a_host_each(
+    tmp_path: Path, address: str, has_environment: bool, is_split: bool
+) -> None:
+    """One server has each name once, and GitHub keeps another address in each environment."""
+    command = "cd /srv/shop && docker compose -f compose.prod.yml up -d"
+    job = """\
+  {name}:
+    if: github.ref == 'refs/heads/{branch}'
+    runs-on: ubuntu-latest{environment}
+    steps:
+      - {{uses: appleboy/ssh-action@v1, with: {{host: "{address}", username: me, key: "k", script: {command}}}}}
+"""
+    jobs = ""
+    for name, branch in (("staging", "develop"), ("production", "main")):
+        environment = f"\n    environment: {name}" if has_environment else ""
+        jobs += job.format(name=name, branch=branch, environment=environment, address=address, command=command)
+    files = {
+        "Dockerfile": "FROM node:22\nCOPY . .\nEXPOSE 3000\n",
+        "compose.prod.yml": "services: {web: {build: ., container_name: shop-web}, db: {image: 'postgres:17', "
+        "container_name: shop-db}}",
+        ".github/workflows/deploy.yml": f"on: {{push: {{branches: [main, develop]}}}}\njobs:\n{jobs}",
+    }
+    spec, result = draft_files(tmp_path, files)
+    assert len(spec["hosts"]) == (2 if is_split else 1)
+    questions = " ".join(question for _, question in result.decisions)
+    assert ("so each has a server here" in questions) is is_split
+    if is_split:
+        assert {host["address"]["secret"] for host in spec["hosts"].values()} == {"HOST"}
+        for name, environment in spec["environments"].items():
+            assert environment["host"] == name
+            assert environment["containers"] == {"web": "shop-web", "db": "shop-db"}
+            assert environment["stack"] == "shop"
+
+
 def test_a_file_that_is_called_after_the_environment_that_has_one_of_its_own_is_not_shared(tmp_path: Path) -> None:
     compose = "services: {web: {build: ., container_name: shop-web%s}}"
     command = "cd /srv/shop && docker compose -f compose.%s.yml up -d"

@@ -54,7 +54,7 @@ def is_migration_command(line: str) -> bool:
 class StepEffect:
     """One thing that a step does: `what` is an image, a stack's folder, a URL or a command; `note` says more of it.
 
-    `project` is the Compose project that the command names.
+    `project` is the Compose project that the command names, and `arguments` are those of a build, each `NAME=value`.
     """
 
     kind: str
@@ -62,6 +62,7 @@ class StepEffect:
     where: str
     note: str = ""
     project: str = ""
+    arguments: tuple[str, ...] = ()
 
 
 @dataclass
@@ -125,7 +126,10 @@ def _find_build_effects(step: ParsedStep) -> Iterator[StepEffect]:
     for tag in tags:
         yield StepEffect("push" if pushed else "build", tag, step.where)
     if tags:
-        yield StepEffect("build", parse_image_repository(tags[0]), step.where, resolve_dockerfile_path(context, file))
+        dockerfile = resolve_dockerfile_path(context, file)
+        lines = (line.strip() for line in str(step.inputs.get("build-args", "")).splitlines())
+        arguments = tuple(line for line in lines if line)
+        yield StepEffect("build", parse_image_repository(tags[0]), step.where, dockerfile, arguments=arguments)
 
 
 def resolve_dockerfile_path(context: str, file: str) -> str:
@@ -246,7 +250,8 @@ def _find_docker_build_effects(words: list[str]) -> Iterator[StepEffect]:
         yield StepEffect("push" if build.pushes else "build", tag, "")
     if build.tags:
         dockerfile = resolve_dockerfile_path(build.context or ".", build.files[0] if build.files else "")
-        yield StepEffect("build", parse_image_repository(build.tags[0]), "", dockerfile)
+        image = parse_image_repository(build.tags[0])
+        yield StepEffect("build", image, "", dockerfile, arguments=tuple(build.arguments))
 
 
 def _find_docker_run_effects(arguments: list[str], line: str) -> Iterator[StepEffect]:

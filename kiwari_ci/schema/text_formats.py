@@ -287,7 +287,8 @@ VolumeMount = Annotated[
     str,
     StringFormat(
         rf"(?!.*/\.\.?(/|:|$))({_VOLUME_NAME_PATTERN}|\.?{_MOUNT_PATTERN}):{_MOUNT_PATTERN}(:ro)?",
-        "a volume as Compose writes it: data:/var/lib/data, ./nginx.conf:/etc/nginx/nginx.conf:ro, /srv/files:/files",
+        "a volume as Compose writes it, but without ~ and ..: data:/var/lib/data, "
+        "./nginx.conf:/etc/nginx/nginx.conf:ro, /srv/files:/files",
     ),
 ]
 _PORT_PATTERN = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"

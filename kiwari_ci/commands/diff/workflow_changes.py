@@ -67,6 +67,7 @@ def _compare_builds(
     for dockerfile in find_added(old_dockerfiles, new_dockerfiles):
         message = f"its image is built from {as_inline_code(dockerfile)}"
         yield PipelineChange(service, message, False, where, pair_replacements(old_dockerfiles, new_dockerfiles))
+    yield from _compare_build_arguments(service, old_roles, new_roles)
     old_builders, new_builders = _select_builders(old_roles), _select_builders(new_roles)
     old_paths = {workflow.path for workflow, _, _ in old_builders}
     new_paths = {workflow.path for workflow, _, _ in new_builders}
@@ -83,6 +84,34 @@ def _compare_builds(
     yield from _compare_triggers(service, "build", old_builders, new_builders, pull_requests)
     yield from _compare_path_filters(service, old_builders, new_builders)
     yield from _compare_permissions(service, "the job that builds it", old_roles, new_roles)
+
+
+def _compare_build_arguments(
+    service: str, old_roles: list[ResponsibleJob], new_roles: list[ResponsibleJob]
+) -> Iterator[PipelineChange]:
+    """Compare the arguments that builds of hand-written workflows get; those of generated ones are compared as text."""
+    if any(role.workflow.generated for role in old_roles):
+        return
+    old, new = _collect_build_arguments(old_roles), _collect_build_arguments(new_roles)
+    where = new_roles[0].effect.where
+    for name, old_values in old.items():
+        values = format_names(sorted(old_values))
+        if name not in new:
+            message = f"its build no longer gets the argument {as_inline_code(name)}: {values}"
+            yield PipelineChange(service, message, True, where)
+        elif not old_values & new[name]:
+            message = f"build argument {as_inline_code(name)}: {values} → {format_names(sorted(new[name]))}"
+            yield PipelineChange(service, message, True, where)
+
+
+def _collect_build_arguments(roles: list[ResponsibleJob]) -> dict[str, set[str]]:
+    """The values of each build argument; several builds of one image may give it different ones."""
+    values: dict[str, set[str]] = {}
+    for _, _, effect in roles:
+        for argument in effect.arguments:
+            name, _, value = argument.partition("=")
+            values.setdefault(name.strip(), set()).add(value)
+    return values
 
 
 def _select_builders(roles: list[ResponsibleJob]) -> list[ResponsibleJob]:

@@ -60,7 +60,7 @@ def collect_findings(
         if compose_file.kind != vocabulary.DEVELOPMENT
         for container in compose_file.containers
     ]
-    hosts = environments.detect_hosts(detected_environments)
+    hosts = environments.detect_hosts(detected_environments, _list_container_names(containers))
     project_names = _find_project_names(repository, detected_environments, compose_files)
     network = _find_shared_network(services)
     own_files = {file.path for service in services for file, _ in service.containers}
@@ -210,6 +210,16 @@ def _find_project_names(
 def _parse_env_example(path: str, repository: LocalRepository) -> EnvExample:
     text = repository.read(path)
     return parse_env_example(path, text, is_generated_file(path, text))
+
+
+def _list_container_names(containers: list[DetectedContainer]) -> dict[str, set[str]]:
+    """The names that Compose files give to containers, by the kind of environment that each file is for."""
+    names: dict[str, set[str]] = {}
+    for container in containers:
+        name = str(container.container_name.value) if container.container_name else ""
+        if name and "$" not in name:
+            names.setdefault(container.kind, set()).add(name)
+    return names
 
 
 def _find_shared_network(services: list[DetectedService]) -> SourcedValue | None:

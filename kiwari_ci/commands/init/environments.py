@@ -1,7 +1,9 @@
 """Which environments there are: what deploys today, and how this spec reaches them."""
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from kiwari_ci.commands.init.compose_files import DetectedComposeFile
 from kiwari_ci.commands.init.rendered_env import RenderedVariable, UnreadEnvLine, WholeEnvFile
@@ -47,6 +49,7 @@ class DetectedEnvironment:
     guess: bool = False
     by_hand: bool = False
     trigger_where: str = ""  # the job that has the trigger, which may be another one than the first that deploys
+    has_own_settings: bool = False  # its deploys have an environment on GitHub, which may have secrets of its own
 
 
 @dataclass
@@ -177,6 +180,7 @@ def _add_deploy_job(environment: DetectedEnvironment, job: DeployJob, default_br
         )
     environment.notes += job.notes
     environment.by_hand |= job.trigger.by_hand
+    environment.has_own_settings |= bool(job.name)
     environment.urls += job.urls
     environment.folders += job.folders
     environment.projects += job.projects
@@ -300,8 +304,13 @@ def _guess_environments(compose_files: list[DetectedComposeFile], default_branch
     ]
 
 
-def detect_hosts(environments: list[DetectedEnvironment]) -> dict[str, DetectedHost]:
-    """The host of each environment: one for each address that the workflows use, or one for all."""
+def detect_hosts(
+    environments: list[DetectedEnvironment], container_names: Mapping[str, Collection[str]] = MappingProxyType({})
+) -> dict[str, DetectedHost]:
+    """The host of each environment: one for each address that the workflows use, or one for all.
+
+    `container_names` are the names that Compose files give to containers, by kind of environment.
+    """
     with_address = [environment for environment in environments if "address" in environment.settings]
     hosts: dict[str, DetectedHost] = {}
     for environment in environments:
@@ -313,7 +322,41 @@ def detect_hosts(environments: list[DetectedEnvironment]) -> dict[str, DetectedH
         name = name or _derive_host_name(address)
         hosts[environment.name] = DetectedHost(name, dict(source.settings), source.where)
     _merge_hosts(hosts)
+    _split_hosts(environments, hosts, container_names)
     return hosts
+
+
+def _split_hosts(
+    environments: list[DetectedEnvironment],
+    hosts: dict[str, DetectedHost],
+    container_names: Mapping[str, Collection[str]],
+) -> None:
+    """Give environments with containers of the same names a host each: one server has each name only once.
+
+    Their addresses have one name, and GitHub keeps another value of it in each environment.
+    """
+    owners: dict[tuple[str, str], DetectedEnvironment] = {}
+    rivals: dict[str, DetectedEnvironment] = {}
+    for environment in environments:
+        host = hosts[environment.name]
+        if not environment.has_own_settings or "address" not in host.settings:
+            continue
+        for name in container_names.get(environment.kind, ()):
+            owner = owners.setdefault((host.name, name), environment)
+            if owner is not environment:
+                rivals.setdefault(environment.name, owner)
+    for environment in environments:
+        owner = rivals.get(environment.name)
+        if owner:
+            environment.notes.append(
+                f"{owner.name} and {environment.name} have containers of the same names, so each has a server here, "
+                "with the settings of its environment on GitHub"
+            )
+    taken_names = {host.name for host in hosts.values()}
+    separate_names = {*rivals, *(owner.name for owner in rivals.values())}
+    for name in separate_names:
+        if _IS_SLUG(name) and name not in taken_names:
+            hosts[name] = replace(hosts[name], name=name, settings=dict(hosts[name].settings))
 
 
 def _name_host_of_runner(environment: DetectedEnvironment, environments: list[DetectedEnvironment]) -> str:
@@ -392,8 +435,12 @@ def detect_stack_names(
         named_projects = [*environment.projects, *filter(None, [project_names.get(environment.name)])]
         if named_projects and _IS_SLUG(named_projects[0].value):
             stack_names[environment.name] = named_projects[0]
-    names = [stack_name.value for stack_name in stack_names.values()]
-    own_names = {name: stack_name for name, stack_name in stack_names.items() if names.count(stack_name.value) == 1}
+    places = [(hosts[name].name, stack_name.value) for name, stack_name in stack_names.items()]
+    own_names = {
+        name: stack_name
+        for name, stack_name in stack_names.items()
+        if places.count((hosts[name].name, stack_name.value)) == 1
+    }
     _note_shared_folders([each for each in environments if each.name not in own_names], hosts)
     return own_names
 
