@@ -346,10 +346,10 @@ def _split_hosts(
             if owner is not environment:
                 rivals.setdefault(environment.name, owner)
     for environment in environments:
-        owner = rivals.get(environment.name)
-        if owner:
+        rival = rivals.get(environment.name)
+        if rival:
             environment.notes.append(
-                f"{owner.name} and {environment.name} have containers of the same names, so each has a server here, "
+                f"{rival.name} and {environment.name} have containers of the same names, so each has a server here, "
                 "with the settings of its environment on GitHub"
             )
     taken_names = {host.name for host in hosts.values()}
