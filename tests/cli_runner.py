@@ -10,6 +10,7 @@ import pytest
 
 from kiwari_ci.cli import app
 from kiwari_ci.readers import git
+from tests.shared_loading import loading_each_spec_once
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,12 @@ def kiwari_ci(*words: object) -> CommandResult:
     git.forget_checkouts()
     out, err = io.StringIO(), io.StringIO()
     argv = patch.object(sys, "argv", ["kiwari-ci", *map(str, words)])
-    with argv, redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+    with (
+        loading_each_spec_once(),
+        argv,
+        redirect_stdout(out),
+        redirect_stderr(err),
+        pytest.raises(SystemExit) as ended,
+    ):
         app.main()
     return CommandResult(int(ended.value.code or 0), out.getvalue(), err.getvalue())

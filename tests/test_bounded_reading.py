@@ -5,7 +5,6 @@ Each kind of file stops the process if nothing bounds it: by its memory, by its 
 
 import re
 import resource
-import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import pytest
 
 from kiwari_ci.readers.bounded_text import MAX_FILLED_LENGTH, MAX_VALUE_LENGTH, fill_in_values
 from tests.cli_runner import kiwari_ci
+from tests.repository import copy_checkout
 
 SPEC = Path(__file__).parents[1] / "specs/kiwari.yaml"
 LONGEST = 60  # seconds of processor time that a command may take; each takes a part of one, and the endless ones hours
@@ -160,19 +160,20 @@ def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         monkeypatch.chdir(folder)
         assert kiwari_ci("generate", "specs/kiwari.yaml").code == 0
     commit(folder)
+    subprocess.run(["git", "gc", "-q"], cwd=folder, check=True)  # one file to copy, in place of many
     return folder
 
 
 @pytest.fixture
 def checkout(committed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(committed, tmp_path, dirs_exist_ok=True)
+    copy_checkout(committed, tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def commit(folder: Path) -> None:
     who = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
-    for words in (["init", "-q"], ["add", "--all"], ["commit", "-q", "--allow-empty", "-m", "one"]):
+    for words in (["init", "-q", "--template="], ["add", "--all"], ["commit", "-q", "--allow-empty", "-m", "one"]):
         subprocess.run(["git", *who, *words], cwd=folder, check=True)
 
 

@@ -1,7 +1,6 @@
 """Every command in a checkout of a stranger: no program that it names runs, nothing is written through its links."""
 
 import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 
 from kiwari_ci.readers import git
 from tests.cli_runner import kiwari_ci
+from tests.repository import copy_checkout
 
 SPEC = Path(__file__).parents[1] / "specs/kiwari.yaml"
 RENAMED_TAG = "v1.0.0"
@@ -105,7 +105,7 @@ def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     who = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
     (folder / "specs/kiwari.yaml").write_text(SPEC.read_text() + "\n# changed\n")
     for arguments in (
-        ["init", "-q", "-b", "main"],
+        ["init", "-q", "-b", "main", "--template="],  # without examples of hooks
         ["add", "--all"],
         [*who, "commit", "-q", "-m", "one"],
         [*who, "commit", "-q", "--allow-empty", "-m", "two"],
@@ -118,7 +118,7 @@ def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def hostile(committed: Path, tmp_path: Path, canary: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout with a generated pipeline, whose configuration, hooks and attributes name programs."""
-    folder = shutil.copytree(committed, tmp_path / "checkout", symlinks=True)
+    folder = copy_checkout(committed, tmp_path / "checkout")
     monkeypatch.chdir(folder)
     program = tmp_path / "program"
     program.write_text(f'#!/bin/sh\necho "$0 $*" >>"{canary}"\n')
@@ -207,9 +207,9 @@ def test_an_answer_of_git_is_bounded(hostile: Path, monkeypatch: pytest.MonkeyPa
 
 def test_git_gives_up_on_a_file_that_never_ends(hostile: Path) -> None:
     """A setting may name a pipe that nobody writes to."""
-    os.mkfifo(hostile / ".git/info/attributes.pipe")
+    os.mkfifo(hostile / ".git/attributes.pipe")
     with (hostile / ".git/config").open("a") as config:
-        config.write(f"[include]\n\tpath = {hostile}/.git/info/attributes.pipe\n")
+        config.write(f"[include]\n\tpath = {hostile}/.git/attributes.pipe\n")
     with pytest.raises(git.GitTimeout):
         git.run_git(hostile, "rev-parse", "HEAD", timeout=0.5)
 
@@ -293,7 +293,7 @@ NEVER_PRINTED = set("\x00\x07\x08\x0b\x0c\r\x1b\x7f\x9b\x85\u202e\u2066\u200b\u2
 @pytest.fixture(scope="module")
 def hostile_names(committed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same checkout with another commit, whose message, branch and files have hostile names."""
-    folder = shutil.copytree(committed, tmp_path_factory.mktemp("names") / "checkout", symlinks=True)
+    folder = copy_checkout(committed, tmp_path_factory.mktemp("names") / "checkout")
     for name in (f".github/workflows/{HOSTILE_TEXT}", f"web/{HOSTILE_TEXT}/Dockerfile", f"deploy/x/{HOSTILE_TEXT}"):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -325,7 +325,7 @@ def hostile_names(committed: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_text_of_others_is_printed_escaped(
     command: str, style: str, hostile_names: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hostile = shutil.copytree(hostile_names, tmp_path / "checkout", symlinks=True)
+    hostile = copy_checkout(hostile_names, tmp_path / "checkout")
     monkeypatch.chdir(hostile)
     summary = tmp_path / "summary"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +12,7 @@ import pytest
 from kiwari_ci.commands.check import older_specs
 from kiwari_ci.readers import git
 from tests.cli_runner import CommandResult, kiwari_ci
-from tests.repository import Repository
+from tests.repository import Repository, copy_checkout
 
 SPEC = (Path(__file__).parents[1] / "specs/kiwari.yaml").read_text()
 SUBMODULE = ("160000", "a" * 40, "b" * 40)
@@ -118,7 +117,7 @@ def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def repository(committed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
     """A copy of these commits."""
-    checkout = Repository(shutil.copytree(committed, tmp_path / "checkout", symlinks=True))
+    checkout = Repository(copy_checkout(committed, tmp_path / "checkout"))
     monkeypatch.chdir(checkout.folder)
     return checkout
 
@@ -127,7 +126,7 @@ def repository(committed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def usual_answers(committed: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, CommandResult]:
     """What each command prints in a copy that nobody has changed."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.chdir(shutil.copytree(committed, tmp_path_factory.mktemp("usual") / "checkout", symlinks=True))
+        monkeypatch.chdir(copy_checkout(committed, tmp_path_factory.mktemp("usual") / "checkout"))
         return run_commands(COMMANDS)
 
 
@@ -308,10 +307,10 @@ def test_git_is_waited_for_once(repository: Repository, tmp_path: Path, monkeypa
     os.mkfifo(tmp_path / "pipe")
     with (repository.folder / ".git/config").open("a") as config:
         config.write(f"[include]\n\tpath = {tmp_path}/pipe\n")
-    monkeypatch.setattr(git, "GIT_TIMEOUT", 0.5)
-    monkeypatch.setattr(older_specs, "GIT_TIMEOUT", 0.5)
+    monkeypatch.setattr(git, "GIT_TIMEOUT", 0.3)
+    monkeypatch.setattr(older_specs, "GIT_TIMEOUT", 0.3)
     for name, words in COMMANDS.items():
         started = time.monotonic()
         result = kiwari_ci(*words)
         assert time.monotonic() - started < 4, name
-        assert (result.out + result.err).count("gave no answer in 0.5 s") <= 1, (name, result)
+        assert (result.out + result.err).count("gave no answer in 0.3 s") <= 1, (name, result)

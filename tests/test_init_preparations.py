@@ -27,6 +27,16 @@ def init(folder: Path, steps: str, env: str = "{}", build: str = BUILD) -> tuple
     return service, result
 
 
+def write_step(script: str) -> str:
+    """A step that runs a script."""
+    return "run: |\n          " + script.replace("\n", "\n          ")
+
+
+def init_with_script(folder: Path, script: str) -> tuple[dict[str, Any], InitResult]:
+    """The same where one step before the build runs a script."""
+    return init(folder, f"      - {write_step(script)}\n")
+
+
 def tell(result: InitResult) -> str:
     """What is asked, and what is said of the jobs of today."""
     parts = [part for workflow in result.workflows for job in workflow.jobs for part in job.list_parts()]
@@ -89,8 +99,7 @@ def test_a_step_in_the_root_may_read_each_file(tmp_path: Path) -> None:
     ],
 )
 def test_expressions_become_variables(tmp_path: Path, script: str, run: str, env: dict[str, Any] | None) -> None:
-    indented = script.replace("\n", "\n          ")
-    service, _ = init(tmp_path, f"      - run: |\n          {indented}\n")
+    service, _ = init_with_script(tmp_path, script)
     (step,) = service["steps"]["before_build"]
     assert (step["run"], step.get("env")) == (run, env)
 
@@ -229,7 +238,7 @@ def test_what_only_sets_up_the_build_command_is_no_step_before_it(tmp_path: Path
     ],
 )
 def test_a_command_behind_one_that_prints_is_kept(tmp_path: Path, script: str) -> None:
-    service, _ = init(tmp_path, f"      - run: |\n          {script}\n")
+    service, _ = init_with_script(tmp_path, script)
     assert [step["run"] for step in service["steps"]["before_build"]] == [script]
 
 
@@ -243,15 +252,13 @@ def test_a_command_behind_one_that_prints_is_kept(tmp_path: Path, script: str) -
     ],
 )
 def test_no_rest_of_a_command_of_docker_or_of_the_tests_is_a_step(tmp_path: Path, script: str) -> None:
-    indented = script.replace("\n", "\n          ")
-    service, result = init(tmp_path, f"      - run: |\n          {indented}\n")
+    service, result = init_with_script(tmp_path, script)
     assert "steps" not in service
     assert "before_build" not in tell(result)
 
 
 def test_a_continued_command_before_the_build_is_kept_as_it_is(tmp_path: Path) -> None:
-    script = "run: |\n          make assets \\\n            FAST=1\n          docker pull x"
-    service, _ = init(tmp_path, f"      - {script}\n")
+    service, _ = init_with_script(tmp_path, "make assets \\\n  FAST=1\ndocker pull x")
     assert [step["run"] for step in service["steps"]["before_build"]] == ["make assets \\\n  FAST=1\n"]
 
 
@@ -265,8 +272,7 @@ def test_a_continued_command_before_the_build_is_kept_as_it_is(tmp_path: Path) -
     ],
 )
 def test_a_whole_block_a_comment_or_a_here_document_is_kept(tmp_path: Path, script: str) -> None:
-    indented = script.replace("\n", "\n          ")
-    service, _ = init(tmp_path, f"      - run: |\n          {indented}\n")
+    service, _ = init_with_script(tmp_path, script)
     (step,) = service["steps"]["before_build"]
     assert step["run"].rstrip() == script.removesuffix("\ndocker pull x")
 
@@ -281,9 +287,6 @@ def test_a_whole_block_a_comment_or_a_here_document_is_kept(tmp_path: Path, scri
     ],
 )
 def test_a_block_of_a_script_is_not_cut_into_a_step(tmp_path: Path, script: str, build: str) -> None:
-    def write_step(text: str) -> str:
-        return "run: |\n          " + text.replace("\n", "\n          ")
-
     steps = f"      - {write_step(script)}\n" if script else ""
     service, result = init(tmp_path, steps, build=build if build == BUILD else write_step(build))
     assert "steps" not in service
@@ -295,7 +298,7 @@ def test_a_block_of_a_script_is_not_cut_into_a_step(tmp_path: Path, script: str,
     ["OUTPUT=$(npm run build)", 'OUTPUT="$(npm run build)"', "make assets SSH_HOST=x && ssh deploy@192.0.2.1 uptime"],
 )
 def test_a_command_that_may_write_files_does_not_disappear(tmp_path: Path, script: str) -> None:
-    service, result = init(tmp_path, f"      - run: |\n          {script}\n")
+    service, result = init_with_script(tmp_path, script)
     assert "npm run build" in str(service.get("steps")) or "make assets" in " ".join(map(str, result.decisions))
 
 
@@ -312,7 +315,7 @@ def test_a_program_that_is_only_installed_is_not_run_on_another_machine(tmp_path
 
 
 def test_a_function_that_builds_an_image_is_not_cut(tmp_path: Path) -> None:
-    script = "build() {\n            docker build -t x .\n          }\n          make assets"
-    service, result = init(tmp_path, f"      - run: |\n          {script}\n")
+    script = "build() {\n  docker build -t x .\n}\nmake assets"
+    service, result = init_with_script(tmp_path, script)
     assert "build() {" not in str(service.get("steps"))
     assert any("within a block of its script" in question for _, question in result.decisions)

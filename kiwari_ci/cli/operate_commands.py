@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kiwari_ci.commands.preview.release_preview import PreviewSources
+    from kiwari_ci.commands.preview.report import ReportSection
     from kiwari_ci.plan_model import Host, Plan
     from kiwari_ci.remote_checks.findings import Finding
 
@@ -77,10 +78,7 @@ def preview_command(
         sources = _prepare_probes(plan, hosts, ssh, contexts)
         sections = release_preview.preview_release(plan, promotion, tag, git, sources)
     title = f"{tag}: {release_preview.describe_promotion(promotion)}"
-    if style == "json":
-        terminal.print_text(problems.format_json(report.build_sections_json(title, sections)))
-    else:
-        terminal.print_text(report.format_sections(title, sections))
+    _print_sections(title, sections, style)
     return int(report.has_blocking_line(sections))
 
 
@@ -103,7 +101,6 @@ def trace_command(
     """Print which image and commit serve at ADDRESS (a URL, domain or container), and the run that deployed them."""
     from kiwari_ci import generator
     from kiwari_ci.commands import trace
-    from kiwari_ci.commands.preview import report
     from kiwari_ci.readers.git_history import GitRepository
 
     plan = generator.load_spec(find_spec_file(spec)).plan
@@ -115,11 +112,17 @@ def trace_command(
     with show_progress("Asking git, the registry and the host"):
         hosts = [host for host in plan.every_host if host == place[0]]
         sections = trace.trace_container(plan, place, git, _prepare_probes(plan, hosts, ssh, contexts))
-    if style == "json":
-        terminal.print_text(problems.format_json(report.build_sections_json(address, sections)))
-    else:
-        terminal.print_text(report.format_sections(address, sections))
+    _print_sections(address, sections, style)
     return 0
+
+
+def _print_sections(title: str, sections: "list[ReportSection]", style: str | None) -> None:
+    from kiwari_ci.commands.preview import report
+
+    if style == "json":
+        terminal.print_text(problems.format_json(report.build_sections_json(title, sections)))
+    else:
+        terminal.print_text(report.format_sections(title, sections))
 
 
 def _prepare_probes(
