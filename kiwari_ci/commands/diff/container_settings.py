@@ -98,6 +98,7 @@ class ContainerComparison:
     """A container before and after; `keys` are the variables of its env files after.
 
     `sent_files` are the names of the env files that each deploy writes, and `sent_keys` their variables.
+    `is_stopped_by_hand`: a deploy is refused while the container before runs.
     """
 
     before: ComposeService
@@ -106,6 +107,7 @@ class ContainerComparison:
     keys: frozenset[str] = frozenset()
     sent_files: frozenset[str] = frozenset()
     sent_keys: frozenset[str] = frozenset()
+    is_stopped_by_hand: bool = False
 
     def changes(self) -> Iterator[PipelineChange]:
         """All differences; the caller sets their subject."""
@@ -143,7 +145,7 @@ class ContainerComparison:
 
     def _describe_renamed_container(self, message: str, old: str, new: str) -> PipelineChange:
         """A deploy starts an accessory under its new name at once, and a service's old container serves until then."""
-        stage: Stage = "before" if self.after.is_accessory else "after"
+        stage: Stage = "before" if self.after.is_accessory or self.is_stopped_by_hand else "after"
         return PipelineChange(
             "", message, True, self.where("container_name"), ((old, new),), stage=stage, is_dangerous=True
         )
@@ -152,6 +154,10 @@ class ContainerComparison:
         """What becomes of the container with the old name."""
         if self.after.is_accessory:
             return "a deploy starts a second one beside it: stop the old one first, for two must not use the same data"
+        if self.is_stopped_by_hand:
+            return (
+                "stop the old one just before the deploy, which is refused otherwise: both would write to the same data"
+            )
         if compose_file.find_service_domains(self.after):
             return "both serve until you stop the old one by hand"
         if self.after.labels.get("deploy.health"):

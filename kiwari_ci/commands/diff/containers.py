@@ -25,7 +25,8 @@ class StackPair:
 
     `sent_files` are the names of the env files that each deploy writes from what GitHub keeps, and `sent_keys` their
     variables. `project_today` is the Compose project before; it is empty if the files do not show it. `successors` are
-    the containers after by those of today, as `takeover` in the spec has them.
+    the containers after by those of today, as `takeover` in the spec has them. `stopped_by_hand` are the containers
+    after whose predecessors a person stops before the deploy.
     """
 
     subject: str
@@ -36,6 +37,7 @@ class StackPair:
     sent_keys: frozenset[str] = frozenset()
     project_today: str = ""
     successors: dict[str, str] = field(default_factory=dict)
+    stopped_by_hand: frozenset[str] = frozenset()
 
     @property
     def has_same_project(self) -> bool:
@@ -55,7 +57,15 @@ def compare_stacks(pair: StackPair, old_names: NameMatches, new_names: NameMatch
         after = _name_networks(pair.after, pair.after.services[new_key])
         name = new_names.service(pair.after, after)
         part = name if has_several_services or name != pair.subject else ""
-        comparison = ContainerComparison(before, after, pair.after.document, pair.keys, pair.sent_files, pair.sent_keys)
+        comparison = ContainerComparison(
+            before,
+            after,
+            pair.after.document,
+            pair.keys,
+            pair.sent_files,
+            pair.sent_keys,
+            is_stopped_by_hand=after.container in pair.stopped_by_hand,
+        )
         changes = list(comparison.changes())
         if not pair.before.generated:
             changes += _find_lost_name(pair.before, old_key, after)
