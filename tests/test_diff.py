@@ -326,6 +326,38 @@ def test_an_entry_with_variables_may_be_the_new_one(
     assert message in text
 
 
+def test_names_with_the_project_of_today_are_known(tmp_path: Path) -> None:
+    """Compose fills in the name of the project, so such a volume or network is compared by its full name."""
+    spec = """services: {web: {port: 80, volumes: ['data:/data'], networks: [{external: old_shop_default}]}}
+environments:
+  live: {deploy_on: {push: main}, volumes: {data: old_shop_data}, takeover: {project: old_shop}}
+"""
+    compose = """services:
+  web: {image: ghcr.io/example/shop-web, volumes: ['data:/data']}
+networks: {default: {name: '${COMPOSE_PROJECT_NAME:-shop}_default'}}
+volumes: {data: {external: true, name: '$COMPOSE_PROJECT_NAME_data'}}
+""".replace("$COMPOSE_PROJECT_NAME_", "${COMPOSE_PROJECT_NAME}_")
+    text = first_comparison(tmp_path, spec, compose=compose, deploy=DEPLOY % "")
+    assert "`old_shop_default` is left" not in text and "old_shop_data" not in text
+    assert "COMPOSE_PROJECT_NAME" not in text
+
+
+@pytest.mark.parametrize("rollout", ["recreate", "start-first"])
+def test_what_must_not_run_twice_is_stopped_before_the_deploy(rollout: str, tmp_path: Path) -> None:
+    spec = f"""services:
+  web: {{port: 80}}
+  clock: {{image_of: web, rollout: {rollout}, volumes: ['/srv/data:/data']}}
+environments: {{live: {{deploy_on: {{push: main}}, takeover: {{containers: {{clock: clock}}}}}}}}
+"""
+    compose = (
+        "services: {clock: {image: ghcr.io/example/shop-web, container_name: clock, volumes: ['/srv/data:/data']}}"
+    )
+    text = first_comparison(tmp_path, spec, compose=compose, deploy=DEPLOY % "")
+    is_stopped = any("stop the old one just before" in line for line in lines_of_part(text, PART_TITLES["before"]))
+    assert is_stopped is (rollout == "recreate")
+    assert ("both do its work until you stop the old one by hand" in text) is not is_stopped
+
+
 def test_no_person_brings_what_each_deploy_writes(tmp_path: Path) -> None:
     """With `env_from`, the deploy writes the env file: nothing of it is to be done on the server."""
     live = LIVE.replace("}}\n", ", env_from: github}}\n")

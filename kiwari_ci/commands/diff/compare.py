@@ -37,6 +37,9 @@ from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.yaml_document import as_dict, as_inline_code, iter_strings
 from kiwari_ci.rendering.render import DRIFT_WORKFLOW_PATH
 
+# Compose knows the name of the project, wherever it comes from.
+_PROJECT_VARIABLE = re.compile(r"\$\{COMPOSE_PROJECT_NAME(?::?[-?][^}]*)?\}|\$COMPOSE_PROJECT_NAME\b")
+
 
 @dataclass(frozen=True)
 class DiffResult:
@@ -186,11 +189,11 @@ def _pair_stacks(
         project_variable = project.value if project else ""
         deploys = old_roles.deploys.get(subject, [])
         project_today = _find_project_today(before, after, deploys, _get_takeover(plan, subject), project_variable)
+        before = _fill_in_project(before, project_today)
         successors = {} if before.generated else _map_successors(plan, subject)
         sent = [env_file for stack in plan.stacks if stack.environment == subject for env_file in stack.sent]
         sent_files = frozenset(env_file.name for env_file in sent)
-        takeover = next((takeover for takeover in plan.takeovers if takeover.environment == subject), None)
-        folder_today = takeover.folder if takeover and not before.generated else ""
+        takeover = _get_takeover(plan, subject)
         pair = StackPair(
             subject,
             before,
@@ -200,8 +203,9 @@ def _pair_stacks(
             _list_keys(sent),
             project_today,
             successors,
-            folder_today,
+            folder_today=takeover.folder if takeover and not before.generated else "",
             stays_in_folder=takeover is not None and takeover.has_same_folder,
+            stopped_by_hand=_list_stopped_by_hand(takeover),
         )
         pairs.append(pair)
     return pairs
@@ -225,6 +229,25 @@ def _describe_new_folder(pair: StackPair) -> PipelineChange:
 def _get_takeover(plan: Plan, environment: str) -> Takeover | None:
     """What `takeover` of an environment says; None for an environment without one, and for a database."""
     return next((takeover for takeover in plan.takeovers if takeover.environment == environment), None)
+
+
+def _list_stopped_by_hand(takeover: Takeover | None) -> frozenset[str]:
+    """The new containers whose predecessors a person stops before the deploy."""
+    return frozenset(container.container for container in takeover.stopped_by_hand) if takeover else frozenset()
+
+
+def _fill_in_project(stack: ComposeProject, project: str) -> ComposeProject:
+    """A stack whose networks and volumes have the name of its project in place of `${COMPOSE_PROJECT_NAME}`."""
+    if not project:
+        return stack
+    rest = dict(stack.rest)
+    for section in ("networks", "volumes"):
+        for key, options in as_dict(stack.rest.get(section)).items():
+            name = as_dict(options).get("name")
+            if isinstance(name, str) and "COMPOSE_PROJECT_NAME" in name:
+                filled_name = _PROJECT_VARIABLE.sub(lambda _: project, name)
+                rest[section] = {**as_dict(rest[section]), key: {**as_dict(options), "name": filled_name}}
+    return replace(stack, rest=rest)
 
 
 def _map_successors(plan: Plan, environment: str) -> dict[str, str]:

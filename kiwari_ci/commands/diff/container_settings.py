@@ -98,7 +98,8 @@ class ContainerComparison:
     """A container before and after; `keys` are the variables of its env files after.
 
     `sent_files` are the names of the env files that each deploy writes, and `sent_keys` their variables.
-    `docker_networks` are the networks before, each with what Docker calls it.
+    `docker_networks` are the networks before, each with what Docker calls it. `is_stopped_by_hand`: a deploy is refused
+    while the container before runs.
     """
 
     before: ComposeService
@@ -108,6 +109,7 @@ class ContainerComparison:
     sent_files: frozenset[str] = frozenset()
     sent_keys: frozenset[str] = frozenset()
     docker_networks: Mapping[str, str] = field(default_factory=dict)
+    is_stopped_by_hand: bool = False
 
     def changes(self) -> Iterator[PipelineChange]:
         """All differences; the caller sets their subject."""
@@ -145,7 +147,7 @@ class ContainerComparison:
 
     def _describe_renamed_container(self, message: str, old: str, new: str) -> PipelineChange:
         """A deploy starts an accessory under its new name at once, and a service's old container serves until then."""
-        stage: Stage = "before" if self.after.is_accessory else "after"
+        stage: Stage = "before" if self.after.is_accessory or self.is_stopped_by_hand else "after"
         return PipelineChange(
             "", message, True, self.where("container_name"), ((old, new),), stage=stage, is_dangerous=True
         )
@@ -154,6 +156,10 @@ class ContainerComparison:
         """What becomes of the container with the old name."""
         if self.after.is_accessory:
             return "a deploy starts a second one beside it: stop the old one first, for two must not use the same data"
+        if self.is_stopped_by_hand:
+            return (
+                "stop the old one just before the deploy, which is refused otherwise: both would write to the same data"
+            )
         if compose_file.find_service_domains(self.after):
             return "both serve until you stop the old container by hand"
         if self.after.labels.get("deploy.health"):

@@ -28,7 +28,8 @@ class StackPair:
     `sent_files` are the names of the env files that each deploy writes from what GitHub keeps, and `sent_keys` their
     variables. `project_today` is the Compose project before; it is empty if the files do not show it. `successors` are
     the containers after by those of today, as `takeover` in the spec has them. So are `folder_today`, the folder on the
-    server that has the Compose file before, and `stays_in_folder`, whether the stack stays in it.
+    server that has the Compose file before, and `stays_in_folder`, whether the stack stays in it. `stopped_by_hand` are
+    the containers after whose predecessors a person stops before the deploy.
     """
 
     subject: str
@@ -41,6 +42,7 @@ class StackPair:
     successors: dict[str, str] = field(default_factory=dict)
     folder_today: str = ""
     stays_in_folder: bool = False
+    stopped_by_hand: frozenset[str] = frozenset()
 
     @property
     def is_moved(self) -> bool:
@@ -77,6 +79,7 @@ def compare_stacks(pair: StackPair, old_names: NameMatches, new_names: NameMatch
             pair.sent_files,
             pair.sent_keys,
             {} if pair.before.generated else docker_networks,
+            is_stopped_by_hand=after.container in pair.stopped_by_hand,
         )
         changes = list(comparison.changes())
         if not pair.before.generated:
