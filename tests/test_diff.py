@@ -355,7 +355,7 @@ environments: {{live: {{deploy_on: {{push: main}}, takeover: {{containers: {{clo
     text = first_comparison(tmp_path, spec, compose=compose, deploy=DEPLOY % "")
     is_stopped = any("stop the old one just before" in line for line in lines_of_part(text, PART_TITLES["before"]))
     assert is_stopped is (rollout == "recreate")
-    assert ("both do its work until you stop the old one by hand" in text) is not is_stopped
+    assert ("both do its work until you stop the old container by hand" in text) is not is_stopped
 
 
 def test_no_person_brings_what_each_deploy_writes(tmp_path: Path) -> None:

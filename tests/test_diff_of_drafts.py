@@ -128,6 +128,7 @@ def put_on_two_hosts(text: str) -> str:
     host = "{}: {{address: {{variable: HOST}}, known_hosts: {{variable: KNOWN_HOSTS}}, proxy: {{kind: none}}}}"
     hosts = "".join(f"\n  {host.format(name)}" for name in ("one", "two"))
     text = re.sub(r"\nhosts:\n(?:  .*\n)+", f"\nhosts:{hosts}\n", text)
+    text = re.sub(r"\n    host: .*", "", text)
     first, second, third = re.split(r"(?<=\n)(?=  \w+:\n    deploy_on:)", text)
     second = second.replace("    deploy_on:", "    host: one\n    stack: shop\n    deploy_on:")
     return first + second + third.replace("    deploy_on:", "    host: two\n    stack: shop\n    deploy_on:")

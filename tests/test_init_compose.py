@@ -667,3 +667,23 @@ def test_a_check_that_accepts_a_redirect_is_asked_about(tmp_path: Path, command:
     _, result = draft_files(tmp_path, files)
     questions = [question for _, question in result.decisions]
     assert any("today's check accepts a redirect" in question for question in questions) is is_asked
+
+
+@pytest.mark.parametrize("command", ["php-fpm", "[/usr/local/sbin/php-fpm8.4, -F]"])
+def test_php_fpm_beside_another_process_of_its_image_keeps_its_name_for_the_web_server(
+    tmp_path: Path, command: str
+) -> None:
+    """A service without a port has no second name, so `fastcgi_pass app:9000` would find nothing."""
+    files = {
+        "Dockerfile": "FROM php:8.4-fpm-alpine\nCOPY . .\n",
+        "compose.yml": f"""\
+services:
+  sockets: {{build: ., command: [php, artisan, 'reverb:start', --port=8080], ports: ['6001:8080']}}
+  app: {{build: ., command: {command}}}
+  worker: {{build: ., command: [php, artisan, 'queue:work']}}
+""",
+    }
+    spec, _ = draft_files(tmp_path, files)
+    processes = {name: service for name, service in spec["services"].items() if "image_of" in service}
+    assert processes["app"]["port"] == 9000 and processes["app"]["health"] == {"by": "tcp"}
+    assert "port" not in processes["worker"]

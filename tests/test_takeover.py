@@ -379,3 +379,23 @@ def test_what_must_not_run_twice_on_the_same_data_is_stopped_before_the_deploy(
     runbook = read_runbook(tmp_path, body)
     before, _, after = runbook.partition("git push origin main\n")
     assert (stop in before) is is_stopped and (stop in after) is not is_stopped
+
+
+def test_only_a_service_with_an_address_is_replaced_without_downtime_for_everybody(tmp_path: Path) -> None:
+    """An old nginx on a network of today does not reach a new php-fpm on that of the new stack."""
+    runbook = read_runbook(
+        tmp_path,
+        """\
+hosts: {vps: {proxy: {kind: caddy}}}
+services: {web: {port: 8080}, app: {port: 9000, health: {by: tcp}}}
+environments:
+  production:
+    deploy_on: {push: main}
+    containers: {web: web, app: app}
+    domains: {web: shop.example.com}
+    takeover: {project: old, folder: /srv/old, containers: {web: web, app: app}}
+""",
+    )
+    assert "| web | `web` | the same | replaces the container without downtime |" in runbook
+    outcome = "replaces the container without downtime for everything that is on a network of the new container"
+    assert f"| app | `app` | the same | {outcome} |" in runbook

@@ -192,6 +192,11 @@ class TakenOverContainer:
         """Whether it is stopped before the new container starts."""
         return self.outcome == "with-a-gap"
 
+    @property
+    def is_replaced_for_callers(self) -> bool:
+        """Whether the new container gets its name, and only other containers call it."""
+        return self.outcome == "without-a-gap" and bool(self.called_at) and not self.addresses
+
 
 @dataclass(frozen=True)
 class LedAddress:

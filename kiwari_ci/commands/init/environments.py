@@ -335,28 +335,36 @@ def _split_hosts(
 
     Their addresses have one name, and GitHub keeps another value of it in each environment.
     """
-    owners: dict[tuple[str, str], DetectedEnvironment] = {}
-    rivals: dict[str, DetectedEnvironment] = {}
+    owners = _map_to_owner_of_names(environments, hosts, container_names)
+    for environment in environments:
+        if environment.name in owners:
+            environment.notes.append(
+                f"{owners[environment.name]} and {environment.name} have containers of the same names, so each has a "
+                "server here, with the settings of its environment on GitHub"
+            )
+    taken_names = {host.name for host in hosts.values()}
+    for name in {*owners, *owners.values()} - taken_names:
+        if _IS_SLUG(name):
+            hosts[name] = replace(hosts[name], name=name, settings=dict(hosts[name].settings))
+
+
+def _map_to_owner_of_names(
+    environments: list[DetectedEnvironment],
+    hosts: dict[str, DetectedHost],
+    container_names: Mapping[str, Collection[str]],
+) -> dict[str, str]:
+    """Map environments with containers that an earlier one on the same host has, too, to that one."""
+    owners_of_containers: dict[tuple[str, str], str] = {}
+    owners: dict[str, str] = {}
     for environment in environments:
         host = hosts[environment.name]
         if not environment.has_own_settings or "address" not in host.settings:
             continue
-        for name in container_names.get(environment.kind, ()):
-            owner = owners.setdefault((host.name, name), environment)
-            if owner is not environment:
-                rivals.setdefault(environment.name, owner)
-    for environment in environments:
-        rival = rivals.get(environment.name)
-        if rival:
-            environment.notes.append(
-                f"{rival.name} and {environment.name} have containers of the same names, so each has a server here, "
-                "with the settings of its environment on GitHub"
-            )
-    taken_names = {host.name for host in hosts.values()}
-    separate_names = {*rivals, *(owner.name for owner in rivals.values())}
-    for name in separate_names:
-        if _IS_SLUG(name) and name not in taken_names:
-            hosts[name] = replace(hosts[name], name=name, settings=dict(hosts[name].settings))
+        for container_name in container_names.get(environment.kind, ()):
+            owner = owners_of_containers.setdefault((host.name, container_name), environment.name)
+            if owner != environment.name:
+                owners.setdefault(environment.name, owner)
+    return owners
 
 
 def _name_host_of_runner(environment: DetectedEnvironment, environments: list[DetectedEnvironment]) -> str:

@@ -29,7 +29,7 @@ from kiwari_ci.commands.init.env_variables import (
 from kiwari_ci.commands.init.findings import RepositoryFindings, SpecDraft
 from kiwari_ci.commands.init.gates import Gate
 from kiwari_ci.commands.init.rendered_env import RenderedVariable, classify_rendered_value, is_known_before_a_run
-from kiwari_ci.commands.init.services import DetectedService
+from kiwari_ci.commands.init.services import FASTCGI_PORT, DetectedService, runs_php_fpm
 from kiwari_ci.commands.init.workflow_jobs import TestSteps
 from kiwari_ci.effective_spec.lock_files import find_package_manager
 from kiwari_ci.readers import vocabulary
@@ -336,6 +336,9 @@ def build_process_entries(
             continue
         table = entries[name] = CommentedMapping()
         table.put("image_of", service.name, container.where)
+        if runs_php_fpm(container):
+            table.put("port", FASTCGI_PORT, f"{container.where}: php-fpm, which a web server asks by this name")
+            table.put("health", {"by": "tcp"}, "php-fpm speaks FastCGI")
         names, network = map_container_names(facts), proxy_choice.find_shared_network(facts)
         options = container_entry.build_service_options(container, names, network)
         unsupported = options.unsupported

@@ -36,7 +36,7 @@ _GENERIC_FOLDER_NAMES = {
 _WORKER_WORDS = {"worker", "workers", "cron", "scheduler", "queue", "consumer", "migrate", "migration", "migrations",
               "migrator", "beat", "bot", "seed", "job", "jobs", "backup", "cli"}  # fmt: skip
 
-_FASTCGI_PORT = 9000
+FASTCGI_PORT = 9000
 _PHP_FPM_BASE = re.compile(r"(^|/)php:[\w.-]*fpm|php-fpm")
 _DATABASE_BASE = re.compile(
     r"(^|/)(postgres|postgis|timescaledb|mysql|mariadb|percona|mongo|redis|valkey|elasticsearch|clickhouse)"
@@ -117,7 +117,7 @@ def detect_services(
         service.ports = _collect_ports(service, routes)
         service.speaks_fastcgi = _speaks_fastcgi(service)
         if service.speaks_fastcgi:
-            service.ports = [SourcedValue(_FASTCGI_PORT, f"{service.image.dockerfile}: php-fpm")]
+            service.ports = [SourcedValue(FASTCGI_PORT, f"{service.image.dockerfile}: php-fpm")]
         reason = _explain_unsupported(service)
         if reason:
             for _, container in service.other_containers:
@@ -478,10 +478,16 @@ def _explain_unsupported(service: DetectedService) -> str:
     return ""
 
 
+def runs_php_fpm(container: DetectedContainer) -> bool:
+    """Whether the command of a container starts php-fpm, which a web server in another container asks."""
+    words = " ".join(format_scalar(word) for word, _ in container.table.list_items("command")).split()
+    return bool(words) and re.fullmatch(r"php-fpm[\d.]*", words[0].rpartition("/")[2]) is not None
+
+
 def _speaks_fastcgi(service: DetectedService) -> bool:
     """Whether an image is php-fpm, and no web server is in it."""
     certain_ports = {port.value for port in service.ports if not port.guess}
-    return _PHP_FPM_BASE.search(service.image.base) is not None and certain_ports <= {_FASTCGI_PORT}
+    return _PHP_FPM_BASE.search(service.image.base) is not None and certain_ports <= {FASTCGI_PORT}
 
 
 def _find_test_steps(service: DetectedService, workflows: DetectedWorkflows, image_count: int) -> TestSteps | None:
