@@ -22,13 +22,13 @@ from pydantic import ValidationError
 
 from docs import examples, fields, trial, write
 from docs.write import ROOT
+from kiwari_ci import generator
 from kiwari_ci.problems import SpecError
 from kiwari_ci.schema import Spec
 from kiwari_ci.spec_loading import yaml_source
 from tests.checkers import Checker, actionlint, findings, workflow_parser
 
 GENERATED = ROOT / "generated/.github/workflows"
-NOTIFY = ROOT / "docs/notify.md"
 SCHEMA = ROOT / "specs/kiwari-ci.schema.json"
 LINK = re.compile(r"(?<!`)\[[^]]*\]\(<?([^)\s>]+)>?\)")
 FENCED = re.compile(r"^(```+).*?^\1$", re.MULTILINE | re.DOTALL)
@@ -96,19 +96,43 @@ def test_generated_page_is_current(path: str) -> None:
     assert (ROOT / path).read_text() == write.PAGES[path](), "run: make docs"
 
 
-@pytest.fixture
-def notifying_workflow(tmp_path: Path) -> Path:
-    """The workflow of docs/notify.md, as a repository has it."""
-    [text] = re.findall(r"```yaml\n(.*?)```", NOTIFY.read_text(), re.DOTALL)
-    workflow = tmp_path / ".github/workflows/notify.yml"
+def write_workflow_of_page(page: str, path: str, folder: Path) -> Path:
+    """The workflow of a page that names its path in the first line, as a repository has it."""
+    [text] = re.findall(rf"```yaml\n(# {re.escape(path)}\n.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    workflow = folder / path
     workflow.parent.mkdir(parents=True)
     workflow.write_text(text)
     return workflow
 
 
+@pytest.fixture
+def notifying_workflow(tmp_path: Path) -> Path:
+    return write_workflow_of_page("docs/notify.md", ".github/workflows/notify.yml", tmp_path)
+
+
 @pytest.mark.parametrize("checker", [actionlint, workflow_parser], ids=lambda checker: checker.__name__)
-def test_the_notifying_workflow_is_one_of_github(notifying_workflow: Path, checker: Checker) -> None:
-    assert findings(checker, [notifying_workflow]) == []
+@pytest.mark.parametrize(
+    ("page", "path"),
+    [
+        ("docs/notify.md", ".github/workflows/notify.yml"),
+        ("docs/branch-by-hand.md", ".github/workflows/push-to-dev.yml"),
+    ],
+)
+def test_a_workflow_of_a_page_is_one_of_github(page: str, path: str, checker: Checker, tmp_path: Path) -> None:
+    assert findings(checker, [write_workflow_of_page(page, path, tmp_path)]) == []
+
+
+def test_each_push_starts_the_deploy_of_a_chosen_branch(tmp_path: Path) -> None:
+    """The page names the workflow that the generator makes, and gives `gh` the branch and the repository."""
+    path = write_workflow_of_page("docs/branch-by-hand.md", ".github/workflows/push-to-dev.yml", tmp_path)
+    [step] = yaml.load(path.read_text(), yaml.CBaseLoader)["jobs"]["start"]["steps"]
+    script = 'gh() { printf "%s\\n" "$@"; }\n' + step["run"]
+    environment = {"GITHUB_REPOSITORY": "example/shop", "GITHUB_REF_NAME": "develop"}
+    done = subprocess.run(["bash", "-euc", script], env=environment, capture_output=True, text=True, check=True)
+    words = done.stdout.split()
+    assert words[:2] + words[3:] == ["workflow", "run", "--repo", "example/shop", "--ref", "develop"]
+    spec = ROOT / "tests/cases/ok/reached-by-branch-by-hand/spec.yaml"
+    assert f".github/workflows/{words[2]}" in generator.generate_files(spec)[1]
 
 
 def test_the_notifying_workflow_follows_every_generated_one(notifying_workflow: Path) -> None:

@@ -78,7 +78,10 @@ def _check_chosen_branches(source: YamlSource, environment: EffectiveEnvironment
     deploy_on, where = environment.model.deploy_on, format_yaml_path(loc)
     if deploy_on.push:
         message = f"{where}: a push to `{deploy_on.push}` deploys that branch alone"
-        hint = "leave out `branches`; or deploy_on: {dispatch: true, branches: ['**']}, so that a person chooses"
+        hint = (
+            "leave out `branches`; or deploy_on: {dispatch: true, branches: ['**']}, so that a person chooses;"
+            " docs/branch-by-hand.md has a workflow with which each push of a branch starts such a deploy, too"
+        )
         yield report_at_key(source, loc, "branches", message, hint)
     elif environment.is_promoted:
         message = f"{where}: a run of a chosen branch builds its images, and `promote` takes those that exist"
