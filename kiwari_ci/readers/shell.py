@@ -6,7 +6,7 @@ Best effort, never run: loops give each of their values, a here-document is the 
 import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate, islice, product
 
@@ -16,7 +16,7 @@ MAX_COMMANDS = 2_000  # commands of a script
 MAX_SCRIPT_LENGTH = 100_000  # characters of a script
 MAX_VARIABLE_LENGTH = 1_000  # characters of a variable: one made of others grows no further
 _VARIABLE_REFERENCE = re.compile(r"\$(?:\{(\w+)(?::?[-?][^}]*)?\}|(\w+))")
-_ASSIGNMENT = re.compile(r"(?:export\s+|local\s+|readonly\s+)?([A-Za-z_]\w*)=(.*)", re.DOTALL)
+_ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _COMMAND_SUBSTITUTION = re.compile(r"(?:export\s+|local\s+|readonly\s+)?\w+=\"?\$\(")
 _MAX_LOGICAL_LINE_LENGTH = 20_000  # characters of lines that a quote makes one
 _MAX_LINES_OF_LOGICAL_LINE = 300
@@ -26,6 +26,7 @@ _LEADING_SEPARATORS = re.compile(r"(?:[ \t;&|()\n]|\\\n)*+")
 _SINGLE_QUOTE = "'"
 _QUOTE_IN_QUOTES = "'\\''"  # how a text in single quotes has a single quote
 _HEREDOC = re.compile(r"(?<!<)<<-?\s*(['\"]?)(\w+)\1")
+_DECLARATION_WORDS = {"export", "local", "readonly", "declare", "typeset"}
 _CLOSING_CHARACTERS = {"'": "'", '"': '"', "#": "\n"}
 _COMMAND_PREFIXES = {
     "if",
@@ -51,10 +52,14 @@ ShellVariables = Mapping[str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class ShellCommand:
-    """A command of a script as its words, and the line of the script on which it starts."""
+    """A command of a script as its words, the line of the script on which it starts, and the variables that it gets.
+
+    The variables are those that the script exports and those before the command, each that has one value.
+    """
 
     words: list[str]
     line: int
+    variables: dict[str, str] = field(default_factory=dict)
 
 
 def parse_shell_commands(script: str, variables: ShellVariables | None = None) -> list[list[str]]:
@@ -65,27 +70,36 @@ def parse_shell_commands(script: str, variables: ShellVariables | None = None) -
 def locate_shell_commands(script: str, variables: ShellVariables | None = None) -> list[ShellCommand]:
     """The commands of a script as `parse_shell_commands` gives them, with their lines."""
     known: dict[str, tuple[str, ...]] = dict(variables or {})
+    exported: set[str] = set()
     commands: list[ShellCommand] = []
     for text, line in _split_commands(script[:MAX_SCRIPT_LENGTH]):
         if _COMMAND_SUBSTITUTION.match(text):
             continue
         words = _SHELL_WORD.findall(text)
-        while words and words[0] in _COMMAND_PREFIXES:
+        while words and (words[0] in _COMMAND_PREFIXES or words[0].endswith("()")):
             words = words[1:]
         if words[:1] == ["for"] and words[2:3] == ["in"]:
             known.pop(words[1], None)
             if not _has_command_substitution(words[3:]):
                 known[words[1]] = tuple(plain for word in words[3:] for plain in _expand_word(word, known))[:20]
             continue
+        is_export = words[:1] == ["export"]
+        if words[:1] and words[0] in _DECLARATION_WORDS and _ASSIGNMENT.fullmatch(" ".join(words[1:2])):
+            words = words[1:]
+        set_before: set[str] = set()
         while words and (set_here := _ASSIGNMENT.fullmatch(words[0])):
             known[set_here[1]] = tuple(
                 value[:MAX_VARIABLE_LENGTH] for value in _expand_word(set_here[2][:MAX_VARIABLE_LENGTH], known)
             )
+            set_before.add(set_here[1])
             words = words[1:]
+        if is_export:
+            exported |= set_before | set(words[1:])
         if words:
             used = {name for word in words for name in _find_variable_names(word)} & known.keys()
+            given = {name: known[name][0] for name in exported | set_before if len(known.get(name, ())) == 1}
             for values in _combine_variables(used, known):
-                commands.append(ShellCommand([_unquote_word(word, values) for word in words], line))
+                commands.append(ShellCommand([_unquote_word(word, values) for word in words], line, given))
         if len(commands) > MAX_COMMANDS:
             break
     return commands[:MAX_COMMANDS]
@@ -94,6 +108,11 @@ def locate_shell_commands(script: str, variables: ShellVariables | None = None) 
 def split_shell_commands(script: str) -> tuple[str, ...]:
     """The commands of a script as they are written, without comments; one with a here-document has it as a word."""
     return tuple(text for text, _ in _split_commands(script[:MAX_SCRIPT_LENGTH]))
+
+
+def split_command_words(command: str) -> list[str]:
+    """The words of a command as they are written, with their quotes."""
+    return _SHELL_WORD.findall(command)
 
 
 def _has_command_substitution(words: list[str]) -> bool:
