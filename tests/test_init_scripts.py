@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from kiwari_ci.commands.diff.snapshot import build_snapshot
 from kiwari_ci.commands.init.draft_text import InitResult
+from kiwari_ci.readers.file_sets import load_folder
 from tests.init_drafts import draft_files
 from tests.test_diff_of_drafts import describe_changes
 
@@ -33,7 +35,6 @@ jobs:
 FILES = {
     "Dockerfile": "FROM node:22\nCOPY . .\nEXPOSE 3000\n",
     "compose.yml": COMPOSE.format(suffix="-dev", level="debug"),
-    "stacks/live.yml": COMPOSE.format(suffix="", level="live"),
     "docker-compose.live.yml": COMPOSE.format(suffix="", level="live"),
 }
 SCRIPT = """\
@@ -124,6 +125,16 @@ def test_a_script_that_is_on_the_server_only_is_told(tmp_path: Path) -> None:
     place = ".github/workflows/deploy.yml:8"
     message = f"{place}: the script `./deploy.sh` on the server, which is not in the repository: not read"
     assert result.troubles == [message]
+
+
+def test_a_compose_file_is_read_by_any_name_that_a_deploy_gives(tmp_path: Path) -> None:
+    script = "#!/bin/sh\ndocker compose -p shop-live -f stacks/live.yml up -d\n"
+    run = "ssh deploy@192.0.2.1 'cd /srv/shop && ./deploy.sh'"
+    live = COMPOSE.format(suffix="", level="live").replace("build: .", "build: ..")
+    _, result = draft(tmp_path, run, {"deploy.sh": script, "docker-compose.live.yml": "", "stacks/live.yml": live})
+    assert "LEVEL: live # stacks/live.yml:6" in result.text
+    snapshot = build_snapshot(load_folder(tmp_path), "example/shop")
+    assert snapshot.stacks["stacks/live.yml"].services.keys() == {"web"}
 
 
 def test_diff_compares_with_the_file_of_the_script(tmp_path: Path) -> None:

@@ -305,7 +305,9 @@ class ScriptFinder:
         ]
 
     def _note(self, where: str, reason: str) -> None:
-        self.unread.setdefault(where, reason)
+        reasons = self.unread.get(where, "").split("; ")
+        if reason not in reasons:
+            self.unread[where] = "; ".join([*filter(None, reasons), reason])
 
 
 def _may_be_sourced_script(words: Sequence[str]) -> bool:

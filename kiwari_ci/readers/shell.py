@@ -17,6 +17,7 @@ MAX_SCRIPT_LENGTH = 100_000  # characters of a script
 MAX_VARIABLE_LENGTH = 1_000  # characters of a variable: one made of others grows no further
 _VARIABLE_REFERENCE = re.compile(r"\$(?:\{(\w+)(?::?[-?][^}]*)?\}|(\w+))")
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+_COMMAND_START = re.compile(r"[^()]+\)|[\w-]+\(\)")  # a pattern of `case`, or the name of a function
 _COMMAND_SUBSTITUTION = re.compile(r"(?:export\s+|local\s+|readonly\s+)?\w+=\"?\$\(")
 _MAX_LOGICAL_LINE_LENGTH = 20_000  # characters of lines that a quote makes one
 _MAX_LINES_OF_LOGICAL_LINE = 300
@@ -76,7 +77,7 @@ def locate_shell_commands(script: str, variables: ShellVariables | None = None) 
         if _COMMAND_SUBSTITUTION.match(text):
             continue
         words = _SHELL_WORD.findall(text)
-        while words and (words[0] in _COMMAND_PREFIXES or words[0].endswith("()")):
+        while words and (words[0] in _COMMAND_PREFIXES or _COMMAND_START.fullmatch(words[0])):
             words = words[1:]
         if words[:1] == ["for"] and words[2:3] == ["in"]:
             known.pop(words[1], None)
