@@ -142,3 +142,13 @@ def test_diff_compares_with_the_file_of_the_script(tmp_path: Path) -> None:
     files = {**FILES, "deploy.sh": SCRIPT, ".github/workflows/deploy.yml": workflow}
     changes = describe_changes(tmp_path, files)
     assert not [change for change in changes if "debug" in change]
+
+
+@pytest.mark.parametrize("port", ["${BIND}:8080:80", "${BIND}:${PORT}:80"])
+def test_a_port_of_which_a_variable_is_unknown_is_asked(tmp_path: Path, port: str) -> None:
+    files = {"compose.yml": COMPOSE.format(suffix="", level="live") + f"    ports: ['{port}']\n"}
+    spec, result = draft(tmp_path, "ssh deploy@192.0.2.1 'cd /srv/shop && docker compose -f compose.yml up -d'", files)
+    assert "ports" not in spec["services"]["web"]
+    questions = [question for _, question in result.decisions if f"publishes {port}" in question]
+    assert len(questions) == 1
+    assert "no file has the value of BIND" in questions[0]
