@@ -184,3 +184,21 @@ def test_a_compose_command_of_several_words_is_known(tmp_path: Path, script: str
 def test_images_of_a_loop_over_all_arguments_are_known() -> None:
     script = 'for app in "$@"; do\n  build $app\ndone'
     assert fill_in_script_values(script, "build.sh", ("web", "api")).startswith("for app in web api; do")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "case a in\n" * 5_000,
+        "case a in\n a)\n" * 2_000 + "esac\n" * 2_000,
+        "if [ a = a ]; then\n" * 4_000,
+        "f() {\n" * 5_000,
+        "".join(f"f{number}() {{\n x $1\n}}\nf{number} a\n" for number in range(2_000)),
+        'f() { docker "$@"; }\nf a\n' * 1_000,
+        "A=$A$A\n" * 5_000,
+        "$(cd " + "a" * 50_000,
+    ],
+)
+def test_the_values_of_a_script_of_any_size_are_filled_in(script: str) -> None:
+    filled_in = fill_in_script_values(script, "deploy.sh", ("a", "b"))
+    assert filled_in.count("\n") == script.count("\n")

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
-MAX_BRANCHES = 200  # of a script that are decided
+MAX_DECISIONS = 100  # of a script
+MAX_LINES_OF_BLOCK = 500  # of a `case` or an `if` that is decided
 _TEXT = r"(?:\"([\w./:@%+=,~-]*)\"|'([\w./:@%+=,~-]*)'|([\w./:@%+=,~-]+))"
 _CASE_START = re.compile(rf"\s*case\s+{_TEXT}\s+in\s*(?:#.*)?")
 _ANY_CASE_START = re.compile(r"\s*case\s.*\sin\s*(?:#.*)?")
@@ -27,12 +28,13 @@ _CONDITIONAL_COMMAND = re.compile(r"(\s*)(\[.+?\])\s*(&&|\|\|)\s*([^&|]+)")
 def blank_out_other_branches(script: str) -> str:
     """A script of as many lines without the branches that do not run."""
     lines = script.split("\n")
-    decided = 0
+    decisions = 0
     number = 0
-    while number < len(lines) and decided < MAX_BRANCHES:
-        if _decide_case(lines, number) or _decide_if(lines, number):
-            decided += 1  # what is left of it may begin with another one
-            continue
+    while number < len(lines) and decisions < MAX_DECISIONS:
+        is_block = _CASE_START.fullmatch(lines[number]) or _IF_START.fullmatch(lines[number])
+        decisions += is_block is not None
+        if is_block and (_decide_case(lines, number) or _decide_if(lines, number)):
+            continue  # what is left of it may begin with another one
         _decide_conditional_command(lines, number)
         number += 1
     return "\n".join(lines)
@@ -65,7 +67,7 @@ def _keep_command_of_branch(line: str, number: int, kept: range) -> str:
 def _find_case_end(lines: list[str], start: int) -> int:
     """The line of the `esac`; 0 for none."""
     depth = 0
-    for number in range(start, len(lines)):
+    for number in range(start, min(len(lines), start + MAX_LINES_OF_BLOCK)):
         if _ANY_CASE_START.fullmatch(lines[number]):
             depth += 1
         elif _CASE_END.fullmatch(lines[number]):
@@ -128,7 +130,7 @@ def _list_parts_of_if(lines: list[str], start: int) -> list[int]:
     """The lines of the `if`, of each `elif` and `else` of it, and of its `fi`; none without a `fi`."""
     parts = [start]
     depth = 0
-    for number in range(start, len(lines)):
+    for number in range(start, min(len(lines), start + MAX_LINES_OF_BLOCK)):
         line = lines[number]
         if _ANY_IF_START.match(line):
             depth += 1

@@ -31,10 +31,13 @@ _VARIABLE = re.compile(
     r"\$(?:(?P<bare>[A-Za-z_]\w*)|\{(?P<name>[A-Za-z_]\w*)(?:(?P<operator>:?[-?])(?P<word>[^{}]*))?\})"
 )
 _OWN_PATH = r"\$(?:0|\{0\}|BASH_SOURCE|\{BASH_SOURCE(?:\[0\])?(?::-\$0)?\})"
-_OWN_FOLDER = re.compile(rf"\$\(\s*dirname\s+(?:--\s+)?\"?{_OWN_PATH}\"?\s*\)|\$\{{(?:0|BASH_SOURCE(?:\[0\])?)%/\*\}}")
+_OWN_FOLDER = re.compile(
+    rf"\$\([ \t]*dirname[ \t]+(?:--[ \t]+)?\"?{_OWN_PATH}\"?[ \t]*\)|\$\{{(?:0|BASH_SOURCE(?:\[0\])?)%/\*\}}"
+)
 _ABSOLUTE_FOLDER = re.compile(
-    r"\$\(\s*(?:(?:CDPATH=\s*)?cd\s+(?:--\s+)?\"?([\w./~-]+)\"?(?:\s*&?>\s*/dev/null)?(?:\s+2>&1)?\s*&&\s*pwd(?:\s+-P)?"
-    r"|(?:realpath|readlink\s+-f)\s+\"?([\w./~-]+)\"?)\s*\)"
+    r"\$\([ \t]*(?:(?:CDPATH=[ \t]*)?cd[ \t]+(?:--[ \t]+)?\"?([\w./~-]+)\"?"
+    r"(?:[ \t]*&?>[ \t]*/dev/null)?(?:[ \t]+2>&1)?[ \t]*&&[ \t]*pwd(?:[ \t]+-P)?"
+    r"|(?:realpath|readlink[ \t]+-f)[ \t]+\"?([\w./~-]+)\"?)[ \t]*\)"
 )
 _FUNCTION_START = re.compile(
     r"^(?P<indent>[ \t]*)(?:function[ \t]+)?(?P<name>[A-Za-z_][\w-]*)[ \t]*\(\)[ \t]*\{?", re.MULTILINE
@@ -130,29 +133,26 @@ def _fill_in_arguments(script: str, arguments: Sequence[str]) -> str:
     """Fill in the arguments of a script, and those of each function that all calls give the same."""
     functions = _list_functions(script)
     bodies = [function.span for function in functions]
-    if not _SHIFT.search(_blank_out(script, bodies)):
-        script = _fill_in_where_read(_POSITIONAL, lambda match: _get_argument(match, arguments), script, bodies)
-    for function in functions:
-        # The text before a function may be longer by now: each is found anew.
-        found = next((other for other in _list_functions(script) if other.name == function.name), None)
-        if found:
-            script = _fill_in_function(script, found)
-    return script
-
-
-def _fill_in_function(script: str, function: _Function) -> str:
-    start, end = function.span
-    body = script[start:end]
-    outside = _blank_out(script, [function.span])
-    calls = {tuple(words[1:]) for words in parse_shell_commands(outside) if words[0] == function.name}
-    if len(calls) != 1 or _SHIFT.search(body):
+    outside = _blank_out(script, bodies)
+    calls: dict[str, set[tuple[str, ...]]] = {}
+    for words in parse_shell_commands(outside):
+        calls.setdefault(words[0], set()).add(tuple(words[1:]))
+    for function in reversed(functions):  # what is filled in changes only the places behind it
+        start, end = function.span
+        body = _fill_in_function(script[start:end], calls.get(function.name, set()))
+        script = script[:start] + body + script[end:]
+    if _SHIFT.search(outside):
         return script
-    arguments = calls.pop()
-    return (
-        script[:start]
-        + _fill_in_where_read(_POSITIONAL, lambda match: _get_argument(match, arguments), body)
-        + script[end:]
-    )
+    bodies = [function.span for function in _list_functions(script)]
+    return _fill_in_where_read(_POSITIONAL, lambda match: _get_argument(match, arguments), script, bodies)
+
+
+def _fill_in_function(body: str, calls: set[tuple[str, ...]]) -> str:
+    """The text of a function with its arguments, if all calls of it have the same."""
+    if len(calls) != 1 or _SHIFT.search(body):
+        return body
+    arguments = next(iter(calls))
+    return _fill_in_where_read(_POSITIONAL, lambda match: _get_argument(match, arguments), body)
 
 
 def _get_argument(match: re.Match[str], arguments: Sequence[str]) -> str:

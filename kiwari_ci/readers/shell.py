@@ -15,7 +15,7 @@ from kiwari_ci.readers.bounded_text import fill_in_values
 MAX_COMMANDS = 2_000  # commands of a script
 MAX_SCRIPT_LENGTH = 100_000  # characters of a script
 MAX_VARIABLE_LENGTH = 1_000  # characters of a variable: one made of others grows no further
-_VARIABLE_REFERENCE = re.compile(r"\$(?:\{(\w+)(?::?[-?][^}]*)?\}|(\w+))")
+_VARIABLE_REFERENCE = re.compile(r"\$(?:\{(\w+)(?::?[-?][^}]{0,200})?\}|(\w+))")
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _COMMAND_START = re.compile(r"[^()]+\)|[\w-]+\(\)")  # a pattern of `case`, or the name of a function
 _COMMAND_SUBSTITUTION = re.compile(r"(?:export\s+|local\s+|readonly\s+)?\w+=\"?\$\(")
