@@ -38,6 +38,25 @@ def test_only_the_aliases_of_a_network_are_shown_without_their_key() -> None:
     assert service.attributes["networks"] == {"front": "web, www", "back": {"priority": 1000}}
 
 
+@pytest.mark.parametrize(
+    ("service", "ends"),
+    [
+        ("image: certbot/certbot, command: certonly --webroot -d example.com", True),
+        ("image: 'minio/mc:latest', entrypoint: [sh, -c, 'until mc ls s3; do sleep 1; done; mc mb s3/files']", True),
+        ("image: 'minio/mc:latest', entrypoint: [sh, -c, 'mc mb s3/files; /start-server']", False),
+        ("image: certbot/certbot, entrypoint: [sh, -c, 'while :; do certbot renew; sleep 12h; done']", False),
+        ("image: certbot/certbot, command: renew, restart: always", False),
+        ("image: 'alpine:3', command: chown -R 1000 /files", True),
+        ("image: 'redis:7'", False),
+        ("image: 'redis:7', command: redis-server --save 60 1", False),
+        ("image: 'minio/mc:latest'", False),
+    ],
+)
+def test_a_tool_that_does_one_thing_runs_to_its_end(service: str, ends: bool) -> None:
+    table = read_service(f"services: {{web: {{{service}}}}}").table
+    assert (compose_file.find_one_shots([("task", table)]) == {"task"}) is ends
+
+
 def test_services_that_run_to_their_end() -> None:
     text = "services: {web: {depends_on: {seed: {condition: service_completed_successfully}}}, seed: {image: a}, "
     text += "files: {command: cp -r /dist /out}, task: {restart: 'no'}, shop: {restart: 'no', ports: ['80']}}\n"

@@ -727,6 +727,10 @@ EDITS = {
         "pos-api-2, admin",
         "! api: container `pos-api` renamed `pos-api-2`: the old container serves until the proxy",
     ),
+    r"postgres:16-alpine": (
+        f"postgres:16-alpine@sha256:{'a' * 64}",
+        "image 16-alpine → 16-alpine@sha256:aaaaaaaaaaaa…",
+    ),
     r"postgres:16": ("postgres:17", "! image 16-alpine → 17-alpine: data must be dumped and restored"),
     r"JWT_SECRET": (
         "API_KEY: {secret: true}\n      JWT_SECRET",

@@ -12,6 +12,7 @@ from typing import Any
 
 from kiwari_ci.readers.duration import is_duration, parse_duration
 from kiwari_ci.readers.image_reference import parse_image_repository
+from kiwari_ci.readers.shell import parse_shell_commands
 from kiwari_ci.readers.step_effects import resolve_dockerfile_path
 from kiwari_ci.readers.yaml_document import (
     YamlDocument,
@@ -28,6 +29,17 @@ COMPOSE_FILE_PATH = (
 )
 COMPLETED = "service_completed_successfully"  # the condition of a service that waits for the end of another one
 MAX_EXTENDS_DEPTH = 10  # services that extend one another
+_IMAGE_OF_ENDING_TOOL = re.compile(  # whose program does what its command says, and ends
+    r"(?:docker\.io/|quay\.io/)?(?:minio/mc|certbot/[\w-]+|curlimages/curl|amazon/aws-cli|(?:flyway|redgate)/flyway"
+    r"|migrate/migrate|liquibase/liquibase|arigaio/atlas)(?:[:@].*)?"
+)
+_ENDING_PROGRAMS = {
+    "cp", "rsync", "mc", "certbot", "chown", "chmod", "mkdir", "curl", "wget", "aws", "createdb", "psql",
+}  # fmt: skip
+_NEUTRAL_PROGRAMS = {
+    "until", "done", "sleep", "echo", "exit", "set", "true", "test", "[", "fi", "rm", "export", "printf",
+}  # fmt: skip
+_ENDLESS_COMMAND = re.compile(r"\bwhile\b|\bsleep\s+inf|\btail\s+-f|\bcrond?\b|--watch\b|\bmc\s+watch\b")
 _TRAEFIK_HOSTS = re.compile(r"Host(?:SNI)?\(([^)]*)\)")
 _VARIABLE_WITH_OPTIONS = re.compile(r"\$\{(\w+)[^{}]*\}")
 _COLON_OUTSIDE_VARIABLE = re.compile(r":(?![^{}]*\})")
@@ -369,15 +381,25 @@ def find_one_shots(services: Iterable[tuple[str, YamlMapping]], serving: Collect
     for name, table in services:
         one_shots |= {awaited for awaited, condition in iter_dependencies(table) if condition == COMPLETED}
         serves = name in serving or bool({"ports", "expose", "healthcheck"} & table.keys())
-        ends = table.get_text("restart") == "no" or _copies_files(table)
+        ends = table.get_text("restart") == "no" or _ends_by_itself(table)
         if ends and not serves:
             one_shots.add(name)
     return one_shots
 
 
-def _copies_files(table: YamlMapping) -> bool:
-    """Whether the command of a service only copies files, such as those of a frontend into a volume."""
-    return split_command(table.get("command"))[:1] in (["cp"], ["rsync"])
+def _ends_by_itself(table: YamlMapping) -> bool:
+    """Whether a service only copies files, or without a restart makes a bucket, gets a certificate or the like."""
+    words = [*split_command(table.get("entrypoint")), *split_command(table.get("command"))]
+    if split_command(table.get("command"))[:1] in (["cp"], ["rsync"]):
+        return True
+    if table.get_text("restart") in ("always", "unless-stopped") or _ENDLESS_COMMAND.search(" ".join(words)):
+        return False
+    script = next((words[index + 1] for index, word in enumerate(words[:-1]) if word == "-c"), "")
+    programs = {command[0].rpartition("/")[2] for command in parse_shell_commands(script)} if script else set(words[:1])
+    has_image_of_tool = _IMAGE_OF_ENDING_TOOL.fullmatch(table.get_text("image")) is not None
+    if has_image_of_tool and not script:
+        return bool(words)
+    return bool(programs & _ENDING_PROGRAMS) and programs <= _ENDING_PROGRAMS | _NEUTRAL_PROGRAMS
 
 
 def find_rule_hosts(rule: str) -> list[str]:

@@ -4,13 +4,16 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
 from kiwari_ci.file_output.generated_files import is_env_file
-from kiwari_ci.readers import git
+from kiwari_ci.readers import git, tracked_files
+from kiwari_ci.readers.called_scripts import ScriptFile, parse_script_file, read_script_file
 from kiwari_ci.readers.compose_file import COMPOSE_FILE_PATH
 from kiwari_ci.readers.env_file import ENV_EXAMPLE_PATH
+from kiwari_ci.readers.shell import MAX_SCRIPT_LENGTH
 from kiwari_ci.safe_files import read_plain_file
 
 MAX_FILE_SIZE = 1_000_000  # bytes of a file
@@ -39,6 +42,12 @@ class FileSet:
     name: str
     files: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    find_script: Callable[[str], ScriptFile | None] = lambda _: None
+    has_scripts: bool = False
+
+    def read_script(self, path: str) -> ScriptFile | None:
+        """A file that a command may run as a script, never behind a link; None if there is no such file."""
+        return None if is_env_file(path) or not _is_searched_path(path) else self.find_script(path)
 
 
 def load_file_set(against: str, root: Path, environ: Mapping[str, str]) -> tuple[FileSet, bool]:
@@ -53,7 +62,7 @@ def load_file_set(against: str, root: Path, environ: Mapping[str, str]) -> tuple
 
 def load_folder(root: Path) -> FileSet:
     """The files under a folder; no link is followed out of it."""
-    side, looked = FileSet(root.as_posix()), 0
+    side, looked = FileSet(root.as_posix(), find_script=partial(read_script_file, root), has_scripts=True), 0
     for parent, folders, names in os.walk(root):
         folder = Path(parent).relative_to(root)
         looked += 1
@@ -146,13 +155,14 @@ def _load_git_tree(environ: Mapping[str, str], ref: str, top: Path, commit: str,
     )
     if listed is None:
         raise NothingToCompare(f"{ref} has no folder {below}: nothing was generated there, or --out is another folder")
-    side = FileSet(ref)
+    tree = _GitTree(top, environ, listed)
+    side = FileSet(ref, find_script=tree.find_script, has_scripts=True)
     blobs: dict[str, str] = {}
     unread_size = MAX_TOTAL_SIZE
     for entry in listed.split(b"\0"):
         facts, _, name = entry.partition(b"\t")
         path = name.decode(errors="replace")
-        if not _is_relevant_path(path) or not all(map(_is_searched_name, path.split("/")[:-1])):
+        if not _is_relevant_path(path) or not _is_searched_path(path):
             continue
         mode, kind, blob, size = facts.decode().split()
         if kind != "blob" or mode == "120000":
@@ -171,6 +181,44 @@ def _load_git_tree(environ: Mapping[str, str], ref: str, top: Path, commit: str,
         else:
             side.skipped[path] = "git does not have it here (a partial clone?)"
     return side
+
+
+class _GitTree:
+    """The files of a commit, of which single ones are read when a command names them."""
+
+    def __init__(self, top: Path, environ: Mapping[str, str], listed: bytes) -> None:
+        self.top = top
+        self.environ = environ
+        self.listed = listed
+
+    @cached_property
+    def _entries(self) -> dict[str, tuple[str, str, str, str]]:
+        """Each path with its mode, kind, blob and size, as git lists them."""
+        entries = {}
+        for entry in self.listed.split(b"\0"):
+            facts, _, name = entry.partition(b"\t")
+            if name:
+                mode, kind, blob, size = facts.decode().split()
+                entries[name.decode(errors="replace")] = (mode, kind, blob, size)
+        return entries
+
+    def find_script(self, path: str) -> ScriptFile | None:
+        """A plain file that may be a script; None if the commit has no such file."""
+        if path not in self._entries:
+            return None
+        mode, kind, blob, size = self._entries[path]
+        if kind != "blob" or mode == tracked_files.SYMLINK_MODE:
+            return ScriptFile("", "is a symbolic link or a submodule")
+        if int(size) > MAX_SCRIPT_LENGTH:
+            return ScriptFile("", f"has more than {MAX_SCRIPT_LENGTH:,} bytes")
+        contents = _ask_git(lambda: git.read_blobs(self.top, [blob], environment=self.environ)) or {}
+        if blob not in contents:
+            return ScriptFile("", "is not in this clone (a partial clone?)")
+        return parse_script_file(contents[blob])
+
+
+def _is_searched_path(path: str) -> bool:
+    return all(map(_is_searched_name, path.split("/")[:-1]))
 
 
 def _is_searched_name(part: str) -> bool:

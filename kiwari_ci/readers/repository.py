@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from kiwari_ci.problems import escape_control_characters
 from kiwari_ci.readers import git, tracked_files
+from kiwari_ci.readers.called_scripts import ScriptFile, read_script_file
 from kiwari_ci.safe_files import read_file_head
 
 MAX_READ_BYTES = 500_000  # bytes of a file that is read
@@ -107,6 +108,10 @@ class LocalRepository:
         if path not in self._texts:
             self._texts[path] = self._read(path)
         return self._texts[path] or ""
+
+    def read_script(self, path: str) -> ScriptFile | None:
+        """A file that a command may run as a script, never behind a link; None if there is no such file."""
+        return read_script_file(self.root, path) if self.has(path) else None
 
     def lines(self, path: str) -> Iterator[tuple[str, str]]:
         """Each line, with its place as `path:12`."""

@@ -4,20 +4,30 @@ Best effort, never run: loops give each of their values, a here-document is the 
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import product
+from itertools import accumulate, islice, product
 
 from kiwari_ci.readers.bounded_text import fill_in_values
 
 MAX_COMMANDS = 2_000  # commands of a script
 MAX_SCRIPT_LENGTH = 100_000  # characters of a script
 MAX_VARIABLE_LENGTH = 1_000  # characters of a variable: one made of others grows no further
-_VARIABLE_REFERENCE = re.compile(r"\$(?:\{(\w+)(?::?[-?][^}]*)?\}|(\w+))")
-_ASSIGNMENT = re.compile(r"(?:export\s+|local\s+|readonly\s+)?([A-Za-z_]\w*)=(.*)", re.DOTALL)
+_VARIABLE_REFERENCE = re.compile(r"\$(?:\{(\w+)(?::?[-?][^}]{0,200})?\}|(\w+))")
+_ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+_COMMAND_START = re.compile(r"[^()]+\)|[\w-]+\(\)")  # a pattern of `case`, or the name of a function
 _COMMAND_SUBSTITUTION = re.compile(r"(?:export\s+|local\s+|readonly\s+)?\w+=\"?\$\(")
+_MAX_LOGICAL_LINE_LENGTH = 20_000  # characters of lines that a quote makes one
+_MAX_LINES_OF_LOGICAL_LINE = 300
+_MAX_HERE_DOCUMENTS_OF_LINE = 20  # that are tried: most of `<<` in a long line are calculations
+_SEPARATORS = " \t;&|()\n"  # between commands
+_LEADING_SEPARATORS = re.compile(r"(?:[ \t;&|()\n]|\\\n)*+")
+_SINGLE_QUOTE = "'"
 _QUOTE_IN_QUOTES = "'\\''"  # how a text in single quotes has a single quote
 _HEREDOC = re.compile(r"(?<!<)<<-?\s*(['\"]?)(\w+)\1")
+_DECLARATION_WORDS = {"export", "local", "readonly", "declare", "typeset"}
 _CLOSING_CHARACTERS = {"'": "'", '"': '"', "#": "\n"}
 _COMMAND_PREFIXES = {
     "if",
@@ -41,29 +51,56 @@ _SHELL_WORD = re.compile(r"""(?:[^\s'"\\]|\\.|'[^']*'|"(?:[^"\\]|\\.)*"|['"\\])+
 ShellVariables = Mapping[str, tuple[str, ...]]
 
 
+@dataclass(frozen=True)
+class ShellCommand:
+    """A command of a script as its words, the line of the script on which it starts, and the variables that it gets.
+
+    The variables are those that the script exports and those before the command, each that has one value.
+    """
+
+    words: list[str]
+    line: int
+    variables: dict[str, str] = field(default_factory=dict)
+
+
 def parse_shell_commands(script: str, variables: ShellVariables | None = None) -> list[list[str]]:
     """The commands of a script, in order, each as its words; one with a variable of several values, once for each."""
+    return [command.words for command in locate_shell_commands(script, variables)]
+
+
+def locate_shell_commands(script: str, variables: ShellVariables | None = None) -> list[ShellCommand]:
+    """The commands of a script as `parse_shell_commands` gives them, with their lines."""
     known: dict[str, tuple[str, ...]] = dict(variables or {})
-    commands: list[list[str]] = []
-    for text in split_shell_commands(script):
+    exported: set[str] = set()
+    commands: list[ShellCommand] = []
+    for text, line in _split_commands(script[:MAX_SCRIPT_LENGTH]):
         if _COMMAND_SUBSTITUTION.match(text):
             continue
         words = _SHELL_WORD.findall(text)
-        while words and words[0] in _COMMAND_PREFIXES:
+        while words and (words[0] in _COMMAND_PREFIXES or _COMMAND_START.fullmatch(words[0])):
             words = words[1:]
         if words[:1] == ["for"] and words[2:3] == ["in"]:
             known.pop(words[1], None)
             if not _has_command_substitution(words[3:]):
                 known[words[1]] = tuple(plain for word in words[3:] for plain in _expand_word(word, known))[:20]
             continue
+        is_export = words[:1] == ["export"]
+        if words[:1] and words[0] in _DECLARATION_WORDS and _ASSIGNMENT.fullmatch(" ".join(words[1:2])):
+            words = words[1:]
+        set_before: set[str] = set()
         while words and (set_here := _ASSIGNMENT.fullmatch(words[0])):
             known[set_here[1]] = tuple(
                 value[:MAX_VARIABLE_LENGTH] for value in _expand_word(set_here[2][:MAX_VARIABLE_LENGTH], known)
             )
+            set_before.add(set_here[1])
             words = words[1:]
+        if is_export:
+            exported |= set_before | set(words[1:])
         if words:
             used = {name for word in words for name in _find_variable_names(word)} & known.keys()
-            commands += ([_unquote_word(word, values) for word in words] for values in _combine_variables(used, known))
+            given = {name: known[name][0] for name in exported | set_before if len(known.get(name, ())) == 1}
+            for values in _combine_variables(used, known):
+                commands.append(ShellCommand([_unquote_word(word, values) for word in words], line, given))
         if len(commands) > MAX_COMMANDS:
             break
     return commands[:MAX_COMMANDS]
@@ -71,7 +108,12 @@ def parse_shell_commands(script: str, variables: ShellVariables | None = None) -
 
 def split_shell_commands(script: str) -> tuple[str, ...]:
     """The commands of a script as they are written, without comments; one with a here-document has it as a word."""
-    return _split_commands(script[:MAX_SCRIPT_LENGTH])
+    return tuple(text for text, _ in _split_commands(script[:MAX_SCRIPT_LENGTH]))
+
+
+def split_command_words(command: str) -> list[str]:
+    """The words of a command as they are written, with their quotes."""
+    return _SHELL_WORD.findall(command)
 
 
 def _has_command_substitution(words: list[str]) -> bool:
@@ -108,83 +150,131 @@ def _unquote_word(word: str, values: Mapping[str, str]) -> str:
 
 
 @lru_cache(maxsize=256)
-def _split_commands(script: str) -> tuple[str, ...]:
-    """The script cut at line ends, `;`, `&` and `|` that no quote or bracket holds.
+def _split_commands(script: str) -> tuple[tuple[str, int], ...]:
+    """The script cut at line ends, `;`, `&` and `|` that no quote or bracket holds, each part with its line.
 
     Many jobs have the same script, and so have the two pipelines that `diff` compares: each is cut once.
     """
-    return tuple(_iter_commands(script))
+    return tuple(_iter_commands(script.replace("\r\n", "\n")))
 
 
-def _iter_commands(script: str) -> Iterator[str]:
-    lines = iter(script.replace("\r\n", "\n").replace("\\\n", " ").split("\n"))
-    pending = ""
-    for line in lines:
-        text = f"{pending}\n{line}" if pending else line
-        if _has_open_quote(text) and len(text) < 20_000 and text.count("\n") < 300:
-            pending = text
-            continue
-        pending = ""
-        body = _read_heredoc_body(lines, started[2]) if (started := _HEREDOC.search(text)) else ""
-        cut = list(_split_logical_line(text))
-        if started and cut:
-            index = next((number for number, piece in enumerate(cut) if "<<" in piece), 0)
-            cut[index] = _HEREDOC.sub("", cut[index]) + " '" + body.replace("'", _QUOTE_IN_QUOTES) + "'"
-        yield from cut
-    if pending:
-        yield from _split_logical_line(pending)
+def _iter_commands(script: str) -> Iterator[tuple[str, int]]:
+    lines = script.split("\n")
+    for logical_line in _iter_logical_lines(lines):
+        text = "\n".join(lines[logical_line.start : logical_line.end])
+        document = logical_line.here_document
+        for start, end in _find_commands(text):
+            command = text[start:end]
+            if document and start <= document.operator.start() < end:
+                operator_start, operator_end = (offset - start for offset in document.operator.span())
+                body = "\n".join(lines[document.start : document.end])
+                without_operator = command[:operator_start] + command[operator_end:]
+                command = f"{without_operator} '{body.replace(_SINGLE_QUOTE, _QUOTE_IN_QUOTES)}'"
+            line = logical_line.start + 1 + text.count("\n", 0, start)
+            yield command.replace("\\\n", " "), line
 
 
-def _read_heredoc_body(lines: Iterator[str], end: str) -> str:
-    body = []
-    for line in lines:
-        if line.strip() == end:
+@dataclass(frozen=True)
+class _HereDocument:
+    """A here-document: where its operator is in the logical line, and the numbers of its lines, from 0 on."""
+
+    operator: re.Match[str]
+    start: int
+    end: int  # of the line that ends it
+
+
+@dataclass(frozen=True)
+class _LogicalLine:
+    """The lines of a script that are one line to the shell, by their numbers from 0 on.
+
+    A quote that stays open, or a backslash at its end, continues a line. The here-document follows behind it.
+    """
+
+    start: int
+    end: int
+    here_document: _HereDocument | None
+
+
+def _iter_logical_lines(lines: list[str]) -> Iterator[_LogicalLine]:
+    """The logical lines of a script, in order."""
+    places: dict[str, list[int]] = {}
+    for number, line in enumerate(lines):
+        places.setdefault(line.strip(), []).append(number)
+    start = 0
+    while start < len(lines):
+        end = _find_end_of_logical_line(lines, start)
+        document = _find_here_document("\n".join(lines[start:end]), end, places)
+        yield _LogicalLine(start, end, document)
+        start = document.end + 1 if document else end
+
+
+def _find_end_of_logical_line(lines: list[str], start: int) -> int:
+    """The number of the line behind a logical line; a quote that nothing closes ends after so many lines."""
+    end = start + 1
+    quote = find_open_quote(lines[start])
+    length = len(lines[start])
+    while end < len(lines) and (quote in ("'", '"') or _continues_line(lines[end - 1], quote)):
+        length += len(lines[end])
+        if length > _MAX_LOGICAL_LINE_LENGTH or end - start > _MAX_LINES_OF_LOGICAL_LINE:
             break
-        body.append(line)
-    return "\n".join(body)
+        quote = find_open_quote(f"\n{lines[end]}", quote)
+        end += 1
+    return end
 
 
-def _has_open_quote(text: str) -> bool:
-    """Whether a quote is open at the end."""
-    return _scan_quotes(text)[0]
+def _continues_line(line: str, quote: str) -> bool:
+    """Whether a backslash at the end of a line continues it, which none in a comment does."""
+    backslashes = len(line) - len(line.rstrip("\\"))
+    return quote != "#" and backslashes % 2 == 1
 
 
-def _split_logical_line(text: str) -> Iterator[str]:
+def _find_here_document(text: str, end: int, places: Mapping[str, list[int]]) -> _HereDocument | None:
+    """The first here-document of a logical line that has a last line; `places` are the numbers of each line.
+
+    `<<` without such a line may be a calculation.
+    """
+    quote = ""
+    scanned = 0
+    for operator in islice(_HEREDOC.finditer(text), _MAX_HERE_DOCUMENTS_OF_LINE):
+        quote = find_open_quote(text[scanned : operator.start()], quote)
+        scanned = operator.start()
+        last_lines = places.get(operator[2], [])
+        index = bisect_left(last_lines, end)
+        if not quote and index < len(last_lines):
+            return _HereDocument(operator, end, last_lines[index])
+    return None
+
+
+def _find_commands(text: str) -> Iterator[tuple[int, int]]:
+    """Where each command of a logical line starts and ends, without what separates it from others."""
     last = 0
-    for at in [*_scan_quotes(text)[1], len(text)]:
-        piece = text[last:at].strip(" \t;&|()\n")
-        if piece and not piece.startswith("#"):
-            yield piece
+    for at in [*_find_command_ends(text), len(text)]:
+        end = last + len(text[last:at].rstrip(_SEPARATORS))
+        separators = _LEADING_SEPARATORS.match(text, last, end)
+        start = separators.end() if separators else last
+        if start < end and text[start] != "#":
+            yield start, end
         last = at
 
 
-def _scan_quotes(text: str) -> tuple[bool, list[int]]:
-    """Whether a quote stays open, and where commands end."""
-    quote, cuts, skip, comment, depth = "", [], False, False, 0
-    for at, character in enumerate(text):
-        if character == "(" and text[at - 1 : at] == "$" and quote != "'":
+def _find_command_ends(text: str) -> list[int]:
+    """Where commands end: before `;`, `|`, `&`, a line end, and before and after a comment."""
+    ends = []
+    depth = 0  # of command substitutions
+    quote_before = ""
+    for at, character, quote in _iter_quotes(text):
+        is_literal = quote in ("'", "#")
+        if character == "(" and not is_literal and (depth or text[at - 1 : at] == "$"):
             depth += 1
-        elif depth and character in "()":
-            depth += 1 if character == "(" else -1
-        elif depth:
-            pass
-        elif skip or (comment and character != "\n"):
-            skip = False
-        elif comment:
-            comment = False
-            cuts.append(at)
-        elif character == "\\" and quote != "'":
-            skip = True
-        elif quote:
-            quote = "" if character == quote else quote
-        elif character in "'\"":
-            quote = character
-        elif character == "#" and (at == 0 or text[at - 1] in " \t\n;"):
-            comment = True
-            cuts.append(at)
-        elif character in ";|\n" or (character == "&" and text[at - 1 : at] not in (">", "<")):
-            cuts.append(at)
-    return bool(quote), cuts
+        elif character == ")" and depth and not is_literal:
+            depth -= 1
+        elif not depth:
+            starts_comment = quote == "#" and quote_before != "#"
+            is_operator = character in ";|\n" or (character == "&" and text[at - 1 : at] not in (">", "<"))
+            if starts_comment or (is_operator and not quote):
+                ends.append(at)
+        quote_before = quote
+    return ends
 
 
 def find_open_quote(text: str, quote: str = "") -> str:
@@ -192,29 +282,38 @@ def find_open_quote(text: str, quote: str = "") -> str:
 
     A quote, `#` in a comment, or empty for neither.
     """
+    for _, _, quote_after in _iter_quotes(text, quote):
+        quote = quote_after
+    return quote
+
+
+def _iter_quotes(text: str, quote: str = "") -> Iterator[tuple[int, str, str]]:
+    """The characters of a part of a script that no backslash escapes: where each is, and what is open after it.
+
+    What is open is a quote, `#` in a comment, or empty for neither; `quote` was open before the part.
+    """
     before = "\n"
-    characters = iter(text)
-    for character in characters:
+    is_escaped = False
+    for at, character in enumerate(text):
+        if is_escaped:
+            is_escaped = False
+            continue
         if character == "\\" and quote not in ("'", "#"):
-            next(characters, None)
+            is_escaped = True
         elif quote:
             quote = "" if character == _CLOSING_CHARACTERS[quote] else quote
         elif character in "'\"" or (character == "#" and before in " \t\n;"):
             quote = character
         before = character
-    return quote
+        yield at, character, quote
 
 
 def find_here_documents(script: str) -> list[tuple[int, int]]:
     """Where the text of each here-document of a script starts and ends; one without its last line is none."""
-    ranges = []
-    line_start = 0
-    starts: list[tuple[int, str]] = []  # of the one that is open: where, and the word that ends it
-    for line in script.splitlines(keepends=True):
-        line_end = line_start + len(line)
-        if not starts:
-            starts += [(line_end, match[2]) for match in _HEREDOC.finditer(line)][:1]
-        elif line.strip() == starts[0][1]:
-            ranges.append((starts.pop()[0], line_start))
-        line_start = line_end
-    return ranges
+    lines = script.split("\n")
+    line_starts = [0, *accumulate(len(line) + 1 for line in lines)]
+    return [
+        (line_starts[line.here_document.start], line_starts[line.here_document.end])
+        for line in _iter_logical_lines(lines)
+        if line.here_document
+    ]

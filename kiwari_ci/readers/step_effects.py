@@ -1,13 +1,24 @@
 """The effects of a job: what its steps build, push, deploy or delete, with whichever tool."""
 
+import posixpath
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+from kiwari_ci.readers.called_scripts import (
+    CalledScript,
+    CallPlace,
+    NoScripts,
+    ScriptFinder,
+    change_folder,
+    enter_server,
+    get_remote_command,
+    get_ssh_host,
+)
 from kiwari_ci.readers.compose_of_today import list_files_of_variable
 from kiwari_ci.readers.docker_build import parse_docker_build
 from kiwari_ci.readers.image_reference import parse_image_repository
-from kiwari_ci.readers.shell import MAX_SCRIPT_LENGTH, parse_shell_commands
+from kiwari_ci.readers.shell import MAX_SCRIPT_LENGTH, ShellCommand, locate_shell_commands
 from kiwari_ci.readers.workflow import ParsedJob, ParsedStep, ParsedWorkflow, get_action_name
 from kiwari_ci.readers.yaml_document import as_inline_code
 
@@ -41,7 +52,6 @@ _MIGRATION_COMMAND = re.compile(
 )
 _RUNNER_VARIABLES = {"GITHUB_SHA": ("<github.sha>",), "GITHUB_REF_NAME": ("<github.ref_name>",)}
 _PROMOTED_IMAGE = "${image%@*}"  # our own promotion's loop over the images that it found
-_SSH_ARGUMENT_OPTION = re.compile(r"-[BbcDEeFIiJLlmOopQRSWw]$")
 _SCRIPT_INPUTS = ("script", "command", "run", "args", "remote_command")
 
 
@@ -67,18 +77,34 @@ class StepEffect:
 
 @dataclass
 class _ScriptContext:
-    """Where a script is while it is read: its folder, whether on a server, and the files of Compose without `-f`."""
+    """Where a script is while it is read: its folder, whether on a server, and the files of Compose without `-f`.
 
+    `place` says the same for the scripts that it runs, which `finder` finds.
+    """
+
+    finder: ScriptFinder
+    place: CallPlace
     folder: str = ""
     remote: bool = False
     compose_files: list[str] = field(default_factory=list)
+    functions: set[str] = field(default_factory=set)  # whose commands are read where they are defined
+
+    def change_folder(self, words: list[str]) -> None:
+        """Note the folder after a `cd`."""
+        self.place = replace(self.place, folder=change_folder(self.place.folder, words))
+        folder = posixpath.normpath(posixpath.join(self.folder, words[1]))
+        self.folder = "" if folder == "." else folder
 
 
-def find_workflow_effects(workflow: ParsedWorkflow) -> Iterator[tuple[ParsedJob, StepEffect]]:
+def find_workflow_effects(
+    workflow: ParsedWorkflow, finder: ScriptFinder | None = None
+) -> Iterator[tuple[ParsedJob, StepEffect]]:
     """Find the effects of a workflow in order, each once for a job. Only the beginning of a long script is read.
 
-    A job whose refs or matrix choose between several environments is several jobs here.
+    A job whose refs or matrix choose between several environments is several jobs here. The effects of a script of the
+    repository that `finder` finds have their places there.
     """
+    finder = finder or ScriptFinder(NoScripts())
     remaining = MAX_WORKFLOW_SCRIPTS
     jobs = [variant for job in workflow.jobs for variant in job.variants or (job,)]
     for job in jobs:
@@ -86,20 +112,22 @@ def find_workflow_effects(workflow: ParsedWorkflow) -> Iterator[tuple[ParsedJob,
         for step in job.steps:
             remaining -= len(step.run)
             if remaining > 0:
-                effects |= dict.fromkeys(_find_step_effects(job, step))
+                effects |= dict.fromkeys(_find_step_effects(job, step, finder))
         yield from ((job, effect) for effect in effects)
 
 
-def _find_step_effects(job: ParsedJob, step: ParsedStep) -> Iterator[StepEffect]:
+def _find_step_effects(job: ParsedJob, step: ParsedStep, finder: ScriptFinder) -> Iterator[StepEffect]:
     action = get_action_name(step.uses).lower()
     script = next((step.inputs[key] for key in _SCRIPT_INPUTS if key in step.inputs), "") if "ssh" in action else ""
     if action.startswith("docker/build-push-action"):
         yield from _find_build_effects(step)
     elif script:
         yield StepEffect("login", _describe_host_key_check(step), step.where, step.inputs.get("host", ""))
-        yield from _find_script_effects(script, step, _ScriptContext(remote=True))
+        place = enter_server(CallPlace(step.where))
+        yield from _find_script_effects(script, step, _ScriptContext(finder, place, remote=True))
     elif step.run:
-        yield from _find_script_effects(step.run, step, _ScriptContext(remote=job.own_machine))
+        place = CallPlace(step.where, is_remote=job.own_machine, variables=step.env)
+        yield from _find_script_effects(step.run, step, _ScriptContext(finder, place, remote=job.own_machine))
     elif action.startswith("docker/bake-action"):
         yield StepEffect("other", BAKE, step.where, f"{as_inline_code(step.title)} (docker/bake-action)")
     elif action and not _SETUP_ACTIONS.match(action) and not action.startswith("./"):
@@ -138,26 +166,53 @@ def resolve_dockerfile_path(context: str, file: str) -> str:
     return re.sub(r"^\./", "", file) or f"{context}/Dockerfile".lstrip("/")
 
 
-def _find_script_effects(script: str, step: ParsedStep, place: _ScriptContext) -> Iterator[StepEffect]:
+def _find_script_effects(
+    script: str, step: ParsedStep, context: _ScriptContext, called: CalledScript | None = None
+) -> Iterator[StepEffect]:
+    """The effects of a script of a step, or of one that such a script runs."""
     variables = {key: (value,) for key, value in step.env.items() if len(value) < 300} | _RUNNER_VARIABLES
     yield from _find_generated_effects(script, step.where)
     settings = "\n".join(f"{key}={value}" for key, value in step.env.items())
-    place.compose_files = list_files_of_variable(script) or list_files_of_variable(settings)
+    context.compose_files = (
+        list_files_of_variable(script) or list_files_of_variable(settings) or list(context.compose_files)
+    )
     promoted: list[str] = []
-    functions = set(_FUNCTION_DEFINITION.findall(script[:MAX_SCRIPT_LENGTH]))
-    for words in parse_shell_commands(script, variables):
+    context.functions |= set(_FUNCTION_DEFINITION.findall(script[:MAX_SCRIPT_LENGTH]))
+    for command in locate_shell_commands(script, variables):
+        words = command.words
         if words[0] == "find_image" and len(words) > 4:
             promoted.append(words[3])
-        if words[0] in functions:
-            continue  # its commands are read where it is defined
-        for effect in _find_command_effects(words, place, step):
+        if words[0] in context.functions:
+            continue
+        if called:
+            context.place = replace(context.place, where=called.where(command.line))
+        script_effects = _find_effects_of_called_scripts(command, step, context)
+        if script_effects:
+            yield from script_effects
+            continue
+        where = context.place.where
+        for effect in _find_command_effects(words, context, step):
             images = (
                 [effect.what.replace(_PROMOTED_IMAGE, promoted_image) for promoted_image in promoted]
                 if _PROMOTED_IMAGE in effect.what
                 else [effect.what]
             )
-            yield from (replace(effect, what=image, where=step.where) for image in images)
+            yield from (replace(effect, what=image, where=effect.where or where) for image in images)
     yield from (StepEffect("take", f"{image}:src-<key>", step.where) for image in promoted)
+
+
+def _find_effects_of_called_scripts(
+    command: ShellCommand, step: ParsedStep, context: _ScriptContext
+) -> list[StepEffect]:
+    """The effects of the scripts that a command runs; none if it stands for them itself, as a script of tests does."""
+    effects: list[StepEffect] = []
+    for called in context.finder.find_scripts(command, context.place):
+        called_context = replace(
+            context, place=called.place, remote=called.place.is_remote, compose_files=list(context.compose_files)
+        )
+        effects += _find_script_effects(called.text, step, called_context, called)
+    is_needed = any(effect.kind != "other" for effect in effects)
+    return effects if is_needed else []
 
 
 def _find_generated_effects(script: str, where: str) -> Iterator[StepEffect]:
@@ -172,9 +227,9 @@ def _find_command_effects(words: list[str], place: _ScriptContext, step: ParsedS
     name = words[0].rpartition("/")[2]
     line = " ".join(words)
     if name == "cd" and len(words) > 1:
-        place.folder = words[1]
+        place.change_folder(words)
     elif name == "ssh":
-        yield from _find_ssh_effects(words, step)
+        yield from _find_ssh_effects(words, step, place)
     elif name in ("docker", "docker-compose", "podman"):
         yield from _find_docker_effects(words, place)
     elif name == SSH_CLIENT_NAME:
@@ -201,21 +256,17 @@ def _find_command_effects(words: list[str], place: _ScriptContext, step: ParsedS
         yield StepEffect(kind, line, "", as_inline_code(line))
 
 
-def _find_ssh_effects(words: list[str], step: ParsedStep) -> Iterator[StepEffect]:
+def _find_ssh_effects(words: list[str], step: ParsedStep, context: _ScriptContext) -> Iterator[StepEffect]:
     """What is called on the host: the words behind its name, or a here-document."""
-    index = 1
-    while index < len(words) and words[index].startswith("-"):
-        index += 2 if _SSH_ARGUMENT_OPTION.fullmatch(words[index]) else 1
     line = " ".join(words)
     checks = re.search(r"StrictHostKeyChecking[= ]([\w-]+)", line)
     warnings = {"no": "any host key is accepted", "off": "any host key is accepted"}
     warnings["accept-new"] = "whatever host key answers first is accepted"
-    yield StepEffect(
-        "login", warnings.get(checks[1] if checks else "", ""), "", words[index] if index < len(words) else ""
-    )
-    remote = " ".join(words[index + 1 :])
+    yield StepEffect("login", warnings.get(checks[1] if checks else "", ""), "", get_ssh_host(words))
+    remote = get_remote_command(words)
     if remote:
-        yield from _find_script_effects(remote, step, _ScriptContext(remote=True))
+        remote_context = _ScriptContext(context.finder, enter_server(context.place), remote=True)
+        yield from _find_script_effects(remote, step, remote_context)
 
 
 def _find_docker_effects(words: list[str], place: _ScriptContext) -> Iterator[StepEffect]:

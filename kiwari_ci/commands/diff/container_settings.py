@@ -17,7 +17,7 @@ from kiwari_ci.commands.diff.change import (
 )
 from kiwari_ci.readers import compose_file, vocabulary
 from kiwari_ci.readers.compose_file import ComposeService
-from kiwari_ci.readers.image_reference import parse_image_repository, parse_image_tag
+from kiwari_ci.readers.image_reference import parse_image_reference, parse_image_repository, parse_image_tag
 from kiwari_ci.readers.step_effects import resolve_dockerfile_path
 from kiwari_ci.readers.yaml_document import YamlDocument, as_dict, as_inline_code
 
@@ -34,6 +34,7 @@ _PRIVILEGE_ATTRIBUTES = {
     "userns_mode",
 }
 _PROXY_LABEL = re.compile(r"traefik\.|caddy")
+_SHOWN_DIGEST_LENGTH = len("sha256:") + 12
 _SEPARATE_ATTRIBUTES = {"container_name", "image", "build"}
 _LIST_MESSAGES = {
     "ports": ("port", "published on the server", "no longer published on the server"),
@@ -178,8 +179,9 @@ class ContainerComparison:
         is_database = DATABASE_IMAGE.search(parse_image_repository(old)) is not None
         needs_restore = is_database and _parse_major_version(old) != _parse_major_version(new)
         if is_same_repository:
-            pair = (parse_image_tag(old), parse_image_tag(new))
-            message = f"image {pair[0]} → {pair[1]}"
+            has_same_tag = parse_image_tag(old) == parse_image_tag(new)
+            pair = (old, new) if has_same_tag else (parse_image_tag(old), parse_image_tag(new))
+            message = f"image {_format_version(old)} → {_format_version(new)}"
         else:
             pair = (old, new)
             message = f"image {as_inline_code(old)} → {as_inline_code(new)}"
@@ -604,6 +606,14 @@ def _parse_health_label(text: str) -> tuple[str, str, str]:
     address, _, status = text.partition(" ")
     port, slash, path = address.partition("/")
     return port.lstrip(":"), slash + path, status or "200"
+
+
+def _format_version(image: str) -> str:
+    """The tag of an image, and the beginning of its digest, if it has one."""
+    reference = parse_image_reference(image)
+    if not reference.digest:
+        return parse_image_tag(image)
+    return f"{reference.tag}@{reference.digest[:_SHOWN_DIGEST_LENGTH]}…"
 
 
 def _parse_major_version(image: str) -> str:

@@ -116,9 +116,12 @@ def _describe_called_workflow(path: str) -> PipelineChange:
 
 def _find_image_cleanups(workflow: WorkflowWithEffects) -> Iterator[PipelineChange]:
     """Report steps that delete images from the registry: a promotion and a rollback need those of earlier commits."""
-    for place in dict.fromkeys(
-        step.where for job in workflow.parsed.jobs for step in job.steps if _deletes_images(step)
-    ):
+    places = [step.where for job in workflow.parsed.jobs for step in job.steps if _deletes_images(step)]
+    for script in workflow.scripts:
+        deletion = _IMAGE_DELETION.search(script.text)
+        if deletion:
+            places.append(script.where(1 + script.text.count("\n", 0, deletion.start())))
+    for place in dict.fromkeys(places):
         message = f"{as_inline_code(workflow.path)} deletes images from the registry, even without a tag or with a "
         message += "`src-` tag: promotion and rollback would not find them; keep the images of all services out of it"
         yield PipelineChange(HANDWRITTEN_FILES, message, True, place, stage="before", is_dangerous=True)

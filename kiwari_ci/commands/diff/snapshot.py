@@ -6,6 +6,14 @@ from functools import reduce
 
 from kiwari_ci.file_output import generated_files
 from kiwari_ci.readers import compose_file, env_file, yaml_document
+from kiwari_ci.readers.called_scripts import (
+    CalledScript,
+    CallPlace,
+    ScriptFile,
+    ScriptFinder,
+    enter_server,
+    list_repository_paths,
+)
 from kiwari_ci.readers.compose_file import ComposeProject
 from kiwari_ci.readers.compose_of_today import DEFAULT_FILE_NAMES, resolve_named_files
 from kiwari_ci.readers.env_file import EnvExample
@@ -20,10 +28,11 @@ _COMPOSE_PATH = re.compile(compose_file.COMPOSE_FILE_PATH)
 
 @dataclass(frozen=True)
 class WorkflowWithEffects:
-    """A workflow with what its jobs do."""
+    """A workflow with what its jobs do, and the scripts of the repository that they run."""
 
     parsed: ParsedWorkflow
     effects: tuple[tuple[ParsedJob, StepEffect], ...]
+    scripts: tuple[CalledScript, ...] = ()
 
     @property
     def path(self) -> str:
@@ -69,17 +78,47 @@ def build_snapshot(file_set: FileSet, repository: str, beside: PipelineSnapshot 
     }
     others = {path: workflow.parsed.document for path, workflow in beside.workflows.items()} if beside else {}
     context = ReferenceContext({**others, **documents}, repository)
+    finder = ScriptFinder(file_set)
     for path, document in documents.items():
         if path.startswith(".github/workflows/"):
             workflow = parse_workflow(document, context)
-            snapshot.workflows[path] = WorkflowWithEffects(workflow, tuple(find_workflow_effects(workflow)))
+            number_before = len(finder.followed)
+            effects = tuple(find_workflow_effects(workflow, finder))
+            snapshot.workflows[path] = WorkflowWithEffects(workflow, effects, tuple(finder.followed[number_before:]))
         elif _COMPOSE_PATH.fullmatch(path):
             if stack := compose_file.parse_compose_file(document):
                 snapshot.stacks[path] = stack
             else:
                 snapshot.skipped[path] = "no `services:` is in it"
+    if file_set.has_scripts:
+        snapshot.skipped |= finder.unread
+        _add_named_files(snapshot, file_set)
     _merge_named_files(snapshot)
     return snapshot
+
+
+def _add_named_files(snapshot: PipelineSnapshot, file_set: FileSet) -> None:
+    """Add the files that deploys name, and whose own names do not say that they are Compose files."""
+    effects = [effect for workflow in snapshot.workflows.values() for _, effect in workflow.effects]
+    names = {name for effect in effects if effect.kind == "deploy" for name in effect.what.split("\n")[1:]}
+    place = enter_server(CallPlace(""))
+    for name in sorted(
+        name for name in names if name.endswith((".yml", ".yaml")) and not _COMPOSE_PATH.fullmatch(name)
+    ):
+        for path in list_repository_paths(name, place):
+            file = file_set.read_script(path)
+            if file:
+                _add_stack(snapshot, path, file)
+                break
+
+
+def _add_stack(snapshot: PipelineSnapshot, path: str, file: ScriptFile) -> None:
+    document = None if file.obstacle else _parse_file(snapshot, path, file.text)
+    stack = compose_file.parse_compose_file(document) if document else None
+    if stack:
+        snapshot.stacks.setdefault(path, stack)
+    elif file.obstacle:
+        snapshot.skipped[path] = file.obstacle
 
 
 def _merge_named_files(snapshot: PipelineSnapshot) -> None:

@@ -75,14 +75,14 @@ def build_init_result(folder: Path, slug: str | None = None) -> InitResult:
         specs = [
             generator.load_spec(repository.root / path).effective for path in existing_specs if path != result.path
         ]
-        return _add_workflow_outcomes(result, specs, workflows, services, str(facts.slug.value))
+        return _add_workflow_outcomes(result, specs, workflows, facts, services)
     if not facts.services:
         message = f"no service: {'; '.join(left_out[:5])}"
         hint = "a Dockerfile for a program that runs on the server"
         raise build_init_error("no-service", message, folder.as_posix(), hint)
     left_out += [f"{path}: not used, because {reason}" for path, reason in unused_files.items()]
     result = _draft_new_spec(facts, list(dict.fromkeys(left_out)), file_counts)
-    result = _add_workflow_outcomes(result, [], workflows, services, str(facts.slug.value))
+    result = _add_workflow_outcomes(result, [], workflows, facts, services)
     return _add_not_replaced_comments(result)
 
 
@@ -90,14 +90,17 @@ def _add_workflow_outcomes(
     result: InitResult,
     other_specs: list[EffectiveSpec],
     workflows: DetectedWorkflows,
+    facts: RepositoryFindings,
     services: list[DetectedService],
-    slug: str,
 ) -> InitResult:
     """Decide what becomes of the workflows that are there, by the text of the spec that is now whole."""
     spec = generator.validate_and_plan(
         yaml_source.parse_yaml(result.path, extend_spec.normalize_text(result.text))
     ).effective
-    return replace(result, workflows=decide_workflow_outcomes(workflows, services, [spec, *other_specs], slug))
+    outcomes = decide_workflow_outcomes(
+        workflows, services, [spec, *other_specs], str(facts.slug.value), facts.repository
+    )
+    return replace(result, workflows=outcomes)
 
 
 def _add_not_replaced_comments(result: InitResult) -> InitResult:

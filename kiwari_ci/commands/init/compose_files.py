@@ -9,7 +9,7 @@ from kiwari_ci.commands.init.build_settings import BuildSettings, parse_compose_
 from kiwari_ci.proxies.all_proxies import ALL_KINDS, find_proxy
 from kiwari_ci.readers import compose_file, vocabulary
 from kiwari_ci.readers.bounded_text import MAX_VALUE_LENGTH
-from kiwari_ci.readers.compose_of_today import resolve_named_files
+from kiwari_ci.readers.compose_of_today import find_named_file, resolve_named_files
 from kiwari_ci.readers.env_file import ENV_EXAMPLE_NAMES, list_effective_assignments
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.repository import LocalRepository, get_parent_folder, join_path
@@ -28,6 +28,8 @@ COVERED_COMPOSE_KEYS = {  # keys of a service that the spec says, or that the ge
     "image", "build", "container_name", "restart", "expose", "pull_policy", "init",
     "platform", "stdin_open", "tty",
 }  # fmt: skip
+_YAML_PATH = r"(?!\.github/).*\.ya?ml"
+_IS_COMPOSE_PATH = re.compile(compose_file.COMPOSE_FILE_PATH).fullmatch
 _SECRET_WORDS = re.compile(  # words, and options of clients that take a password
     r"pass|secret|token|(?<!all)(?<!val)(?<!mon)key(?!cloak|db|space|word)|bearer|authorization"
     r"|(mysql|maria)\w{0,20}\b.{0,200}\s-p[^\s-]|redis-cli\b.{0,200}\s-a\s|alias set\b",
@@ -192,7 +194,7 @@ def read_compose_files(
     """
     kinds = _FileKinds(deployed_development_names)
     documents: dict[str, YamlDocument] = {}
-    for path in repository.matching(compose_file.COMPOSE_FILE_PATH):
+    for path in [*repository.matching(compose_file.COMPOSE_FILE_PATH), *_list_named_files(repository, named_groups)]:
         document = _read_document(repository, path)
         if document and not document.generated:
             documents[path] = document
@@ -216,6 +218,13 @@ def read_compose_files(
         vocabulary.DEVELOPMENT,
     ]
     return sorted(compose_files, key=lambda file: (order.index(file.kind), file.path.count("/"), file.path))
+
+
+def _list_named_files(repository: LocalRepository, named_groups: Collection[tuple[str, ...]]) -> list[str]:
+    """The files that deploys name, and whose own names do not say that they are Compose files."""
+    others = [path for path in repository.matching(_YAML_PATH) if not _IS_COMPOSE_PATH(path)]
+    names = {name for group in named_groups for name in group if not _IS_COMPOSE_PATH(name)}
+    return sorted({path for name in names if (path := find_named_file(name, others))})
 
 
 @dataclass(frozen=True)

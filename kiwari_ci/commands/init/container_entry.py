@@ -349,6 +349,23 @@ def ask_about_port_variables(
         draft.decide((*entry_path, "ports"), question)
 
 
+def ask_about_unknown_ports(draft: SpecDraft, entry_path: tuple[str, str], container: DetectedContainer) -> None:
+    """Ask about ports that the server publishes, of which a variable has no known value."""
+    ports = list_unknown_ports(container)
+    if ports:
+        names = dict.fromkeys(name for port in ports for name in vocabulary.list_variables(port))
+        question = (
+            f"the ports of {entry_path[1]}: {container.table.where('ports')} publishes {', '.join(ports)}, and no file "
+            f'has the value of {", ".join(names)}: write those of the server, such as `ports: ["127.0.0.1:8080:80"]`'
+        )
+        draft.decide(entry_path, question)
+
+
+def list_unknown_ports(container: DetectedContainer) -> list[str]:
+    """The ports that the server publishes, of which a variable has no known value."""
+    return [port for port in list_known_published_ports(container) if vocabulary.list_variables(port)]
+
+
 def list_portable_volumes(container: DetectedContainer) -> list[str]:
     """Volumes and folders of the host; those beside today's compose file are left out."""
     return [

@@ -146,6 +146,10 @@ def _add_container_options(
         unsupported = options.unsupported
         is_published = proxy_choice.choose_proxy_kind(facts) == "none"
         left_ports = container_entry.add_published_ports(container, options.table, is_published)
+        if number == 0 and is_published:
+            container_entry.ask_about_unknown_ports(draft, ("services", service.name), container)
+            unknown_ports = container_entry.list_unknown_ports(container)
+            left_ports = [port for port in left_ports if port not in unknown_ports]
         if left_ports:
             unsupported.append(f"ports {', '.join(left_ports)}")
         if number == 0:

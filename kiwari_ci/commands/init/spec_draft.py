@@ -484,6 +484,7 @@ def _add_accessories(draft: SpecDraft, facts: RepositoryFindings) -> None:
         container_entry.ask_about_port_variables(
             draft, ("accessories", name), container, options.table, facts.repository.written_variables
         )
+        container_entry.ask_about_unknown_ports(draft, ("accessories", name), container)
     if table:
         draft.table["accessories"] = table
 

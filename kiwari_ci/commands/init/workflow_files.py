@@ -14,6 +14,7 @@ from kiwari_ci.commands.init.workflow_jobs import (
     exclude_from_trigger,
     narrow_trigger,
 )
+from kiwari_ci.readers.called_scripts import ScriptFinder
 from kiwari_ci.readers.compose_file import COMPOSE_FILE_PATH
 from kiwari_ci.readers.repository import LocalRepository, get_parent_folder
 from kiwari_ci.readers.workflow import ReferenceContext
@@ -66,6 +67,8 @@ def read_workflows(repository: LocalRepository) -> DetectedWorkflows:
             reader.read_jobs(path, chosen, chosen_trigger, JobStart(path), context)
     for place in dict.fromkeys(detected.bakes):
         repository.troubles.append(f"{place}: builds with docker bake: its file, docker-bake.hcl, is not read")
+    for place, reason in reader.finder.unread.items():
+        repository.troubles.append(f"{place}: {reason}: not read")
     return detected
 
 
@@ -167,6 +170,7 @@ class _WorkflowReader:
         self.repository = repository
         self.detected = detected
         self.workflows = workflows
+        self.finder = ScriptFinder(repository)
 
     def read_jobs(
         self, path: str, workflow: YamlMapping, trigger: WorkflowTrigger, start: JobStart, context: ReferenceContext
@@ -190,7 +194,7 @@ class _WorkflowReader:
         """Read a job once for each combination of its matrix."""
         for combination in expand_matrix(job.get_mapping("strategy").get_mapping("matrix")) or [{}]:
             WorkflowJobReader(
-                self.repository, self.detected, path, workflow, name, job, trigger, combination, start
+                self.repository, self.detected, path, workflow, name, job, trigger, combination, start, self.finder
             ).read()
 
     def _find_called_workflow(self, job: YamlMapping, context: ReferenceContext) -> YamlDocument | None:

@@ -2,8 +2,9 @@
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any
 
 from kiwari_ci.commands.init import build_settings
@@ -17,15 +18,17 @@ from kiwari_ci.commands.init.docker_commands import (
     parse_docker_run,
     parse_image_name,
 )
+from kiwari_ci.commands.init.job_scripts import JobScripts, ScriptOfStep
 from kiwari_ci.commands.init.registry_logins import UnnamedPush, build_unnamed_push, find_registry_logins
 from kiwari_ci.commands.init.rendered_env import RenderedVariable, UnreadEnvLine, WholeEnvFile, read_rendered_env
 from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.bounded_text import fill_in_values
+from kiwari_ci.readers.called_scripts import ScriptFinder, change_folder
 from kiwari_ci.readers.compose_of_today import list_file_groups_of_variable
 from kiwari_ci.readers.docker_build import parse_docker_build
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.repository import LocalRepository, join_path
-from kiwari_ci.readers.shell import MAX_SCRIPT_LENGTH
+from kiwari_ci.readers.shell import MAX_SCRIPT_LENGTH, locate_shell_commands
 from kiwari_ci.readers.vocabulary import SourcedValue
 from kiwari_ci.readers.workflow import get_action_name, is_own_machine, list_runner_labels
 from kiwari_ci.readers.workflow_calls import EXPRESSION_PATTERN, is_excluded_by_matrix
@@ -92,6 +95,7 @@ _EXPORTED_VARIABLE = re.compile(
     r"""["']?\$\{?GITHUB_ENV\}?["']?[ \t\r]*$""",
     re.MULTILINE,
 )
+_URL = re.compile(r"https?://[^\s\"'`<>;|)]+")
 _PLAIN_ADDRESS = re.compile(r"\b(?:ssh|scp|rsync)\s[^\n]{0,200}?@([\w.-]{1,200})(?![\w.$" + UNKNOWN_TEXT + "-])")
 _PLAIN_LOGIN = re.compile(r"\bssh\s[^\n@]{0,200}?(?<![\w$}])([a-z_][\w-]*)@")
 _NAMES_REF = re.compile(r"refs/|ref_name|ref_type|github\.ref\b|event_name\s*==\s*'(release|workflow_dispatch)'")
@@ -203,11 +207,12 @@ class DetectedWorkflows:
     runners: list[JobRunner] = field(default_factory=list)
     bakes: list[str] = field(default_factory=list)  # where `docker buildx bake` builds, whose file is not read
     pull_requests: str = ""  # where it says that pull requests are tested or built; empty if none are
+    script_texts: dict[str, None] = field(default_factory=dict)  # of the repository's scripts that jobs run
 
     def join_texts(self) -> str:
-        """All texts of the workflows: names, commands, and what actions are given."""
+        """All texts of the workflows: names, commands, what actions are given, and the scripts that jobs run."""
         texts = [text for document in self.documents.values() for text, _ in collect_strings(document.data)]
-        return "\n".join(texts)
+        return "\n".join([*texts, *self.script_texts])
 
 
 class WorkflowJobReader:
@@ -224,6 +229,7 @@ class WorkflowJobReader:
         trigger: WorkflowTrigger,
         matrix: dict[str, Any],
         start: "JobStart",
+        finder: ScriptFinder,
     ) -> None:
         jobs = document.get_mapping("jobs")
         self.workflows = workflows
@@ -250,6 +256,20 @@ class WorkflowJobReader:
             folder = mapping.get_mapping("defaults").get_mapping("run").get_text("working-directory")
             if folder:
                 self.default_folder = join_path(".", self._substitute(folder)) or "."
+        self.scripts = list(self._iter_scripts(finder))
+        workflows.script_texts |= dict.fromkeys(self._list_called_texts())
+
+    def _iter_scripts(self, finder: ScriptFinder) -> Iterator[ScriptOfStep]:
+        """The scripts of the repository that the steps run."""
+        reader = JobScripts(finder, self._substitute_in_script, self._get_folder)
+        job_env = {name: self._substitute(value) for name, value, _ in self._iter_env_of(self.document, self.job)}
+        for step in self.steps:
+            env = {**job_env, **{name: value for name, value, _ in self._iter_env_of(step)}}
+            yield from reader.iter_scripts(step, env, is_own_machine=is_own_machine(self.runs_on))
+
+    def _list_called_texts(self, step: YamlMapping | None = None) -> list[str]:
+        """The texts of the scripts that all steps run, or that one step does."""
+        return [script.called.text for script in self.scripts if step is None or script.step is step]
 
     def _collect_expression_values(
         self, repository: LocalRepository, document: YamlMapping, matrix: dict[str, Any]
@@ -296,7 +316,10 @@ class WorkflowJobReader:
                 self.workflows.bakes.append(step.where("uses"))
             script = self._substitute_in_script(step.get_text("run"))
             for folder_change, command in iter_docker_commands(script):
-                self._add_command_build(step, folder_change, command)
+                folder = join_path(self._get_folder(step), folder_change)
+                self._add_command_build(step, folder, step.where("run"), command)
+        for called_script in self.scripts:
+            self._add_builds_of_script(called_script)
         self._add_tests()
         self._add_deploy()
         test_jobs = {(steps.workflow, steps.job) for steps in self.workflows.tests}
@@ -378,14 +401,24 @@ class WorkflowJobReader:
                 return name, parse_image_reference(line.strip()).tag
         return "", ""
 
-    def _add_command_build(self, step: YamlMapping, folder_change: str, command: list[str]) -> None:
-        """Add the build of a `docker build` or `docker buildx build`."""
+    def _add_builds_of_script(self, script: ScriptOfStep) -> None:
+        """Add the builds of a script that runs in the checkout."""
+        folder = script.called.place.folder
+        if script.is_on_server or not folder or folder.startswith(("/", "~")):
+            return
+        for command in locate_shell_commands(script.called.text):
+            if command.words[0] == "cd":
+                folder = change_folder(folder, command.words)
+            elif folder is not None:
+                self._add_command_build(script.step, folder, script.called.where(command.line), command.words)
+
+    def _add_command_build(self, step: YamlMapping, folder: str | None, where: str, command: list[str]) -> None:
+        """Add the build of a `docker build` or `docker buildx build` that a step runs in a folder."""
         if command[:1] == ["docker"] and "bake" in command[1:3]:
-            self.workflows.bakes.append(step.where("run"))
+            self.workflows.bakes.append(where)
         if command[:1] != ["docker"] or "build" not in command[1:3] or command[1] == "compose":
             return
         build = parse_docker_build(command[command.index("build") + 1 :])
-        folder = join_path(self._get_folder(step), folder_change)
         if folder is None:
             return
         context = join_path(folder, build.context) or "."
@@ -393,15 +426,21 @@ class WorkflowJobReader:
         image = parse_image_name(build.tags[0]) if build.tags else ""
         tag = parse_image_reference(build.tags[0]).tag if build.tags else ""
         settings = build_settings.parse_command_options(build)
-        self._add_build(step, step.where("run"), image, tag, context, dockerfile or "", settings)
+        self._add_build(step, where, image, tag, context, dockerfile or "", settings)
 
-    def _list_preparations(self, build: YamlMapping, context: str) -> list[BuildPreparation]:
-        """The steps before a build that the build may need."""
+    def _list_preparations(self, build: YamlMapping, where: str, context: str) -> list[BuildPreparation]:
+        """The steps before a build that the build may need.
+
+        Of a script that builds, no part is a step of its own.
+        """
         outer_env: dict[str, str] = {}
         for mapping in (self.document, self.job):
             outer_env |= {key: value for key, value, _ in mapping.iter_pairs("env")}
         reader = PreparationReader(outer_env, self._substitute_known, self._get_folder)
         steps = [(step, self.step_places[id(step)]) for step in self.steps]
+        is_in_script = any(script.step is build and script.has_place(where) for script in self.scripts)
+        if is_in_script:
+            steps = list(takewhile(lambda step_and_place: step_and_place[0] is not build, steps))
         return reader.list_preparations(steps, build, context)
 
     def _add_build(
@@ -432,7 +471,7 @@ class WorkflowJobReader:
                 folder,
                 dockerfile,
                 settings,
-                self._list_preparations(step, folder),
+                self._list_preparations(step, where, folder),
             )
         )
 
@@ -551,9 +590,10 @@ class WorkflowJobReader:
         else:
             written_name = format_scalar(environment)
         name = self._substitute(written_name)
-        scripts = "\n".join(
+        own_scripts = "\n".join(
             f"{step.get_text('run')}\n{step.get_mapping('with').get_text('script')}" for step in self.steps
         )
+        scripts = "\n".join([own_scripts, *self._list_called_texts()])
         if name.lower() in _NON_SERVER_ENVIRONMENTS or not self._reaches_server(scripts, has_environment=bool(name)):
             return
         trigger = narrow_trigger(self.trigger, self.job.get_text("if"))
@@ -580,35 +620,36 @@ class WorkflowJobReader:
         self._collect_logins(deploy)
         for folder in self._list_server_folders(scripts):
             deploy.folders.append(SourcedValue(folder.rstrip("/"), self.where))
-        self._collect_compose_options(deploy, scripts)
+        self._collect_compose_options(deploy, own_scripts)
         self._collect_rendered_env(deploy)
         _set_borrowed_environment_apart(deploy)
         self.workflows.container_options += self._describe_container_options()
         self.workflows.deploys.append(deploy)
 
-    def _collect_compose_options(self, deploy: DeployJob, scripts: str) -> None:
+    def _collect_compose_options(self, deploy: DeployJob, own_scripts: str) -> None:
         """Collect the projects, the files and the env files that the commands of a deploy give Compose."""
-        text = self._substitute_in_script(scripts)
         settings = "\n".join(f"{name}={value}" for name, value, _ in self._iter_env())
-        projects = [*_COMPOSE_PROJECT_OPTION.findall(text), *_COMPOSE_PROJECT_VARIABLE.findall(f"{text}\n{settings}")]
-        deploy.projects += [SourcedValue(project, self.where) for project in projects]
-        deploy.compose_file_groups = _list_compose_file_groups(f"{text}\n{settings}")
-        files = [file for group in deploy.compose_file_groups for file in group]
-        env_files = _COPIED_ENV_FILE.findall(text)
-        folders: list[str] = []
-        for command in _COMPOSE_COMMAND.findall(text):
-            env_files += _COMPOSE_ENV_FILE_OPTION.findall(command)
-            folders += _COMPOSE_FOLDER_OPTION.findall(command)
-        known_files = [file for file in files if file.endswith((".yml", ".yaml"))]  # others end with what is not known
-        folders += [file.rpartition("/")[0] for file in known_files if file.startswith(("/", "~/"))]
+        own_text = self._substitute_in_script(own_scripts)
+        texts = [_DeployText(f"{own_text}\n{settings}", lambda _: self.where)]
+        texts += [_DeployText(script.called.text, script.where) for script in self.scripts]
+        folders: list[SourcedValue] = []
+        for text in texts:
+            deploy.projects += text.find_projects()
+            files, groups = text.find_compose_files()
+            deploy.compose_files += files
+            deploy.compose_file_groups += groups
+            deploy.env_files += text.find_env_files()
+            folders += text.find_folders(files)
+        deploy.env_files = _drop_repeated(deploy.env_files)
         if not deploy.folders:
-            deploy.folders += [SourcedValue(folder.rstrip("/"), self.where) for folder in folders[:1]]
-        deploy.compose_files += [SourcedValue(file, self.where) for file in files]
-        deploy.env_files += [SourcedValue(file, self.where) for file in dict.fromkeys(env_files)]
+            deploy.folders += folders[:1]
 
     def _iter_env(self) -> Iterator[tuple[str, str, str]]:
         """The variables of the workflow, of the job and of its steps, with what is known of their values."""
-        for mapping in (self.document, self.job, *self.steps):
+        yield from self._iter_env_of(self.document, self.job, *self.steps)
+
+    def _iter_env_of(self, *mappings: YamlMapping) -> Iterator[tuple[str, str, str]]:
+        for mapping in mappings:
             for name, value, place in mapping.iter_pairs("env"):
                 yield name, self._substitute(value), place
 
@@ -628,10 +669,10 @@ class WorkflowJobReader:
         for step in self.steps:
             for mapping, key in ((step, "run"), (step.get_mapping("with"), "script")):
                 for _, words in iter_docker_commands(self._substitute_in_script(mapping.get_text(key))):
-                    run = parse_docker_run(words)
-                    if run and run.options:
-                        options = ", ".join(run.options)
-                        descriptions.append(f"{mapping.where(key)}: `docker run` of {run.name}: {options}")
+                    descriptions += _describe_docker_run(mapping.where(key), words)
+        for script in self.scripts:
+            for command in locate_shell_commands(script.called.text):
+                descriptions += _describe_docker_run(script.called.where(command.line), command.words)
         return descriptions
 
     def _reaches_server(self, scripts: str, *, has_environment: bool) -> bool:
@@ -646,8 +687,9 @@ class WorkflowJobReader:
         """Collect the variables of the env files that the steps write."""
         outer_env = {name: format_scalar(value) for name, value in self.document.get_mapping("env").items()}
         outer_env |= {name: format_scalar(value) for name, value in self.job.get_mapping("env").items()}
-        for step in self.steps:
-            folder = self._get_folder(step)
+        steps = [(step, self._get_folder(step)) for step in self.steps]
+        steps += [(script.as_step(), script.called.place.folder or ".") for script in self.scripts]
+        for step, folder in steps:
             for line in read_rendered_env(step, outer_env):
                 written = replace(line, folder=folder, is_named=_is_env_file_of_compose(line.path, deploy))
                 if isinstance(written, WholeEnvFile):
@@ -668,8 +710,11 @@ class WorkflowJobReader:
         if isinstance(environment, YamlMapping) and environment.get_text("url"):
             deploy.urls.append(SourcedValue(self._substitute(environment.get_text("url")), environment.where("url")))
         for text, place in self._collect_own_strings():
-            for url in re.findall(r"https?://[^\s\"'`<>;|)]+", self._substitute_in_script(text)):
+            for url in _URL.findall(self._substitute_in_script(text)):
                 deploy.urls.append(SourcedValue(url, place))
+        for script in self.scripts:
+            for match in _URL.finditer(script.called.text):
+                deploy.urls.append(SourcedValue(match[0], script.where(match.start())))
 
     def _collect_own_strings(self) -> Iterator[tuple[str, str]]:
         """Every text of the job with its place, without those of steps that another combination of the matrix runs."""
@@ -686,16 +731,17 @@ class WorkflowJobReader:
         if programs:
             deploy.notes.append(f"{self.where} reaches the server through {programs[0]}: `hosts.*.proxy_command`")
         for step in self.steps:
-            uses_command = _SSH_COMMAND.search(step.get_text("run")) is not None
+            script = "\n".join([step.get_text("run"), *self._list_called_texts(step)])
+            uses_command = _SSH_COMMAND.search(script) is not None
             if not uses_command and not _SSH_ACTION.search(get_action_name(step.get_text("uses"))):
                 continue
-            login_options = _describe_login_options(step)
+            login_options = _describe_login_options(step, script)
             fields = "write this into `user`, `port` or `jump` of the host"
             note = f"{self.where} logs in {', '.join(login_options)}: {fields}"
             if login_options and note not in deploy.notes:
                 deploy.notes.append(note)
             host = self._substitute(step.get_mapping("with").get_text("host"))
-            deploy.addresses += _list_plain_addresses(host, self._substitute_in_script(step.get_text("run")))
+            deploy.addresses += _list_plain_addresses(host, self._substitute_in_script(script))
             texts = [text for text, _ in collect_strings(step)]
             if uses_command:
                 texts = [*job_env, *texts]
@@ -723,10 +769,73 @@ def _is_env_file_of_compose(path: str, deploy: DeployJob) -> bool:
     return False
 
 
-def _list_compose_file_groups(scripts: str) -> list[tuple[str, ...]]:
-    """The files that each Compose command of a script names, and those of the variable that stands for all others."""
-    commands = [tuple(_COMPOSE_FILE_OPTION.findall(command)) for command in _COMPOSE_COMMAND.findall(scripts)]
-    return [files for files in (*commands, *list_file_groups_of_variable(scripts)) if files]
+@dataclass(frozen=True)
+class _DeployText:
+    """A text with commands of a deploy, and the place of each of its characters."""
+
+    text: str
+    where: Callable[[int], str]
+
+    def find_projects(self) -> list[SourcedValue]:
+        """The projects that its commands give Compose."""
+        return [
+            SourcedValue(match[1], self.where(match.start()))
+            for pattern in (_COMPOSE_PROJECT_OPTION, _COMPOSE_PROJECT_VARIABLE)
+            for match in pattern.finditer(self.text)
+        ]
+
+    def find_compose_files(self) -> tuple[list[SourcedValue], list[tuple[str, ...]]]:
+        """The files that its commands give Compose, and the same by command.
+
+        Those of the variable stand for all commands that name none.
+        """
+        files: list[SourcedValue] = []
+        groups: list[tuple[str, ...]] = []
+        for command in _COMPOSE_COMMAND.finditer(self.text):
+            names = tuple(_COMPOSE_FILE_OPTION.findall(command[0]))
+            groups += [names] if names else []
+            files += [SourcedValue(name, self.where(command.start())) for name in names]
+        for names in list_file_groups_of_variable(self.text):
+            groups.append(names)
+            files += [SourcedValue(name, self.where(self.text.find("COMPOSE_FILE="))) for name in names]
+        return files, groups
+
+    def find_env_files(self) -> list[SourcedValue]:
+        """The env files that become `.env`, and those that its commands give Compose."""
+        copied = [SourcedValue(match[1], self.where(match.start())) for match in _COPIED_ENV_FILE.finditer(self.text)]
+        return copied + self._find_in_commands(_COMPOSE_ENV_FILE_OPTION)
+
+    def find_folders(self, files: Sequence[SourcedValue]) -> list[SourcedValue]:
+        """The folders on the server that its Compose commands name, also by one of their files."""
+        # Others end with what is not known.
+        whole_files = [file for file in files if str(file.value).endswith((".yml", ".yaml"))]
+        absolute_files = [file for file in whole_files if str(file.value).startswith(("/", "~/"))]
+        folders = self._find_in_commands(_COMPOSE_FOLDER_OPTION)
+        folders += [replace(file, value=str(file.value).rpartition("/")[0]) for file in absolute_files]
+        return [replace(folder, value=str(folder.value).rstrip("/")) for folder in folders]
+
+    def _find_in_commands(self, pattern: re.Pattern[str]) -> list[SourcedValue]:
+        return [
+            SourcedValue(value, self.where(command.start()))
+            for command in _COMPOSE_COMMAND.finditer(self.text)
+            for value in pattern.findall(command[0])
+        ]
+
+
+def _drop_repeated(values: Sequence[SourcedValue]) -> list[SourcedValue]:
+    """The first place of each value."""
+    first_places: dict[str, SourcedValue] = {}
+    for value in values:
+        first_places.setdefault(str(value.value), value)
+    return list(first_places.values())
+
+
+def _describe_docker_run(where: str, words: list[str]) -> list[str]:
+    """In words, the options of a container that a `docker run` starts; none for another command."""
+    run = parse_docker_run(words)
+    if not run or not run.options:
+        return []
+    return [f"{where}: `docker run` of {run.name}: {', '.join(run.options)}"]
 
 
 def _set_borrowed_environment_apart(deploy: DeployJob) -> None:
@@ -787,10 +896,9 @@ def _list_plain_addresses(host: str, script: str) -> list[str]:
     return [address for address in (host, *addresses) if re.fullmatch(r"[\w.-]*\.[\w.-]+", address)]
 
 
-def _describe_login_options(step: YamlMapping) -> list[str]:
-    """What a step says of the login in plain text, not in a secret or variable."""
+def _describe_login_options(step: YamlMapping, script: str) -> list[str]:
+    """What a step and its script say of the login in plain text, not in a secret or variable."""
     inputs = step.get_mapping("with")
-    script = step.get_text("run")
     script_without_jump = re.sub(r"-J\s*\S+", "", script)
     users = [inputs.get_text("username"), *_PLAIN_LOGIN.findall(script_without_jump)]
     ports = [inputs.get_text("port"), *re.findall(r"\b(?:ssh|scp)\s[^\n]{0,200}?-[pP]\s*(\d+)", script)]

@@ -16,6 +16,7 @@ from kiwari_ci.commands.init.workflow_files import calls_workflow, runs_after_wo
 from kiwari_ci.commands.init.workflow_jobs import BuildStep, DeployJob, DetectedWorkflows, TestSteps
 from kiwari_ci.effective_spec import EffectiveSpec
 from kiwari_ci.readers import compose_file
+from kiwari_ci.readers.called_scripts import ScriptFiles, ScriptFinder
 from kiwari_ci.readers.image_reference import parse_image_tag
 from kiwari_ci.readers.step_effects import BAKE, StepEffect, find_workflow_effects
 from kiwari_ci.readers.workflow import ParsedJob, ParsedWorkflow, ReferenceContext, parse_workflow
@@ -127,15 +128,20 @@ class WorkflowOutcome:
 
 
 def decide_workflow_outcomes(
-    workflows: DetectedWorkflows, services: Sequence[DetectedService], specs: Iterable[EffectiveSpec], slug: str
+    workflows: DetectedWorkflows,
+    services: Sequence[DetectedService],
+    specs: Iterable[EffectiveSpec],
+    slug: str,
+    files: ScriptFiles,
 ) -> list[WorkflowOutcome]:
-    """What becomes of every workflow of a person; `specs` are all that the repository has."""
+    """What becomes of every workflow of a person; `specs` are all that the repository has, `files` has its scripts."""
     context = ReferenceContext(workflows.documents, slug)
     coverage = _SpecCoverage(list(specs), services)
+    finder = ScriptFinder(files)
     outcomes: dict[str, WorkflowOutcome] = {}
     for path in workflows.files:
         parsed = parse_workflow(workflows.documents[path], context)
-        jobs = _decide_jobs(parsed, workflows, coverage)
+        jobs = _decide_jobs(parsed, workflows, coverage, finder)
         outcomes[path] = WorkflowOutcome(path, jobs, _find_callers(path, workflows))
     for path, outcome in outcomes.items():
         _decide_calls(workflows.documents[path], outcome, outcomes)
@@ -260,13 +266,15 @@ def _list_called_workflows(spec: EffectiveSpec) -> Iterator[str]:
                 yield test.workflow
 
 
-def _decide_jobs(workflow: ParsedWorkflow, workflows: DetectedWorkflows, coverage: _SpecCoverage) -> list[JobOutcome]:
+def _decide_jobs(
+    workflow: ParsedWorkflow, workflows: DetectedWorkflows, coverage: _SpecCoverage, finder: ScriptFinder
+) -> list[JobOutcome]:
     if coverage.calls(workflow.path):
         return [JobOutcome(job.id, job.where, is_kept=True) for job in workflow.jobs]
     effects_by_job: dict[str, dict[StepEffect, None]] = {job.id: {} for job in workflow.jobs}
-    for job, effect in find_workflow_effects(workflow):
+    for job, effect in find_workflow_effects(workflow, finder):
         effects_by_job[job.id][effect] = None
-    effects = {name: list(found) for name, found in effects_by_job.items()}
+    effects = {job_id: list(effects_of_job) for job_id, effects_of_job in effects_by_job.items()}
     outcomes = []
     for job in workflow.jobs:
         builds = [step for step in workflows.builds if (step.workflow, step.job) == (workflow.path, job.id)]
@@ -334,12 +342,19 @@ def _decide_job(
 
 
 def _shorten_long_steps(effects: list[StepEffect], titles: dict[str, str]) -> list[StepEffect]:
-    """The effects of a job; many commands of one step are one effect, with the title of the step."""
-    counts = Counter(effect.where for effect in effects if effect.kind == "other")
+    """The effects of a job; many commands of one step or script are one effect, with its title or path."""
+
+    def get_place(effect: StepEffect) -> str:
+        """The step that an effect is of, or the script."""
+        return effect.where if effect.where in titles else effect.where.rpartition(":")[0]
+
+    counts = Counter(get_place(effect) for effect in effects if effect.kind == "other")
     shortened: dict[StepEffect, None] = {}
     for effect in effects:
-        if effect.kind == "other" and counts[effect.where] > MAX_COMMANDS_OF_A_STEP and titles.get(effect.where):
-            effect = StepEffect("other", effect.where, effect.where, as_inline_code(titles[effect.where]))
+        place = get_place(effect)
+        title = titles.get(place, place)
+        if effect.kind == "other" and counts[place] > MAX_COMMANDS_OF_A_STEP and title:
+            effect = StepEffect("other", place, place, as_inline_code(title))
         shortened[effect] = None
     return list(shortened)
 
