@@ -426,7 +426,7 @@ class ContainerComparison:
                     message += "; its data stays behind in the old one"
                 elif has_other_source:
                     message += "; compare both"
-                is_risky = loses_data or "docker.sock" in str(after)
+                is_risky = has_other_source or "docker.sock" in str(after)
                 yield PipelineChange(
                     "",
                     message,
