@@ -358,6 +358,27 @@ environments: {{live: {{deploy_on: {{push: main}}, takeover: {{containers: {{clo
     assert ("both do its work until you stop the old container by hand" in text) is not is_stopped
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "is_dangerous"),
+    [
+        ("./nginx/site.conf:/etc/site.conf:ro", "./site.conf:/etc/site.conf:ro", False),
+        ("./nginx/site.conf:/etc/site.conf", "./site.conf:/etc/site.conf:ro", True),
+        ("./nginx/site.conf:/etc/site.conf:ro", "./site.conf:/etc/site.conf", True),
+        ("old:/data:ro", "new:/data:ro", False),
+    ],
+)
+def test_what_a_container_only_reads_is_no_data_of_its_own(
+    before: str, after: str, is_dangerous: bool, tmp_path: Path
+) -> None:
+    spec = f"services: {{web: {{port: 80, volumes: ['{after}']}}}}\n" + LIVE
+    compose = f"services:\n  web: {{image: ghcr.io/example/shop-web, volumes: ['{before}']}}\n"
+    text = first_comparison(tmp_path, spec, compose=compose, deploy=DEPLOY % "")
+    line = next(line for line in text.splitlines() if ": mounted at" in line)
+    assert line.startswith("  ! ") is is_dangerous
+    assert ("its data stays behind in the old one" in line) is is_dangerous
+    assert ("compare both" in line) is not is_dangerous
+
+
 def test_no_person_brings_what_each_deploy_writes(tmp_path: Path) -> None:
     """With `env_from`, the deploy writes the env file: nothing of it is to be done on the server."""
     live = LIVE.replace("}}\n", ", env_from: github}}\n")

@@ -429,8 +429,12 @@ class ContainerComparison:
             elif before != after:
                 has_other_source = parse_volume_source(before) != parse_volume_source(after)
                 message = f"mounted at {shown_path}: {format_replacement(before, after)}"
-                if has_other_source:
+                is_only_read = _is_read_only(before) and _is_read_only(after)
+                loses_data = has_other_source and not is_only_read
+                if loses_data:
                     message += "; its data stays behind in the old one"
+                elif has_other_source:
+                    message += "; compare both"
                 is_risky = has_other_source or "docker.sock" in str(after)
                 yield PipelineChange(
                     "",
@@ -438,8 +442,8 @@ class ContainerComparison:
                     is_risky,
                     where,
                     ((str(before), str(after)),),
-                    stage="before" if has_other_source else "change",
-                    is_dangerous=has_other_source,
+                    stage="before" if loses_data else "change",
+                    is_dangerous=loses_data,
                 )
 
     def _compare_environment(self, old: dict[str, Any], new: dict[str, Any]) -> Iterator[PipelineChange]:
@@ -519,6 +523,11 @@ def _may_be_name(written: str, name: str) -> bool:
         return written == name
     pattern = "*".join(glob.escape(text) for text in _list_texts_between_variables(written))
     return fnmatch.fnmatchcase(name, pattern)
+
+
+def _is_read_only(mount: Any) -> bool:
+    """Whether a container may not write to what is mounted: `./nginx.conf:ro`."""
+    return "ro" in str(mount).rpartition(":")[2].split(",")
 
 
 def _find_values_of_variables(old: Iterable[str], new: Iterable[str]) -> dict[str, str]:
