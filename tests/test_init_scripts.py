@@ -127,6 +127,13 @@ def test_a_script_that_is_on_the_server_only_is_told(tmp_path: Path) -> None:
     assert result.troubles == [message]
 
 
+def test_a_script_that_a_script_runs_is_told_with_the_line_there(tmp_path: Path) -> None:
+    script = "#!/bin/sh\n\n/usr/local/bin/back-up now\n"
+    _, result = draft(tmp_path, "ssh deploy@192.0.2.1 'cd /srv/shop && ./deploy.sh'", {"deploy.sh": script})
+    message = "deploy.sh:3: the script `/usr/local/bin/back-up` on the server, which is not in the repository: not read"
+    assert result.troubles == [message]
+
+
 def test_a_compose_file_is_read_by_any_name_that_a_deploy_gives(tmp_path: Path) -> None:
     script = "#!/bin/sh\ndocker compose -p shop-live -f stacks/live.yml up -d\n"
     run = "ssh deploy@192.0.2.1 'cd /srv/shop && ./deploy.sh'"

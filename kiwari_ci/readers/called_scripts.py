@@ -126,19 +126,20 @@ class ScriptFinder:
         self._calls = 0
         self._length = 0
 
-    def iter_scripts(self, script: str, place: CallPlace) -> Iterator[CalledScript]:
-        """All scripts that a script runs, and those that they run."""
+    def iter_scripts(self, script: str, place: CallPlace, called: CalledScript | None = None) -> Iterator[CalledScript]:
+        """All scripts that a script runs, and those that they run; `called` is the script, if it is one of these."""
         folder = place.folder
         for command in locate_shell_commands(script, {name: (value,) for name, value in place.variables.items()}):
             words = command.words
-            here = replace(place, folder=folder)
+            where = called.where(command.line) if called else place.where
+            here = replace(place, folder=folder, where=where)
             if words[0] == "cd":
                 folder = change_folder(folder, words)
             elif get_program(words) == "ssh":
                 yield from self.iter_scripts(get_remote_command(words), enter_server(here))
-            for called in self.find_scripts(command, here):
-                yield called
-                yield from self.iter_scripts(called.text, called.place)
+            for inner in self.find_scripts(command, here):
+                yield inner
+                yield from self.iter_scripts(inner.text, inner.place, inner)
 
     def find_scripts(self, command: ShellCommand, place: CallPlace) -> list[CalledScript]:
         """The scripts that one command runs: one, or the commands of a Makefile's target."""
