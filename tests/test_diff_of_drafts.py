@@ -114,7 +114,7 @@ def test_a_file_called_after_one_environment_is_compared_with_each_that_is_deplo
         ".github/workflows/one.yml": CALLED.format(branch="develop", environment=names[0]),
         ".github/workflows/two.yml": CALLED.format(branch="main", environment=names[1]),
     }
-    changes = describe_changes(tmp_path, files, edit=put_on_two_hosts)
+    changes = describe_changes(tmp_path, files, edit=name_both_stacks_alike)
     assert not [change for change in changes if "not compared" in change or "no longer deployed" in change]
     for environment in (names[0].lower(), "production"):
         of_environment = [change for change in changes if change.lstrip("! ").startswith(f"{environment}:")]
@@ -123,15 +123,9 @@ def test_a_file_called_after_one_environment_is_compared_with_each_that_is_deplo
         assert all(environment in change for change in images)
 
 
-def put_on_two_hosts(text: str) -> str:
-    """The draft, where both environments have a host of their own and one name for their stacks."""
-    host = "{}: {{address: {{variable: HOST}}, known_hosts: {{variable: KNOWN_HOSTS}}, proxy: {{kind: none}}}}"
-    hosts = "".join(f"\n  {host.format(name)}" for name in ("one", "two"))
-    text = re.sub(r"\nhosts:\n(?:  .*\n)+", f"\nhosts:{hosts}\n", text)
-    text = re.sub(r"\n    host: .*", "", text)
-    first, second, third = re.split(r"(?<=\n)(?=  \w+:\n    deploy_on:)", text)
-    second = second.replace("    deploy_on:", "    host: one\n    stack: shop\n    deploy_on:")
-    return first + second + third.replace("    deploy_on:", "    host: two\n    stack: shop\n    deploy_on:")
+def name_both_stacks_alike(text: str) -> str:
+    """The draft, in which each environment has a host of its own, with one name for both stacks."""
+    return text.replace("    host: ", "    stack: shop\n    host: ")
 
 
 @pytest.mark.parametrize(
@@ -148,8 +142,7 @@ def test_a_folder_beside_the_compose_file_of_today_may_be_named_in_full(
     files = {"compose.yml": COMPOSE.replace("files:/files", "./files:/files"), ".github/workflows/deploy.yml": SHARED}
 
     def name_in_full(text: str) -> str:
-        mount = f"    volumes: ['{source}:/files']"
-        return text.replace("    port:", f"{mount}\n    port:", 1)
+        return text.replace("[/srv/shop/files:/files]", f"[{source}:/files]")
 
     changes = describe_changes(tmp_path, files, edit=name_in_full)
     moved = [change for change in changes if "mounted at" in change and "/files" in change]
@@ -160,7 +153,7 @@ def test_a_folder_beside_the_compose_file_is_marked_where_the_same_project_gets_
     files = {"compose.yml": COMPOSE.replace("files:/files", "./files:/files"), ".github/workflows/deploy.yml": SHARED}
 
     def keep_beside(text: str) -> str:
-        text = text.replace("    port:", "    volumes: ['./files:/files']\n    port:", 1)
+        text = text.replace("[/srv/shop/files:/files]", "['./files:/files']")
         return text.replace("    proxy:", "    directory: /srv/new\n    proxy:", 1)
 
     changes = describe_changes(tmp_path, files, edit=keep_beside)

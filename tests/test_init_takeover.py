@@ -964,3 +964,25 @@ def test_pull_requests_that_are_deployed_today_are_asked_about(tmp_path: Path, c
     job = job.replace("needs: build", f'needs: build\n    if: "{condition}"').replace("COMMAND", "docker compose up -d")
     _, result = init(tmp_path, {".github/workflows/deploy.yml": job})
     assert ("deploys pull requests, too, today, and here nothing does" in say(result)) is is_told
+
+
+@pytest.mark.parametrize(
+    ("mount", "folder", "volumes"),
+    [
+        ("./uploads:/uploads", "/srv/shop", ["/srv/shop/uploads:/uploads"]),
+        ("../data:/data", "/srv/shop", ["/srv/data:/data"]),
+        ("./app.ini:/etc/app.ini:ro", "/srv/shop", []),  # a setting: `files`
+        ("./init:/docker-entrypoint-initdb.d", "/srv/shop", []),  # the repository has it
+        ("./uploads:/uploads", "~/shop", []),  # nobody knows where the home directory is
+    ],
+)
+def test_data_beside_the_compose_file_of_today_is_named_in_full(
+    tmp_path: Path, mount: str, folder: str, volumes: list[str]
+) -> None:
+    """The new Compose file is in another folder, where `./uploads` would be empty."""
+    compose = f"services: {{{WEB}, volumes: ['{mount}']}}, db: {{image: 'postgres:17', volumes: ['{mount}']}}}}\n"
+    workflow = DEPLOY.replace("cd ~/shop", f"cd {folder}").replace("COMMAND", "docker compose up -d")
+    files = {"compose.yml": compose, "init/a.sql": "", ".github/workflows/deploy.yml": workflow}
+    spec, _ = init(tmp_path, files)
+    assert spec["services"]["web"].get("volumes", []) == volumes
+    assert spec["accessories"]["db"].get("volumes", []) == volumes

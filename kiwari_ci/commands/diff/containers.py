@@ -326,13 +326,13 @@ def _rename_mounts(pair: StackPair, service: ComposeService, after: ComposeServi
 def _is_same_folder(folder: str, source: str, new_source: str) -> bool:
     """Whether a source beside today's Compose file, in a folder of the server, is what the new file names in full.
 
-    `~` may be any home directory.
+    `~` may be any home directory, which mostly is one or two folders below the root.
     """
     if not folder or not source.startswith(("./", "../")) or not new_source.startswith("/"):
         return False
     full_source = posixpath.normpath(posixpath.join(folder, source))
     if full_source.startswith("~/"):
-        return re.fullmatch(r"(?:/root|/home/[^/]+)" + re.escape(full_source[1:]), new_source) is not None
+        return re.fullmatch(r"(?:/[^/]+){1,2}" + re.escape(full_source[1:]), new_source) is not None
     return full_source == posixpath.normpath(new_source)
 
 

@@ -1,5 +1,6 @@
 """Collects the services, environments, hosts, databases and domains of a repository, and what a spec cannot have."""
 
+import posixpath
 import re
 
 from kiwari_ci.commands.init import databases, environments, spec_draft
@@ -10,6 +11,7 @@ from kiwari_ci.commands.init.compose_files import (
     detect_proxy,
     has_variable_version,
     is_postgres_image,
+    iter_mounts,
 )
 from kiwari_ci.commands.init.databases import DetectedDatabaseServer
 from kiwari_ci.commands.init.dockerfiles import ImageDetection
@@ -28,7 +30,7 @@ from kiwari_ci.readers.compose_of_today import find_project_of_examples
 from kiwari_ci.readers.env_file import ENV_EXAMPLE_PATH, EnvExample, parse_env_example
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.proxy_config import ProxyRoute, read_proxy_routes
-from kiwari_ci.readers.repository import LocalRepository, get_parent_folder
+from kiwari_ci.readers.repository import LocalRepository, get_parent_folder, join_path
 from kiwari_ci.readers.vocabulary import SourcedValue
 from kiwari_ci.readers.workflow import is_own_machine
 
@@ -60,6 +62,8 @@ def collect_findings(
         if compose_file.kind != vocabulary.DEVELOPMENT
         for container in compose_file.containers
     ]
+    for container in containers:
+        container.data_folders = _find_data_folders(repository, container, detected_environments)
     hosts = environments.detect_hosts(detected_environments, _list_container_names(containers))
     project_names = _find_project_names(repository, detected_environments, compose_files)
     network = _find_shared_network(services)
@@ -210,6 +214,28 @@ def _find_project_names(
 def _parse_env_example(path: str, repository: LocalRepository) -> EnvExample:
     text = repository.read(path)
     return parse_env_example(path, text, is_generated_file(path, text))
+
+
+def _find_data_folders(
+    repository: LocalRepository, container: DetectedContainer, deployed: list[DetectedEnvironment]
+) -> dict[str, str]:
+    """The folders beside today's Compose file that a container may write to, each with its full path on the server.
+
+    What the repository has is no data. Nothing is known where several folders are deployed from the file.
+    """
+    users = [environment for environment in deployed if container.kind in ("", environment.kind)]
+    folders = {str(folder.value) for environment in users for folder in environment.folders}
+    folder = folders.pop() if len(folders) == 1 else ""
+    if not folder.startswith("/") or "$" in folder:
+        return {}
+    compose_folder = get_parent_folder(container.where.rpartition(":")[0])
+    data_folders: dict[str, str] = {}
+    for source, mount in iter_mounts(container):
+        is_beside = source.startswith(("./", "../")) and not mount.endswith(":ro")
+        path = join_path(compose_folder, source)
+        if is_beside and not repository.has(path) and path not in repository.folders:
+            data_folders[source] = posixpath.normpath(posixpath.join(folder, source))
+    return data_folders
 
 
 def _list_container_names(containers: list[DetectedContainer]) -> dict[str, set[str]]:

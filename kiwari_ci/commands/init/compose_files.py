@@ -107,6 +107,7 @@ class DetectedContainer:
     table: YamlMapping = field(default_factory=lambda: YamlMapping("", 0), repr=False)  # all that Compose is told of it
     variables: dict[str, str] = field(default_factory=dict)  # variables, as the example beside the file has them
     existing_volumes: dict[str, str] = field(default_factory=dict)  # those with a name of their own, by their key
+    data_folders: dict[str, str] = field(default_factory=dict)  # beside the file on the server: with their full path
     unsupported: list[str] = field(default_factory=list)  # what `init` does not write, beside the keys of `table`
 
     @property

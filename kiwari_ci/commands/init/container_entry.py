@@ -259,7 +259,9 @@ def _add_volumes(container: DetectedContainer, options: ConvertedOptions) -> Non
     volumes = list_portable_volumes(container)
     if volumes:
         options.table.put("volumes", volumes, container.table.where("volumes"))
-    others = [mount for _, mount in iter_mounts(container) if mount not in volumes]
+    others = [
+        mount for source, mount in iter_mounts(container) if _name_in_full(container, source, mount) not in volumes
+    ]
     unknown = [mount for mount in others if vocabulary.list_variables(mount)]
     options.unsupported += [f"volume {mount}" for mount in others if mount not in unknown]
     if unknown:
@@ -367,12 +369,16 @@ def list_unknown_ports(container: DetectedContainer) -> list[str]:
 
 
 def list_portable_volumes(container: DetectedContainer) -> list[str]:
-    """Volumes and folders of the host; those beside today's compose file are left out."""
+    """Volumes and folders of the host; of those beside today's Compose file only data, whose full path is known."""
+    mounts = [_name_in_full(container, source, mount) for source, mount in iter_mounts(container)]
     return [
-        mount
-        for source, mount in iter_mounts(container)
-        if _IS_VOLUME(mount) and not source.startswith(".") and source != "tmpfs"
+        mount for mount in mounts if _IS_VOLUME(mount) and not mount.startswith(".") and not mount.startswith("tmpfs:")
     ]
+
+
+def _name_in_full(container: DetectedContainer, source: str, mount: str) -> str:
+    """A mount with the full path of a folder beside today's Compose file, because the new file is in another folder."""
+    return container.data_folders.get(source, source) + mount[len(source) :]
 
 
 def add_volume_decision(
