@@ -127,22 +127,25 @@ def parse_pairs(options: Iterable[str]) -> dict[str, str]:
 
 def parse_cluster_contexts(plan: "Plan", options: Iterable[str]) -> dict[str, str]:
     """The contexts of kubectl by cluster name; raises UsageError for a cluster that the spec does not have."""
-    return _parse_pairs_of("cluster", [cluster.name for cluster in plan.clusters], options)
+    contexts = parse_pairs(options)
+    names = [cluster.name for cluster in plan.clusters]
+    if unknown := _list_unknown_names(contexts, names):
+        raise click.UsageError(f"no cluster {unknown}: the spec has {', '.join(names) or 'none'}")
+    return contexts
 
 
 def parse_destinations(plan: "Plan", options: Iterable[str]) -> dict[str, str]:
     """What ssh calls each host, by its name in the spec; raises UsageError for a host that the spec does not have."""
-    return _parse_pairs_of("host", [host.name for host in plan.hosts], options)
+    destinations = parse_pairs(options)
+    names = [host.name for host in plan.hosts]
+    if unknown := _list_unknown_names(destinations, names):
+        raise click.UsageError(f"no host {unknown}: the spec has {', '.join(names) or 'none'}")
+    return destinations
 
 
-def _parse_pairs_of(kind: str, names: list[str], options: Iterable[str]) -> dict[str, str]:
-    """Options of the form NAME=VALUE, as a mapping; raises UsageError for a name that is none of these names."""
-    pairs = parse_pairs(options)
-    unknown_names = sorted(set(pairs) - set(names))
-    if unknown_names:
-        shown_names = escape_control_characters(", ".join(unknown_names))  # nothing in them is obeyed
-        raise click.UsageError(f"no {kind} {shown_names}: the spec has {', '.join(names) or 'none'}")
-    return pairs
+def _list_unknown_names(pairs: Iterable[str], names: Iterable[str]) -> str:
+    """The names of options that are none of these names; they are printed, so nothing in them is obeyed."""
+    return escape_control_characters(", ".join(sorted(set(pairs) - set(names))))
 
 
 def select_output_format(style: str | None) -> str:
