@@ -190,8 +190,7 @@ class ContainerOptions(SpecModel):
         None,
         min_length=1,
         description="More Docker networks to join: `[backend, {external: monitoring}]`. It joins the proxy's network "
-        "if it has a domain, or if it has a port, the environment has no `domains`, and you set up the proxy by hand; "
-        "otherwise, and with `kind: none`, only the stack's own.",
+        "if it has a domain, or if it has a port and there are no `domains`; otherwise only the stack's.",
     )
     mem_limit: Annotated[Omittable[MemorySize], WritesComposeKey("mem_limit", copied=True)] = Field(
         None, description="The most memory that it may use. If it uses more, it is killed."

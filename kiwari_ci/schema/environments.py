@@ -390,8 +390,8 @@ class Environment(SpecModel):
     env_from: Omittable[Literal["github"]] = Field(
         None,
         description="`github`: each deploy writes the env files from secrets and variables on GitHub, sends them to "
-        "the host, and overwrites edits that were made there. A changed value reaches a service with its next deploy, "
-        "which `gh workflow run` starts, too. Default: you keep the env files on the host, and nothing sends them.",
+        "the host, and overwrites edits that were made there. A changed value reaches a service with its next deploy. "
+        "Default: you keep the env files on the host, and nothing sends them.",
     )
     sync: Omittable[Literal["push"]] = Field(
         None,

@@ -90,10 +90,9 @@ class Test(SpecModel):
 
     workflow: Omittable[WorkflowFileName] = Field(
         None,
-        description="A workflow of your own in `.github/workflows`, with the trigger `workflow_call`: `tests.yml`. It"
-        " is called instead of `run`, with read access to the repository and without secrets. If several services"
-        " name the same workflow, a run calls it once for all of them; services with workflows of their own call it"
-        " once each, when a push touches them.",
+        description="A workflow of your own in `.github/workflows`, with the trigger `workflow_call`: `tests.yml`. It "
+        "is called instead of `run`, with read access to the repository and without secrets. A run of a workflow calls "
+        "it once, also if it tests several services that name it.",
     )
     setup: Omittable[Setup] = Field(None, description="The languages to install first.")
     services: dict[Slug, TestService] = Field({}, description="Containers that the tests need, by name.")

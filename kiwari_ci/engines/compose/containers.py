@@ -4,7 +4,7 @@ import shlex
 from typing import Any
 
 from kiwari_ci import schema
-from kiwari_ci.effective_spec import EffectiveAccessory, EffectiveContainer, EffectiveService
+from kiwari_ci.effective_spec import EffectiveAccessory, EffectiveContainer, EffectiveEnvironment, EffectiveService
 from kiwari_ci.engines.services import describe_service, format_health_endpoint, plan_route
 from kiwari_ci.plan_model import (
     AccessoryContainer,
@@ -47,20 +47,30 @@ _LABEL_NOTES = {
 _ONE_SHOT_ACCESSORY_NOTE = "it runs to its end before each deploy"
 
 
-def plan_service_containers(service: EffectiveService) -> tuple[ServiceContainer, ...]:
-    """Plan a service in one environment: a container for each replica, of which the first has the domains."""
-    return tuple(_plan_replica(service, replica_name) for replica_name in service.replica_names)
+def has_own_network(environment: EffectiveEnvironment) -> bool:
+    """Whether a stack has a network of its own: for accessories, and for services that no proxy leads to."""
+    if environment.accessories:
+        return True
+    return not all(map(_is_on_network_of_proxy, environment.services.values()))
 
 
-def plan_accessory_container(accessory: EffectiveAccessory) -> AccessoryContainer:
-    """Plan an accessory in one environment."""
+def plan_service_containers(service: EffectiveService, has_own_network: bool) -> tuple[ServiceContainer, ...]:
+    """Plan a service in one environment: a container for each replica, of which the first has the domains.
+
+    `has_own_network`: its stack has a network of its own, which every container joins.
+    """
+    return tuple(_plan_replica(service, replica_name, has_own_network) for replica_name in service.replica_names)
+
+
+def plan_accessory_container(accessory: EffectiveAccessory, has_own_network: bool) -> AccessoryContainer:
+    """Plan an accessory in one environment; `has_own_network` is as in `plan_service_containers`."""
     options = accessory.options
     program_labels = {"deploy.accessory": "once" if options.once else "yes"}
-    container = _plan_container(accessory, options.image, program_labels, accessory.container_name)
+    container = _plan_container(accessory, options.image, program_labels, accessory.container_name, has_own_network)
     return AccessoryContainer(**vars(container), name=accessory.name, once=options.once)
 
 
-def _plan_replica(service: EffectiveService, replica_name: str) -> ServiceContainer:
+def _plan_replica(service: EffectiveService, replica_name: str, has_own_network: bool) -> ServiceContainer:
     options = service.options
     is_first = replica_name == service.container_name
     program_labels = {
@@ -73,12 +83,16 @@ def _plan_replica(service: EffectiveService, replica_name: str) -> ServiceContai
         "deploy.backup": _find_backup_before_migration(service) if is_first else "",
     }
     image = f"{service.image.repository}:{service.environment.image_tag}"
-    container = _plan_container(service, image, program_labels, replica_name)
+    container = _plan_container(service, image, program_labels, replica_name, has_own_network)
     return ServiceContainer(**vars(container), **describe_service(service))
 
 
 def _plan_container(
-    container: EffectiveContainer, image: str, program_labels: dict[str, str], replica_name: str
+    container: EffectiveContainer,
+    image: str,
+    program_labels: dict[str, str],
+    replica_name: str,
+    has_own_network: bool,
 ) -> ComposeContainer:
     """Plan what services and accessories have in common; the host program reads `program_labels`."""
     options = container.options
@@ -87,7 +101,8 @@ def _plan_container(
     http_health = options.health if isinstance(options, schema.Service) and options.health.by == "http" else None
     routes = tuple(plan_route(container, route) for route in container.routes) if is_first else ()
     # Every replica answers to the first one's name, which is the service's.
-    attachments = _plan_network_attachments(container, common_name="" if is_first else container.container_name)
+    common_name = "" if is_first else container.container_name
+    attachments = _plan_network_attachments(container, common_name, has_own_network)
     has_aliases = any(attachment.aliases for attachment in attachments)
     return ComposeContainer(
         container=replica_name,
@@ -231,7 +246,9 @@ def _find_promotion_source(service: EffectiveService) -> str:
     return f"{source.stack_name}/{source.service(service.name).container_name}"
 
 
-def _plan_network_attachments(container: EffectiveContainer, common_name: str) -> tuple[NetworkAttachment, ...]:
+def _plan_network_attachments(
+    container: EffectiveContainer, common_name: str, has_own_network: bool
+) -> tuple[NetworkAttachment, ...]:
     """Plan a container's networks: the proxy's, the database's, the stack's own, and those that the spec names.
 
     What is not public is on the stack's own network alone, where the others reach it. The name that a container has in
@@ -249,8 +266,7 @@ def _plan_network_attachments(container: EffectiveContainer, common_name: str) -
         names.append(environment.hosts_with("compose")[0].proxy.network)
     if environment.database and container.uses_database:
         names.append(environment.database.server.network)
-    has_private_services = not all(map(_is_on_network_of_proxy, environment.services.values()))
-    if environment.accessories or has_private_services:
+    if has_own_network:
         names.append(DEFAULT_NETWORK)
     names += [str(network.external or network.name or network.internal) for network in extra_networks]
 

@@ -10,13 +10,15 @@ from kiwari_ci.plan_model import ComposeContainer, ComposeStack, DomainRedirect,
 
 def plan_stack(environment: EffectiveEnvironment) -> ComposeStack:
     """Plan the Compose project of an environment."""
+    has_own_network = containers.has_own_network(environment)
     instances = tuple(
         instance
         for service in environment.services.values()
-        for instance in containers.plan_service_containers(service)
+        for instance in containers.plan_service_containers(service, has_own_network)
     )
     accessories = tuple(
-        containers.plan_accessory_container(accessory) for accessory in environment.accessories.values()
+        containers.plan_accessory_container(accessory, has_own_network)
+        for accessory in environment.accessories.values()
     )
     all_containers = (*instances, *accessories)
     own_networks = _plan_own_networks(environment)
