@@ -102,11 +102,11 @@ the test of kiwari-ci that covers the mistake.
 NOT_TRIED = "not applicable"
 # Answers that depend on who comes first, by whether some of them are wrong.
 BY_CHANCE = {
-    frozenset({False}): "right, whatever the timing: the run is green and the service runs the commit, or the run"
-    " fails and the service keeps running",
+    frozenset({False}): "right, with one of two results that timing decides: the run is green and the service runs the"
+    " commit, or the run fails and the service keeps running",
     frozenset({False, True}): "right or **wrong**, depending on timing",
-    frozenset({True}): "**wrong**, whatever the timing: the run is green and the service runs something else, or the"
-    " run fails and the service is down",
+    frozenset({True}): "**wrong**, with one of two results that timing decides: the run is green and the service runs"
+    " something else, or the run fails and the service is down",
 }
 # The README's words for an answer that is always the same.
 IN_SENTENCES = {

@@ -163,14 +163,14 @@ def test_the_readmes_table_adds_up() -> None:
         ((RED_WRONG,), "**wrong**: the run fails, and the service is down"),
         (
             (RED_RIGHT, GREEN_RIGHT),
-            "right, whatever the timing: the run is green and the service runs the commit, or the run fails and "
-            "the service keeps running",
+            "right, with one of two results that timing decides: the run is green and the service runs the commit, or "
+            "the run fails and the service keeps running",
         ),
         ((RED_RIGHT, GREEN_WRONG), "right or **wrong**, depending on timing"),
         (
             (RED_WRONG, GREEN_WRONG),
-            "**wrong**, whatever the timing: the run is green and the service runs something else, or the run fails "
-            "and the service is down",
+            "**wrong**, with one of two results that timing decides: the run is green and the service runs something "
+            "else, or the run fails and the service is down",
         ),
         ((), "not applicable"),
     ],

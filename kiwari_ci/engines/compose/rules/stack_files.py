@@ -101,8 +101,8 @@ def _check_several_hosts(source: YamlSource, environment: EffectiveEnvironment) 
     where = format_yaml_path(loc)
     first_host, *other_hosts = environment.hosts_with("compose")
     if other_hosts and environment.database:
-        met = " and ".join(host.name for host in (first_host, *other_hosts))
-        message = f"{where}: a database is reached over one host's Docker network, met {met}"
+        names = ", ".join(f"`{host.name}`" for host in (first_host, *other_hosts))
+        message = f"{where}: a database is reached over the network of one host, but `host` names several: {names}"
         hint = "name one host; or give the services a URL as a secret"
         yield report_at_key(source, loc, "host", message, hint)
     for host in other_hosts:
