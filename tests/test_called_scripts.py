@@ -98,6 +98,25 @@ def test_a_script_behind_a_link_or_outside_of_the_repository_is_not_read(tmp_pat
         assert len(snapshot.skipped) == 1
 
 
+@pytest.mark.parametrize(
+    ("run", "makefile"),
+    [
+        ("ssh web 'cd /srv/shop && bash -s' < {outside}/deploy.sh", ""),
+        ("ssh web 'cd /srv/shop && bash -s' < ../outside/deploy.sh", ""),
+        ("ssh web 'cd /srv/shop && make up'", "include {outside}/deploy.mk\n"),
+        ("ssh web 'cd /srv/shop && make up'", "include ../outside/deploy.mk\n"),
+    ],
+)
+def test_a_file_outside_of_the_repository_is_not_read(tmp_path: Path, run: str, makefile: str) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "deploy.sh").write_text(UP)
+    (outside / "deploy.mk").write_text(f"up:\n\t{UP}")
+    files = {"Makefile": makefile.format(outside=outside)} if makefile else {}
+    folder = tmp_path / "repository"
+    assert list_deploys(read(folder, run.format(outside=outside), files)) == []
+
+
 def test_scripts_that_run_one_another_and_large_ones_end(tmp_path: Path) -> None:
     files = {
         "a.sh": "./b.sh $1\n./a.sh $1x\n./a.sh $1y\n" * 8,

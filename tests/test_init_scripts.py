@@ -106,6 +106,21 @@ def test_what_a_script_does_besides_is_listed_with_its_line(tmp_path: Path) -> N
     assert "deploy.sh:7: `docker run` of cron: --restart always, --memory 64m" in result.text
 
 
+@pytest.mark.parametrize(
+    ("run", "files"),
+    [
+        ("make deploy", {"Makefile": "include .env\nexport\ndeploy:\n\tssh web '{command} $(PASSWORD) image'\n"}),
+        ("./deploy.sh", {"deploy.sh": ". ./.env\nssh web '{command} '$PASSWORD' image'\n"}),
+    ],
+)
+def test_no_value_of_an_env_file_is_in_the_draft(tmp_path: Path, run: str, files: dict[str, str]) -> None:
+    command = "docker run -d --name cron --memory"
+    texts = {path: text.replace("{command}", command) for path, text in files.items()}
+    _, result = draft(tmp_path, run, {".env": "PASSWORD=hunter2\n", **texts})
+    assert "`docker run` of cron" in result.text
+    assert "hunter2" not in "\n".join([result.text, *result.troubles])
+
+
 def test_a_build_in_a_script_is_a_build(tmp_path: Path) -> None:
     command = "docker build -t ghcr.io/example/shop-front:$1 -f docker/Dockerfile --target live ."
     build = f'#!/bin/sh\ncd "$(dirname "$0")/.."\n{command}\n'

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+from kiwari_ci.file_output.generated_files import is_env_file
 from kiwari_ci.readers.makefile import MAKEFILE_NAMES, Makefile, parse_makefile, run_make
 from kiwari_ci.readers.script_values import fill_in_script_values, is_plain_value
 from kiwari_ci.readers.shell import MAX_SCRIPT_LENGTH, ShellCommand, locate_shell_commands
@@ -42,8 +43,15 @@ class ScriptFile:
     obstacle: str = ""
 
 
+def is_script_path(path: str) -> bool:
+    """Whether a path is one of a script: in the repository, and none of an env file, which may hold secrets."""
+    return not path.startswith("/") and ".." not in path.split("/") and not is_env_file(path)
+
+
 def read_script_file(root: Path, path: str) -> ScriptFile | None:
     """A plain file under a folder, of which no part of the path is a link; None if there is none."""
+    if not is_script_path(path):
+        return None
     place = root / path
     try:
         if not place.is_file():

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from kiwari_ci.file_output.generated_files import is_env_file
 from kiwari_ci.readers import git, tracked_files
-from kiwari_ci.readers.called_scripts import ScriptFile, parse_script_file, read_script_file
+from kiwari_ci.readers.called_scripts import ScriptFile, is_script_path, parse_script_file, read_script_file
 from kiwari_ci.readers.compose_file import COMPOSE_FILE_PATH
 from kiwari_ci.readers.env_file import ENV_EXAMPLE_PATH
 from kiwari_ci.readers.shell import MAX_SCRIPT_LENGTH
@@ -47,7 +47,7 @@ class FileSet:
 
     def read_script(self, path: str) -> ScriptFile | None:
         """A file that a command may run as a script, never behind a link; None if there is no such file."""
-        return None if is_env_file(path) or not _is_searched_path(path) else self.find_script(path)
+        return self.find_script(path) if _is_searched_path(path) else None
 
 
 def load_file_set(against: str, root: Path, environ: Mapping[str, str]) -> tuple[FileSet, bool]:
@@ -204,7 +204,7 @@ class _GitTree:
 
     def find_script(self, path: str) -> ScriptFile | None:
         """A plain file that may be a script; None if the commit has no such file."""
-        if path not in self._entries:
+        if not is_script_path(path) or path not in self._entries:
             return None
         mode, kind, blob, size = self._entries[path]
         if kind != "blob" or mode == tracked_files.SYMLINK_MODE:

@@ -183,7 +183,8 @@ class _Reader:
             if text is not None:
                 self.read(name, text, depth + 1)
             elif not is_optional or "$" in name:
-                self._note(path, number, f"`include {included}`, which is not in the repository or cannot be read")
+                reason = "which is an env file, is not in the repository or cannot be read"
+                self._note(path, number, f"`include {included}`, {reason}")
 
     def _set_variable(self, match: re.Match[str], path: str, number: int) -> None:
         self.current = []
