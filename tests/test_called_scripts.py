@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kiwari_ci.commands.diff.snapshot import PipelineSnapshot, build_snapshot
-from kiwari_ci.readers.called_scripts import MAX_CALLS
+from kiwari_ci.readers.called_scripts import MAX_CALL_DEPTH, MAX_CALLS, CallPlace, NoScripts, ScriptFinder
 from kiwari_ci.readers.file_sets import load_folder
 from kiwari_ci.readers.script_values import fill_in_script_values
 from kiwari_ci.readers.shell import MAX_SCRIPT_LENGTH
@@ -129,6 +129,20 @@ def test_scripts_that_run_one_another_and_large_ones_end(tmp_path: Path) -> None
     snapshot = read(tmp_path, run, files)
     reasons = "\n".join(snapshot.skipped.values())
     assert f"more than {MAX_CALLS} calls" in reasons
+
+
+def test_calls_in_many_others_are_not_followed_and_told(tmp_path: Path) -> None:
+    files = {f"a{number}.sh": f"./a{number + 1}.sh\n" for number in range(MAX_CALL_DEPTH + 2)}
+    snapshot = read(tmp_path, "./a0.sh", files)
+    reason = f"the script `a{MAX_CALL_DEPTH}.sh` is called through {MAX_CALL_DEPTH} others or more"
+    assert snapshot.skipped == {f"a{MAX_CALL_DEPTH - 1}.sh:1": reason}
+
+
+def test_logins_from_one_server_to_the_next_end(tmp_path: Path) -> None:
+    run = "ssh a " * 3_000 + "docker compose up -d"
+    assert list_deploys(read(tmp_path, run, {})) == []
+    result = ScriptFinder(NoScripts()).iter_scripts(run, CallPlace("deploy.yml:1"))
+    assert list(result) == []
 
 
 @pytest.mark.parametrize(

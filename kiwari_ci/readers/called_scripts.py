@@ -17,7 +17,7 @@ from kiwari_ci.readers.shell import MAX_SCRIPT_LENGTH, ShellCommand, locate_shel
 from kiwari_ci.readers.yaml_document import as_inline_code
 from kiwari_ci.safe_files import read_file_head
 
-MAX_CALL_DEPTH = 5  # scripts that call one another
+MAX_CALL_DEPTH = 10  # scripts, targets of make, texts of `bash -c` and logins of `ssh` within one another
 MAX_CALLS = 200  # that are followed for one set of files
 MAX_FOLLOWED_LENGTH = 1_000_000  # characters of all of them
 _SHELLS = {"bash", "sh", "dash", "ash", "ksh", "zsh"}
@@ -93,7 +93,7 @@ class CallPlace:
     """Where commands run: in a folder of the repository's checkout, or on a server.
 
     `folder` is empty for a login's home and `None` where it is not known. `variables` are those of the environment, and
-    `chain` has the scripts around the commands.
+    `chain` has the calls around the commands.
     """
 
     where: str
@@ -101,6 +101,11 @@ class CallPlace:
     is_remote: bool = False
     variables: Mapping[str, str] = field(default_factory=dict)
     chain: tuple[str, ...] = ()
+
+    @property
+    def is_too_deep(self) -> bool:
+        """Whether nothing that these commands run is followed, because each call is in too many others."""
+        return len(self.chain) >= MAX_CALL_DEPTH
 
 
 @dataclass(frozen=True)
@@ -143,7 +148,7 @@ class ScriptFinder:
             here = replace(place, folder=folder, where=where)
             if words[0] == "cd":
                 folder = change_folder(folder, words)
-            elif get_program(words) == "ssh":
+            elif get_program(words) == "ssh" and not here.is_too_deep:
                 yield from self.iter_scripts(get_remote_command(words), enter_server(here))
             for inner in self.find_scripts(command, here):
                 yield inner
@@ -157,7 +162,7 @@ class ScriptFinder:
 
     def _find_scripts(self, command: ShellCommand, place: CallPlace) -> list[CalledScript]:
         words = _strip_wrappers(command.words)
-        if not words or len(place.chain) > MAX_CALL_DEPTH:
+        if not words:
             return []
         place = replace(place, variables={**place.variables, **command.variables})
         program = get_program(words)
@@ -192,7 +197,7 @@ class ScriptFinder:
 
     def _build_inline_script(self, words: list[str], place: CallPlace) -> list[CalledScript]:
         path, _, line = place.where.rpartition(":")
-        if not words or not line.isdecimal():
+        if not words or not line.isdecimal() or place.is_too_deep:
             return []
         inner_place = replace(place, chain=(*place.chain, "-c"))
         return [CalledScript(path, words[0], int(line), inner_place)]
@@ -229,7 +234,7 @@ class ScriptFinder:
         call = f"{path} {' '.join(words[1:])}"
         if call in place.chain or _OTHER_INTERPRETER.match(file.text):
             return []
-        obstacle = file.obstacle or self._find_obstacle(file.text)
+        obstacle = file.obstacle or self._find_obstacle(file.text, place)
         if obstacle:
             self._note(place.where, f"the script {as_inline_code(path)} {obstacle}")
             return []
@@ -245,8 +250,10 @@ class ScriptFinder:
             self._texts[path] = self._files.read_script(path)
         return self._texts[path]
 
-    def _find_obstacle(self, text: str) -> str:
+    def _find_obstacle(self, text: str, place: CallPlace) -> str:
         """Why a text is not followed; empty if it is, which counts for the bounds."""
+        if place.is_too_deep:
+            return f"is called through {MAX_CALL_DEPTH} others or more"
         self._calls += 1
         self._length += len(text)
         if self._calls > MAX_CALLS or self._length > MAX_FOLLOWED_LENGTH:
@@ -281,16 +288,16 @@ class ScriptFinder:
                 file = self._read(path)
                 if not file:
                     continue
-                obstacle = file.obstacle or self._find_obstacle(file.text)
+                obstacle = file.obstacle or self._find_obstacle(file.text, place)
                 if obstacle:
                     self._note(place.where, f"{as_inline_code(path)} {obstacle}")
                     return None
-                return parse_makefile(path, file.text, self._read_included_file)
+                return parse_makefile(path, file.text, lambda included: self._read_included_file(included, place))
         return None
 
-    def _read_included_file(self, path: str) -> str | None:
+    def _read_included_file(self, path: str, place: CallPlace) -> str | None:
         file = self._read(path)
-        return file.text if file and not file.obstacle and not self._find_obstacle(file.text) else None
+        return file.text if file and not file.obstacle and not self._find_obstacle(file.text, place) else None
 
     def _list_commands_of_target(
         self, makefile: Makefile, target: str, given: Mapping[str, str], place: CallPlace
@@ -352,7 +359,7 @@ def _find_ssh_host(words: Sequence[str]) -> int:
 
 def enter_server(place: CallPlace) -> CallPlace:
     """The place of commands that an ssh command runs: the home of its login, with none of the variables here."""
-    return replace(place, folder="", is_remote=True, variables={})
+    return replace(place, folder="", is_remote=True, variables={}, chain=(*place.chain, "ssh"))
 
 
 def change_folder(folder: str | None, words: Sequence[str]) -> str | None:

@@ -264,7 +264,7 @@ def _find_ssh_effects(words: list[str], step: ParsedStep, context: _ScriptContex
     warnings["accept-new"] = "whatever host key answers first is accepted"
     yield StepEffect("login", warnings.get(checks[1] if checks else "", ""), "", get_ssh_host(words))
     remote = get_remote_command(words)
-    if remote:
+    if remote and not context.place.is_too_deep:
         remote_context = _ScriptContext(context.finder, enter_server(context.place), remote=True)
         yield from _find_script_effects(remote, step, remote_context)
 
