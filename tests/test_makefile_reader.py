@@ -2,7 +2,7 @@
 
 import pytest
 
-from kiwari_ci.readers.makefile import MakeRun, parse_makefile, run_make
+from kiwari_ci.readers.makefile import MAX_COMMANDS_LENGTH, MakeRun, parse_makefile, run_make
 
 FILES = {"common.mk": "NAME = shop\nhello:\n\techo hello\n"}
 
@@ -38,7 +38,7 @@ def test_the_commands_of_a_target(text: str, target: str, expected: list[tuple[s
     result = run(text, target)
     assert result is not None
     assert [(line.text, line.line) for line in result.lines] == expected
-    assert result.unread == []
+    assert result.unread == {}
 
 
 def test_a_variable_on_the_command_line_counts_before_all_others() -> None:
@@ -71,7 +71,15 @@ def test_what_is_not_read_is_told_with_its_line(text: str, places: set[str]) -> 
 def test_a_value_that_only_a_run_knows_is_told_where_a_command_has_it() -> None:
     result = run("TAG := $(shell git describe)\nup:\n\techo\n\tup $(TAG)\n")
     assert result is not None
-    assert result.unread == ["Makefile:4"]
+    assert result.unread.keys() == {"Makefile:4"}
+
+
+def test_commands_that_variables_make_very_long_end() -> None:
+    values = "A = " + "x" * 4_900 + "\nB = " + "$(A)" * 1_000 + "\n"
+    result = run(values + "up:\n" + "\techo $(B)\n" * 4_900)
+    assert result is not None
+    assert sum(len(line.text) for line in result.lines) < 2 * MAX_COMMANDS_LENGTH
+    assert [reason for reason in result.unread.values() if "the rest of them" in reason]
 
 
 def test_a_target_without_a_rule_is_none() -> None:

@@ -310,10 +310,8 @@ class ScriptFinder:
         if run is None:
             self._note(place.where, f"{as_inline_code(f'make {target}'.strip())}: no rule of {makefile.path} makes it")
             return []
-        for where, reason in makefile.unread.items():
+        for where, reason in [*makefile.unread.items(), *run.unread.items()]:
             self._note(where, reason)
-        for where in run.unread:
-            self._note(where, "a value that only a run of make knows")
         variables = {name: value for name, value in run.exported.items() if is_plain_value(value)}
         place = replace(place, variables={**place.variables, **variables}, chain=(*place.chain, call))
         return [

@@ -14,6 +14,7 @@ MAKEFILE_NAMES = ("GNUmakefile", "makefile", "Makefile")  # in the order in whic
 MAX_MAKEFILE_LINES = 5_000
 MAX_INCLUDED_FILES = 10
 MAX_TARGETS_OF_RUN = 100  # that one run of make makes
+MAX_COMMANDS_LENGTH = 200_000  # characters of the commands of one run, with their values
 MAX_VALUE_ROUNDS = 10  # of variables that are made of others
 _COMMENT = re.compile(r"(?<!\\)#.*")
 _RULE = re.compile(r"(?P<targets>[^\s:=#][^:=#]*?)\s*::?(?!=)\s*(?P<rest>.*)")
@@ -86,11 +87,11 @@ def parse_makefile(path: str, text: str, read_file: ReadFile) -> Makefile:
 class MakeRun:
     """What make does for a target: the commands, those of what it needs first, and the variables that they get.
 
-    `unread` are the places of commands in which a value is not known.
+    `unread` are the places of commands that are not known in full, with the reason.
     """
 
     lines: list[RecipeLine]
-    unread: list[str]
+    unread: dict[str, str]
     exported: dict[str, str]
 
 
@@ -245,7 +246,8 @@ class _Run:
         self.makefile = makefile
         self.values = (given, makefile.variables, environment, makefile.optional_variables)
         self.lines: list[RecipeLine] = []
-        self.unread: list[str] = []
+        self.unread: dict[str, str] = {}
+        self.length = 0  # of the commands
         self.made: set[str] = set()
 
     def make(self, name: str, inherited: Mapping[str, str]) -> None:
@@ -289,15 +291,21 @@ class _Run:
         return None
 
     def _add_recipe(self, recipe: list[RecipeLine], variables: Mapping[str, str], automatic: Mapping[str, str]) -> None:
+        number_before = len(self.lines)
         for line in recipe:
+            if self.length > MAX_COMMANDS_LENGTH:
+                reason = f"commands of more than {MAX_COMMANDS_LENGTH:,} characters: the rest of them"
+                self.unread.setdefault(f"{line.path}:{line.line}", reason)
+                break
             prefix = _RECIPE_PREFIX.match(line.text)
             text = line.text[prefix.end() :] if prefix else line.text
             expanded = self._expand(text, variables, automatic)
+            self.length += len(expanded)
             self.lines.append(RecipeLine(expanded, line.path, line.line))
             if _UNKNOWN_IN_SHELL in expanded:
-                self.unread.append(f"{line.path}:{line.line}")
-        if self.makefile.is_one_shell and self.lines:
-            self._join_lines(len(recipe))
+                self.unread[f"{line.path}:{line.line}"] = "a value that only a run of make knows"
+        if self.makefile.is_one_shell:
+            self._join_lines(len(self.lines) - number_before)
 
     def _join_lines(self, count: int) -> None:
         """Make one script of the last lines, of which each is on its own line of the file."""
