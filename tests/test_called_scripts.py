@@ -69,6 +69,24 @@ def test_a_script_of_tests_stays_one_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "run",
+    ["bash -n deploy.sh", "sh -en ./deploy.sh", "make -n up", "make --dry-run up", "make -sn up", "make --version"],
+)
+def test_a_command_that_only_checks_or_prints_runs_nothing(tmp_path: Path, run: str) -> None:
+    command = "ssh web 'cd /srv/shop && docker compose up -d'\n"
+    assert list_deploys(read(tmp_path, run, {"deploy.sh": command, "Makefile": f"up:\n\t{command}"})) == []
+
+
+@pytest.mark.parametrize(
+    "run", ["make -C infra up", "make -Cinfra up", "make --directory=infra -s up", "make -C infra up > log.txt 2>&1"]
+)
+def test_the_words_of_a_call_of_make_are_known(tmp_path: Path, run: str) -> None:
+    snapshot = read(tmp_path, f"ssh web 'cd /srv/shop && {run}'", {"infra/Makefile": f"up:\n\t{UP}"})
+    assert list_deploys(snapshot) == [("infra compose.prod.yml", "infra/Makefile:2")]
+    assert snapshot.skipped == {}
+
+
+@pytest.mark.parametrize(
     ("run", "reason"),
     [
         ("ssh web 'cd /srv/shop && ./deploy.sh'", f"the script `./deploy.sh` {ELSEWHERE}"),

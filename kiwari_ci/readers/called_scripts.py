@@ -22,7 +22,13 @@ MAX_CALLS = 200  # that are followed for one set of files
 MAX_FOLLOWED_LENGTH = 1_000_000  # characters of all of them
 _SHELLS = {"bash", "sh", "dash", "ash", "ksh", "zsh"}
 _SHELL_OPTIONS_WITH_VALUE = {"-o", "+o", "-O", "+O", "--rcfile", "--init-file"}
+_ONLY_CHECKS_SYNTAX = re.compile(r"-[a-z]*n[a-z]*").fullmatch  # as `bash -n`, which runs nothing
 _MAKE_PROGRAMS = {"make", "gmake"}
+_JOINED_MAKE_OPTION = re.compile(r"(-[Cf])(.+)")  # as `-Cinfra`
+_REDIRECTION = re.compile(r"(?:\d*|&)[<>]+")
+_RUNS_NO_TARGET = re.compile(
+    r"-[BbdekLmRrSsw]*[hnqtv][a-z]*|--(?:just-print|dry-run|recon|question|touch|version|help|print-data-base)"
+).fullmatch
 _MAKE_OPTIONS_WITH_VALUE = {"-f", "--file", "--makefile", "-C", "--directory", "-I", "--include-dir", "-l", "-o", "-W"}
 _WRAPPER_OPTIONS_WITH_VALUE = {"-u", "--user", "-g", "--group", "-n", "-k", "--kill-after", "-s", "--signal", "-c"}
 _WRAPPERS = {"sudo", "env", "timeout", "nohup", "nice", "ionice", "time", "exec", "command", "stdbuf"}
@@ -187,6 +193,8 @@ class ScriptFinder:
                 return self._build_inline_script(rest, place)
             if option == "--":
                 break
+            if _ONLY_CHECKS_SYNTAX(option):
+                return []
             if re.fullmatch(r"-[a-z]*s", option):
                 return self._find_script_from_input([option, *rest], place)
             if option in _SHELL_OPTIONS_WITH_VALUE or re.fullmatch(r"-[a-z]*o", option):
@@ -268,6 +276,8 @@ class ScriptFinder:
     def _find_targets(self, words: list[str], place: CallPlace) -> list[CalledScript]:
         """The commands of the targets that a run of make makes."""
         run = _parse_make_words(words)
+        if not run.runs_targets:
+            return []
         folder = place.folder if run.folder == "." else change_folder(place.folder, ["cd", run.folder])
         place = replace(place, folder=folder)
         found = self._read_makefile(run.file, place)
@@ -424,22 +434,29 @@ def _set_compose_variables(text: str, place: CallPlace) -> str:
 
 @dataclass
 class _MakeWords:
-    """The words of a `make`: its folder, its file, its targets and the variables that it gets."""
+    """The words of a `make`: its folder, its file, its targets and the variables that it gets.
+
+    `runs_targets` is false if it only prints what it would do, as `make -n`.
+    """
 
     folder: str = "."
     file: str = ""
     targets: list[str] = field(default_factory=list)
     variables: dict[str, str] = field(default_factory=dict)
+    runs_targets: bool = True
 
 
 def _parse_make_words(words: Sequence[str]) -> _MakeWords:
     run = _MakeWords()
     remaining = iter(words)
     for word in remaining:
-        option, equals, value = word.partition("=")
+        option, value = _split_make_option(word)
         assignment = _ASSIGNMENT.fullmatch(word)
+        redirection = _REDIRECTION.match(word)
         if word.startswith("-"):
-            if option in _MAKE_OPTIONS_WITH_VALUE and not equals:
+            if _RUNS_NO_TARGET(word):
+                run.runs_targets = False
+            if option in _MAKE_OPTIONS_WITH_VALUE and not value:
                 value = next(remaining, "")
             if option in ("-C", "--directory"):
                 run.folder = posixpath.join(run.folder, value)
@@ -447,6 +464,17 @@ def _parse_make_words(words: Sequence[str]) -> _MakeWords:
                 run.file = value
         elif assignment:
             run.variables[assignment[1]] = assignment[2]
-        elif not re.match(r"\d*[<>]", word):
+        elif redirection and redirection.end() == len(word):
+            next(remaining, "")  # the file
+        elif not redirection:
             run.targets.append(word)
     return run
+
+
+def _split_make_option(word: str) -> tuple[str, str]:
+    """An option of make and its value, if both are one word (`-Cinfra`, `--file=a.mk`)."""
+    joined = _JOINED_MAKE_OPTION.fullmatch(word)
+    if joined:
+        return joined[1], joined[2]
+    option, _, value = word.partition("=")
+    return option, value
