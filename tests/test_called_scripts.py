@@ -183,6 +183,10 @@ def test_logins_from_one_server_to_the_next_end(tmp_path: Path) -> None:
         ),
         ('F=a.yml\n[ "$1" = production ] && F=b.yml\nup $F', "up a.yml"),
         ("ENV=$1\ncase $ENV in\n  staging) F=b.yml;;\n  *) F=a.yml;;\nesac\nup $F", "up b.yml"),
+        ('[ "$1" = production ] && F=b.yml; up a.yml', '[ "staging" = production ] && F=b.yml; up a.yml'),
+        ("if test -f x; then\n  F=b.yml\nfi\nup ${F:-a.yml} $F", "up ${F:-a.yml} b.yml"),
+        ("test -f x && STAGE=b\nup $STAGE", "up $STAGE"),
+        ("STAGE=b\nup $STAGE", "up b"),
         ("start() {\n  up -f compose.$1.yml\n}\nstart base", "start base"),
         ("F=a.yml\nF=b.yml\nup $F", "up $F"),
         ("while [ $# -gt 0 ]; do\n  F=$1\n  shift\ndone\nup $F $1", "up $F $1"),
@@ -192,9 +196,15 @@ def test_logins_from_one_server_to_the_next_end(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_known_of_a_script_is_filled_in(script: str, expected: str) -> None:
-    filled_in = fill_in_script_values(script, "scripts/deploy.sh", ("staging",))
+    filled_in = fill_in_script_values(script, "scripts/deploy.sh", ("staging",), {"STAGE": "a"})
     assert filled_in.split("\n")[-1] == expected
     assert filled_in.count("\n") == script.count("\n")
+
+
+@pytest.mark.parametrize("command", ["{\n  up b\n}", "up \\\n  b", "up '\nb'", "cat <<END\nup b\nEND", "up a; up b"])
+def test_a_conditional_command_that_goes_on_is_not_decided(command: str) -> None:
+    filled_in = fill_in_script_values(f'[ "$1" = production ] && {command}', "deploy.sh", ("staging",))
+    assert filled_in == f'[ "staging" = production ] && {command}'
 
 
 def test_a_function_gets_the_arguments_of_its_calls() -> None:

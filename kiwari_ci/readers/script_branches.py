@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
+from kiwari_ci.readers.shell import find_open_quote
+
 MAX_DECISIONS = 100  # of a script
 MAX_LINES_OF_BLOCK = 500  # of a `case` or an `if` that is decided
 _TEXT = r"(?:\"([\w./:@%+=,~-]*)\"|'([\w./:@%+=,~-]*)'|([\w./:@%+=,~-]+))"
@@ -22,7 +24,8 @@ _ANY_IF_START = re.compile(r"\s*if\s")
 _ELIF = re.compile(r"(\s*)elif\s+(.+)")
 _ELSE = re.compile(r"\s*else\s*(?:#.*)?")
 _IF_END = re.compile(r"(?:.*[;\s])?fi\b\s*(?:[;&|#)].*)?")
-_CONDITIONAL_COMMAND = re.compile(r"(\s*)(\[.+?\])\s*(&&|\|\|)\s*([^&|]+)")
+_CONDITIONAL_COMMAND = re.compile(r"(\s*)(\[.+?\])\s*(&&|\|\|)\s*([^&|;]+)")
+_GOES_ON_AFTER_LINE = re.compile(r"[\\({]\s*$|<<")
 
 
 def blank_out_other_branches(script: str) -> str:
@@ -155,10 +158,15 @@ def _blank_out(lines: list[str], start: int, end: int) -> None:
 def _decide_conditional_command(lines: list[str], number: int) -> None:
     """Leave of `[ A = B ] && command` the command, or nothing, if the comparison can be decided."""
     command = _CONDITIONAL_COMMAND.fullmatch(lines[number])
-    holds = _evaluate(command[2]) if command else None
+    holds = _evaluate(command[2]) if command and _ends_on_its_line(command[4]) else None
     if command and holds is not None:
         runs = holds if command[3] == "&&" else not holds
         lines[number] = command[1] + command[4] if runs else ""
+
+
+def _ends_on_its_line(command: str) -> bool:
+    """Whether the line has the whole command: no open quote, bracket, here-document, or backslash at its end."""
+    return not _GOES_ON_AFTER_LINE.search(command) and find_open_quote(command) not in ("'", '"')
 
 
 def _evaluate(condition: str) -> bool | None:

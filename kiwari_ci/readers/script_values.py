@@ -46,9 +46,28 @@ _WRAPPER_BODY = re.compile(r"([^\n;&|]+?)\s+\"?\$@\"?")
 _SHIFT = re.compile(r"(?:^|[\s;&|])(?:shift|getopts)\b")
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(\+?=)(.*)", re.DOTALL)
 _DECLARATION_WORDS = {"export", "local", "readonly", "declare", "typeset", "then", "else", "do"}
+_UNKNOWN_VALUE = "$"  # no plain one, so that it is not filled in
 _READ_VARIABLE = re.compile(r"\b(?:read(?:\s+-\w+)*|for|select|getopts\s+\S+|mapfile(?:\s+-\w+)*)\s+([A-Za-z_]\w*)")
 
 Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class _Assignment:
+    """An assignment of a script; `is_conditional` if only a run knows whether it happens."""
+
+    name: str
+    sign: str
+    word: str
+    is_conditional: bool
+
+
+@dataclass(frozen=True)
+class _VariableValues:
+    """The value of each variable: `$` if it is not known. `optional` are those that nothing may have set."""
+
+    values: Mapping[str, str]
+    optional: set[str]
 
 
 @dataclass(frozen=True)
@@ -80,7 +99,7 @@ def fill_in_script_values(
     for _ in range(MAX_ROUNDS):
         sourced = _fill_in_own_folder("\n".join(_list_sourced_texts(script, read_sourced_file)), path)
         filled_in = _expand_wrappers(script, sourced)
-        values = _find_variable_values(sourced, variables or {})
+        values = _find_variable_values(sourced, variables or {}).values
         filled_in = script_branches.blank_out_other_branches(_fill_in_variables(filled_in, values))
         if filled_in == script:
             break
@@ -191,11 +210,14 @@ def _find_line_end(script: str, start: int) -> int:
 
 def _fill_in_variables(script: str, variables: Mapping[str, str]) -> str:
     """Fill in the variables that have one value in the whole script, and the defaults of those that it never sets."""
-    values = _find_variable_values(script, variables)
+    known = _find_variable_values(script, variables)
 
     def get_value(match: re.Match[str]) -> str:
         name = match["bare"] or match["name"]
-        value = values.get(name, match["word"] if (match["operator"] or "").endswith("-") else None)
+        default = match["word"] if (match["operator"] or "").endswith("-") else None
+        value = known.values.get(name, default)
+        if name in known.optional and default is not None and value != default:
+            return match[0]
         is_assigned = script[match.start() - 1 : match.start()] == "="
         is_known = value is not None and (is_plain_value(value) or (_IS_PLAIN_WORDS(value) and not is_assigned))
         return str(value) if is_known else match[0]
@@ -203,20 +225,24 @@ def _fill_in_variables(script: str, variables: Mapping[str, str]) -> str:
     return _fill_in_where_read(_VARIABLE, get_value, script)
 
 
-def _find_variable_values(script: str, variables: Mapping[str, str]) -> dict[str, str]:
-    """The value of each variable; one that no value is known of, or several, has one that is not plain."""
-    unknown = "$"
+def _find_variable_values(script: str, variables: Mapping[str, str]) -> _VariableValues:
+    """The value of each variable that has one in the whole script."""
     values = dict(variables)
     assigned: set[str] = set()
+    optional: set[str] = set()
     for name in _READ_VARIABLE.findall(script):
-        values[name] = unknown
+        values[name] = _UNKNOWN_VALUE
         assigned.add(name)
-    for name, sign, word in _list_assignments(script):
-        value = _evaluate(word, values)
-        is_other_value = name in assigned and values.get(name) != value
-        values[name] = unknown if sign == "+=" or is_other_value else value
+    for assignment in _list_assignments(script):
+        name = assignment.name
+        value = _evaluate(assignment.word, values)
+        if assignment.is_conditional and name not in values:
+            optional.add(name)
+        has_value = name in values if assignment.is_conditional else name in assigned
+        is_other_value = has_value and values.get(name) != value
+        values[name] = _UNKNOWN_VALUE if assignment.sign == "+=" or is_other_value else value
         assigned.add(name)
-    return values
+    return _VariableValues(values, optional)
 
 
 def _evaluate(word: str, values: Mapping[str, str]) -> str:
@@ -233,16 +259,23 @@ def _evaluate(word: str, values: Mapping[str, str]) -> str:
     return fill_in_values(_VARIABLE, get_value, word).replace('"', "").replace("'", "")
 
 
-def _list_assignments(script: str) -> Iterator[tuple[str, str, str]]:
-    """The assignments of a script that last longer than one command: name, sign and word."""
+def _list_assignments(script: str) -> Iterator[_Assignment]:
+    """The assignments of a script that last longer than one command."""
+    depth = 0  # of `if` and `case`
+    follows_test = False  # as in `[ -f FILE ] && NAME=value`
     for command in split_shell_commands(script):
         words = split_command_words(command)
+        first_word = words[0] if words else ""
+        depth += first_word in ("if", "case")
+        depth -= first_word in ("fi", "esac") and depth > 0
+        is_conditional = depth > 0 or follows_test
+        follows_test = first_word in ("[", "[[", "test")
         while words and (words[0] in _DECLARATION_WORDS or words[0].endswith(")") or words[0].startswith("-")):
             words = words[1:]
         assignments = [_ASSIGNMENT.fullmatch(word) for word in words]
         for assignment in assignments if all(assignments) else []:
             if assignment:
-                yield assignment[1], assignment[2], assignment[3]
+                yield _Assignment(assignment[1], assignment[2], assignment[3], is_conditional)
 
 
 def _fill_in_where_read(
