@@ -52,6 +52,12 @@ def test_a_script_on_the_server_that_the_repository_has_is_read(tmp_path: Path, 
     assert snapshot.skipped == {}
 
 
+def test_a_script_that_ssh_gets_as_input_is_in_the_folder_of_the_runner(tmp_path: Path) -> None:
+    files = {"ops/deploy.sh": UP, "deploy.sh": "docker compose -f other.yml up -d\n"}
+    snapshot = read(tmp_path, "cd ops\nssh web 'cd /srv/shop && bash -s' < deploy.sh", files)
+    assert list_deploys(snapshot) == [("shop compose.prod.yml", "ops/deploy.sh:1")]
+
+
 def test_a_script_that_runs_in_the_checkout_is_read_with_what_it_runs(tmp_path: Path) -> None:
     files = {
         "scripts/deploy.sh": 'cd "$(dirname "${BASH_SOURCE[0]}")"\n. ./lib.sh\n./remote.sh "$1"\n',
@@ -91,6 +97,9 @@ def test_the_words_of_a_call_of_make_are_known(tmp_path: Path, run: str) -> None
     [
         ("ssh web 'cd /srv/shop && ./deploy.sh'", f"the script `./deploy.sh` {ELSEWHERE}"),
         ("ssh web /opt/bin/deploy.sh staging", f"the script `/opt/bin/deploy.sh` {ELSEWHERE}"),
+        ("ssh web 'bash $SCRIPT'", "the script `$SCRIPT` on the server, whose path only a run knows"),
+        ("ssh web 'bash -s' < made.sh", "the script `made.sh`, which is not in the repository"),
+        ("ssh web 'bash -s' < $SCRIPT", "the script `$SCRIPT`, whose path only a run knows"),
         ("cd $FOLDER\n./deploy.sh", "the script `./deploy.sh`, whose folder only a run knows"),
         ("ssh web 'cd /srv/shop && make deploy'", "`make deploy`: no Makefile is in the repository"),
     ],

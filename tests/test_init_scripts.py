@@ -100,6 +100,15 @@ def test_the_compose_file_and_project_of_a_script_are_those_of_the_deploy(
     assert result.troubles == []
 
 
+def test_a_script_gets_the_variables_of_its_step(tmp_path: Path) -> None:
+    workflow = WORKFLOW.replace("HOST:", "STAGE: live\n          HOST:").format(run="./deploy.sh")
+    compose = "docker compose -p shop-$STAGE -f docker-compose.$STAGE.yml up -d"
+    command = f'ssh deploy@192.0.2.1 "cd /srv/shop && {compose}"\n'
+    spec, result = draft(tmp_path, "", {".github/workflows/deploy.yml": workflow, "deploy.sh": command})
+    assert spec["environments"]["production"]["takeover"]["project"] == "shop-live"
+    assert "LEVEL: live" in result.text
+
+
 def test_what_a_script_does_besides_is_listed_with_its_line(tmp_path: Path) -> None:
     _, result = draft(tmp_path, "ssh deploy@192.0.2.1 'cd /srv/shop && ./deploy.sh live'", {"deploy.sh": SCRIPT})
     assert "run --rm web npm run mig…` (deploy.sh:5)" in result.text

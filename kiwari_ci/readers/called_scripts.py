@@ -98,13 +98,15 @@ class NoScripts:
 class CallPlace:
     """Where commands run: in a folder of the repository's checkout, or on a server.
 
-    `folder` is empty for a login's home and `None` where it is not known. `variables` are those of the environment, and
+    `folder` is empty for a login's home and `None` where it is not known. `input_folder` is that of the checkout, in
+    which the shell that calls `ssh` opens a file for its input. `variables` are those of the environment, and
     `chain` has the calls around the commands.
     """
 
     where: str
     folder: str | None = "."
     is_remote: bool = False
+    input_folder: str | None = "."
     variables: Mapping[str, str] = field(default_factory=dict)
     chain: tuple[str, ...] = ()
 
@@ -215,11 +217,20 @@ class ScriptFinder:
         for index, word in enumerate(words):
             is_input = word.startswith("<") and not word.startswith(("<<", "<("))
             path = word[1:] or " ".join(words[index + 1 : index + 2])
-            if not is_input or not path or _UNKNOWN_IN_PATH.search(path):
-                continue
-            arguments = words[words.index("--") + 1 : index] if "--" in words[:index] else []
-            file = self._read(posixpath.normpath(path))
-            return self._build_script(posixpath.normpath(path), file, [path, *arguments], place) if file else []
+            if is_input and path:
+                arguments = words[words.index("--") + 1 : index] if "--" in words[:index] else []
+                return self._find_input_file([path, *arguments], place)
+        return []
+
+    def _find_input_file(self, words: Sequence[str], place: CallPlace) -> list[CalledScript]:
+        """The script that a path of the checkout names, with its arguments."""
+        checkout = replace(place, folder=place.input_folder, is_remote=False) if place.is_remote else place
+        for path in list_repository_paths(words[0], checkout):
+            file = self._read(path)
+            if file:
+                return self._build_script(path, file, words, place)
+        if place.is_remote:
+            self._note(place.where, f"the script {as_inline_code(words[0])}, {_explain_missing(words[0], checkout)}")
         return []
 
     def _find_file(self, words: Sequence[str], place: CallPlace) -> list[CalledScript]:
@@ -231,10 +242,9 @@ class ScriptFinder:
             file = self._read(path)
             if file:
                 return self._build_script(path, file, words, place)
-        on_server = " on the server" if place.is_remote else ""
-        is_known_folder = place.folder is not None or written_path.startswith(("/", "~"))
-        if place.is_remote or not is_known_folder:
-            reason = "which is not in the repository" if is_known_folder else "whose folder only a run knows"
+        if place.is_remote or not _has_known_folder(written_path, place):
+            on_server = " on the server" if place.is_remote else ""
+            reason = _explain_missing(written_path, place)
             self._note(place.where, f"the script {as_inline_code(written_path)}{on_server}, {reason}")
         return []
 
@@ -334,6 +344,19 @@ class ScriptFinder:
             self.unread[where] = "; ".join([*filter(None, reasons), reason])
 
 
+def _explain_missing(written_path: str, place: CallPlace) -> str:
+    """Why a repository has no script for a path."""
+    if _UNKNOWN_IN_PATH.search(written_path):
+        return "whose path only a run knows"
+    is_known = _has_known_folder(written_path, place)
+    return "which is not in the repository" if is_known else "whose folder only a run knows"
+
+
+def _has_known_folder(written_path: str, place: CallPlace) -> bool:
+    """Whether it is known from which folder a path starts."""
+    return place.folder is not None or written_path.startswith(("/", "~"))
+
+
 def _may_be_sourced_script(words: Sequence[str]) -> bool:
     """Whether a file that `source` reads may have commands: no env file, and none that sets up a shell."""
     path = words[0] if words else ""
@@ -367,7 +390,9 @@ def _find_ssh_host(words: Sequence[str]) -> int:
 
 def enter_server(place: CallPlace) -> CallPlace:
     """The place of commands that an ssh command runs: the home of its login, with none of the variables here."""
-    return replace(place, folder="", is_remote=True, variables={}, chain=(*place.chain, "ssh"))
+    input_folder = place.input_folder if place.is_remote else place.folder
+    chain = (*place.chain, "ssh")
+    return replace(place, folder="", is_remote=True, input_folder=input_folder, variables={}, chain=chain)
 
 
 def change_folder(folder: str | None, words: Sequence[str]) -> str | None:
@@ -392,7 +417,7 @@ def list_repository_paths(written_path: str, place: CallPlace) -> list[str]:
     workspace = _WORKSPACE.match(written_path)
     folder = "." if workspace else place.folder
     path = written_path[workspace.end() :] if workspace else written_path
-    if _UNKNOWN_IN_PATH.search(path) or (folder is None and not path.startswith(("/", "~"))):
+    if _UNKNOWN_IN_PATH.search(path) or not _has_known_folder(path, replace(place, folder=folder)):
         return []
     joined = posixpath.normpath(posixpath.join(folder or "", path))
     parts = [part for part in joined.split("/") if part and not part.startswith("~")]

@@ -57,7 +57,7 @@ class JobScripts:
     ) -> Iterator[ScriptOfStep]:
         """The scripts that a step runs on its runner, or on the server by `ssh` or an action."""
         known = {name: value for name, value in variables.items() if len(value) < _MAX_VARIABLE_LENGTH}
-        run_place = CallPlace(step.where("run"), self.get_folder(step), is_own_machine, known)
+        run_place = CallPlace(step.where("run"), self.get_folder(step), is_remote=is_own_machine, variables=known)
         inputs = step.get_mapping("with")
         scripts = [(step.get_text("run"), run_place)]
         if "ssh" in get_action_name(step.get_text("uses")).lower():
