@@ -199,6 +199,7 @@ def test_logins_from_one_server_to_the_next_end(tmp_path: Path) -> None:
         ("start() {\n  up -f compose.$1.yml\n}\nstart base", "start base"),
         ("F=a.yml\nF=b.yml\nup $F", "up $F"),
         ("while [ $# -gt 0 ]; do\n  F=$1\n  shift\ndone\nup $F $1", "up $F $1"),
+        ("set -- production\nup $1", "up $1"),
         ("for F in a b; do\n  up $F\ndone\nup $F", "up $F"),
         ("cd /srv/$1\nF=$(cat file)\nup $F", "up $F"),
         ('D="$(cd "$(dirname "$0")/.." && pwd)"\nup $D', "up scripts/.."),
@@ -217,10 +218,14 @@ def test_a_conditional_command_that_goes_on_is_not_decided(command: str) -> None
 
 
 def test_a_function_gets_the_arguments_of_its_calls() -> None:
-    script = "start() {\n  up -f compose.$1.yml\n}\nstop() { down $1; }\nstart base\nstop a\nstop b\n"
+    script = (
+        "start() {\n  up -f compose.$1.yml\n}\nstop() { down $1; }\nmain() {\n  other b\n}\n"
+        "other() { run $1; }\nother a\nstart base\nstop a\nstop b\n"
+    )
     filled_in = fill_in_script_values(script, "deploy.sh", ("staging",))
     assert "up -f compose.base.yml" in filled_in
     assert "down $1" in filled_in
+    assert "run $1" in filled_in
 
 
 def test_functions_and_variables_of_a_sourced_file_are_known(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ def run(text: str, target: str = "", **given: str) -> MakeRun | None:
         ("STAGE ?= live\nup:\n\tup $(STAGE)\n", "", [("up env", 3)]),
         ("STAGE = live\nup:\n\tup $(STAGE)\n", "", [("up live", 3)]),
         ("A = 1\nA += 2\nup: ; up $(A)\n", "", [("up 1 2", 3)]),
+        ("A ?= 1\nA += 2\nA := $(A) ${A} 3\nup: ; up $(A)\n", "", [("up 1 2 1 2 3", 4)]),
         (
             "deploy-%: base\n\tup $* $@ $<\nbase:\n\tbase\n",
             "deploy-live",
@@ -91,6 +92,7 @@ def test_a_target_without_a_rule_is_none() -> None:
     "text",
     [
         "A = $(B)$(B)\nB = $(A)$(A)\nup:\n\tup $(A)\n",
+        "A := $(A)$(A)x\n" * 4_000 + "up:\n\tup $(A)\n",
         "include common.mk\n" * 1_000 + "up:\n\tup\n",
         "a" * 300_000,
         "up: " + " ".join(f"t{number}" for number in range(5_000)) + "\n\tup\n%:\n\tother $@\n",

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from kiwari_ci.readers.bounded_text import fill_in_values
+from kiwari_ci.readers.bounded_text import MAX_VALUE_LENGTH, fill_in_values
 
 MAKEFILE_NAMES = ("GNUmakefile", "makefile", "Makefile")  # in the order in which make looks for them
 MAX_MAKEFILE_LINES = 5_000
@@ -196,11 +196,19 @@ class _Reader:
         if sign == "!=":
             variables[name] = _UNKNOWN_VALUE
         elif sign == "+=":
-            variables[name] = f"{variables.get(name, '')} {value}".strip()
+            variables[name] = f"{self._get_value_so_far(name)} {value}".strip()
         elif sign == "?=":
             self.makefile.optional_variables.setdefault(name, value)
-        else:
+        elif sign == "=":
             variables[name] = value
+        else:
+            # Make gives such a variable its value on this line, so its own name stands for the value before.
+            own_name = re.compile(rf"\$(?:\({re.escape(name)}\)|\{{{re.escape(name)}\}})")
+            value_so_far = self._get_value_so_far(name)
+            variables[name] = fill_in_values(own_name, lambda _: value_so_far, value)[:MAX_VALUE_LENGTH]
+
+    def _get_value_so_far(self, name: str) -> str:
+        return self.makefile.variables.get(name) or self.makefile.optional_variables.get(name, "")
 
     def _add_rule(self, match: re.Match[str], path: str, number: int) -> None:
         names = match["targets"].split()

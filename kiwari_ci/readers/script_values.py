@@ -43,7 +43,7 @@ _FUNCTION_START = re.compile(
     r"^(?P<indent>[ \t]*)(?:function[ \t]+)?(?P<name>[A-Za-z_][\w-]*)[ \t]*\(\)[ \t]*\{?", re.MULTILINE
 )
 _WRAPPER_BODY = re.compile(r"([^\n;&|]+?)\s+\"?\$@\"?")
-_SHIFT = re.compile(r"(?:^|[\s;&|])(?:shift|getopts)\b")
+_CHANGES_ARGUMENTS = re.compile(r"(?:^|[\s;&|])(?:(?:shift|getopts)\b|set[ \t]+(?:-\w+[ \t]+)*--)")
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(\+?=)(.*)", re.DOTALL)
 _DECLARATION_WORDS = {"export", "local", "readonly", "declare", "typeset", "then", "else", "do"}
 _UNKNOWN_VALUE = "$"  # no plain one, so that it is not filled in
@@ -154,13 +154,13 @@ def _fill_in_arguments(script: str, arguments: Sequence[str]) -> str:
     bodies = [function.span for function in functions]
     outside = _blank_out(script, bodies)
     calls: dict[str, set[tuple[str, ...]]] = {}
-    for words in parse_shell_commands(outside):
+    for words in parse_shell_commands(script):
         calls.setdefault(words[0], set()).add(tuple(words[1:]))
     for function in reversed(functions):  # what is filled in changes only the places behind it
         start, end = function.span
         body = _fill_in_function(script[start:end], calls.get(function.name, set()))
         script = script[:start] + body + script[end:]
-    if _SHIFT.search(outside):
+    if _CHANGES_ARGUMENTS.search(outside):
         return script
     bodies = [function.span for function in _list_functions(script)]
     return _fill_in_where_read(_POSITIONAL, lambda match: _get_argument(match, arguments), script, bodies)
@@ -168,7 +168,7 @@ def _fill_in_arguments(script: str, arguments: Sequence[str]) -> str:
 
 def _fill_in_function(body: str, calls: set[tuple[str, ...]]) -> str:
     """The text of a function with its arguments, if all calls of it have the same."""
-    if len(calls) != 1 or _SHIFT.search(body):
+    if len(calls) != 1 or _CHANGES_ARGUMENTS.search(body):
         return body
     arguments = next(iter(calls))
     return _fill_in_where_read(_POSITIONAL, lambda match: _get_argument(match, arguments), body)
