@@ -41,6 +41,9 @@ def list_deploys(snapshot: PipelineSnapshot) -> list[tuple[str, str]]:
         ("ssh web 'cd /srv/shop && source deploy.sh'", "deploy.sh"),
         ("ssh web 'cd /srv/shop && bash -s' < scripts/deploy.sh", "scripts/deploy.sh"),
         ("ssh web <<'END'\ncd /srv/shop\n./deploy.sh\nEND", "deploy.sh"),
+        ("ssh web \"bash -lc 'cd /srv/shop && ./deploy.sh'\"", "deploy.sh"),
+        ('ssh web "bash -lc \\"cd /srv/shop && ./deploy.sh\\""', "deploy.sh"),
+        ("ssh web 'cd -P -- /srv/shop && ./deploy.sh'", "deploy.sh"),
         ('ssh web \'cd "/srv/shop" && bash -lc "./deploy.sh"\'', "deploy.sh"),
         ("ssh web 'cd /srv/shop && timeout 300 \"./my scripts/deploy it.sh\"'", "my scripts/deploy it.sh"),
         ("ssh web 'cd /srv/shop && ./deploy.sh || exit 1'", "deploy.sh"),
@@ -66,6 +69,21 @@ def test_a_script_that_runs_in_the_checkout_is_read_with_what_it_runs(tmp_path: 
     }
     snapshot = read(tmp_path, "bash scripts/deploy.sh staging", files)
     assert list_deploys(snapshot) == [("shop-staging compose.staging.yml", "scripts/remote.sh:1")]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        'D="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"\ncd "$D"\n"$D/remote.sh"\n',
+        'cd "$(git rev-parse --show-toplevel)"\nscripts/remote.sh\n',
+        "(cd infra && make)\nscripts/remote.sh\n",
+        'cd scripts\nbash "$PWD/remote.sh"\n',
+    ],
+)
+def test_a_script_is_found_from_the_folder_that_another_one_finds(tmp_path: Path, script: str) -> None:
+    files = {"scripts/deploy.sh": script, "remote.sh": "true\n", "scripts/remote.sh": f"ssh web 'cd /srv/shop; {UP}'"}
+    snapshot = read(tmp_path, "./scripts/deploy.sh", files)
+    assert list_deploys(snapshot) == [("shop compose.prod.yml", "scripts/remote.sh:1")]
 
 
 def test_a_script_of_tests_stays_one_command(tmp_path: Path) -> None:

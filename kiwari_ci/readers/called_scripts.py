@@ -33,7 +33,8 @@ _MAKE_OPTIONS_WITH_VALUE = {"-f", "--file", "--makefile", "-C", "--directory", "
 _WRAPPER_OPTIONS_WITH_VALUE = {"-u", "--user", "-g", "--group", "-n", "-k", "--kill-after", "-s", "--signal", "-c"}
 _WRAPPERS = {"sudo", "env", "timeout", "nohup", "nice", "ionice", "time", "exec", "command", "stdbuf"}
 _SSH_OPTION_WITH_VALUE = re.compile(r"-[BbcDEeFIiJLlmOopQRSWw]$")
-_WORKSPACE = re.compile(r"(?:\$\{?GITHUB_WORKSPACE\}?|<github\.workspace>|\$\{?PWD\}?|\$\(pwd\))(?:/|$)")
+_WORKSPACE = re.compile(r"(?:\$\{?GITHUB_WORKSPACE\}?|<github\.workspace>|\$\(git rev-parse --show-toplevel\))(?:/|$)")
+_CURRENT_FOLDER = re.compile(r"(?:\$\{?PWD\}?|\$\(pwd\))(?:/|$)")
 _UNKNOWN_IN_PATH = re.compile(r"[$`<>*?\n\N{REPLACEMENT CHARACTER}]")
 _PROGRAM_FOLDER = re.compile(r"/(?:usr/)?s?bin/|/snap/|/etc/init\.d/")
 _OTHER_INTERPRETER = re.compile(r"#!(?!.*\b(?:ba|da|a|k|z)?sh\b)")
@@ -397,11 +398,7 @@ def enter_server(place: CallPlace) -> CallPlace:
 
 def change_folder(folder: str | None, words: Sequence[str]) -> str | None:
     """The folder after a `cd`; None if only a run knows it."""
-    target = next((word for word in words[1:] if not word.startswith("-")), "" if len(words) == 1 else "-")
-    workspace = _WORKSPACE.match(target)
-    if workspace:
-        target = target[workspace.end() :] or "."
-        folder = "."
+    folder, target = _resolve_start(folder, get_cd_target(words))
     if target == "-" or _UNKNOWN_IN_PATH.search(target):
         return None
     if target.startswith(("/", "~")):
@@ -409,14 +406,29 @@ def change_folder(folder: str | None, words: Sequence[str]) -> str | None:
     return None if folder is None else posixpath.normpath(posixpath.join(folder, target))
 
 
+def get_cd_target(words: Sequence[str]) -> str:
+    """The folder that a `cd` names: `-` for the one before, and empty for the home."""
+    return next((word for word in words[1:] if not word.startswith("-")), "-" if "-" in words else "")
+
+
+def _resolve_start(folder: str | None, path: str) -> tuple[str | None, str]:
+    """The folder from which a path starts, and the path from there, without a variable that is one of the two."""
+    workspace = _WORKSPACE.match(path)
+    current_folder = _CURRENT_FOLDER.match(path)
+    if workspace:
+        return ".", path[workspace.end() :] or "."
+    if current_folder:
+        return folder, path[current_folder.end() :] or "."
+    return folder, path
+
+
 def list_repository_paths(written_path: str, place: CallPlace) -> list[str]:
     """The paths in the repository that a path may be, the likeliest first; none if only a run knows it.
 
-    On a server, the repository is in some folder: the end of a path there is the path in the repository.
+    On a server, the repository is in some folder: the end of a path there is the path in the repository. In a checkout,
+    the last path is the one from the root, because a script may have left a folder again or name its own one in full.
     """
-    workspace = _WORKSPACE.match(written_path)
-    folder = "." if workspace else place.folder
-    path = written_path[workspace.end() :] if workspace else written_path
+    folder, path = _resolve_start(place.folder, written_path)
     if _UNKNOWN_IN_PATH.search(path) or not _has_known_folder(path, replace(place, folder=folder)):
         return []
     joined = posixpath.normpath(posixpath.join(folder or "", path))
@@ -426,8 +438,11 @@ def list_repository_paths(written_path: str, place: CallPlace) -> list[str]:
     is_absolute = path.startswith(("/", "~"))
     written_length = 1 if is_absolute else len(posixpath.normpath(path).split("/"))
     is_on_server = place.is_remote or joined.startswith(("/", "~"))
-    last_start = len(parts) - written_length if is_on_server else 0
-    return ["/".join(parts[start:]) for start in range(max(0, last_start) + 1)]
+    if is_on_server:
+        last_start = max(0, len(parts) - written_length)
+        return ["/".join(parts[start:]) for start in range(last_start + 1)]
+    path_from_root = posixpath.normpath(path)
+    return list(dict.fromkeys([joined, *([] if path_from_root.startswith("..") else [path_from_root])]))
 
 
 def _strip_wrappers(words: Sequence[str]) -> list[str]:

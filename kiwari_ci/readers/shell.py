@@ -27,6 +27,8 @@ _LEADING_SEPARATORS = re.compile(r"(?:[ \t;&|()\n]|\\\n)*+")
 _SINGLE_QUOTE = "'"
 _QUOTE_IN_QUOTES = "'\\''"  # how a text in single quotes has a single quote
 _HEREDOC = re.compile(r"(?<!<)<<-?\s*(['\"]?)(\w+)\1")
+_DOUBLE_QUOTED_WORD = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_ESCAPED_IN_DOUBLE_QUOTES = re.compile(r'\\(["$`\\])')
 _DECLARATION_WORDS = {"export", "local", "readonly", "declare", "typeset"}
 _CLOSING_CHARACTERS = {"'": "'", '"': '"', "#": "\n"}
 _COMMAND_PREFIXES = {
@@ -146,6 +148,8 @@ def _unquote_word(word: str, values: Mapping[str, str]) -> str:
     if len(word) > 1 and word[0] == word[-1] == "'":
         return word[1:-1].replace(_QUOTE_IN_QUOTES, "'")
     filled = fill_in_values(_VARIABLE_REFERENCE, lambda match: values.get(match[1] or match[2], match[0]), word)
+    if _DOUBLE_QUOTED_WORD.fullmatch(word):
+        return _ESCAPED_IN_DOUBLE_QUOTES.sub(r"\1", filled[1:-1])
     return re.sub(r"\\\n", " ", filled).replace('"', "").replace("'", "") if "\n" not in word else filled.strip("'\"")
 
 

@@ -12,6 +12,7 @@ from kiwari_ci.readers.called_scripts import (
     ScriptFinder,
     change_folder,
     enter_server,
+    get_cd_target,
     get_remote_command,
     get_ssh_host,
 )
@@ -98,7 +99,7 @@ class _ScriptContext:
     def change_folder(self, words: list[str]) -> None:
         """Note the folder after a `cd`."""
         self.place = replace(self.place, folder=change_folder(self.place.folder, words))
-        folder = posixpath.normpath(posixpath.join(self.folder, words[1]))
+        folder = posixpath.normpath(posixpath.join(self.folder, get_cd_target(words)))
         self.folder = "" if folder == "." else folder
 
 
