@@ -290,6 +290,10 @@ def test_images_of_a_loop_over_all_arguments_are_known() -> None:
         'f() { docker "$@"; }\nf a\n' * 1_000,
         "A=$A$A\n" * 5_000,
         "$(cd " + "a" * 50_000,
+        "if x" + " " * 90_000 + "y;",
+        "[ a = b ] && " + " " * 90_000 + "|",
+        "case a in\n" + " " * 90_000 + "x\nesac",
+        "f() { a" + " " * 90_000 + "b; }\nf x",
     ],
 )
 def test_the_values_of_a_script_of_any_size_are_filled_in(script: str) -> None:

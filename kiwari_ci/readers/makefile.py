@@ -14,10 +14,11 @@ MAKEFILE_NAMES = ("GNUmakefile", "makefile", "Makefile")  # in the order in whic
 MAX_MAKEFILE_LINES = 5_000
 MAX_INCLUDED_FILES = 10
 MAX_TARGETS_OF_RUN = 100  # that one run of make makes
+MAX_PREREQUISITES_OF_RUN = 2_000  # of all of them
 MAX_COMMANDS_LENGTH = 200_000  # characters of the commands of one run, with their values
 MAX_VALUE_ROUNDS = 10  # of variables that are made of others
 _COMMENT = re.compile(r"(?<!\\)#.*")
-_RULE = re.compile(r"(?P<targets>[^\s:=#][^:=#]*?)\s*::?(?!=)\s*(?P<rest>.*)")
+_RULE = re.compile(r"(?P<targets>[^\s:=#][^:=#]*)::?(?!=)\s*(?P<rest>.*)")
 _VARIABLE = re.compile(
     r"(?:(?P<exports>export\s+)|override\s+)?(?P<name>[\w.-]+)\s*(?P<sign>::?=|\?=|\+=|!=|=)\s*(?P<value>.*)"
 )
@@ -256,11 +257,14 @@ class _Run:
         self.lines: list[RecipeLine] = []
         self.unread: dict[str, str] = {}
         self.length = 0  # of the commands
+        self.prerequisites = 0  # so far
         self.made: set[str] = set()
 
     def make(self, name: str, inherited: Mapping[str, str]) -> None:
         """Add the commands of a target, once."""
-        if name in self.made or len(self.made) >= MAX_TARGETS_OF_RUN:
+        self.prerequisites += 1
+        is_at_bound = len(self.made) >= MAX_TARGETS_OF_RUN or self.prerequisites > MAX_PREREQUISITES_OF_RUN
+        if name in self.made or is_at_bound:
             return
         found = self._find_target(name)
         if not found:
@@ -270,7 +274,9 @@ class _Run:
         variables = {**inherited, **target.variables}
         first, *_ = [*target.prerequisites, ""]
         automatic = {"@": name, "*": stem, "<": first, "^": " ".join(target.prerequisites)}
-        for prerequisite in target.prerequisites:
+        for prerequisite in target.prerequisites[:MAX_PREREQUISITES_OF_RUN]:
+            if self.prerequisites > MAX_PREREQUISITES_OF_RUN:
+                break
             words = self._expand(prerequisite.replace("%", stem) if stem else prerequisite, variables, automatic)
             for word in words.split():
                 self.make(word, variables)

@@ -15,16 +15,15 @@ _TEXT = r"(?:\"([\w./:@%+=,~-]*)\"|'([\w./:@%+=,~-]*)'|([\w./:@%+=,~-]+))"
 _CASE_START = re.compile(rf"\s*case\s+{_TEXT}\s+in\s*(?:#.*)?")
 _ANY_CASE_START = re.compile(r"\s*case\s.*\sin\s*(?:#.*)?")
 _CASE_END = re.compile(r"\s*esac\b.*")
-_CASE_PATTERN = re.compile(r"\s*\(?([^()#;]+)\)(.*)")
+_CASE_PATTERN = re.compile(r"\s*+\(?([^()#;]+)\)(.*)")
 _BRANCH_END = re.compile(r";;\s*(?:#.*)?$")
 _COMPARISON = re.compile(rf"\[\[?\s+{_TEXT}\s+(==?|!=)\s+{_TEXT}\s+\]\]?")
 _LENGTH_TEST = re.compile(rf"\[\[?\s+(-[zn])\s+{_TEXT}\s+\]\]?")
-_IF_START = re.compile(r"\s*if\s+(.+?)\s*(?:;\s*then\s*)?")
 _ANY_IF_START = re.compile(r"\s*if\s")
 _ELIF = re.compile(r"(\s*)elif\s+(.+)")
 _ELSE = re.compile(r"\s*else\s*(?:#.*)?")
 _IF_END = re.compile(r"(?:.*[;\s])?fi\b\s*(?:[;&|#)].*)?")
-_CONDITIONAL_COMMAND = re.compile(r"(\s*)(\[.+?\])\s*(&&|\|\|)\s*([^&|;]+)")
+_CONDITIONAL_COMMAND = re.compile(r"(\s*)(\[.+?\])\s*+(&&|\|\|)\s*+([^&|;]+)")
 _GOES_ON_AFTER_LINE = re.compile(r"[\\({]\s*$|<<")
 
 
@@ -34,8 +33,8 @@ def blank_out_other_branches(script: str) -> str:
     decisions = 0
     number = 0
     while number < len(lines) and decisions < MAX_DECISIONS:
-        is_block = _CASE_START.fullmatch(lines[number]) or _IF_START.fullmatch(lines[number])
-        decisions += is_block is not None
+        is_block = _CASE_START.fullmatch(lines[number]) is not None or bool(_get_condition(lines[number]))
+        decisions += is_block
         if is_block and (_decide_case(lines, number) or _decide_if(lines, number)):
             continue  # what is left of it may begin with another one
         _decide_conditional_command(lines, number)
@@ -107,8 +106,7 @@ def _matches(subject: str, patterns: str) -> bool:
 
 def _decide_if(lines: list[str], start: int) -> bool:
     """Leave of an `if` that starts on a line only the branch that runs; false if it cannot be decided."""
-    head = _IF_START.fullmatch(lines[start])
-    holds = _evaluate(head[1]) if head else None
+    holds = _evaluate(_get_condition(lines[start]))
     parts = _list_parts_of_if(lines, start) if holds is not None else []
     if len(parts) < 2:
         return False
@@ -127,6 +125,15 @@ def _decide_if(lines: list[str], start: int) -> bool:
     _blank_out(lines, following, following + 1)
     _blank_out(lines, end, end + 1)
     return True
+
+
+def _get_condition(line: str) -> str:
+    """The condition of an `if` that has a line for itself, with or without its `then`; empty for another line."""
+    if not _ANY_IF_START.match(line):
+        return ""
+    condition = line.strip().removeprefix("if").strip()
+    before_then = condition.removesuffix("then").rstrip()
+    return before_then.removesuffix(";").rstrip() if before_then.endswith(";") else condition
 
 
 def _list_parts_of_if(lines: list[str], start: int) -> list[int]:

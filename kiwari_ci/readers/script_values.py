@@ -42,7 +42,7 @@ _ABSOLUTE_FOLDER = re.compile(
 _FUNCTION_START = re.compile(
     r"^(?P<indent>[ \t]*)(?:function[ \t]+)?(?P<name>[A-Za-z_][\w-]*)[ \t]*\(\)[ \t]*\{?", re.MULTILINE
 )
-_WRAPPER_BODY = re.compile(r"([^\n;&|]+?)\s+\"?\$@\"?")
+_WRAPPER_BODY = re.compile(r"([^\n;&|]*[^\s;&|])\s+\"?\$@\"?")
 _CHANGES_ARGUMENTS = re.compile(r"(?:^|[\s;&|])(?:(?:shift|getopts)\b|set[ \t]+(?:-\w+[ \t]+)*--)")
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(\+?=)(.*)", re.DOTALL)
 _DECLARATION_WORDS = {"export", "local", "readonly", "declare", "typeset", "then", "else", "do"}

@@ -90,12 +90,14 @@ def locate_shell_commands(script: str, variables: ShellVariables | None = None) 
         if words[:1] and words[0] in _DECLARATION_WORDS and _ASSIGNMENT.fullmatch(" ".join(words[1:2])):
             words = words[1:]
         set_before: set[str] = set()
-        while words and (set_here := _ASSIGNMENT.fullmatch(words[0])):
+        position = 0
+        while position < len(words) and (set_here := _ASSIGNMENT.fullmatch(words[position])):
             known[set_here[1]] = tuple(
                 value[:MAX_VARIABLE_LENGTH] for value in _expand_word(set_here[2][:MAX_VARIABLE_LENGTH], known)
             )
             set_before.add(set_here[1])
-            words = words[1:]
+            position += 1
+        words = words[position:]
         if is_export:
             exported |= set_before | set(words[1:])
         if words:
