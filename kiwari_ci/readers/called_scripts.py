@@ -291,8 +291,8 @@ class ScriptFinder:
             return []
         folder = place.folder if run.folder == "." else change_folder(place.folder, ["cd", run.folder])
         place = replace(place, folder=folder)
-        found = self._read_makefile(run.file, place)
-        if not found:
+        makefile = self._read_makefile(run.file, place)
+        if not makefile:
             if place.is_remote:
                 self._note(
                     place.where, f"{as_inline_code(' '.join(['make', *words]))}: no Makefile is in the repository"
@@ -300,7 +300,7 @@ class ScriptFinder:
             return []
         scripts: list[CalledScript] = []
         for target in run.targets or [""]:
-            scripts += self._list_commands_of_target(found, target, run.variables, place)
+            scripts += self._list_commands_of_target(makefile, target, run.variables, place)
         return scripts
 
     def _read_makefile(self, name: str, place: CallPlace) -> Makefile | None:
@@ -321,20 +321,20 @@ class ScriptFinder:
         return file.text if file and not file.obstacle and not self._find_obstacle(file.text, place) else None
 
     def _list_commands_of_target(
-        self, makefile: Makefile, target: str, given: Mapping[str, str], place: CallPlace
+        self, makefile: Makefile, target: str, variables: Mapping[str, str], place: CallPlace
     ) -> list[CalledScript]:
         """The commands of a target, each as a script of its own, as make runs them."""
-        call = f"{makefile.path} {target} {sorted(given.items())}"
+        call = f"{makefile.path} {target} {sorted(variables.items())}"
         if call in place.chain:
             return []
-        run = run_make(makefile, target, given, place.variables)
+        run = run_make(makefile, target, variables, place.variables)
         if run is None:
             self._note(place.where, f"{as_inline_code(f'make {target}'.strip())}: no rule of {makefile.path} makes it")
             return []
         for where, reason in [*makefile.unread.items(), *run.unread.items()]:
             self._note(where, reason)
-        variables = {name: value for name, value in run.exported.items() if is_plain_value(value)}
-        place = replace(place, variables={**place.variables, **variables}, chain=(*place.chain, call))
+        exported = {name: value for name, value in run.exported.items() if is_plain_value(value)}
+        place = replace(place, variables={**place.variables, **exported}, chain=(*place.chain, call))
         return [
             CalledScript(line.path, _set_compose_variables(line.text, place), line.line, place) for line in run.lines
         ]

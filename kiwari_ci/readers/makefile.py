@@ -97,13 +97,13 @@ class MakeRun:
 
 
 def run_make(
-    makefile: Makefile, target: str, given: Mapping[str, str], environment: Mapping[str, str]
+    makefile: Makefile, target: str, command_line_variables: Mapping[str, str], environment: Mapping[str, str]
 ) -> MakeRun | None:
     """What make does for a target (empty: the first one); None if no rule makes it.
 
-    `given` are the variables on the command line, which count before all others.
+    `command_line_variables` count before all others.
     """
-    run = _Run(makefile, given, environment)
+    run = _Run(makefile, command_line_variables, environment)
     name = target or makefile.first_target
     if not run.has(name):
         return None
@@ -251,26 +251,28 @@ def _iter_logical_lines(text: str) -> Iterator[tuple[str, int]]:
 class _Run:
     """One run of make: the commands of a target and of what it needs."""
 
-    def __init__(self, makefile: Makefile, given: Mapping[str, str], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, makefile: Makefile, command_line_variables: Mapping[str, str], environment: Mapping[str, str]
+    ) -> None:
         self.makefile = makefile
-        self.values = (given, makefile.variables, environment, makefile.optional_variables)
+        self.values = (command_line_variables, makefile.variables, environment, makefile.optional_variables)
         self.lines: list[RecipeLine] = []
         self.unread: dict[str, str] = {}
         self.length = 0  # of the commands
         self.prerequisites = 0  # so far
-        self.made: set[str] = set()
+        self.finished_targets: set[str] = set()
 
     def make(self, name: str, inherited: Mapping[str, str]) -> None:
         """Add the commands of a target, once."""
         self.prerequisites += 1
-        is_at_bound = len(self.made) >= MAX_TARGETS_OF_RUN or self.prerequisites > MAX_PREREQUISITES_OF_RUN
-        if name in self.made or is_at_bound:
+        is_at_bound = len(self.finished_targets) >= MAX_TARGETS_OF_RUN or self.prerequisites > MAX_PREREQUISITES_OF_RUN
+        if name in self.finished_targets or is_at_bound:
             return
-        found = self._find_target(name)
-        if not found:
+        rule = self._find_target(name)
+        if not rule:
             return
-        self.made.add(name)
-        target, stem = found
+        self.finished_targets.add(name)
+        target, stem = rule
         variables = {**inherited, **target.variables}
         first, *_ = [*target.prerequisites, ""]
         automatic = {"@": name, "*": stem, "<": first, "^": " ".join(target.prerequisites)}
@@ -288,10 +290,10 @@ class _Run:
 
     def list_exported(self) -> dict[str, str]:
         """The variables that commands get from make; those on the command line are among them."""
-        given = self.values[0]
+        command_line_variables = self.values[0]
         makefile = self.makefile
         names = {*makefile.variables, *makefile.optional_variables} if makefile.exports_all else makefile.exported
-        return {name: self._expand(f"$({name})", {}, {}) for name in sorted({*names, *given})}
+        return {name: self._expand(f"$({name})", {}, {}) for name in sorted({*names, *command_line_variables})}
 
     def _find_target(self, name: str) -> tuple[_Target, str] | None:
         """A target, and what stands for the `%` of its name."""
@@ -353,8 +355,8 @@ class _Run:
             return "make"
         if name in automatic:
             return automatic[name]
-        given, *others = self.values
-        for values in (given, variables, *others):
+        command_line_variables, *others = self.values
+        for values in (command_line_variables, variables, *others):
             if name in values:
                 return values[name]
         is_name = _NAME.fullmatch(name) is not None

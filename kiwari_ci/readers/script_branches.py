@@ -53,17 +53,17 @@ def _decide_case(lines: list[str], start: int) -> bool:
     if not branches:
         return False
     chosen = next((branch for branch in branches if _matches(subject, branch[2])), None)
-    kept = range(chosen[0], chosen[1]) if chosen else range(0)
+    lines_of_branch = range(chosen[0], chosen[1]) if chosen else range(0)
     for number in range(start, end + 1):
-        lines[number] = _keep_command_of_branch(lines[number], number, kept) if number in kept else ""
+        lines[number] = _strip_branch_signs(lines[number], number, lines_of_branch) if number in lines_of_branch else ""
     return True
 
 
-def _keep_command_of_branch(line: str, number: int, kept: range) -> str:
-    if number == kept.start:
+def _strip_branch_signs(line: str, number: int, lines_of_branch: range) -> str:
+    if number == lines_of_branch.start:
         pattern = _CASE_PATTERN.fullmatch(line)
         line = pattern[2] if pattern else line
-    return _BRANCH_END.sub("", line) if number == kept.stop - 1 else line
+    return _BRANCH_END.sub("", line) if number == lines_of_branch.stop - 1 else line
 
 
 def _find_case_end(lines: list[str], start: int) -> int:

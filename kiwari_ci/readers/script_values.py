@@ -178,8 +178,8 @@ def _get_argument(match: re.Match[str], arguments: Sequence[str]) -> str:
     name = match["bare"] or match["name"]
     if match["all"] or name in ("@", "*"):
         return " ".join(arguments) if all(map(is_plain_value, arguments)) else match[0]
-    given = int(name) <= len(arguments)
-    value = arguments[int(name) - 1] if given else ""
+    number = int(name)
+    value = arguments[number - 1] if number <= len(arguments) else ""
     if not is_plain_value(value):
         return match[0]
     is_default = not value and (match["operator"] or "").endswith("-")

@@ -91,20 +91,20 @@ def locate_shell_commands(script: str, variables: ShellVariables | None = None) 
             words = words[1:]
         set_before: set[str] = set()
         position = 0
-        while position < len(words) and (set_here := _ASSIGNMENT.fullmatch(words[position])):
-            known[set_here[1]] = tuple(
-                value[:MAX_VARIABLE_LENGTH] for value in _expand_word(set_here[2][:MAX_VARIABLE_LENGTH], known)
+        while position < len(words) and (assignment := _ASSIGNMENT.fullmatch(words[position])):
+            known[assignment[1]] = tuple(
+                value[:MAX_VARIABLE_LENGTH] for value in _expand_word(assignment[2][:MAX_VARIABLE_LENGTH], known)
             )
-            set_before.add(set_here[1])
+            set_before.add(assignment[1])
             position += 1
         words = words[position:]
         if is_export:
             exported |= set_before | set(words[1:])
         if words:
             used = {name for word in words for name in _find_variable_names(word)} & known.keys()
-            given = {name: known[name][0] for name in exported | set_before if len(known.get(name, ())) == 1}
+            single_values = {name: known[name][0] for name in exported | set_before if len(known.get(name, ())) == 1}
             for values in _combine_variables(used, known):
-                commands.append(ShellCommand([_unquote_word(word, values) for word in words], line, given))
+                commands.append(ShellCommand([_unquote_word(word, values) for word in words], line, single_values))
         if len(commands) > MAX_COMMANDS:
             break
     return commands[:MAX_COMMANDS]
