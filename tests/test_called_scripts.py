@@ -122,7 +122,7 @@ def test_the_words_of_a_call_of_make_are_known(tmp_path: Path, run: str) -> None
         ("ssh web 'cd /srv/shop && make deploy'", "`make deploy`: no Makefile is in the repository"),
     ],
 )
-def test_a_script_that_is_not_in_the_repository_is_told_once(tmp_path: Path, run: str, reason: str) -> None:
+def test_a_script_that_is_not_in_the_repository_is_listed_once(tmp_path: Path, run: str, reason: str) -> None:
     snapshot = read(tmp_path, f"{run}\n{run}", {})
     assert list(snapshot.skipped.values()) == [reason]
     assert all(place.startswith(".github/workflows/deploy.yml:") for place in snapshot.skipped)
@@ -174,9 +174,12 @@ def test_scripts_that_run_one_another_and_large_ones_end(tmp_path: Path) -> None
     snapshot = read(tmp_path, run, files)
     reasons = "\n".join(snapshot.skipped.values())
     assert f"more than {MAX_CALLS} calls" in reasons
+    assert f"the script `large.sh` has more than {MAX_SCRIPT_LENGTH:,} bytes" in reasons
+    assert "the script `binary.sh` is a binary file" in reasons
+    assert "program.sh" not in reasons
 
 
-def test_calls_in_many_others_are_not_followed_and_told(tmp_path: Path) -> None:
+def test_calls_in_many_others_are_not_followed_and_listed(tmp_path: Path) -> None:
     files = {f"a{number}.sh": f"./a{number + 1}.sh\n" for number in range(MAX_CALL_DEPTH + 2)}
     snapshot = read(tmp_path, "./a0.sh", files)
     reason = f"the script `a{MAX_CALL_DEPTH}.sh` is called through {MAX_CALL_DEPTH} others or more"
@@ -233,6 +236,13 @@ def test_what_is_known_of_a_script_is_filled_in(script: str, expected: str) -> N
 def test_a_conditional_command_that_goes_on_is_not_decided(command: str) -> None:
     filled_in = fill_in_script_values(f'[ "$1" = production ] && {command}', "deploy.sh", ("staging",))
     assert filled_in == f'[ "staging" = production ] && {command}'
+
+
+def test_a_function_of_another_script_hides_no_command(tmp_path: Path) -> None:
+    files = {"check.sh": "docker() { true; }\nssh web uptime\n", "lib.sh": "docker() { true; }\nssh web uptime\n"}
+    for call, deploys in (("./check.sh", 1), (". ./lib.sh", 0)):
+        snapshot = read(tmp_path, f"ssh web 'cd /srv/shop && {call}; {UP.strip()}'", files)
+        assert len(list_deploys(snapshot)) == deploys
 
 
 def test_a_function_gets_the_arguments_of_its_calls() -> None:

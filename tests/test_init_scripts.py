@@ -144,14 +144,14 @@ def test_a_build_in_a_script_is_a_build(tmp_path: Path) -> None:
     ).items()
 
 
-def test_a_script_that_is_on_the_server_only_is_told(tmp_path: Path) -> None:
+def test_a_script_that_is_on_the_server_only_is_listed(tmp_path: Path) -> None:
     _, result = draft(tmp_path, "ssh deploy@192.0.2.1 'cd /srv/shop && ./deploy.sh'", {})
     place = ".github/workflows/deploy.yml:8"
     message = f"{place}: the script `./deploy.sh` on the server, which is not in the repository: not read"
     assert result.troubles == [message]
 
 
-def test_a_script_that_a_script_runs_is_told_with_the_line_there(tmp_path: Path) -> None:
+def test_a_script_that_a_script_runs_is_listed_with_the_line_there(tmp_path: Path) -> None:
     script = "#!/bin/sh\n\n/usr/local/bin/back-up now\n"
     _, result = draft(tmp_path, "ssh deploy@192.0.2.1 'cd /srv/shop && ./deploy.sh'", {"deploy.sh": script})
     message = "deploy.sh:3: the script `/usr/local/bin/back-up` on the server, which is not in the repository: not read"

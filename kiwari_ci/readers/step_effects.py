@@ -90,11 +90,19 @@ class _ScriptContext:
     compose_files: list[str] = field(default_factory=list)
     functions: set[str] = field(default_factory=set)  # whose commands are read where they are defined
 
-    def enter(self, place: CallPlace) -> "_ScriptContext":
+    def enter(self, place: CallPlace, *, shares_functions: bool) -> "_ScriptContext":
         """The context of a script that runs at a place: in another folder for `make -C FOLDER`."""
+        functions = self.functions if shares_functions else set(self.functions)
         is_moved = place.folder is not None and place.folder != self.place.folder
         folder = str(place.folder) if is_moved else self.folder
-        return replace(self, place=place, folder=folder, remote=place.is_remote, compose_files=list(self.compose_files))
+        return replace(
+            self,
+            place=place,
+            folder=folder,
+            remote=place.is_remote,
+            compose_files=list(self.compose_files),
+            functions=functions,
+        )
 
     def change_folder(self, words: list[str]) -> None:
         """Note the folder after a `cd`."""
@@ -214,7 +222,7 @@ def _find_effects_of_called_scripts(
     """The effects of the scripts that a command runs; none if it stands for them itself, as a script of tests does."""
     effects: list[StepEffect] = []
     for called in context.finder.find_scripts(command, context.place):
-        called_context = context.enter(called.place)
+        called_context = context.enter(called.place, shares_functions=command.words[0] in ("source", "."))
         effects += _find_script_effects(called.text, step, called_context, called)
     is_needed = any(effect.kind != "other" for effect in effects)
     return effects if is_needed else []
