@@ -399,3 +399,12 @@ environments:
     assert "| web | `web` | the same | replaces the container without downtime |" in runbook
     outcome = "replaces the container without downtime for everything that is on a network of the new container"
     assert f"| app | `app` | the same | {outcome} |" in runbook
+
+
+@pytest.mark.parametrize("folder", ["/srv/shop", "/srv/old"])
+def test_a_folder_beside_the_compose_file_is_data_of_today_if_the_stack_stays_in_its_folder(
+    folder: str, tmp_path: Path
+) -> None:
+    body = ALONE.replace("vps: {}", "vps: {directory: /srv}").replace("/srv/old", folder)
+    takeover = plan_only_takeover(tmp_path, body % ("recreate", "'./jobs:/jobs'", ""))
+    assert [container.today for container in takeover.stopped_by_hand] == (["clock"] if folder == "/srv/shop" else [])
