@@ -408,3 +408,13 @@ def test_a_folder_beside_the_compose_file_is_data_of_today_if_the_stack_stays_in
     body = ALONE.replace("vps: {}", "vps: {directory: /srv}").replace("/srv/old", folder)
     takeover = plan_only_takeover(tmp_path, body % ("recreate", "'./jobs:/jobs'", ""))
     assert [container.today for container in takeover.stopped_by_hand] == (["clock"] if folder == "/srv/shop" else [])
+
+
+@pytest.mark.parametrize(("ports", "is_named"), [(", ports: ['127.0.0.1:8080:8080']", True), ("", False)])
+def test_a_container_with_another_name_may_publish_the_port_of_the_new_one(
+    ports: str, is_named: bool, tmp_path: Path
+) -> None:
+    """The host program refuses a deploy while another container has the port: the two cannot run side by side."""
+    runbook = read_runbook(tmp_path, ALONE.replace("port: 8080", f"port: 8080{ports}") % ("recreate", "'a:/a'", ""))
+    [row] = [line for line in runbook.splitlines() if line.startswith("| web | `web` |")]
+    assert ("or is refused if both publish the same port of the server" in row) is is_named

@@ -152,6 +152,7 @@ class TakenOverContainer:
     `outcome`: an accessory `stays`, or has `another-name` and would be started a second time; a service is replaced
     `without-a-gap`, or `with-a-gap` because two cannot run at once, or the old one runs on `under-its-own-name`. If
     both would write to the same data, a deploy is refused while it runs, so a person stops it: `stopped-by-hand`.
+    `has_published_ports`: the new one publishes ports of the server, of which only one container can have each.
     """
 
     name: str
@@ -161,6 +162,7 @@ class TakenOverContainer:
     pass_to: str
     called_at: str
     outcome: Literal["stays", "another-name", "without-a-gap", "with-a-gap", "under-its-own-name", "stopped-by-hand"]
+    has_published_ports: bool = False
 
     @property
     def stays(self) -> bool:
@@ -181,6 +183,11 @@ class TakenOverContainer:
     def runs_beside(self) -> bool:
         """Whether the container of a service runs on beside the new one."""
         return self.outcome == "under-its-own-name"
+
+    @property
+    def may_need_port_of_today(self) -> bool:
+        """Whether it cannot start beside the old one if that publishes the same port."""
+        return self.runs_beside and self.has_published_ports
 
     @property
     def is_stopped_by_hand(self) -> bool:

@@ -607,6 +607,7 @@ def _plan_container(environment: EffectiveEnvironment, name: str, today: str, ne
         pass_to=_describe_target(environment, name),
         called_at=f"{new_name}:{port}" if port is not None else "",
         outcome=_decide_outcome(environment, name, has_same_name=today == new_name),
+        has_published_ports=bool(container.options.ports),
     )
 
 
