@@ -418,3 +418,13 @@ def test_a_container_with_another_name_may_publish_the_port_of_the_new_one(
     runbook = read_runbook(tmp_path, ALONE.replace("port: 8080", f"port: 8080{ports}") % ("recreate", "'a:/a'", ""))
     [row] = [line for line in runbook.splitlines() if line.startswith("| web | `web` |")]
     assert ("or is refused if both publish the same port of the server" in row) is is_named
+
+
+def test_going_back_to_the_old_files_removes_what_writes_to_the_data_of_today(tmp_path: Path) -> None:
+    """`docker compose up` starts the old container again, which must not run beside the new one."""
+    body = ALONE.replace("project: old", "project: shop") % ("recreate", "'/srv/files:/data'", "")
+    takeover = plan_only_takeover(tmp_path, body)
+    [clock] = takeover.stopped_by_hand
+    commands = "\n".join(takeover.commands.restart_from_old_files)
+    assert re.search(rf"docker rm -f [^|]*\b{clock.container}\b", commands.partition("docker compose up")[0])
+    assert "docker update --restart unless-stopped clock" in commands.partition("docker compose up")[2]

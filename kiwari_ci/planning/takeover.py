@@ -308,6 +308,8 @@ def _plan_commands(
         start_runs=tuple(f"gh workflow run {workflow}.yml --ref {branch}" for workflow in branch_workflows),
         restart_from_old_files=(
             *_plan_restart(serving),
+            # Compose leaves the restart policy that was taken from them to stop them.
+            *_plan_start(variables, [container.today for container in stopped_by_hand]),
             *_plan_stop(variables, [container.container for container in accessories]),
         ),
         stop_first=_plan_stop(variables, [container.today for container in stopped_by_hand]),
@@ -492,7 +494,8 @@ def _format_restore(folder: str) -> str:
 
 def _plan_restart(serving: _ServingStack) -> tuple[str, ...]:
     """Start the containers of today from their Compose file, after the new ones and the kept ones are gone."""
-    new_names = [container.container for container in (*serving.replaced, *serving.beside)]
+    new_containers = (*serving.replaced, *serving.beside, *serving.stopped_by_hand)
+    new_names = [container.container for container in new_containers]
     kept_names = [f"{container.today}-before" for container in serving.replaced]
     names = _list_names([*new_names, *kept_names])
     # Some of these containers may not exist.
