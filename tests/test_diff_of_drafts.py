@@ -257,3 +257,16 @@ def test_a_secret_of_a_job_that_stays_is_still_needed(tmp_path: Path) -> None:
     workflow = CI.replace("{uses: example/report@v1}", uses)
     changes = describe_changes(tmp_path, {".github/workflows/ci.yml": workflow})
     assert not [change for change in changes if "REPORTS" in change or "TEAM" in change]
+
+
+@pytest.mark.parametrize(
+    "argument", ["NPM_TOKEN=npm_0123456789abcdef", "INDEX=https://me:pass1234word@example.com/simple"]
+)
+def test_a_build_argument_that_may_be_a_secret_is_not_printed(tmp_path: Path, argument: str) -> None:
+    """The comparison is printed in the log of a pull request."""
+    name, _, value = argument.partition("=")
+    workflow = SHARED.replace("tags:", f"build-args: {argument}, tags:")
+    files = {"compose.yml": COMPOSE, ".github/workflows/deploy.yml": workflow}
+    changes = describe_changes(tmp_path, files, removed=f"{name}:")
+    assert [change for change in changes if f"no longer gets the argument `{name}`" in change], changes
+    assert not [change for change in changes if value in change]

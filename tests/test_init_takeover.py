@@ -986,3 +986,27 @@ def test_data_beside_the_compose_file_of_today_is_named_in_full(
     spec, _ = init(tmp_path, files)
     assert spec["services"]["web"].get("volumes", []) == volumes
     assert spec["accessories"]["db"].get("volumes", []) == volumes
+
+
+@pytest.mark.parametrize(
+    ("commands", "folder"),
+    [
+        ("cd /srv/shop && docker compose -f docker/compose.yml up -d", "/srv/shop/docker"),
+        ("cd /srv/shop && export COMPOSE_FILE=docker/compose.yml && docker compose up -d", "/srv/shop/docker"),
+        ("cd /srv/shop && docker compose -f /srv/other/compose.yml up -d", "/srv/other"),
+        ("cd ~/shop && docker compose -f docker/compose.yml up -d", "~/shop/docker"),
+        ("cd /srv/shop && docker compose -f ./compose.yml up -d", "/srv/shop"),
+        ("docker compose -f docker/compose.yml build && cd /srv/shop && docker compose up -d", "/srv/shop"),
+        ("cd /srv/shop && docker compose --project-directory /srv/shop -f docker/compose.yml up -d", "/srv/shop"),
+    ],
+)
+def test_the_folder_of_today_is_that_of_the_compose_file(tmp_path: Path, commands: str, folder: str) -> None:
+    """Compose takes `./uploads` from there, and the name of the project."""
+    compose = f"services: {{{WEB}, volumes: ['./uploads:/uploads']}}}}\n"
+    workflow = DEPLOY.replace("            cd ~/shop\n", "").replace("COMMAND", commands)
+    spec, _ = init(tmp_path, {"docker/compose.yml": compose, ".github/workflows/deploy.yml": workflow})
+    takeover = spec["environments"]["production"]["takeover"]
+    assert takeover["folder"] == folder
+    assert takeover["project"] == folder.rpartition("/")[2]
+    data_folder = [] if folder.startswith("~") else [f"{folder}/uploads:/uploads"]
+    assert spec["services"]["web"].get("volumes", []) == data_folder

@@ -399,3 +399,57 @@ environments:
     assert "| web | `web` | the same | replaces the container without downtime |" in runbook
     outcome = "replaces the container without downtime for everything that is on a network of the new container"
     assert f"| app | `app` | the same | {outcome} |" in runbook
+
+
+@pytest.mark.parametrize("folder", ["/srv/shop", "/srv/old"])
+def test_a_folder_beside_the_compose_file_is_data_of_today_if_the_stack_stays_in_its_folder(
+    folder: str, tmp_path: Path
+) -> None:
+    body = ALONE.replace("vps: {}", "vps: {directory: /srv}").replace("/srv/old", folder)
+    takeover = plan_only_takeover(tmp_path, body % ("recreate", "'./jobs:/jobs'", ""))
+    assert [container.today for container in takeover.stopped_by_hand] == (["clock"] if folder == "/srv/shop" else [])
+
+
+@pytest.mark.parametrize(("ports", "is_named"), [(", ports: ['127.0.0.1:8080:8080']", True), ("", False)])
+def test_a_container_with_another_name_may_publish_the_port_of_the_new_one(
+    ports: str, is_named: bool, tmp_path: Path
+) -> None:
+    """The host program refuses a deploy while another container has the port: the two cannot run side by side."""
+    runbook = read_runbook(tmp_path, ALONE.replace("port: 8080", f"port: 8080{ports}") % ("recreate", "'a:/a'", ""))
+    [row] = [line for line in runbook.splitlines() if line.startswith("| web | `web` |")]
+    assert ("or is refused if both publish the same port of the server" in row) is is_named
+
+
+def test_going_back_to_the_old_files_removes_what_writes_to_the_data_of_today(tmp_path: Path) -> None:
+    """`docker compose up` starts the old container again, which must not run beside the new one."""
+    body = ALONE.replace("project: old", "project: shop") % ("recreate", "'/srv/files:/data'", "")
+    takeover = plan_only_takeover(tmp_path, body)
+    [clock] = takeover.stopped_by_hand
+    commands = "\n".join(takeover.commands.restart_from_old_files)
+    assert re.search(rf"docker rm -f [^|]*\b{clock.container}\b", commands.partition("docker compose up")[0])
+    assert "docker update --restart unless-stopped clock" in commands.partition("docker compose up")[2]
+
+
+@pytest.mark.parametrize(("kind", "is_changed"), [("custom", True), ("none", True), ("traefik", False)])
+def test_a_proxy_leads_to_what_was_stopped_until_a_person_changes_it(
+    kind: str, is_changed: bool, tmp_path: Path
+) -> None:
+    """The domain would answer nothing after the deploy, and the runbook said that everything was done."""
+    runbook = read_runbook(
+        tmp_path,
+        f"""\
+hosts: {{vps: {{proxy: {{kind: {kind}}}}}}}
+services: {{web: {{port: 8080, ports: ['127.0.0.1:8081:8080'], rollout: recreate, volumes: ['/srv/data:/data']}}}}
+environments:
+  production:
+    deploy_on: {{push: main}}
+    domains: {{web: shop.example.com}}
+    takeover: {{project: old, folder: /srv/old, containers: {{web: old-web}}}}
+""",
+    )
+    target = "127.0.0.1:8081" if kind == "none" else "shop-web-production:8080"
+    row = f"| `shop.example.com` | `old-web` | `{target}` |"
+    _, _, after_push = runbook.partition("git push origin main\n")
+    assert (row in after_push.partition("It worked: the run is green")[0]) is is_changed
+    assert "nothing does its work until the proxy sends requests to the new one" in runbook
+    assert ("**Do not change these domains yet**" in runbook) is (kind == "none")

@@ -152,6 +152,7 @@ class TakenOverContainer:
     `outcome`: an accessory `stays`, or has `another-name` and would be started a second time; a service is replaced
     `without-a-gap`, or `with-a-gap` because two cannot run at once, or the old one runs on `under-its-own-name`. If
     both would write to the same data, a deploy is refused while it runs, so a person stops it: `stopped-by-hand`.
+    `has_published_ports`: the new one publishes ports of the server, of which only one container can have each.
     """
 
     name: str
@@ -161,6 +162,7 @@ class TakenOverContainer:
     pass_to: str
     called_at: str
     outcome: Literal["stays", "another-name", "without-a-gap", "with-a-gap", "under-its-own-name", "stopped-by-hand"]
+    has_published_ports: bool = False
 
     @property
     def stays(self) -> bool:
@@ -183,9 +185,19 @@ class TakenOverContainer:
         return self.outcome == "under-its-own-name"
 
     @property
+    def may_need_port_of_today(self) -> bool:
+        """Whether it cannot start beside the old one if that publishes the same port."""
+        return self.runs_beside and self.has_published_ports
+
+    @property
     def is_stopped_by_hand(self) -> bool:
         """Whether a person stops it before the deploy, which would be refused otherwise."""
         return self.outcome == "stopped-by-hand"
+
+    @property
+    def is_led_by_proxy(self) -> bool:
+        """Whether requests come to it through a proxy, from its public addresses."""
+        return bool(self.addresses)
 
     @property
     def is_down_for_seconds(self) -> bool:
@@ -325,8 +337,9 @@ class Takeover:
     person stops those of `stopped_by_hand` before the deploy.
     `accessories_beside` are those of accessories beside which a second container is started.
     `led_elsewhere` are the public addresses that a person makes the proxy pass to another container, and `led_by_name`
-    those that it must pass to a container by a name that stays. `staying` are the containers that are still started
-    from the Compose files of today.
+    those that it must pass to a container by a name that stays. `led_to_stopped` are those that lead to a container
+    which is stopped before the deploy, until a person makes the proxy pass them to the new one. `staying` are the
+    containers that are still started from the Compose files of today.
     """
 
     environment: str
@@ -359,6 +372,7 @@ class Takeover:
     called_beside: tuple[TakenOverContainer, ...]
     led_elsewhere: tuple[LedAddress, ...]
     led_by_name: tuple[LedAddress, ...]
+    led_to_stopped: tuple[LedAddress, ...]
     staying: tuple[str, ...]
     commands: TakeoverCommands
 
@@ -414,6 +428,11 @@ class Takeover:
     def targets_elsewhere(self) -> tuple[str, ...]:
         """Where the proxy passes requests from now on, each once."""
         return tuple(dict.fromkeys(each.pass_to for each in self.led_elsewhere))
+
+    @property
+    def targets_in_place_of_stopped(self) -> tuple[str, ...]:
+        """Where the proxy passes requests that a stopped container got, each once."""
+        return tuple(dict.fromkeys(led.pass_to for led in self.led_to_stopped))
 
     @property
     def targets_by_name(self) -> tuple[str, ...]:

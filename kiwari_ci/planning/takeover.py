@@ -32,7 +32,7 @@ from kiwari_ci.planning.runbook_steps import (
 from kiwari_ci.proxies.all_proxies import find_proxy
 from kiwari_ci.proxies.base import UNKNOWN_SWITCH_TEMPLATE
 
-# Nothing of a service's is kept there: sockets and settings of the host, which the host program leaves out, too.
+# Sockets and settings of the host: the host program does not take them for data of a service either.
 _FOLDERS_WITHOUT_DATA = ("/dev/", "/etc/", "/proc/", "/run/", "/sys/", "/var/run/")
 _COMPOSE_FILES = "*compose*.y*ml"  # the names that Compose looks for, and those that people give to further files
 
@@ -176,7 +176,7 @@ class _ServingStack:
     @property
     def has_same_folder(self) -> bool:
         """Whether the files of the stack go into the folder of today."""
-        return self.folder == f"{self.environment.first_host.directory}/{self.stack.name}"
+        return _stays_in_folder(self.environment)
 
     @property
     def host_variables(self) -> tuple[str, ...]:
@@ -219,6 +219,11 @@ def _find_takeover(environment: EffectiveEnvironment) -> schema.Takeover:
     takeover = environment.model.takeover
     assert takeover
     return takeover
+
+
+def _stays_in_folder(environment: EffectiveEnvironment) -> bool:
+    """Whether the stack has the folder of the Compose files of today."""
+    return _find_takeover(environment).folder == f"{environment.first_host.directory}/{environment.stack_name}"
 
 
 def _plan_takeover(
@@ -271,6 +276,7 @@ def _plan_takeover(
         called_beside=tuple(container for container in serving.servers_beside if not container.addresses),
         led_elsewhere=led_elsewhere,
         led_by_name=_list_led_addresses(serving.replaced) if finds_by_name else (),
+        led_to_stopped=_list_led_addresses(serving.stopped_by_hand) if not proxy.reads_labels else (),
         staying=serving.staying,
         commands=_plan_commands(serving, branch_workflows, tagged_workflow, old_pipeline),
     )
@@ -303,6 +309,8 @@ def _plan_commands(
         start_runs=tuple(f"gh workflow run {workflow}.yml --ref {branch}" for workflow in branch_workflows),
         restart_from_old_files=(
             *_plan_restart(serving),
+            # Compose leaves the restart policy that was taken from them to stop them.
+            *_plan_start(variables, [container.today for container in stopped_by_hand]),
             *_plan_stop(variables, [container.container for container in accessories]),
         ),
         stop_first=_plan_stop(variables, [container.today for container in stopped_by_hand]),
@@ -487,7 +495,8 @@ def _format_restore(folder: str) -> str:
 
 def _plan_restart(serving: _ServingStack) -> tuple[str, ...]:
     """Start the containers of today from their Compose file, after the new ones and the kept ones are gone."""
-    new_names = [container.container for container in (*serving.replaced, *serving.beside)]
+    new_containers = (*serving.replaced, *serving.beside, *serving.stopped_by_hand)
+    new_names = [container.container for container in new_containers]
     kept_names = [f"{container.today}-before" for container in serving.replaced]
     names = _list_names([*new_names, *kept_names])
     # Some of these containers may not exist.
@@ -602,6 +611,7 @@ def _plan_container(environment: EffectiveEnvironment, name: str, today: str, ne
         pass_to=_describe_target(environment, name),
         called_at=f"{new_name}:{port}" if port is not None else "",
         outcome=_decide_outcome(environment, name, has_same_name=today == new_name),
+        has_published_ports=bool(container.options.ports),
     )
 
 
@@ -636,13 +646,19 @@ def _writes_to_data_of_today(environment: EffectiveEnvironment, service: Effecti
     """Whether two containers of a service must not run at once, and the new one writes where the old one may."""
     if not service.is_stopped_first:
         return False
-    today = environment.model.takeover
-    keeps_names = today is not None and today.project == environment.stack_name
     for mount in service.options.volumes or ():
-        source, *_, options = mount.split(":")
-        is_read_only = "ro" in options.split(",")
-        is_volume_of_today = source in environment.model.volumes or keeps_names
-        is_kept = source.startswith(("/", "~")) or (not source.startswith(".") and is_volume_of_today)
-        if is_kept and not is_read_only and not source.startswith(_FOLDERS_WITHOUT_DATA):
+        source = mount.partition(":")[0]
+        is_without_data = mount.endswith(":ro") or source.startswith(_FOLDERS_WITHOUT_DATA)
+        if not is_without_data and _is_of_today(environment, source):
             return True
     return False
+
+
+def _is_of_today(environment: EffectiveEnvironment, source: str) -> bool:
+    """Whether a volume or folder that a new container mounts is the one that a container of today may mount."""
+    if source.startswith("/"):
+        return True
+    if source.startswith("./"):
+        return _stays_in_folder(environment)
+    has_same_project = _find_takeover(environment).project == environment.stack_name
+    return source in environment.model.volumes or has_same_project

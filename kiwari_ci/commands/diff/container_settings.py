@@ -531,17 +531,17 @@ def _is_read_only(mount: Any) -> bool:
 
 
 def _find_values_of_variables(old: Iterable[str], new: Iterable[str]) -> dict[str, str]:
-    """Find the removed entries with variables that may be one of the added entries, and no other one."""
+    """Map each removed entry with variables to the added entry that it may be, if there is only one such entry."""
     removed = [entry for entry in old if entry not in new]
     added = [entry for entry in new if entry not in old and entry != "default"]
-    found: dict[str, str] = {}
+    successors: dict[str, str] = {}
     for entry in removed:
         texts = _list_texts_between_variables(entry)
         pattern = "*".join(map(glob.escape, texts))
         matches = [name for name in added if fnmatch.fnmatchcase(name, pattern)]
-        if len(texts) > 1 and len(matches) == 1 and matches[0] not in found.values():
-            found[entry] = matches[0]
-    return found
+        if len(texts) > 1 and len(matches) == 1 and matches[0] not in successors.values():
+            successors[entry] = matches[0]
+    return successors
 
 
 def _list_texts_between_variables(written: str) -> list[str]:

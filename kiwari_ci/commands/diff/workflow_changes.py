@@ -1,7 +1,7 @@
 """Compares who builds and who deploys, when, from what, and with which permissions."""
 
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from enum import Enum
 
 from kiwari_ci.commands.diff import deploy_transport, matching
@@ -19,6 +19,7 @@ from kiwari_ci.commands.diff.snapshot import WorkflowWithEffects
 from kiwari_ci.github_facts import path_filters
 from kiwari_ci.plan_model import Plan
 from kiwari_ci.problems import join_with_limit
+from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.image_reference import parse_image_repository, parse_image_tag
 from kiwari_ci.readers.step_effects import HOST_PROGRAM_NOTE, ROLLOUT_NOTE, StepEffect
 from kiwari_ci.readers.workflow import ParsedJob, ParsedWorkflow
@@ -95,13 +96,20 @@ def _compare_build_arguments(
     old, new = _collect_build_arguments(old_roles), _collect_build_arguments(new_roles)
     where = new_roles[0].effect.where
     for name, old_values in old.items():
-        values = format_names(sorted(old_values))
+        values = _format_argument_values(name, old_values)
         if name not in new:
             message = f"its build no longer gets the argument {as_inline_code(name)}: {values}"
             yield PipelineChange(service, message, True, where)
         elif not old_values & new[name]:
-            message = f"build argument {as_inline_code(name)}: {values} → {format_names(sorted(new[name]))}"
+            message = f"build argument {as_inline_code(name)}: {values} → {_format_argument_values(name, new[name])}"
             yield PipelineChange(service, message, True, where)
+
+
+def _format_argument_values(name: str, values: Collection[str]) -> str:
+    """Format the values of a build argument; one that may be a secret is not printed."""
+    if any(vocabulary.is_secret(name, value) for value in values if not value.startswith("$")):
+        return "a value that may be a secret"
+    return format_names(sorted(values))
 
 
 def _collect_build_arguments(roles: list[ResponsibleJob]) -> dict[str, set[str]]:

@@ -594,7 +594,7 @@ def _add_existing_volumes(
 def _has_own_server(facts: RepositoryFindings, environment: DetectedEnvironment) -> bool:
     """Whether no other environment is on its server."""
     host = facts.hosts[environment.name].name
-    return [each.name for each in facts.hosts.values()].count(host) == 1
+    return [other.name for other in facts.hosts.values()].count(host) == 1
 
 
 def _list_existing_volumes(

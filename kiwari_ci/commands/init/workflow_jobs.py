@@ -1,8 +1,9 @@
 """One job of a workflow that is there already: what it builds, tests and deploys."""
 
+import posixpath
 import re
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Any
@@ -86,6 +87,7 @@ _COPIED_ENV_FILE = re.compile(
     r"(?:^|[\s;&|(\"'])(?:cp|mv|ln)\s(?:-\w+\s)?[\"']?([\w./~-]{0,200}\.env[\w.-]{0,60})[\"']?\s+[\w./~-]{0,200}\.env(?![\w.-])"
 )
 _COMPOSE_COMMAND = re.compile(r"docker[ -]compose\b[^\n;&|]{0,500}")
+_STARTS_STACK = re.compile(r"\sup(?![\w.-])")
 _COMPOSE_FILE_OPTION = re.compile(r"\s(?:-f|--file)[ =][\"']?([\w./~-]{1,200}\.ya?ml)(?![\w.$" + UNKNOWN_TEXT + "-])")
 _CHANGE_DIRECTORY = re.compile(r"\bcd\s+[\"']?(~?/[\w./-]+)(?![\w./$" + UNKNOWN_TEXT + "-])")
 
@@ -641,8 +643,10 @@ class WorkflowJobReader:
             deploy.env_files += text.find_env_files()
             folders += text.find_folders(files)
         deploy.env_files = _drop_repeated(deploy.env_files)
-        if not deploy.folders:
-            deploy.folders += folders[:1]
+        if deploy.folders:
+            deploy.folders = _enter_folder_of_files(deploy.folders, texts)
+        else:
+            deploy.folders = folders[:1]
 
     def _iter_env(self) -> Iterator[tuple[str, str, str]]:
         """The variables of the workflow, of the job and of its steps, with what is known of their values."""
@@ -814,12 +818,43 @@ class _DeployText:
         folders += [replace(file, value=str(file.value).rpartition("/")[0]) for file in absolute_files]
         return [replace(folder, value=str(folder.value).rstrip("/")) for folder in folders]
 
+    def find_subfolders_of_files(self) -> set[str]:
+        """The folders of the files from which its commands start containers, seen from where they run.
+
+        Compose takes the folder of the first file for that of the project, unless a command names another.
+        """
+        files_of_variable = next(iter(list_file_groups_of_variable(self.text)), ())
+        subfolders: set[str] = set()
+        for command in _COMPOSE_COMMAND.finditer(self.text):
+            if not _STARTS_STACK.search(command[0]):
+                continue
+            files = _COMPOSE_FILE_OPTION.findall(command[0]) or files_of_variable
+            has_own_folder = "--project-directory" in command[0]
+            subfolders.add(files[0].rpartition("/")[0] if files and not has_own_folder else "")
+        return subfolders
+
     def _find_in_commands(self, pattern: re.Pattern[str]) -> list[SourcedValue]:
         return [
             SourcedValue(value, self.where(command.start()))
             for command in _COMPOSE_COMMAND.finditer(self.text)
             for value in pattern.findall(command[0])
         ]
+
+
+def _enter_folder_of_files(folders: list[SourcedValue], texts: Iterable[_DeployText]) -> list[SourcedValue]:
+    """The folders of the Compose files; `folders` are those in which the commands run."""
+    subfolders = {subfolder for text in texts for subfolder in text.find_subfolders_of_files()}
+    if len(subfolders) != 1:
+        return folders
+    subfolder = subfolders.pop()
+    return [replace(folder, value=_enter_folder(str(folder.value), subfolder)) for folder in folders]
+
+
+def _enter_folder(folder: str, subfolder: str) -> str:
+    """The folder on the server that `cd SUBFOLDER` leads to."""
+    if subfolder.startswith("~"):
+        return subfolder
+    return posixpath.normpath(posixpath.join(folder, subfolder))
 
 
 def _drop_repeated(values: Sequence[SourcedValue]) -> list[SourcedValue]:
