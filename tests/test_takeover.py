@@ -428,3 +428,28 @@ def test_going_back_to_the_old_files_removes_what_writes_to_the_data_of_today(tm
     commands = "\n".join(takeover.commands.restart_from_old_files)
     assert re.search(rf"docker rm -f [^|]*\b{clock.container}\b", commands.partition("docker compose up")[0])
     assert "docker update --restart unless-stopped clock" in commands.partition("docker compose up")[2]
+
+
+@pytest.mark.parametrize(("kind", "is_changed"), [("custom", True), ("none", True), ("traefik", False)])
+def test_a_proxy_leads_to_what_was_stopped_until_a_person_changes_it(
+    kind: str, is_changed: bool, tmp_path: Path
+) -> None:
+    """The domain would answer nothing after the deploy, and the runbook said that everything was done."""
+    runbook = read_runbook(
+        tmp_path,
+        f"""\
+hosts: {{vps: {{proxy: {{kind: {kind}}}}}}}
+services: {{web: {{port: 8080, ports: ['127.0.0.1:8081:8080'], rollout: recreate, volumes: ['/srv/data:/data']}}}}
+environments:
+  production:
+    deploy_on: {{push: main}}
+    domains: {{web: shop.example.com}}
+    takeover: {{project: old, folder: /srv/old, containers: {{web: old-web}}}}
+""",
+    )
+    target = "127.0.0.1:8081" if kind == "none" else "shop-web-production:8080"
+    row = f"| `shop.example.com` | `old-web` | `{target}` |"
+    _, _, after_push = runbook.partition("git push origin main\n")
+    assert (row in after_push.partition("It worked: the run is green")[0]) is is_changed
+    assert "nothing does its work until the proxy sends requests to the new one" in runbook
+    assert ("**Do not change these domains yet**" in runbook) is (kind == "none")

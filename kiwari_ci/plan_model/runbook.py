@@ -195,6 +195,11 @@ class TakenOverContainer:
         return self.outcome == "stopped-by-hand"
 
     @property
+    def is_stopped_behind_proxy(self) -> bool:
+        """Whether a proxy leads its public addresses to the container that a person stops."""
+        return self.is_stopped_by_hand and bool(self.addresses)
+
+    @property
     def is_down_for_seconds(self) -> bool:
         """Whether it is stopped before the new container starts."""
         return self.outcome == "with-a-gap"
@@ -332,8 +337,9 @@ class Takeover:
     person stops those of `stopped_by_hand` before the deploy.
     `accessories_beside` are those of accessories beside which a second container is started.
     `led_elsewhere` are the public addresses that a person makes the proxy pass to another container, and `led_by_name`
-    those that it must pass to a container by a name that stays. `staying` are the containers that are still started
-    from the Compose files of today.
+    those that it must pass to a container by a name that stays. `led_to_stopped` are those that lead to a container
+    which is stopped before the deploy, until a person makes the proxy pass them to the new one. `staying` are the
+    containers that are still started from the Compose files of today.
     """
 
     environment: str
@@ -366,6 +372,7 @@ class Takeover:
     called_beside: tuple[TakenOverContainer, ...]
     led_elsewhere: tuple[LedAddress, ...]
     led_by_name: tuple[LedAddress, ...]
+    led_to_stopped: tuple[LedAddress, ...]
     staying: tuple[str, ...]
     commands: TakeoverCommands
 
@@ -421,6 +428,11 @@ class Takeover:
     def targets_elsewhere(self) -> tuple[str, ...]:
         """Where the proxy passes requests from now on, each once."""
         return tuple(dict.fromkeys(each.pass_to for each in self.led_elsewhere))
+
+    @property
+    def targets_in_place_of_stopped(self) -> tuple[str, ...]:
+        """Where the proxy passes requests that a stopped container got, each once."""
+        return tuple(dict.fromkeys(led.pass_to for led in self.led_to_stopped))
 
     @property
     def targets_by_name(self) -> tuple[str, ...]:

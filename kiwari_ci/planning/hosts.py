@@ -16,7 +16,7 @@ def plan_proxy_guides(hosts: tuple[DeployHost, ...], takeovers: Collection[Takeo
     which the takeovers say what to do are left out where there is nothing more to say.
     """
     serving_environments = [takeover.environment for takeover in takeovers]
-    led_later = {each.address for takeover in takeovers for each in takeover.led_elsewhere}
+    led_later = {led.address for takeover in takeovers for led in (*takeover.led_elsewhere, *takeover.led_to_stopped)}
     led = led_later | {each.address for takeover in takeovers for each in takeover.led_by_name}
     shared_hosts: dict[tuple[str, str], list[DeployHost]] = {}
     own_hosts: list[tuple[str, list[DeployHost]]] = []

@@ -276,6 +276,7 @@ def _plan_takeover(
         called_beside=tuple(container for container in serving.servers_beside if not container.addresses),
         led_elsewhere=led_elsewhere,
         led_by_name=_list_led_addresses(serving.replaced) if finds_by_name else (),
+        led_to_stopped=_list_led_addresses(serving.stopped_by_hand) if not proxy.reads_labels else (),
         staying=serving.staying,
         commands=_plan_commands(serving, branch_workflows, tagged_workflow, old_pipeline),
     )
