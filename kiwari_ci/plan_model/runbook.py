@@ -195,9 +195,9 @@ class TakenOverContainer:
         return self.outcome == "stopped-by-hand"
 
     @property
-    def is_led_by_proxy(self) -> bool:
-        """Whether requests come to it through a proxy, from its public addresses."""
-        return bool(self.addresses)
+    def is_stopped_behind_proxy(self) -> bool:
+        """Whether a proxy leads its public addresses to the container that a person stops."""
+        return self.is_stopped_by_hand and bool(self.addresses)
 
     @property
     def is_down_for_seconds(self) -> bool:
