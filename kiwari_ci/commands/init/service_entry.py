@@ -36,6 +36,7 @@ from kiwari_ci.readers import vocabulary
 from kiwari_ci.readers.image_reference import parse_image_reference
 from kiwari_ci.readers.vocabulary import SourcedValue
 from kiwari_ci.readers.yaml_document import YamlMapping, format_scalar
+from kiwari_ci.schema import Accessory, Override
 from kiwari_ci.schema.text_formats import (
     EnvKey,
     PathPattern,
@@ -60,21 +61,7 @@ _IS_VERSION = vocabulary.build_validator(ToolVersion)
 _IS_ENV_KEY = vocabulary.build_validator(EnvKey)
 _IS_SINGLE_LINE = vocabulary.build_validator(TrimmedLine)
 _IS_PUBLISHED_PORT = vocabulary.build_validator(PublishedPort)
-_OVERRIDES_OF_ACCESSORIES = (
-    "command",
-    "entrypoint",
-    "env",
-    "environment",
-    "volumes",
-    "ports",
-    "labels",
-    "healthcheck",
-    "networks",
-    "mem_limit",
-    "cpus",
-    "stop_grace_period",
-    "compose",
-)
+_OVERRIDES_OF_ACCESSORIES = tuple(key for key in Override.model_fields if key in Accessory.model_fields)
 _HEALTH_PATH = re.compile(r"health|ping|status|ready|live|up$")
 
 
