@@ -174,9 +174,9 @@ def test_a_network_of_today_that_the_new_containers_join_is_not_left(
         return text.replace("    port:", f"    networks: [{{external: {network}}}]\n    port:", 1)
 
     changes = describe_changes(tmp_path, files, edit=join_network)
-    left = [change for change in changes if "`our_net` is left" in change]
-    assert bool(left) is is_left, changes
-    assert all("write `networks: [{external: shop-prod_our_net}]`" in change for change in left)
+    messages_about_network = [change for change in changes if "`our_net` is left" in change]
+    assert bool(messages_about_network) is is_left, changes
+    assert all("write `networks: [{external: shop-prod_our_net}]`" in change for change in messages_about_network)
     assert bool([change for change in changes if "`our_net` is no longer declared" in change]) is is_left
 
 
@@ -194,11 +194,12 @@ def test_a_build_argument_that_is_lost_or_changed_is_told(tmp_path: Path, is_com
     files = {"compose.yml": COMPOSE, ".github/workflows/deploy.yml": workflow}
     (tmp_path / "kept").mkdir()
     (tmp_path / "lost").mkdir()
-    kept = describe_changes(tmp_path / "kept", files)
-    assert not [change for change in kept if "API_URL" in change]
-    assert [change for change in kept if "no longer gets the argument `RUN`" in change], kept
-    lost = describe_changes(tmp_path / "lost", files, removed="API_URL")
-    assert [change for change in lost if "no longer gets the argument `API_URL`: `https://api`" in change], lost
+    changes = describe_changes(tmp_path / "kept", files)
+    assert not [change for change in changes if "API_URL" in change]
+    assert [change for change in changes if "no longer gets the argument `RUN`" in change], changes
+    changes_without_argument = describe_changes(tmp_path / "lost", files, removed="API_URL")
+    message = "no longer gets the argument `API_URL`: `https://api`"
+    assert [change for change in changes_without_argument if message in change], changes_without_argument
 
 
 def test_the_file_that_the_deploys_of_another_environment_name_is_not_compared(tmp_path: Path) -> None:

@@ -154,12 +154,12 @@ def test_the_environments_of_a_job(
     on = {"push": {"branches": ["main"], "tags": ["v*"]}}
     document = parse_yaml_document(".github/workflows/a.yml", yaml.safe_dump({"on": on, "jobs": {"a": job}}))
     workflow = parse_workflow(document, ReferenceContext({document.path: document}, "example/shop"))
-    found = [
+    deploys = [
         (job.environment, " ".join(job.when))
         for job, effect in find_workflow_effects(workflow)
         if effect.kind == "deploy"
     ]
-    assert found == expected
+    assert deploys == expected
 
 
 @pytest.mark.parametrize(

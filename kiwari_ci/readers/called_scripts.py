@@ -154,12 +154,12 @@ class ScriptFinder:
         for command in locate_shell_commands(script, {name: (value,) for name, value in place.variables.items()}):
             words = command.words
             where = called.where(command.line) if called else place.where
-            here = replace(place, folder=folder, where=where)
+            place_of_command = replace(place, folder=folder, where=where)
             if words[0] == "cd":
                 folder = change_folder(folder, words)
-            elif get_program(words) == "ssh" and not here.is_too_deep:
-                yield from self.iter_scripts(get_remote_command(words), enter_server(here))
-            for inner in self.find_scripts(command, here):
+            elif get_program(words) == "ssh" and not place_of_command.is_too_deep:
+                yield from self.iter_scripts(get_remote_command(words), enter_server(place_of_command))
+            for inner in self.find_scripts(command, place_of_command):
                 yield inner
                 yield from self.iter_scripts(inner.text, inner.place, inner)
 
