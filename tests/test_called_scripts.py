@@ -173,7 +173,7 @@ def test_scripts_that_run_one_another_and_large_ones_end(tmp_path: Path) -> None
     run = "\n".join(f"ssh web ./{name} 1" for name in files)
     snapshot = read(tmp_path, run, files)
     reasons = "\n".join(snapshot.skipped.values())
-    assert f"more than {MAX_CALLS} calls" in reasons
+    assert f"after the first {MAX_CALLS} calls" in reasons
     assert f"the script `large.sh` has more than {MAX_SCRIPT_LENGTH:,} bytes" in reasons
     assert "the script `binary.sh` is a binary file" in reasons
     assert "program.sh" not in reasons

@@ -276,7 +276,7 @@ class ScriptFinder:
         self._calls += 1
         self._length += len(text)
         if self._calls > MAX_CALLS or self._length > MAX_FOLLOWED_LENGTH:
-            return f"is one of more than {MAX_CALLS} calls, or of {MAX_FOLLOWED_LENGTH:,} characters, that are followed"
+            return f"comes after the first {MAX_CALLS} calls, or {MAX_FOLLOWED_LENGTH:,} characters, of scripts"
         return ""
 
     def _read_sourced_file(self, written_path: str, place: CallPlace) -> str | None:

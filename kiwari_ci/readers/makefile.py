@@ -152,7 +152,7 @@ class _Reader:
         elif stripped.startswith("export "):
             self.makefile.exported |= set(stripped.split()[1:])
         elif not stripped.startswith(("unexport ", "vpath ")):
-            self._note(path, number, "a line of a form that is not known here")
+            self._note(path, number, "a line that kiwari-ci does not understand")
 
     def _is_in_unread_block(self, line: str, path: str, number: int) -> bool:
         """Whether a line is in a condition or a `define`, or starts one."""
@@ -185,7 +185,7 @@ class _Reader:
             if text is not None:
                 self.read(name, text, depth + 1)
             elif not is_optional or "$" in name:
-                reason = "which is an env file, is not in the repository or cannot be read"
+                reason = "whose path is a variable, which is an env file, is not in the repository or cannot be read"
                 self._note(path, number, f"`include {included}`, {reason}")
 
     def _set_variable(self, match: re.Match[str], path: str, number: int) -> None:
